@@ -1,0 +1,98 @@
+"""The interface every algorithm implements: calls in, a result or an error for each out.
+
+It knows nothing of Redis, Celery, S3 or HTTP, so an algorithm can be tried from a REPL in three lines:
+
+    from tasks.algorithm import Call, load
+    algorithm = load("transcribe", "hmm")
+    algorithm.run([Call.of("transcribe", audio="talk.mp3")])
+"""
+
+import importlib
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from tasks.errors import BacklotError
+
+
+@dataclass(frozen=True)
+class Call:
+    """One job as an algorithm sees it.
+
+    inputs    by name: a file input is the Path of the fetched file, a text input the text, a JSON
+              input the value; a field of repeated files is a list of Paths. What the caller left
+              out is None
+    params    the kind's validated Params
+    workdir   an empty folder of this call's own; files of the result are written there
+    report    report(progress 0-1, message) for people; may be called often, the worker throttles
+    canceled  canceled() is True once the work should stop: raise errors.Canceled soon after
+    """
+
+    inputs: Mapping[str, Any]
+    params: BaseModel
+    workdir: Path
+    report: Callable[[float, str], None] = lambda progress, message: None
+    canceled: Callable[[], bool] = lambda: False
+
+    @classmethod
+    def of(cls, kind: str, params: Mapping[str, Any] | None = None, **inputs: Any) -> "Call":
+        """A call by hand: params as a dict, file inputs as paths. For the REPL and for tests."""
+        from tasks.registry import contract  # the registry imports the kinds, which import this file
+
+        known = contract(kind)
+        files = {name: Path(value) if known.is_file(name) and isinstance(value, str) else value
+                 for name, value in inputs.items()}
+        absent = dict.fromkeys(known.inputs.model_fields)
+        return cls({**absent, **files}, known.params.model_validate(params or {}),
+                   Path(tempfile.mkdtemp(prefix="backlot-call-")))
+
+
+@dataclass(frozen=True)
+class Result:
+    """`value` is small JSON that fits the kind's Result model; `files` become the job's outputs, by file name."""
+
+    value: dict
+    files: Sequence[Path] = field(default_factory=tuple)
+
+
+class Algorithm(ABC):
+    """The code that can run a model. One subclass a file, named `Model`."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, weights: Path | None, device: str) -> "Algorithm":
+        """Read the weights (a file or a folder; None where the algorithm has none) onto `device`, 'cpu' or 'cuda'."""
+
+    @abstractmethod
+    def run(self, calls: Sequence[Call]) -> list[Result | BacklotError]:
+        """A result or an error for each call, in order.
+
+        Raising BacklotError is the same as returning it, where there is one call. Anything else that
+        is raised is a defect: the worker reports `model_failed`.
+        """
+
+    def batch_key(self, call: Call) -> Hashable:
+        """Calls with equal keys may share a batch: the params that must agree. Default: all may."""
+        return None
+
+    def length(self, call: Call) -> int:
+        """How much work a call is; the batcher puts like lengths together."""
+        return 0
+
+
+def implementation(kind: str, algorithm: str) -> type[Algorithm]:
+    """The class in tasks/<kind>/<algorithm>.py; imports it, and so what it needs."""
+    return importlib.import_module(f"tasks.{kind}.{algorithm.replace('-', '_')}").Model
+
+
+def load(kind: str, name: str | None = None, device: str = "cpu") -> Algorithm:
+    """The named model of the registry (or the kind's default), loaded."""
+    from tasks.registry import Registry
+
+    model = Registry.default().model(kind, name)
+    return implementation(kind, model.algorithm).load(model.weights_path(), device)

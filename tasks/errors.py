@@ -1,0 +1,197 @@
+"""Every error of Backlot, as one tree; knows nothing of HTTP, Redis or S3.
+
+    BacklotError                     code, detail, retryable: the same object in answers and records
+    ├── CallerError                  the caller must change something
+    │   ├── InvalidInput             invalid_input
+    │   │   └── InvalidRequest       invalid_input, with one entry a field (JSON pointers)
+    │   ├── MalformedRequest         malformed
+    │   ├── InputUnreachable         input_unreachable (retryable where the other side may recover)
+    │   ├── UnsupportedMedia         unsupported_media
+    │   ├── TooLarge                 too_large
+    │   ├── UnknownModel             unknown_model
+    │   ├── Unauthorized             unauthorized
+    │   ├── Forbidden                forbidden
+    │   ├── NotFound                 not_found
+    │   ├── Conflict                 conflict
+    │   └── KeyReused                idempotency_key_reused
+    ├── OperatorError                the service or a model must be mended, or simply waited for
+    │   ├── NotReady                 not_ready
+    │   ├── Overloaded               overloaded
+    │   ├── StorageUnavailable       storage_unavailable
+    │   ├── ModelFailed              model_failed
+    │   ├── OutOfMemory              out_of_memory
+    │   ├── Timeout                  timeout
+    │   └── WorkerLost               worker_lost
+    └── Stopped                      nobody's fault: the attempt was told to stop
+        ├── DeadlineExceeded         deadline_exceeded
+        ├── Canceled                 canceled
+        └── LeaseLost                lease_lost
+"""
+
+
+class BacklotError(Exception):
+    """The base. `detail` is a sentence for a person; `retryable` says whether the same job may yet succeed."""
+
+    code = "internal"
+    retryable = False
+
+    def __init__(self, detail: str, *, retryable: bool | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        if retryable is not None:
+            self.retryable = retryable
+
+    def as_dict(self) -> dict:
+        return {"code": self.code, "detail": self.detail, "retryable": self.retryable}
+
+
+class CallerError(BacklotError):
+    """The caller must change something."""
+
+
+class InvalidInput(CallerError):
+    """An input or a parameter that is well-formed but cannot be used."""
+
+    code = "invalid_input"
+
+
+class InvalidRequest(InvalidInput):
+    """Fields that do not fit the contract; `errors` has one entry a field: {"pointer", "detail"}."""
+
+    def __init__(self, errors: list[dict]) -> None:
+        first = errors[0]
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        super().__init__(f"{first['pointer'] or 'the request'}: {first['detail']}{more}")
+        self.errors = errors
+
+
+class MalformedRequest(CallerError):
+    """A body or a header that cannot be read at all."""
+
+    code = "malformed"
+
+
+class InputUnreachable(CallerError):
+    """An input's source that could not be fetched."""
+
+    code = "input_unreachable"
+
+
+class UnsupportedMedia(CallerError):
+    """Bytes that are not of a media type this kind reads."""
+
+    code = "unsupported_media"
+
+
+class TooLarge(CallerError):
+    """More bytes, pixels, seconds or rows than allowed; the detail names the limit."""
+
+    code = "too_large"
+
+
+class UnknownModel(CallerError):
+    """No such kind, or no such model of that kind."""
+
+    code = "unknown_model"
+
+
+class Unauthorized(CallerError):
+    """No key, or one that is not known."""
+
+    code = "unauthorized"
+
+
+class Forbidden(CallerError):
+    """A known key that may not do this."""
+
+    code = "forbidden"
+
+
+class NotFound(CallerError):
+    """Nothing of that name that this caller may see."""
+
+    code = "not_found"
+
+
+class Conflict(CallerError):
+    """The job is in a status that does not allow this."""
+
+    code = "conflict"
+
+
+class KeyReused(CallerError):
+    """An Idempotency-Key that was first used with another request."""
+
+    code = "idempotency_key_reused"
+
+
+class OperatorError(BacklotError):
+    """The service or a model must be mended, or waited for."""
+
+
+class NotReady(OperatorError):
+    """Redis is away, or the keeper has not yet set the epoch."""
+
+    code = "not_ready"
+    retryable = True
+
+
+class Overloaded(OperatorError):
+    """Redis is nearly full; running jobs go on, new ones are refused."""
+
+    code = "overloaded"
+    retryable = True
+
+
+class StorageUnavailable(OperatorError):
+    """The bucket did not answer in time."""
+
+    code = "storage_unavailable"
+    retryable = True
+
+
+class ModelFailed(OperatorError):
+    """The algorithm raised something that is none of these errors."""
+
+    code = "model_failed"
+
+
+class OutOfMemory(OperatorError):
+    """The job needed more memory than its model may use."""
+
+    code = "out_of_memory"
+
+
+class Timeout(OperatorError):
+    """The attempt ran longer than `run_timeout_s`, or its model loaded longer than allowed."""
+
+    code = "timeout"
+
+
+class WorkerLost(OperatorError):
+    """The process that ran the attempt died."""
+
+    code = "worker_lost"
+    retryable = True
+
+
+class Stopped(BacklotError):
+    """The attempt was told to stop."""
+
+
+class DeadlineExceeded(Stopped):
+    """`deadline_s` passed after the job had started."""
+
+    code = "deadline_exceeded"
+
+
+class Canceled(Stopped):
+    """A caller canceled the job."""
+
+    code = "canceled"
+
+
+class LeaseLost(Stopped):
+    """Another worker owns this job now; what this one made is thrown away."""
+
+    code = "lease_lost"

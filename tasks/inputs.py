@@ -1,0 +1,82 @@
+"""How a caller names an input: a source for a file, a text, or a JSON value; and what a kind says of its inputs.
+
+Fetching is storage's business; here is only what can be judged from the words alone.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any, get_args
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+UPLOAD_ID = re.compile(r"^upload_[0-9a-z]{26}$")
+BUCKET = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+SCHEMES = "https://host/path, s3://bucket/key or upload:<id>"
+
+
+def check_source(source: str) -> str:
+    """The source itself, or ValueError with what is wrong. Plain http is judged by storage, which knows the settings."""
+    try:
+        parts = urlsplit(source)
+        port_is_a_number = parts.port is None or parts.port > 0
+    except ValueError as error:
+        raise ValueError(f"not a usable URL: {error}") from error
+    if parts.scheme in ("https", "http"):
+        if not parts.hostname or not port_is_a_number:
+            raise ValueError("the URL names no host")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("a URL with a user name or password is not accepted")
+    elif parts.scheme == "s3":
+        if not BUCKET.match(parts.netloc) or len(parts.path) < 2:
+            raise ValueError("an s3 source is s3://bucket/key")
+    elif parts.scheme == "upload":
+        if not UPLOAD_ID.match(source.removeprefix("upload:")):
+            raise ValueError("an upload source is upload:<id>, with the id that /v1/uploads gave")
+    else:
+        scheme = f"{parts.scheme}: sources are" if parts.scheme else "that is"
+        raise ValueError(f"{scheme} not accepted; a source is {SCHEMES}")
+    return source
+
+
+Source = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(check_source)]
+
+
+class FromSource(BaseModel):
+    """A text that lies elsewhere."""
+
+    model_config = ConfigDict(extra="forbid")
+    url: Source
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Marks a field of a kind's Inputs: what may be fetched for it.
+
+    max_bytes  of the file as it is fetched
+    """
+
+    max_bytes: int
+
+
+MIB = 1024 * 1024
+Text = str | FromSource
+
+
+def limits_of(inputs: type[BaseModel], name: str) -> Limits | None:
+    """The limits of a file or text field; None for a JSON field."""
+    return next((m for m in inputs.model_fields[name].metadata if isinstance(m, Limits)), None)
+
+
+def is_text(inputs: type[BaseModel], name: str) -> bool:
+    """Whether the field may be the text itself."""
+    return _mentions(inputs.model_fields[name].annotation, FromSource)
+
+
+def is_file(inputs: type[BaseModel], name: str) -> bool:
+    """Whether the field is a source of a file."""
+    return limits_of(inputs, name) is not None and not is_text(inputs, name)
+
+
+def _mentions(annotation: Any, wanted: type) -> bool:
+    return annotation is wanted or any(_mentions(part, wanted) for part in get_args(annotation))

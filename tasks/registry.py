@@ -1,0 +1,128 @@
+"""What can be asked for: each kind's contract, and the models of models.toml. Loads no algorithm."""
+
+import importlib
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tasks import inputs
+from tasks.errors import UnknownModel
+
+Kind = Literal["recommend", "transcribe", "caption", "generate"]
+KINDS: tuple[str, ...] = ("recommend", "transcribe", "caption", "generate")
+PoolName = Literal["cpu", "gpu"]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+
+
+@dataclass(frozen=True)
+class Contract:
+    """A kind as callers see it: the pydantic models of its inputs, params and result."""
+
+    kind: str
+    inputs: type[BaseModel]
+    params: type[BaseModel]
+    result: type[BaseModel]
+
+    def is_file(self, name: str) -> bool:
+        return name in self.inputs.model_fields and inputs.is_file(self.inputs, name)
+
+
+@cache
+def contract(kind: str) -> Contract:
+    """The contract in tasks/<kind>/__init__.py; errors: UnknownModel."""
+    if kind not in KINDS:
+        raise UnknownModel(f"there is no kind {kind!r}; kinds are {', '.join(KINDS)}")
+    module = importlib.import_module(f"tasks.{kind}")
+    return Contract(kind, module.Inputs, module.Params, module.Result)
+
+
+class Model(BaseModel):
+    """An entry of models.toml. Times in seconds, memory in MiB."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Kind
+    name: Name
+    algorithm: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
+    description: str = ""
+    pool: PoolName = "cpu"
+    default: bool = False
+    weights: str | None = None
+    run_timeout_s: float = Field(900, gt=0, description="default and maximum of one attempt, loading excluded")
+    load_timeout_s: float = Field(300, gt=0, description="how long its loading may take")
+    memory_mb: int = Field(4096, gt=0, description="resident memory of the process that runs it, MiB")
+    batch: int = Field(1, ge=1, le=256, description="jobs in one forward pass")
+    batch_wait_ms: float = Field(0, ge=0, le=1000, description="how long a lone job waits for company")
+
+    @property
+    def key(self) -> str:
+        """Unique among all models."""
+        return f"{self.kind}/{self.name}"
+
+    def weights_path(self) -> Path | None:
+        """Where the weights lie; a relative path is meant from tasks/<kind>/weights."""
+        if self.weights is None:
+            return None
+        return Path(__file__).parent / self.kind / "weights" / self.weights
+
+
+class Registry:
+    """The models an installation offers, in the order of its file."""
+
+    def __init__(self, models: Sequence[Model], pools: Sequence[str] = ("cpu", "gpu")) -> None:
+        self.models = tuple(_placed(model, pools) for model in models)
+        self.pools = tuple(pools)
+
+    @classmethod
+    def read(cls, path: Path, pools: Sequence[str] = ("cpu", "gpu")) -> "Registry":
+        """The models of a TOML file; errors: ValueError with the entry and the field at fault."""
+        return cls(_File.model_validate(tomllib.loads(path.read_text())).model, pools)
+
+    @classmethod
+    def default(cls) -> "Registry":
+        return cls.read(Path(__file__).parent / "models.toml")
+
+    @cached_property
+    def by_key(self) -> dict[str, Model]:
+        return {model.key: model for model in self.models}
+
+    def model(self, kind: str, name: str | None = None) -> Model:
+        """The named model, or the kind's default; errors: UnknownModel, which lists what there is."""
+        of_kind = [m for m in self.models if m.kind == contract(kind).kind]
+        if name is None:
+            chosen = next((m for m in of_kind if m.default), None)
+        else:
+            chosen = self.by_key.get(f"{kind}/{name}")
+        if chosen is None:
+            asked = f"no default model of {kind}" if name is None else f"no {kind} model {name!r}"
+            raise UnknownModel(f"there is {asked}; there are {', '.join(m.name for m in of_kind) or 'none'}")
+        return chosen
+
+
+class _File(BaseModel):
+    """models.toml as a whole."""
+
+    model_config = ConfigDict(extra="forbid")
+    model: list[Model] = []
+
+    @model_validator(mode="after")
+    def _names_and_defaults_are_unique(self) -> "_File":
+        keys = [m.key for m in self.model]
+        defaults = [m.kind for m in self.model if m.default]
+        for what, values in (("model", keys), ("default model of kind", defaults)):
+            twice = sorted({v for v in values if values.count(v) > 1})
+            if twice:
+                raise ValueError(f"more than one {what} {', '.join(twice)}")
+        return self
+
+
+def _placed(model: Model, pools: Sequence[str]) -> Model:
+    """A model whose pool this deployment does not have goes to one that it has."""
+    return model if model.pool in pools else model.model_copy(update={"pool": pools[0]})
+
+
