@@ -16,7 +16,7 @@ SCHEMES = "https://host/path, s3://bucket/key or upload:<id>"
 
 
 def check_source(source: str) -> str:
-    """The source itself, or ValueError with what is wrong. Plain http is judged by storage, which knows the settings."""
+    """The source itself, or ValueError with what is wrong. Whether plain http may be fetched, storage decides."""
     try:
         parts = urlsplit(source)
         port_is_a_number = parts.port is None or parts.port > 0

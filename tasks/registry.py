@@ -94,10 +94,7 @@ class Registry:
     def model(self, kind: str, name: str | None = None) -> Model:
         """The named model, or the kind's default; errors: UnknownModel, which lists what there is."""
         of_kind = [m for m in self.models if m.kind == contract(kind).kind]
-        if name is None:
-            chosen = next((m for m in of_kind if m.default), None)
-        else:
-            chosen = self.by_key.get(f"{kind}/{name}")
+        chosen = next((m for m in of_kind if (m.default if name is None else m.name == name)), None)
         if chosen is None:
             asked = f"no default model of {kind}" if name is None else f"no {kind} model {name!r}"
             raise UnknownModel(f"there is {asked}; there are {', '.join(m.name for m in of_kind) or 'none'}")
