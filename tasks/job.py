@@ -1,0 +1,254 @@
+"""The request, the job, its statuses and the table of allowed moves; the shapes callers see and records keep.
+
+A record in Redis is a hash: `fixed` is one JSON document (Fixed) that never changes, the rest are
+fields that the ledger's scripts write. `Job.of_record` reads one; nothing here talks to Redis.
+"""
+
+import json
+import re
+import secrets
+import time
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue
+
+from tasks.registry import Kind, PoolName
+
+JOB_ID = re.compile(r"^job_[0-9a-z]{26}$")
+SCHEMA = 1
+
+
+class Status(StrEnum):
+    """Where a job is. Callers are told that more may come."""
+
+    SCHEDULED = "scheduled"
+    QUEUED = "queued"
+    RUNNING = "running"
+    CANCELING = "canceling"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+    @property
+    def final(self) -> bool:
+        return not MOVES[self]
+
+
+MOVES: dict[Status, frozenset[Status]] = {
+    Status.SCHEDULED: frozenset({Status.QUEUED, Status.CANCELED, Status.EXPIRED}),
+    Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELED, Status.EXPIRED, Status.FAILED}),
+    Status.RUNNING: frozenset({Status.QUEUED, Status.CANCELING, Status.SUCCEEDED, Status.FAILED}),
+    Status.CANCELING: frozenset({Status.SUCCEEDED, Status.CANCELED}),
+    Status.SUCCEEDED: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.CANCELED: frozenset(),
+    Status.EXPIRED: frozenset(),
+}
+FINAL = frozenset(status for status, moves in MOVES.items() if not moves)
+
+Phase = Literal["fetching", "loading", "running", "uploading"]
+Metadata = Annotated[dict[str, JsonValue], Field(description="the caller's own, given back as it came")]
+
+
+class JobRequest(BaseModel):
+    """What a caller submits. Times in seconds; defaults come from the model and the operator."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Kind
+    model: str | None = Field(None, description="a model of that kind; its default where left out", max_length=64)
+    input: dict[str, JsonValue] = Field(description="by name, as the kind's contract says")
+    params: dict[str, JsonValue] = Field({}, description="as the kind's contract says")
+    priority: int = Field(0, ge=-10, le=10, description="ten places in the line a point, higher sooner")
+    metadata: Metadata = {}
+    start_at: AwareDatetime | None = Field(None, description="not before this time (RFC 3339)")
+    queue_ttl_s: FiniteFloat | None = Field(None, gt=0, description="expires if not started within")
+    run_timeout_s: FiniteFloat | None = Field(None, gt=0, description="the most one attempt may run, loading excluded")
+    deadline_s: FiniteFloat | None = Field(None, gt=0, le=31_536_000, description="the most all of it may take")
+    retention_s: FiniteFloat | None = Field(None, gt=0, description="how long record and outputs stay after the end")
+    max_attempts: int | None = Field(None, ge=1, le=10, description="starts at most, crashes included")
+
+
+class Output(BaseModel):
+    """A named object of a succeeded job. `url` is a stable path that redirects to a fresh link."""
+
+    name: str
+    media_type: str
+    bytes: int = Field(ge=0)
+    sha256: str
+    url: str
+
+
+class JobError(BaseModel):
+    """Why a job failed. Callers are told that more codes may come."""
+
+    code: str
+    detail: str
+    retryable: bool
+
+
+class Attempt(BaseModel):
+    """One start of the job by one worker. `outcome`: succeeded, failed, retry, released, canceled; null while it runs."""
+
+    number: int = Field(ge=1)
+    worker: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    outcome: str | None = None
+    error: JobError | None = None
+
+
+class Metrics(BaseModel):
+    """Seconds spent; of the last attempt, but for `queued_s`, which is all waiting."""
+
+    queued_s: float | None = None
+    fetch_s: float | None = None
+    load_s: float | None = None
+    run_s: float | None = None
+    upload_s: float | None = None
+
+
+class Links(BaseModel):
+    """Paths of what can be done next."""
+
+    self: str
+    cancel: str
+    retry: str
+
+
+class Job(BaseModel):
+    """A job as callers see it."""
+
+    object: Literal["job"] = "job"
+    id: str
+    kind: str
+    model: str
+    pool: str
+    status: Status
+    done: bool
+    phase: Phase | None = None
+    progress: float | None = Field(None, ge=0, le=1)
+    message: str | None = None
+    queue_position: int | None = Field(None, ge=1, description="1 is next in its line")
+    priority: int
+    created_at: datetime
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    retry_at: datetime | None = None
+    retry_of: str | None = None
+    start_at: datetime | None = None
+    start_by: datetime | None = Field(None, description="expires if not started by then")
+    retained_until: datetime | None = None
+    input: dict[str, JsonValue] = Field(description="as submitted, long texts and query strings of URLs left out")
+    params: dict[str, JsonValue]
+    result: dict[str, JsonValue] | None = None
+    outputs: list[Output] = []
+    error: JobError | None = None
+    attempts: list[Attempt] = []
+    max_attempts: int
+    metrics: Metrics = Metrics()
+    metadata: Metadata = {}
+    links: Links
+
+    @classmethod
+    def of_record(cls, record: dict[str, str], position: int | None = None) -> "Job":
+        """The public view of a record as the ledger keeps it (field -> text)."""
+        fixed = Fixed.model_validate_json(record["fixed"])
+        status = Status(record["status"])
+        path = f"/v1/jobs/{fixed.id}"
+        outputs = [Output(**{k: v for k, v in output.items() if k != "key"}, url=f"{path}/outputs/{output['name']}")
+                   for output in json.loads(record.get("outputs") or "[]")]
+        running = status in (Status.RUNNING, Status.CANCELING)
+        return cls(
+            id=fixed.id, kind=fixed.kind, model=fixed.model, pool=fixed.pool, status=status, done=status.final,
+            phase=record.get("phase") if running else None,
+            progress=_number(record.get("progress")), message=record.get("message") or None,
+            queue_position=position, priority=fixed.priority, created_at=moment(fixed.created_ms),
+            started_at=_moment(record.get("started_ms")), completed_at=_moment(record.get("ended_ms")),
+            retry_at=_moment(record.get("retry_ms")), retry_of=fixed.retry_of, start_at=_moment(fixed.start_ms),
+            start_by=_moment(fixed.start_by_ms) if "started_ms" not in record else None,
+            retained_until=_moment(record.get("retained_ms")),
+            input={name: redacted(value) for name, value in fixed.input.items()}, params=fixed.params,
+            result=json.loads(record["result"]) if record.get("result") else None, outputs=outputs,
+            error=json.loads(record["error"]) if record.get("error") else None,
+            attempts=_attempts(record), max_attempts=fixed.max_attempts, metrics=_metrics(fixed, record),
+            metadata=fixed.metadata, links=Links(self=path, cancel=f"{path}/cancel", retry=f"{path}/retry"))
+
+
+class Fixed(BaseModel):
+    """What never changes of a job, as the record keeps it. Times in ms since 1970 or s, as the names say."""
+
+    v: int = SCHEMA
+    id: str
+    tenant: str
+    kind: str
+    model: str
+    pool: PoolName
+    input: dict[str, JsonValue]
+    params: dict[str, JsonValue]
+    metadata: dict[str, JsonValue] = {}
+    priority: int = 0
+    created_ms: int
+    start_ms: int | None = None
+    start_by_ms: int
+    deadline_ms: int | None = None
+    run_timeout_s: float
+    retention_s: float
+    max_attempts: int
+    retry_of: str | None = None
+    uploads: list[dict] = []
+
+    @property
+    def queue(self) -> str:
+        return f"{self.pool}.{self.kind}"
+
+
+def new_id(prefix: str) -> str:
+    """`<prefix>_` + 26 base-32 characters: 48 bits of ms, then 80 random bits, so that ids sort by time (as ULIDs do)."""
+    value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    return prefix + "_" + "".join(_BASE32[value >> shift & 31] for shift in range(125, -1, -5))
+
+
+_BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
+SHOWN_TEXT = 1000
+
+
+def redacted(value: JsonValue) -> JsonValue:
+    """An input as it may be shown: no query string of a URL (it may hold a signature), long texts cut."""
+    if isinstance(value, dict) and set(value) == {"url"}:
+        return {"url": redacted(value["url"])}
+    if isinstance(value, str):
+        if re.match(r"^https?://", value):
+            return value.partition("?")[0].partition("#")[0]
+        return value if len(value) <= SHOWN_TEXT else value[:SHOWN_TEXT] + "…"
+    if isinstance(value, list) and len(value) > SHOWN_TEXT // 10:
+        return [redacted(item) for item in value[: SHOWN_TEXT // 10]]
+    return [redacted(item) for item in value] if isinstance(value, list) else value
+
+
+def moment(ms: float) -> datetime:
+    """UTC, from ms since 1970."""
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def _moment(ms: str | float | None) -> datetime | None:
+    return None if ms in (None, "") else moment(float(ms))
+
+
+def _number(text: str | None) -> float | None:
+    return None if not text else float(text)
+
+
+def _attempts(record: dict[str, str]) -> list[Attempt]:
+    """Attempts lie in fields attempt:1, attempt:2, ...; the one under way has no `ended_ms`."""
+    kept = (json.loads(record[f"attempt:{n}"]) for n in range(1, int(record.get("starts", 0)) + 1))
+    return [Attempt(number=a["number"], worker=a["worker"], started_at=moment(a["started_ms"]),
+                    ended_at=_moment(a.get("ended_ms")), outcome=a.get("outcome"), error=a.get("error")) for a in kept]
+
+
+def _metrics(fixed: Fixed, record: dict[str, str]) -> Metrics:
+    waited = float(record.get("queued_ms", 0)) / 1000 if "started_ms" in record else None
+    return Metrics(queued_s=waited, **json.loads(record.get("metrics") or "{}"))

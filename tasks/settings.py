@@ -1,0 +1,84 @@
+"""The settings of every Backlot process: one frozen object, read from the environment once where a process starts.
+
+Each field is the environment variable BACKLOT_<NAME IN CAPITALS>; units stand in the names. The
+README's table is made from the descriptions here, and a test holds the two together.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from tasks.registry import PoolName, Registry
+
+
+class Settings(BaseSettings):
+    """All settings, validated. Errors: pydantic.ValidationError, which names the variable."""
+
+    model_config = SettingsConfigDict(env_prefix="BACKLOT_", frozen=True, extra="ignore")
+
+    redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="Redis or Valkey, `noeviction`")
+    s3_endpoint_url: str | None = Field(None, description="the S3 server; unset for AWS")
+    s3_public_endpoint_url: str | None = Field(None, description="the S3 server as callers reach it; unset for the same")
+    s3_bucket: str = Field("backlot", description="where inputs, outputs and the journal lie")
+    s3_region: str = Field("us-east-1", description="the bucket's region")
+    s3_access_key_id: SecretStr | None = Field(None, description="unset for the machine's own credentials")
+    s3_secret_access_key: SecretStr | None = Field(None, description="beside it")
+    s3_sources: Annotated[dict[str, list[str]], NoDecode] = Field(
+        {}, description="what `s3://` inputs may name, by tenant: `tenant=bucket/prefix`, comma-separated")
+    fetch_allow: Annotated[list[str], NoDecode] = Field(
+        [], description="hosts or networks that inputs may come from although private, e.g. `127.0.0.1,10.0.0.0/8`; "
+                        "only for these is plain `http://` accepted")
+    keys_file: Path = Field(Path(".backlot/keys.json"), description="the API keys (hashes), re-read when it changes")
+    models: Path | None = Field(None, description="the operator's models.toml; unset for the package's own")
+    pools: Annotated[list[PoolName], NoDecode] = Field(
+        ["cpu", "gpu"], min_length=1, description="the pools this deployment has; a model of another goes to the first")
+
+    upload_max_bytes: int = Field(100 * 1024 * 1024, gt=0, description="a multipart request's body")
+    json_max_bytes: int = Field(1024 * 1024, gt=0, description="a JSON request's body")
+    max_run_timeout_s: float = Field(86_400, gt=0, description="the most `run_timeout_s` a model may have")
+    queue_ttl_s: float = Field(86_400, gt=0, description="default of a job's `queue_ttl_s`")
+    max_queue_ttl_s: float = Field(7 * 86_400, gt=0, description="the most a job may ask")
+    retention_s: float = Field(7 * 86_400, gt=0, description="default of a job's `retention_s`")
+    max_retention_s: float = Field(90 * 86_400, gt=0, description="the most a job may ask")
+    max_attempts: int = Field(3, ge=1, le=10, description="default of a job's `max_attempts`")
+    max_wait_s: float = Field(60, ge=0, description="the most `Prefer: wait` holds a request")
+    http_threads: int = Field(16, ge=2, description="threads of one API process; at most half of them wait")
+
+    lease_s: float = Field(10, gt=0, description="an attempt not renewed for so long may go to another worker")
+    renew_s: float = Field(1, gt=0, description="how often a worker renews its leases, and the keeper makes its rounds")
+    grace_s: float = Field(30, ge=0, description="from being asked to stop to being killed: cancel and drain")
+    stop_s: float = Field(1, ge=0, description="the same for a job over its limit")
+    retry_s: float = Field(2, ge=0, description="the first retry's delay, doubled each time, full jitter")
+    max_retry_s: float = Field(300, ge=0, description="the longest")
+    bells: int = Field(16, ge=1, description="doorbells that lie in a queue at most; at least a worker's slots")
+    linger_s: float = Field(1, ge=0, le=1, description="how long an idle slot stays awake before it goes to Celery")
+    cpu_slots: int = Field(1, ge=1, le=256, description="processes of a cpu worker")
+    gpu_slots: int = Field(8, ge=1, le=256, description="threads of a gpu worker")
+    models_mb: int = Field(8192, gt=0, description="memory for loaded models in one process, MiB")
+    metrics_port: int = Field(9095, ge=0, le=65535, description="where the keeper answers /metrics; 0 for any")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="of all processes")
+
+    @field_validator("pools", "fetch_allow", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("s3_sources", mode="before")
+    @classmethod
+    def _by_tenant(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        allowed: dict[str, list[str]] = {}
+        for part in filter(None, (p.strip() for p in value.split(","))):
+            tenant, equals, prefix = part.partition("=")
+            if not equals or "/" not in prefix:
+                raise ValueError(f"{part!r} is not tenant=bucket/prefix")
+            allowed.setdefault(tenant, []).append(prefix)
+        return allowed
+
+    def registry(self) -> Registry:
+        """The models of this deployment, each on a pool that it has."""
+        path = self.models or Path(__file__).parent / "models.toml"
+        return Registry.read(path, self.pools)
