@@ -10,7 +10,7 @@ import secrets
 import time
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue
 
@@ -91,7 +91,7 @@ class JobError(BaseModel):
 
 
 class Attempt(BaseModel):
-    """One start of the job by one worker. `outcome`: succeeded, failed, retry, released, canceled; null while it runs."""
+    """One start of the job by one worker. `outcome`: succeeded, failed, retry, released, canceled; null: it runs."""
 
     number: int = Field(ge=1)
     worker: str
@@ -166,16 +166,24 @@ class Job(BaseModel):
             id=fixed.id, kind=fixed.kind, model=fixed.model, pool=fixed.pool, status=status, done=status.final,
             phase=record.get("phase") if running else None,
             progress=_number(record.get("progress")), message=record.get("message") or None,
-            queue_position=position, priority=fixed.priority, created_at=moment(fixed.created_ms),
+            queue_position=position, priority=fixed.priority, created_at=moment(float(record["created_ms"])),
             started_at=_moment(record.get("started_ms")), completed_at=_moment(record.get("ended_ms")),
             retry_at=_moment(record.get("retry_ms")), retry_of=fixed.retry_of, start_at=_moment(fixed.start_ms),
-            start_by=_moment(fixed.start_by_ms) if "started_ms" not in record else None,
+            start_by=_moment(record["start_by_ms"]) if "started_ms" not in record else None,
             retained_until=_moment(record.get("retained_ms")),
             input={name: redacted(value) for name, value in fixed.input.items()}, params=fixed.params,
             result=json.loads(record["result"]) if record.get("result") else None, outputs=outputs,
             error=json.loads(record["error"]) if record.get("error") else None,
             attempts=_attempts(record), max_attempts=fixed.max_attempts, metrics=_metrics(fixed, record),
             metadata=fixed.metadata, links=Links(self=path, cancel=f"{path}/cancel", retry=f"{path}/retry"))
+
+
+class Upload(BaseModel):
+    """An upload as the submit saw it; a later attempt that finds another refuses it."""
+
+    key: str
+    bytes: int
+    etag: str
 
 
 class Fixed(BaseModel):
@@ -191,23 +199,27 @@ class Fixed(BaseModel):
     params: dict[str, JsonValue]
     metadata: dict[str, JsonValue] = {}
     priority: int = 0
-    created_ms: int
     start_ms: int | None = None
-    start_by_ms: int
-    deadline_ms: int | None = None
+    queue_ttl_s: float
     run_timeout_s: float
+    deadline_s: float | None = None
     retention_s: float
     max_attempts: int
     retry_of: str | None = None
-    uploads: list[dict] = []
+    uploads: dict[str, Upload] = Field({}, description="by id: what the submit saw of each upload it names")
 
     @property
     def queue(self) -> str:
         return f"{self.pool}.{self.kind}"
 
+    @property
+    def line(self) -> str:
+        """The waiting line: queue and model."""
+        return f"{self.queue}:{self.model}"
+
 
 def new_id(prefix: str) -> str:
-    """`<prefix>_` + 26 base-32 characters: 48 bits of ms, then 80 random bits, so that ids sort by time (as ULIDs do)."""
+    """`<prefix>_` + 26 base-32 characters: 48 bits of ms, then 80 random bits, so that ids sort by time, as ULIDs do."""
     value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
     return prefix + "_" + "".join(_BASE32[value >> shift & 31] for shift in range(125, -1, -5))
 

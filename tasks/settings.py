@@ -20,7 +20,7 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="Redis or Valkey, `noeviction`")
     s3_endpoint_url: str | None = Field(None, description="the S3 server; unset for AWS")
-    s3_public_endpoint_url: str | None = Field(None, description="the S3 server as callers reach it; unset for the same")
+    s3_public_endpoint_url: str | None = Field(None, description="the same as callers reach it; unset where equal")
     s3_bucket: str = Field("backlot", description="where inputs, outputs and the journal lie")
     s3_region: str = Field("us-east-1", description="the bucket's region")
     s3_access_key_id: SecretStr | None = Field(None, description="unset for the machine's own credentials")

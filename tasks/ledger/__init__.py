@@ -1,0 +1,294 @@
+"""The ledger: the job records in Redis, and the scripts that alone change them. One method a script, same name.
+
+Every verb may be asked twice: whoever asks picks the id or the token, and a repetition gets the first
+answer. It knows nothing of Celery, S3 or HTTP; `keys.py` lists what it keeps.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from tasks.errors import BacklotError, Conflict, NotFound, NotReady, Overloaded, WorkerLost
+from tasks.job import Fixed
+from tasks.ledger import keys
+from tasks.settings import Settings
+
+VERBS = ("submit", "claim", "renew", "report", "commit", "fail", "release", "cancel", "sweep", "due", "expire", "forget")
+IDEMPOTENCY_MS = 24 * 3600 * 1000
+UPLOADING_MS = 120_000
+A_FEW = 100
+"""Jobs one call of sweep, due or expire handles at most, so that none blocks Redis for long."""
+
+Record = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Idempotency:
+    """An Idempotency-Key: `digest` names tenant, method, path and key; `fingerprint` the request's content."""
+
+    digest: str
+    fingerprint: str
+
+    @classmethod
+    def of(cls, scope: Iterable[str], content: Iterable[str]) -> "Idempotency":
+        return cls(_digest(scope), _digest(content))
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """`bell`: a doorbell is needed. `replay_of`: the key was used before, by this job, for a request so fingerprinted."""
+
+    job_id: str
+    bell: bool = False
+    replay_fingerprint: str | None = None
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A started attempt: the record as it is now, and the token that alone may change it."""
+
+    fixed: Fixed
+    token: str
+    number: int
+    record: Record
+
+
+@dataclass(frozen=True)
+class Held:
+    """A slot as `renew` saw it. Times in ms of Redis' clock; only slot, token, job_id and state where it is lost."""
+
+    slot: str
+    token: str
+    job_id: str
+    state: str
+    phase: str = ""
+    phase_ms: float = 0
+    attempt_ms: float = 0
+    loading_ms: float = 0
+    run_ms: float = 0
+    deadline_ms: float | None = None
+    line: str = ""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Who claims: its id, pool, and the queues and lines it serves."""
+
+    id: str
+    pool: str
+    queues: Sequence[str]
+    lines: Sequence[str]
+
+
+def connect(settings: Settings, *, read_timeout_s: float = 0.7) -> redis.Redis:
+    """A client with short timeouts, set by hand: redis-py's own would hang an API for many seconds."""
+    return redis.Redis.from_url(
+        settings.redis_url.get_secret_value(), decode_responses=True, socket_connect_timeout=0.5,
+        socket_timeout=read_timeout_s, retry=Retry(NoBackoff(), 1), health_check_interval=0)
+
+
+class Ledger:
+    """The verbs. Errors of every verb: NotReady where Redis is away or the keeper has not set the epoch."""
+
+    def __init__(self, settings: Settings, client: redis.Redis | None = None,
+                 clock: Callable[[], int] = lambda: 0) -> None:
+        self.settings = settings
+        self.redis = client or connect(settings)
+        self.clock = clock
+        common = _lua("_common")
+        self._scripts = {verb: self.redis.register_script(common + _lua(verb)) for verb in VERBS}
+
+    # -- callers' verbs
+
+    def submit(self, fixed: Fixed, idempotency: Idempotency | None = None) -> Submitted:
+        """Record a job. Errors: Overloaded; Conflict where the same key's inputs are still coming in."""
+        start = "" if fixed.start_ms is None else fixed.start_ms
+        deadline = "" if fixed.deadline_s is None else _ms(fixed.deadline_s)
+        answer = self._run(
+            "submit",
+            [keys.job(fixed.id), keys.line(fixed.line), fixed.queue, keys.tenant_jobs(fixed.tenant),
+             keys.idempotency(fixed.tenant, idempotency.digest) if idempotency else "",
+             *(keys.upload_jobs(fixed.tenant, upload) for upload in fixed.uploads)],
+            [fixed.id, fixed.model_dump_json(exclude_none=True), fixed.tenant, fixed.line, fixed.priority, start,
+             _ms(fixed.queue_ttl_s), deadline, _ms(fixed.run_timeout_s), _ms(fixed.retention_s), fixed.max_attempts,
+             self.settings.bells, idempotency.fingerprint if idempotency else "", IDEMPOTENCY_MS])
+        match answer:
+            case [1, job_id, bell]:
+                return Submitted(job_id, bell=bool(bell))
+            case [2, job_id, fingerprint]:
+                return Submitted(job_id, replay_fingerprint=fingerprint)
+            case [3, _]:
+                raise Conflict("a request with this Idempotency-Key is still being received; ask again in a moment")
+            case [_, percent]:
+                raise Overloaded(f"Redis is {percent} % full and takes no new jobs above 85 %; running jobs go on")
+
+    def reserve(self, tenant: str, idempotency: Idempotency, job_id: str) -> Submitted | None:
+        """Hold a key while inputs are uploaded: None where it is ours now, else who has it. Errors: Conflict."""
+        value = f"{job_id} {idempotency.fingerprint} uploading"
+        key = keys.idempotency(tenant, idempotency.digest)
+        with _away():
+            if self.redis.set(key, value, nx=True, px=UPLOADING_MS):
+                return None
+            holder = (self.redis.get(key) or value).split(" ")
+        if len(holder) == 3 and holder[0] != job_id:
+            raise Conflict("a request with this Idempotency-Key is still being received; ask again in a moment")
+        return None if holder[0] == job_id else Submitted(holder[0], replay_fingerprint=holder[1])
+
+    def cancel(self, tenant: str, job_id: str) -> str:
+        """The status after asking. Errors: NotFound; Conflict where the job had ended otherwise."""
+        match self._run("cancel", [keys.job(job_id)], [job_id, tenant]):
+            case [1, status]:
+                return status
+            case [0, status]:
+                raise Conflict(f"job {job_id} has already {status}")
+        raise NotFound(f"there is no job {job_id}")
+
+    def forget(self, fixed: Fixed) -> None:
+        """Erase an ended job; its objects follow. Errors: NotFound; Conflict where it has not ended."""
+        uploads = [keys.upload_jobs(fixed.tenant, upload) for upload in fixed.uploads]
+        match self._run("forget", [keys.job(fixed.id), keys.tenant_jobs(fixed.tenant), *uploads],
+                        [fixed.id, fixed.tenant]):
+            case 0:
+                raise NotFound(f"there is no job {fixed.id}")
+            case 2:
+                raise Conflict(f"job {fixed.id} has not ended; cancel it first")
+
+    # -- workers' verbs
+
+    def claim(self, worker: Worker, slot: str, token: str, linger_s: float = 0) -> Claimed | None:
+        """The next job of this worker's lines. Tokens of one slot must ascend. With `linger_s` the slot is noted as
+        one to wake where there is nothing: read keys.wake(slot) for so long."""
+        answer = self._run(
+            "claim",
+            [keys.slots(worker.id), keys.worker(worker.id), keys.leases(worker.pool),
+             *map(keys.line, worker.lines), *map(keys.idle, worker.queues)],
+            [worker.id, slot, token, _ms(self.settings.lease_s), _ms(linger_s), len(worker.lines)])
+        if answer[0] == 0:
+            return None
+        record = dict(zip(answer[2::2], answer[3::2], strict=True))
+        return Claimed(Fixed.model_validate_json(record["fixed"]), token, int(record["starts"]), record)
+
+    def renew(self, worker: Worker, draining: bool = False, about: Record | None = None) -> tuple[float, list[Held]]:
+        """Extend all leases of the worker; Redis' time in ms, and its slots. `about` is shown in /v1/pools."""
+        told = {"pool": worker.pool, "queues": ",".join(worker.queues), **(about or {})}
+        now, *rows = self._run(
+            "renew", [keys.slots(worker.id), keys.worker(worker.id), keys.leases(worker.pool), keys.WORKERS],
+            [worker.id, _ms(self.settings.lease_s), int(draining), *(part for pair in told.items() for part in pair)])
+        return float(now), [_held(row) for row in rows]
+
+    def report(self, job_id: str, token: str, phase: str = "", progress: float | None = None,
+               message: str = "") -> str:
+        """Tell people; 'noted', 'canceling' or 'lost'."""
+        answer = self._run("report", [keys.job(job_id)], [
+            job_id, token, phase, "" if progress is None else f"{progress:.4f}", message])
+        return {0: "lost", 1: "noted", 2: "canceling"}[answer]
+
+    def commit(self, job_id: str, token: str, result: dict, outputs: Sequence[dict], metrics: dict) -> str:
+        """'succeeded', or how this token's attempt had ended before."""
+        return self._run("commit", [keys.job(job_id)],
+                         [job_id, token, json.dumps(result), json.dumps(list(outputs)), json.dumps(metrics)])
+
+    def fail(self, job_id: str, token: str, error: BacklotError, delay_s: float = 0,
+             metrics: dict | None = None) -> str:
+        """'queued' for a retry after the delay, 'failed', 'canceled', or how this token's attempt had ended before."""
+        return self._run("fail", [keys.job(job_id)], [
+            job_id, token, json.dumps(error.as_dict()), int(error.retryable), _ms(delay_s),
+            json.dumps(metrics) if metrics else ""])
+
+    def release(self, job_id: str, token: str) -> str:
+        """'released', 'canceled' where it was canceling, or how this token's attempt had ended before."""
+        return self._run("release", [keys.job(job_id)], [job_id, token])
+
+    # -- the keeper's verbs
+
+    def sweep(self, pool: str) -> list[str]:
+        """Take lapsed attempts back; the queues that want a doorbell."""
+        lost = WorkerLost(f"the worker did not renew its lease of {self.settings.lease_s:g} s")
+        return self._run("sweep", [keys.leases(pool), keys.swept(pool)], [
+            _ms(self.settings.lease_s), _ms(self.settings.renew_s), A_FEW, json.dumps(lost.as_dict())])[1:]
+
+    def due(self) -> list[str]:
+        """Start times and retries that have come; the queues that want a doorbell."""
+        return self._run("due", [keys.DUE], [A_FEW])[1:]
+
+    def expire(self, error: BacklotError) -> list[str]:
+        """End jobs whose clock ran out while they waited; their ids. `error` is for those that ran before."""
+        return self._run("expire", [keys.EXPIRIES], [A_FEW, json.dumps(error.as_dict())])[1:]
+
+    def set_epoch(self) -> None:
+        """Say that this start of the server is reconciled."""
+        with _away():
+            self.redis.set(keys.EPOCH, self.redis.info("server")["run_id"])
+
+    # -- looking
+
+    def record(self, job_id: str) -> Record | None:
+        """The record as it is."""
+        with _away():
+            return self.redis.hgetall(keys.job(job_id)) or None
+
+    def position(self, record: Record) -> int | None:
+        """The exact place in its line, 1 is next; None where it does not wait."""
+        if record["status"] != "queued":
+            return None
+        with _away():
+            rank = self.redis.zrank(keys.line(record["line"]), json.loads(record["fixed"])["id"])
+        return None if rank is None else rank + 1
+
+    def ready(self) -> None:
+        """Errors: NotReady with what is missing: Redis, `noeviction`, or the epoch."""
+        with _away():
+            info = self.redis.info()
+            epoch = self.redis.get(keys.EPOCH)
+        if info["maxmemory_policy"] != "noeviction":
+            raise NotReady(f"Redis has maxmemory-policy {info['maxmemory_policy']}; Backlot needs noeviction, as any "
+                           "other may silently drop jobs")
+        if epoch != info["run_id"]:
+            raise NotReady("the keeper has not yet reconciled with this start of Redis")
+
+    def _run(self, verb: str, named: list, arguments: list):
+        with _away():
+            answer = self._scripts[verb](keys=named, args=[self.clock(), *arguments])
+        if answer in (-1, "not ready") or (isinstance(answer, list) and answer[:1] == [-1]):
+            raise NotReady("the keeper has not yet reconciled with this start of Redis")
+        return answer
+
+
+class _away:
+    """Turns redis-py's errors into NotReady, naming neither host nor password."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind, error, trace) -> None:
+        if isinstance(error, RedisError):
+            raise NotReady(f"Redis did not answer ({type(error).__name__})") from error
+
+
+def _held(row: list) -> Held:
+    if len(row) == 4:
+        return Held(*row)
+    slot, token, job_id, state, phase, *numbers, deadline, line = row
+    return Held(slot, token, job_id, state, phase, *map(float, numbers), float(deadline) if deadline else None, line)
+
+
+def _lua(name: str) -> str:
+    return files("tasks.ledger").joinpath(f"{name}.lua").read_text() + "\n"
+
+
+def _digest(parts: Iterable[str]) -> str:
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(f"{len(part)}:{part}".encode())
+    return whole.hexdigest()
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)

@@ -1,0 +1,159 @@
+-- _common: what several verbs share; set before each of them.
+--
+-- Derived keys are built here as in keys.py. A record is read with HGETALL into a table `job`.
+
+local function clock(given)
+  if tonumber(given) > 0 then return tonumber(given) end
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- Whether the keeper has reconciled with this very start of the server; where not, every verb answers 'not ready'.
+local function ready()
+  return redis.call('GET', 'bl:epoch') == string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+end
+
+-- All 17 digits: `..` and tostring would round scores and ms.
+local function num(x) return string.format('%.17g', x) end
+
+local function load(id)
+  local flat, job = redis.call('HGETALL', 'bl:job:' .. id), {}
+  for i = 1, #flat, 2 do job[flat[i]] = flat[i + 1] end
+  if not job.status then return nil end
+  job.id, job.flat = id, flat
+  job.queue, job.pool = string.match(job.line, '^([^:]+)'), string.match(job.line, '^(%a+)')
+  return job
+end
+
+local function set(job, ...)
+  local fields = {...}
+  for i = 1, #fields, 2 do job[fields[i]] = fields[i + 1] end
+  redis.call('HSET', 'bl:job:' .. job.id, ...)
+end
+
+local function event(job, status)
+  set(job, 'status', status)
+  redis.call('XADD', 'bl:events', 'MAXLEN', '~', 10000, '*', 'id', job.id, 'status', status, 'tenant', job.tenant)
+end
+
+-- Wakes one slot that lingers for the queue; false if there is none.
+local function wake(queue, now)
+  local slot = redis.call('ZREVRANGE', 'bl:idle:' .. queue, 0, 0, 'WITHSCORES')
+  if not slot[1] then return false end
+  redis.call('ZREM', 'bl:idle:' .. queue, slot[1])
+  if tonumber(slot[2]) <= now then return false end
+  redis.call('LPUSH', 'bl:wake:' .. slot[1], 'job')
+  redis.call('PEXPIRE', 'bl:wake:' .. slot[1], 2000)
+  return true
+end
+
+-- Into its line: with a new fair tag where it has none yet, else with its old one.
+local function enter_line(job, now)
+  local fair = 'bl:fair:' .. job.pool
+  local tag = tonumber(job.tag)
+  if not tag then
+    local seen = redis.call('HMGET', fair, 'clock', 'tag:' .. job.tenant)
+    tag = math.max(tonumber(seen[1] or 0), tonumber(seen[2] or 0)) + 1
+    redis.call('HSET', fair, 'tag:' .. job.tenant, num(tag))
+  end
+  redis.call('HINCRBY', fair, 'jobs:' .. job.tenant, 1)
+  local score = num(tag - 10 * tonumber(job.priority))
+  set(job, 'tag', num(tag), 'since_ms', num(now))
+  redis.call('ZADD', 'bl:line:' .. job.line, score, job.id)
+  redis.call('ZADD', 'bl:waiting:' .. job.pool, num(now), job.id)
+end
+
+-- Out of its line; a tenant with nothing waiting has no tag.
+local function leave_line(job)
+  if redis.call('ZREM', 'bl:line:' .. job.line, job.id) == 0 then return end
+  redis.call('ZREM', 'bl:waiting:' .. job.pool, job.id)
+  local fair = 'bl:fair:' .. job.pool
+  if redis.call('HINCRBY', fair, 'jobs:' .. job.tenant, -1) <= 0 then
+    redis.call('HDEL', fair, 'jobs:' .. job.tenant, 'tag:' .. job.tenant)
+  end
+end
+
+-- The end of a job: nothing leaves a final status.
+local function finish(job, status, now)
+  leave_line(job)
+  redis.call('ZREM', 'bl:due', job.id)
+  redis.call('ZREM', 'bl:expiries', job.id)
+  local kept = num(now + tonumber(job.keep_ms))
+  redis.call('HDEL', 'bl:job:' .. job.id, 'token', 'phase', 'retry_ms')
+  set(job, 'ended_ms', num(now), 'retained_ms', kept)
+  event(job, status)
+  redis.call('ZADD', 'bl:retained', kept, job.id)
+  redis.call('XADD', 'bl:journal', '*', 'type', 'ended', 'id', job.id, unpack(redis.call('HGETALL', 'bl:job:' .. job.id)))
+end
+
+-- The end of the attempt under way. Its token stays known by t:<token>, so that asking again repeats the answer.
+local function end_attempt(job, outcome, error, now)
+  local entry = cjson.decode(job['attempt:' .. job.starts])
+  entry.ended_ms, entry.outcome = now, outcome
+  if error ~= '' then entry.error = cjson.decode(error) end
+  set(job, 'attempt:' .. job.starts, cjson.encode(entry))
+  redis.call('ZREM', 'bl:leases:' .. job.pool, job.id)
+  if outcome ~= 'succeeded' then
+    local prefix = 'tenants/' .. job.tenant .. '/jobs/' .. job.id .. '/' .. job.starts .. '-' .. string.sub(job.token, 1, 8) .. '/'
+    redis.call('ZADD', 'bl:trash', num(now + 60000), prefix)
+  end
+end
+
+local function answer(job, word)
+  redis.call('HSET', 'bl:job:' .. job.id, 't:' .. job.token, word)
+  return word
+end
+
+-- The slot is free again, though its last token stays known. A sweep does not say so: the lost worker must learn it.
+local function free(job)
+  redis.call('HSET', 'bl:slots:' .. job.worker, job.slot, job.token .. ' -')
+end
+
+-- Back into its line at once, or when `delay` ms are over.
+local function requeue(job, delay, now)
+  redis.call('HDEL', 'bl:job:' .. job.id, 'token', 'phase')
+  if delay > 0 then
+    set(job, 'retry_ms', num(now + delay))
+    redis.call('ZADD', 'bl:due', num(now + delay), job.id)
+  else
+    enter_line(job, now)
+    wake(job.queue, now)
+  end
+  event(job, 'queued')
+end
+
+-- A failed attempt: 'canceled', 'queued' (a retry) or 'failed', by what was asked and the attempts left.
+local function fail_attempt(job, error, retryable, delay, now)
+  if job.status == 'canceling' then
+    end_attempt(job, 'canceled', error, now)
+    finish(job, 'canceled', now)
+    return answer(job, 'canceled')
+  end
+  local counted = tonumber(job.starts) - tonumber(job.releases or 0)
+  local over = job.deadline_ms and now + delay >= tonumber(job.deadline_ms)
+  if retryable and counted < tonumber(job.max) and not over then
+    end_attempt(job, 'retry', error, now)
+    requeue(job, delay, now)
+    return answer(job, 'queued')
+  end
+  end_attempt(job, 'failed', error, now)
+  set(job, 'error', error)
+  finish(job, 'failed', now)
+  return answer(job, 'failed')
+end
+
+local function release_attempt(job, now)
+  if job.status == 'canceling' then return fail_attempt(job, '', false, 0, now) end
+  end_attempt(job, 'released', '', now)
+  set(job, 'releases', tonumber(job.releases or 0) + 1)
+  requeue(job, 0, now)
+  return answer(job, 'released')
+end
+
+-- The job if the token's attempt is under way; else nil and the answer that this token got before, or 'lost'.
+local function owned(id, token)
+  local job = load(id)
+  if not job then return nil, 'lost' end
+  if job.token == token then return job end
+  return nil, job['t:' .. token] or 'lost'
+end

@@ -1,0 +1,23 @@
+-- cancel: a waiting job is canceled at once; a running one is asked to stop.
+--
+-- KEYS[1]  job      hash    bl:job:<id>
+-- ARGV[1]  now      ms; 0 = Redis TIME
+-- ARGV[2]  id, [3] tenant
+--
+-- Returns {1, status} accepted (also when asked again before the end), {0, status} it was final already,
+-- {2} the tenant has no such job, {-1} not ready.
+if not ready() then return {-1} end
+local now = clock(ARGV[1])
+local job = load(ARGV[2])
+if not job or job.tenant ~= ARGV[3] then return {2} end
+if job.status == 'scheduled' or job.status == 'queued' then
+  finish(job, 'canceled', now)
+  return {1, 'canceled'}
+end
+if job.status == 'running' then
+  event(job, 'canceling')
+  redis.call('LPUSH', 'bl:wake:' .. job.worker, 'cancel')
+  redis.call('PEXPIRE', 'bl:wake:' .. job.worker, 5000)
+end
+if job.status == 'canceling' or job.status == 'canceled' then return {1, job.status} end
+return {0, job.status}

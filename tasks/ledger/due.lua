@@ -1,0 +1,21 @@
+-- due: jobs whose start time or retry has come go into their lines.
+--
+-- KEYS[1]  due      zset    bl:due
+-- ARGV[1]  now      ms; 0 = Redis TIME
+-- ARGV[2]  how many at most
+--
+-- Returns {now, queue, ...} the queues that got a job; {-1} not ready.
+if not ready() then return {-1} end
+local now = clock(ARGV[1])
+local queues = {now}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', num(now), 'LIMIT', 0, ARGV[2])) do
+  redis.call('ZREM', KEYS[1], id)
+  local job = load(id)
+  if job and (job.status == 'scheduled' or job.status == 'queued') then
+    redis.call('HDEL', 'bl:job:' .. id, 'retry_ms')
+    enter_line(job, now)
+    if job.status == 'scheduled' then event(job, 'queued') end
+    if not wake(job.queue, now) then queues[#queues + 1] = job.queue end
+  end
+end
+return queues

@@ -1,0 +1,20 @@
+-- forget: an ended job's record goes; what it left in the bucket is put on the trash list.
+--
+-- KEYS[1]  job      hash    bl:job:<id>
+-- KEYS[2]  index    zset    bl:jobs:<tenant>
+-- KEYS[3+] uploads  set     bl:upload:<tenant>/<id> of each upload that the job names
+-- ARGV[1]  now      ms; 0 = Redis TIME
+-- ARGV[2]  id, [3] tenant
+--
+-- Returns 1 forgotten, 0 the tenant has no such job, 2 it has not ended, -1 not ready.
+if not ready() then return -1 end
+local now = clock(ARGV[1])
+local job = load(ARGV[2])
+if not job or job.tenant ~= ARGV[3] then return 0 end
+if not job.ended_ms then return 2 end
+redis.call('DEL', KEYS[1])
+redis.call('ZREM', KEYS[2], job.id)
+redis.call('ZREM', 'bl:retained', job.id)
+for i = 3, #KEYS do redis.call('SREM', KEYS[i], job.id) end
+redis.call('ZADD', 'bl:trash', num(now), 'tenants/' .. job.tenant .. '/jobs/' .. job.id .. '/')
+return 1

@@ -1,0 +1,80 @@
+"""Every key Backlot keeps in Redis: its type, members and lifetime. The scripts build the same names.
+
+Beside these, Celery keeps its own (the lists named by queue, `_kombu...`); nobody else writes those.
+"""
+
+EPOCH = "bl:epoch"            # string  the server's run_id that the keeper has reconciled with; no expiry
+EVENTS = "bl:events"          # stream  id, status, tenant of every change of status; capped at about 10,000
+JOURNAL = "bl:journal"        # stream  type accepted | ended, with the record; trimmed once it is in the bucket
+LINES = "bl:lines"            # set     <queue>:<model> of every line that ever held a job
+DUE = "bl:due"                # zset    job id by the ms at which it is due: start_at, or a retry
+EXPIRIES = "bl:expiries"      # zset    job id by the ms at which a clock runs out: queue_ttl, deadline
+RETAINED = "bl:retained"      # zset    id of an ended job by the ms at which it is to be forgotten
+TRASH = "bl:trash"            # zset    prefix in the bucket by the ms from which it may be deleted
+UPLOADS = "bl:uploads"        # zset    <tenant>/<upload id> by the ms at which to ask whether a job still names it
+WORKERS = "bl:workers"        # zset    worker id by the ms at which it counts as gone
+
+
+def job(job_id: str) -> str:
+    """hash: the record; until it is forgotten. Fields: tasks/job.py and the scripts."""
+    return f"bl:job:{job_id}"
+
+
+def line(name: str) -> str:
+    """zset: job id by score (fair tag less ten places a point of priority); `name` is <queue>:<model>."""
+    return f"bl:line:{name}"
+
+
+def leases(pool: str) -> str:
+    """zset: id of a running job by the ms at which its lease lapses."""
+    return f"bl:leases:{pool}"
+
+
+def waiting(pool: str) -> str:
+    """zset: id of a waiting job by the ms since which it waits."""
+    return f"bl:waiting:{pool}"
+
+
+def fair(pool: str) -> str:
+    """hash: `clock`, the pool's virtual clock, and for each tenant with jobs waiting `tag:<t>` and `jobs:<t>`."""
+    return f"bl:fair:{pool}"
+
+
+def swept(pool: str) -> str:
+    """hash: `at`, when the sweep last ran, and `hold`, the ms before which it takes nothing."""
+    return f"bl:swept:{pool}"
+
+
+def idle(queue: str) -> str:
+    """zset: a lingering slot that serves the queue, by the ms until which it lingers."""
+    return f"bl:idle:{queue}"
+
+
+def wake(who: str) -> str:
+    """list: a word that wakes a lingering slot, or a worker's parent; seconds."""
+    return f"bl:wake:{who}"
+
+
+def worker(worker_id: str) -> str:
+    """hash: pool, queues, slots, host, draining; an hour after its last renewal."""
+    return f"bl:worker:{worker_id}"
+
+
+def slots(worker_id: str) -> str:
+    """hash: slot -> '<token> <job id>' of its newest claim; an hour after the worker's last renewal."""
+    return f"bl:slots:{worker_id}"
+
+
+def tenant_jobs(tenant: str) -> str:
+    """zset: the tenant's job ids by the ms of their creation."""
+    return f"bl:jobs:{tenant}"
+
+
+def upload_jobs(tenant: str, upload_id: str) -> str:
+    """set: ids of the jobs that name the upload, until they are forgotten."""
+    return f"bl:upload:{tenant}/{upload_id}"
+
+
+def idempotency(tenant: str, digest: str) -> str:
+    """string: '<job id> <fingerprint>', 24 h; with ' uploading' behind, two minutes, while its inputs come in."""
+    return f"bl:idem:{tenant}:{digest}"

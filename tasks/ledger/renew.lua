@@ -1,0 +1,30 @@
+-- renew: extend all leases of a worker, and say how each of its slots stands.
+--
+-- KEYS[1]  slots    hash    bl:slots:<worker>
+-- KEYS[2]  worker   hash    bl:worker:<worker>
+-- KEYS[3]  leases   zset    bl:leases:<pool>
+-- KEYS[4]  workers  zset    bl:workers
+-- ARGV[1]  now      ms; 0 = Redis TIME
+-- ARGV[2]  worker, [3] lease ms, [4] draining 1|0, [5+] field, value of what is told of the worker
+--
+-- Returns {now, {slot, token, id, state, phase, phase_ms, attempt_ms, loading_ms, run_ms, deadline_ms, line}, ...};
+-- state: running, canceling, or lost (the attempt is no longer this token's; the rest is missing then). {-1} not ready.
+if not ready() then return {-1} end
+local now, worker = clock(ARGV[1]), ARGV[2]
+redis.call('ZADD', KEYS[4], num(now + tonumber(ARGV[3])), worker)
+redis.call('HSET', KEYS[2], 'draining', ARGV[4], 'seen_ms', num(now), unpack(ARGV, 5))
+redis.call('PEXPIRE', KEYS[2], 3600000)
+local rows, flat = {now}, redis.call('HGETALL', KEYS[1])
+if #flat > 0 then redis.call('PEXPIRE', KEYS[1], 3600000) end
+for i = 1, #flat, 2 do
+  local token, id = string.match(flat[i + 1], '^(%S+) (%S+)$')
+  local job = id ~= '-' and owned(id, token)
+  if job then
+    redis.call('ZADD', KEYS[3], num(now + tonumber(ARGV[3])), id)
+    rows[#rows + 1] = {flat[i], token, id, job.status, job.phase, job.phase_ms, job.attempt_ms, job.loading_ms,
+      job.run_ms, job.deadline_ms or '', job.line}
+  elseif id ~= '-' then
+    rows[#rows + 1] = {flat[i], token, id, 'lost'}
+  end
+end
+return rows

@@ -1,0 +1,64 @@
+-- submit: record a job, put it into its line (or note when it is due), journal it; all or nothing.
+--
+-- KEYS[1]  job     hash    bl:job:<id>
+-- KEYS[2]  line    zset    bl:line:<queue>:<model>
+-- KEYS[3]  queue   list    Celery's list of doorbells; only its length is read
+-- KEYS[4]  index   zset    bl:jobs:<tenant>
+-- KEYS[5]  idem    string  bl:idem:<tenant>:<digest>; '' without an Idempotency-Key
+-- KEYS[6+] uploads set     bl:upload:<tenant>/<id> of each upload that the job names
+-- ARGV[1]  now     ms; 0 = Redis TIME
+-- ARGV[2]  id
+-- ARGV[3]  fixed   JSON that never changes
+-- ARGV[4]  tenant, [5] line, [6] priority, [7] start_ms or '', [8] queue_ttl ms, [9] deadline ms or '',
+-- ARGV[10] run timeout ms, [11] retention ms, [12] max attempts, [13] bells wanted at most
+-- ARGV[14] fingerprint of the request, for the Idempotency-Key, [15] how long that is kept, ms
+--
+-- Returns {1, id, 1|0} recorded (now or before), and whether a doorbell is needed; {2, id, fingerprint} the key
+-- belongs to that job; {3, id} to one that is still being uploaded; {-2, percent} memory is nearly full; {-1} not ready.
+if not ready() then return {-1} end
+local now = clock(ARGV[1])
+local id, tenant = ARGV[2], ARGV[4]
+local queue = string.match(ARGV[5], '^([^:]+)')
+
+local function bell_needed()
+  if wake(queue, now) then return 0 end
+  local wanted = math.min(redis.call('ZCARD', KEYS[2]), tonumber(ARGV[13]))
+  return redis.call('LLEN', KEYS[3]) < wanted and 1 or 0
+end
+
+if redis.call('EXISTS', KEYS[1]) == 1 then return {1, id, bell_needed()} end
+if KEYS[5] ~= '' then
+  local first, print, uploading = string.match(redis.call('GET', KEYS[5]) or '', '^(%S+) (%S+)(.*)$')
+  if first and first ~= id then return uploading == '' and {2, first, print} or {3, first} end
+end
+local memory = redis.call('INFO', 'memory')
+local used, most = string.match(memory, 'used_memory:(%d+)'), string.match(memory, 'maxmemory:(%d+)')
+if tonumber(most) > 0 and tonumber(used) > 0.85 * tonumber(most) then
+  return {-2, math.floor(100 * used / most)}
+end
+
+local job = {id = id, tenant = tenant, line = ARGV[5], priority = ARGV[6], queue = queue, pool = string.match(queue, '^%a+')}
+local start = tonumber(ARGV[7]) or now
+local start_by = num(math.max(start, now) + tonumber(ARGV[8]))
+set(job, 'fixed', ARGV[3], 'tenant', tenant, 'line', ARGV[5], 'priority', ARGV[6], 'created_ms', num(now),
+  'start_by_ms', start_by, 'run_ms', ARGV[10], 'keep_ms', ARGV[11], 'max', ARGV[12])
+local expiry = tonumber(start_by)
+if ARGV[9] ~= '' then
+  set(job, 'deadline_ms', num(now + tonumber(ARGV[9])))
+  expiry = math.min(expiry, tonumber(job.deadline_ms))
+end
+redis.call('ZADD', 'bl:expiries', num(expiry), id)
+redis.call('ZADD', KEYS[4], num(now), id)
+redis.call('SADD', 'bl:lines', ARGV[5])
+for i = 6, #KEYS do redis.call('SADD', KEYS[i], id) end
+if KEYS[5] ~= '' then redis.call('SET', KEYS[5], id .. ' ' .. ARGV[14], 'PX', ARGV[15]) end
+redis.call('XADD', 'bl:journal', '*', 'type', 'accepted', 'id', id, 'fixed', ARGV[3], 'created_ms', num(now),
+  'key', KEYS[5], 'fingerprint', ARGV[14])
+if start > now then
+  event(job, 'scheduled')
+  redis.call('ZADD', 'bl:due', num(start), id)
+  return {1, id, 0}
+end
+enter_line(job, now)
+event(job, 'queued')
+return {1, id, bell_needed()}

@@ -1,0 +1,25 @@
+-- sweep: attempts whose lease has lapsed are lost: a retry, or the end. Takes nothing for one lease after a gap.
+--
+-- KEYS[1]  leases   zset    bl:leases:<pool>
+-- KEYS[2]  swept    hash    bl:swept:<pool>
+-- ARGV[1]  now      ms; 0 = Redis TIME
+-- ARGV[2]  lease ms, [3] period ms between two sweeps, [4] how many at most, [5] error JSON
+--
+-- Returns {now, queue, ...} the queues that got a job back; {-1} not ready.
+if not ready() then return {-1} end
+local now = clock(ARGV[1])
+local seen = redis.call('HMGET', KEYS[2], 'at', 'hold')
+local hold = tonumber(seen[2] or 0)
+if not seen[1] or now - tonumber(seen[1]) > 2 * tonumber(ARGV[3]) then hold = now + tonumber(ARGV[2]) end
+redis.call('HSET', KEYS[2], 'at', num(now), 'hold', num(hold))
+local queues = {now}
+if now < hold then return queues end
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', num(now), 'LIMIT', 0, ARGV[4])) do
+  local job = load(id)
+  if job and job.token then
+    if fail_attempt(job, ARGV[5], true, 0, now) == 'queued' then queues[#queues + 1] = job.queue end
+  else
+    redis.call('ZREM', KEYS[1], id)
+  end
+end
+return queues
