@@ -219,7 +219,7 @@ class Fixed(BaseModel):
 
 
 def new_id(prefix: str) -> str:
-    """`<prefix>_` + 26 base-32 characters: 48 bits of ms, then 80 random bits, so that ids sort by time, as ULIDs do."""
+    """`<prefix>_` + 26 base-32 characters: 48 bits of ms, then 80 random bits; so ids sort by time, as ULIDs do."""
     value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
     return prefix + "_" + "".join(_BASE32[value >> shift & 31] for shift in range(125, -1, -5))
 

@@ -20,7 +20,8 @@ from tasks.job import Fixed
 from tasks.ledger import keys
 from tasks.settings import Settings
 
-VERBS = ("submit", "claim", "renew", "report", "commit", "fail", "release", "cancel", "sweep", "due", "expire", "forget")
+VERBS = ("submit", "claim", "renew", "report", "commit", "fail", "release", "cancel", "sweep", "due", "expire",
+         "forget")
 IDEMPOTENCY_MS = 24 * 3600 * 1000
 UPLOADING_MS = 120_000
 A_FEW = 100
@@ -43,7 +44,7 @@ class Idempotency:
 
 @dataclass(frozen=True)
 class Submitted:
-    """`bell`: a doorbell is needed. `replay_of`: the key was used before, by this job, for a request so fingerprinted."""
+    """`bell`: a doorbell is needed. `replay_fingerprint`: the key was used before, by this job, for such a request."""
 
     job_id: str
     bell: bool = False
@@ -182,6 +183,11 @@ class Ledger:
             "renew", [keys.slots(worker.id), keys.worker(worker.id), keys.leases(worker.pool), keys.WORKERS],
             [worker.id, _ms(self.settings.lease_s), int(draining), *(part for pair in told.items() for part in pair)])
         return float(now), [_held(row) for row in rows]
+
+    def forget_slot(self, worker: Worker, slot: str) -> None:
+        """The slot's process is gone and all it held is ended."""
+        with _away():
+            self.redis.hdel(keys.slots(worker.id), slot)
 
     def report(self, job_id: str, token: str, phase: str = "", progress: float | None = None,
                message: str = "") -> str:

@@ -1,0 +1,59 @@
+"""Celery's queues: one a pool and kind, `<pool>.<kind>`. They carry doorbells, 'there is work in this queue', no jobs.
+
+A ring that fails is logged and nothing else: the job is recorded already, and the keeper rings again.
+"""
+
+import logging
+from collections.abc import Iterable
+
+from celery import Celery
+
+from tasks.registry import Registry
+from tasks.settings import Settings
+
+DOORBELL = "doorbell"
+log = logging.getLogger(__name__)
+
+
+def celery_app(settings: Settings, *, ringing: bool) -> Celery:
+    """The Celery app; `ringing` gives it the short timeouts of one who only rings."""
+    app = Celery("backlot", broker=settings.redis_url.get_secret_value(), set_as_current=False)
+    timeouts = {"socket_connect_timeout": 0.5, "socket_timeout": 0.7} if ringing else {}
+    app.conf.update(
+        accept_content=["json"], task_serializer="json", task_ignore_result=True, task_acks_late=False,
+        worker_prefetch_multiplier=1, worker_disable_prefetch=True, worker_hijack_root_logger=False,
+        broker_connection_retry_on_startup=True, broker_connection_max_retries=None,
+        # one list a queue: with kombu's four priority steps the ledger could not read its length with one LLEN
+        broker_transport_options={"priority_steps": [0], **timeouts},
+        worker_cancel_long_running_tasks_on_connection_loss=False)
+    return app
+
+
+class Broker:
+    """Rings doorbells."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._app = celery_app(settings, ringing=True)
+
+    def ring(self, queue: str, times: int = 1) -> None:
+        """Wake the workers of a queue. Never raises."""
+        try:
+            for _ in range(times):
+                self._app.send_task(DOORBELL, args=[queue], queue=queue, retry=False, ignore_result=True)
+        except Exception as error:  # kombu raises errors of many libraries; none may turn a recorded submit into one
+            log.warning("could not ring %s (%s); the keeper will", queue, type(error).__name__)
+
+    def ring_all(self, queues: Iterable[str]) -> None:
+        """Ring each queue as often as it is named."""
+        for queue in queues:
+            self.ring(queue)
+
+
+def queues(registry: Registry, pool: str) -> list[str]:
+    """The queues of a pool's models."""
+    return sorted({f"{m.pool}.{m.kind}" for m in registry.models if m.pool == pool})
+
+
+def lines(registry: Registry, pool: str) -> list[str]:
+    """The waiting lines of a pool's models."""
+    return sorted(f"{m.pool}.{m.kind}:{m.name}" for m in registry.models if m.pool == pool)

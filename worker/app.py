@@ -1,0 +1,101 @@
+"""The Celery process of a worker: settings, pool, the one task `doorbell(queue)`.
+
+The cpu pool is Celery's prefork, a job a child; the gpu pool is Celery's threads, one copy of each model.
+Each process that runs jobs has a link to the parent, which renews the leases and keeps the limits.
+"""
+
+import logging
+import os
+import signal
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from celery import signals
+from celery.utils.nodenames import nodename
+
+from tasks.broker import DOORBELL, Broker, celery_app
+from tasks.errors import NotReady
+from tasks.ledger import Ledger, Worker, connect
+from tasks.settings import Settings
+from worker.link import Link, die_with_parent, started
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What the parent gives the process it spawns."""
+
+    worker: Worker
+    slots: int
+    link: Path
+
+
+class Process:
+    """The state of one process that runs jobs: made after the fork, as connections do not survive one."""
+
+    def __init__(self, settings: Settings, identity: Identity, link: Link | None = None) -> None:
+        from tasks.storage import Storage
+        from worker.run import Runner
+
+        # a lingering slot reads for linger_s; its client waits a second longer
+        client = connect(settings, read_timeout_s=max(2.0, settings.linger_s + 1))
+        self.runner = Runner(settings, settings.registry(), identity.worker, Ledger(settings, client), Storage(settings))
+        self.broker = Broker(settings)
+        self.link = link or Link(identity.link, "runner", self.on_message)
+        self.name = f"{identity.worker.id}:{os.getpid()}:{started(os.getpid())}"
+
+    def on_message(self, message: dict) -> None:
+        self.runner.ask(message["stop"], message["why"])
+
+    def answer(self, queue: str, bell: str) -> None:
+        """A doorbell: run what there is. Celery sees no error, for it must not retry."""
+        self.link.send(serving=bell, pid=os.getpid())
+        try:
+            self.runner.serve(f"{self.name}:{threading.get_native_id()}")
+        except Exception as error:
+            waits = error.detail if isinstance(error, NotReady) else repr(error)
+            log.warning("left the queue %s: %s", queue, waits, exc_info=not isinstance(error, NotReady))
+
+
+def main(settings: Settings, identity: Identity) -> None:
+    """Run Celery until SIGTERM; the parent spawns this."""
+    os.setsid()  # a signal to the parent's group is the parent's business
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True)
+    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # a line for every doorbell
+    logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
+    app = celery_app(settings, ringing=False)
+    prefork = identity.worker.pool == "cpu"
+    here: dict[str, Process] = {}
+
+    @app.task(name=DOORBELL, bind=True)
+    def doorbell(task, queue: str) -> None:
+        here["process"].answer(queue, task.request.id)
+
+    if prefork:
+        link = Link(identity.link, "main", lambda message: None)
+        _tell_of_lost_children(link)
+
+        @signals.worker_process_init.connect(weak=False)
+        def child(**_) -> None:
+            die_with_parent()
+            here["process"] = Process(settings, identity)
+    else:
+        here["process"] = Process(settings, identity)
+    worker = app.Worker(
+        hostname=nodename(identity.worker.id, "backlot"), pool="prefork" if prefork else "threads",
+        concurrency=identity.slots, queues=list(identity.worker.queues), loglevel=settings.log_level,
+        without_gossip=True, without_mingle=True, without_heartbeat=True, quiet=True)
+    worker.start()
+    raise SystemExit(worker.exitcode)
+
+
+def _tell_of_lost_children(link: Link) -> None:
+    """Only Celery's main process sees by which signal a child died; the parent puts it into the job's error."""
+
+    @signals.task_failure.connect(weak=False)
+    def lost(task_id: str, exception: BaseException, **_) -> None:
+        link.send(lost=task_id, text=str(exception))

@@ -1,0 +1,52 @@
+"""The line between a worker's parent and the processes that run jobs: JSON messages on a Unix socket.
+
+A process says hello and, by the end of its connection, that it is gone: whoever holds the other end
+learns of a death at once, whatever killed it. The parent sends stops down, nothing else.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+PR_SET_PDEATHSIG = 1
+
+
+class Link:
+    """A process's end. `on_message` is called with each message from the parent, on a thread of its own."""
+
+    def __init__(self, path: Path, role: str, on_message: Callable[[dict], None]) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(str(path))
+        self._sending = threading.Lock()
+        self.send(hello=role, pid=os.getpid(), started=started(os.getpid()))
+        threading.Thread(target=self._listen, args=(on_message,), name="link", daemon=True).start()
+
+    def send(self, **message) -> None:
+        with self._sending:
+            self._socket.sendall(json.dumps(message).encode() + b"\n")
+
+    def _listen(self, on_message: Callable[[dict], None]) -> None:
+        with self._socket.makefile("rb") as lines:
+            for line in lines:
+                on_message(json.loads(line))
+        # the parent is gone: without it no lease is renewed and no limit kept
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def started(pid: int) -> int:
+    """When the process started, ms; with the pid it names a process for good, as pids come again."""
+    return round(psutil.Process(pid).create_time() * 1000)
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when the thread that made it ends (Linux; elsewhere the link does)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

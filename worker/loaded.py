@@ -1,0 +1,105 @@
+"""Which models are in this process's memory: loaded at first use, shared, evicted by least recent use.
+
+It knows nothing of jobs. Algorithm files, and so torch, are imported when their first job comes.
+"""
+
+import importlib
+import logging
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import psutil
+
+from tasks.algorithm import implementation
+from tasks.errors import BacklotError, ModelFailed
+from tasks.registry import Model
+from worker.batcher import Batcher, as_job_error
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class _Entry:
+    batcher: Batcher
+    mb: float
+    users: int = 0
+
+
+class Loaded:
+    """The models in memory, at most `budget_mb` of them together, MiB as the process grew when each was loaded."""
+
+    def __init__(self, budget_mb: int, wants_gpu: bool) -> None:
+        self._budget_mb, self._wants_gpu = budget_mb, wants_gpu
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._lock = threading.Lock()
+        self._loading: dict[str, threading.Lock] = {}
+
+    @contextmanager
+    def use(self, model: Model) -> Iterator[Batcher]:
+        """The model, loaded, and kept while in use. Errors: ModelFailed where it cannot be loaded."""
+        with self._lock:
+            loading = self._loading.setdefault(model.key, threading.Lock())
+        with loading:
+            entry = self._take(model.key) or self._admit(model.key, self._load(model))
+        try:
+            yield entry.batcher
+        finally:
+            with self._lock:
+                entry.users -= 1
+
+    def _load(self, model: Model) -> _Entry:
+        before, start = _rss_mb(), time.monotonic()
+        importlib.invalidate_caches()  # a library may have been installed since this process started
+        try:
+            algorithm = implementation(model.kind, model.algorithm).load(model.weights_path(), self._device())
+        except ImportError as error:
+            raise ModelFailed(f"the worker lacks a library that {model.key} needs: {error.name}",
+                              retryable=True) from error
+        except (BacklotError, MemoryError) as error:
+            raise as_job_error(error) from error
+        except Exception as error:
+            raise ModelFailed(f"{model.key} could not be loaded: {type(error).__name__}: {error}"[:500]) from error
+        mb = max(1.0, _rss_mb() - before)
+        log.info("loaded %s in %.2f s, %.0f MiB", model.key, time.monotonic() - start, mb)
+        return _Entry(Batcher(algorithm, model.batch, model.batch_wait_ms / 1000, model.key), mb)
+
+    def _take(self, key: str) -> _Entry | None:
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry:
+                entry.users += 1
+                self._entries.move_to_end(key)
+            return entry
+
+    def _admit(self, key: str, entry: _Entry) -> _Entry:
+        entry.users = 1
+        with self._lock:
+            self._entries[key] = entry
+            for other in [k for k, e in self._entries.items() if not e.users]:
+                if sum(e.mb for e in self._entries.values()) <= self._budget_mb:
+                    break
+                log.info("evicted %s", other)
+                self._entries.pop(other).batcher.close()
+        return entry
+
+    def _device(self) -> str:
+        """'cuda' on a gpu worker whose machine has one that torch can use, else 'cpu'."""
+        if not (self._wants_gpu and has_gpu()):
+            return "cpu"
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def has_gpu() -> bool:
+    """Whether an NVIDIA device is visible; asks the file system, as the parent may not touch CUDA."""
+    return os.path.exists("/dev/nvidiactl") or os.path.exists("/dev/dxg")
+
+
+def _rss_mb() -> float:
+    return psutil.Process().memory_info().rss / 2**20
