@@ -1,0 +1,257 @@
+"""The bucket: put, get, head, list, delete and presigned links, and where each thing lies. boto3 is in no other file.
+
+It knows nothing of records, and keeps to the plain S3 operations that every S3 server has. A link
+never stands in an error's text: it opens the object to whoever reads it.
+"""
+
+import hashlib
+import mimetypes
+import threading
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+from urllib.parse import quote
+
+import boto3
+import urllib3
+from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tasks.errors import NotFound, StorageUnavailable, TooLarge
+from tasks.settings import Settings
+
+MIB = 1024 * 1024
+TRANSFER = TransferConfig(multipart_threshold=16 * MIB, multipart_chunksize=16 * MIB, max_concurrency=4)
+DELETED_AT_ONCE = 1000
+NAME_MAX_BYTES = 200
+MISSING = {"404", "NoSuchKey", "NotFound"}
+
+
+# -- where things lie
+
+
+def upload_key(tenant: str, upload_id: str, name: str) -> str:
+    """Where an upload lies; `name` is the caller's."""
+    return f"tenants/{tenant}/uploads/{upload_id}/{safe_name(name)}"
+
+
+def job_prefix(tenant: str, job_id: str) -> str:
+    """All that a job leaves in the bucket begins so."""
+    return f"tenants/{tenant}/jobs/{job_id}/"
+
+
+def attempt_prefix(tenant: str, job_id: str, number: int, token: str) -> str:
+    """One attempt's own folder, so that no attempt ever writes over another's outputs."""
+    return f"{job_prefix(tenant, job_id)}{number}-{token[:8]}/"
+
+
+def job_json_key(tenant: str, job_id: str) -> str:
+    """The record of an ended job, for good."""
+    return job_prefix(tenant, job_id) + "job.json"
+
+
+def safe_name(name: str) -> str:
+    """A file name that may be the last part of a key and of a path: no folder, no control characters, no dot in
+    front, 200 bytes of UTF-8 at most, its extension kept; 'file' where nothing is left."""
+    last = unicodedata.normalize("NFC", name).replace("\\", "/").rpartition("/")[2]
+    shown = "".join(c for c in last if not unicodedata.category(c).startswith("C")).strip().lstrip(". ")
+    path = PurePosixPath(shown or "file")
+    suffix = path.suffix if len(path.suffix.encode()) <= 20 else ""
+    room = NAME_MAX_BYTES - len(suffix.encode())
+    return path.name.removesuffix(suffix).encode()[:room].decode(errors="ignore") + suffix
+
+
+def media_type_of(name: str) -> str:
+    """By the extension, the same on every machine (no table of the system's is read)."""
+    return _TYPES.guess_type(name)[0] or "application/octet-stream"
+
+
+_TYPES = mimetypes.MimeTypes()
+for _type, _extension in {
+    "application/x-subrip": ".srt", "text/vtt": ".vtt", "application/jsonl": ".jsonl", "text/markdown": ".md",
+    "audio/wav": ".wav", "audio/flac": ".flac", "audio/ogg": ".ogg", "audio/opus": ".opus", "audio/mp4": ".m4a",
+    "audio/mpeg": ".mp3", "image/webp": ".webp", "video/webm": ".webm", "application/x-safetensors": ".safetensors",
+}.items():
+    _TYPES.add_type(_type, _extension)
+
+
+# -- the bucket
+
+
+@dataclass(frozen=True)
+class Object:
+    """What the bucket says of one object. `etag` without its quotes; it changes when the content does."""
+
+    key: str
+    bytes: int
+    etag: str
+    modified: datetime
+
+
+class Storage:
+    """One bucket, for any number of threads. Errors of every method: StorageUnavailable."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.bucket = settings.s3_bucket
+        self._lock = threading.Lock()
+        self._clients: dict[tuple, Any] = {}
+
+    def put_file(self, key: str, path: Path, media_type: str) -> tuple[int, str]:
+        """Upload a file, in parts where it is large; its size in bytes and its SHA-256 in hex."""
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+        with _unavailable("PutObject"):
+            self._client().upload_file(
+                str(path), self.bucket, key, ExtraArgs={"ContentType": media_type}, Config=TRANSFER)
+        return size, sha256
+
+    def put_bytes(self, key: str, data: bytes, media_type: str) -> None:
+        """Upload what is in memory."""
+        with _unavailable("PutObject"):
+            self._client().put_object(Bucket=self.bucket, Key=key, Body=data, ContentType=media_type)
+
+    def put_stream(self, key: str, stream: BinaryIO, media_type: str) -> None:
+        """Upload an open binary file from where it stands, in parts where it is large; may close it."""
+        with _unavailable("PutObject"):
+            self._client().upload_fileobj(
+                stream, self.bucket, key, ExtraArgs={"ContentType": media_type}, Config=TRANSFER)
+
+    def get_bytes(self, key: str) -> bytes:
+        """A small object whole. Errors: NotFound."""
+        with _unavailable("GetObject", key):
+            return self._client().get_object(Bucket=self.bucket, Key=key)["Body"].read()
+
+    def get_file(self, key: str, target: Path, max_bytes: int, bucket: str | None = None) -> tuple[int, str]:
+        """Stream an object to a file; its size in bytes and its SHA-256 in hex. Errors: NotFound, TooLarge."""
+        whole, size = hashlib.sha256(), 0
+        with _unavailable("GetObject", key), target.open("wb") as file:
+            answer = self._client().get_object(Bucket=bucket or self.bucket, Key=key)
+            _check_size(answer["ContentLength"], max_bytes)
+            for chunk in answer["Body"].iter_chunks(MIB):
+                size += len(chunk)
+                _check_size(size, max_bytes)
+                whole.update(chunk)
+                file.write(chunk)
+        return size, whole.hexdigest()
+
+    def head(self, key: str) -> Object | None:
+        """What is known of an object; None where there is none."""
+        try:
+            with _unavailable("HeadObject", key):
+                seen = self._client().head_object(Bucket=self.bucket, Key=key)
+        except NotFound:
+            return None
+        return Object(key, seen["ContentLength"], seen["ETag"].strip('"'), seen["LastModified"])
+
+    def list(self, prefix: str) -> Iterator[Object]:
+        """All objects whose keys begin so, by key, page by page."""
+        with _unavailable("ListObjectsV2"):
+            for page in self._client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+                for seen in page.get("Contents", ()):
+                    yield Object(seen["Key"], seen["Size"], seen["ETag"].strip('"'), seen["LastModified"])
+
+    def delete_prefix(self, prefix: str) -> int:
+        """Delete all objects whose keys begin so; how many there were. Errors: ValueError for an empty prefix."""
+        if not prefix:
+            raise ValueError("an empty prefix would delete the whole bucket")
+        keys = [seen.key for seen in self.list(prefix)]
+        for start in range(0, len(keys), DELETED_AT_ONCE):
+            objects = [{"Key": key} for key in keys[start : start + DELETED_AT_ONCE]]
+            with _unavailable("DeleteObjects"):
+                answer = self._client().delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
+            if answer.get("Errors"):
+                code = answer["Errors"][0].get("Code")
+                raise StorageUnavailable(f"the bucket did not delete {len(answer['Errors'])} objects ({code})")
+        return len(keys)
+
+    def link(self, key: str, media_type: str, filename: str, expires_s: int = 600) -> str:
+        """A URL by which anybody may read the object until it expires, saved under `filename` by a browser."""
+        return self._presign("get_object", expires_s, Key=key, ResponseContentType=media_type,
+                             ResponseContentDisposition=_disposition(filename))
+
+    def upload_link(self, key: str, expires_s: int = 3600) -> str:
+        """A URL to which anybody may PUT the object until it expires."""
+        return self._presign("put_object", expires_s, Key=key)
+
+    def check(self) -> None:
+        """That the bucket answers, soon."""
+        with _unavailable("HeadBucket"):
+            self._client(patient=False).head_bucket(Bucket=self.bucket)
+
+    def create_bucket(self) -> None:
+        """Make the bucket if it is not there."""
+        client, elsewhere = self._client(), self.settings.s3_region != "us-east-1"
+        region = {"CreateBucketConfiguration": {"LocationConstraint": self.settings.s3_region}} if elsewhere else {}
+        with _unavailable("CreateBucket"):
+            try:
+                client.create_bucket(Bucket=self.bucket, **region)
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in ("BucketAlreadyExists", "BucketAlreadyOwnedByYou"):
+                    raise
+        self.check()
+
+    def _presign(self, operation: str, expires_s: int, **params: str) -> str:
+        """For the address that callers use: the host is part of the signature."""
+        public = self.settings.s3_public_endpoint_url or self.settings.s3_endpoint_url
+        with _unavailable("presign"):
+            return self._client(public).generate_presigned_url(
+                operation, Params={"Bucket": self.bucket, **params}, ExpiresIn=expires_s)
+
+    def _client(self, endpoint: str | None = None, patient: bool = True) -> Any:
+        """The client of an endpoint, made when first asked for: making one takes a tenth of a second."""
+        endpoint = endpoint or self.settings.s3_endpoint_url
+        with self._lock:
+            if (endpoint, patient) not in self._clients:
+                self._clients[endpoint, patient] = self._session.client(
+                    "s3", endpoint_url=endpoint, config=_config(bool(endpoint), patient))
+            return self._clients[endpoint, patient]
+
+    @cached_property
+    def _session(self) -> boto3.Session:
+        key, secret = self.settings.s3_access_key_id, self.settings.s3_secret_access_key
+        return boto3.Session(
+            aws_access_key_id=key and key.get_secret_value(),
+            aws_secret_access_key=secret and secret.get_secret_value(), region_name=self.settings.s3_region)
+
+
+def _config(own_endpoint: bool, patient: bool) -> Config:
+    """Signature v4 must be named, else links are of version 2, which newer servers refuse."""
+    return Config(
+        signature_version="s3v4", s3={"addressing_style": "path" if own_endpoint else "auto"},
+        connect_timeout=2 if patient else 1, read_timeout=20 if patient else 1, max_pool_connections=32,
+        retries={"mode": "standard", "total_max_attempts": 4 if patient else 1},
+        request_checksum_calculation="when_required", response_checksum_validation="when_required")
+
+
+@contextmanager
+def _unavailable(operation: str, key: str | None = None) -> Iterator[None]:
+    """Turns boto3's errors into ours, which name neither host, credentials nor links."""
+    try:
+        yield
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        if key is not None and code in MISSING:
+            raise NotFound(f"there is no object {key}") from error
+        raise StorageUnavailable(f"the bucket refused {operation} ({code})") from error
+    except (BotoCoreError, Boto3Error, urllib3.exceptions.HTTPError) as error:
+        raise StorageUnavailable(f"the bucket did not answer {operation} ({type(error).__name__})") from error
+
+
+def _check_size(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise TooLarge(f"the object has more than the {max_bytes} bytes allowed")
+
+
+def _disposition(filename: str) -> str:
+    """RFC 6266: a plain name for old clients, the true one beside it."""
+    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%' else "_" for c in filename)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
