@@ -1,0 +1,273 @@
+"""An input's source becomes a local file: https, s3 or an upload; nothing private is ever reached.
+
+`check_allowed` judges the words at submit, `fetch` judges them again, resolves a host name once, checks
+the address and connects to that very address, so that a name that changes between check and use is
+no way in. Redirects are followed by hand, each judged the same way.
+"""
+
+import hashlib
+import ipaddress
+import socket
+import time
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+import httpx
+
+from tasks.errors import Canceled, InputUnreachable, InvalidInput, NotFound, TooLarge
+from tasks.inputs import check_source
+from tasks.job import Upload, redacted
+from tasks.settings import Settings
+from tasks.storage import Storage
+
+CONNECT_S = 5.0
+READ_S = 30.0
+OVERALL_S = 1800.0
+REDIRECTS = 5
+RECOVERS = {408, 425, 429}
+MOVED = {301, 302, 303, 307, 308}
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+LOCALHOST: list[Address] = [ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1")]
+
+
+def check_allowed(source: str, tenant: str, settings: Settings) -> None:
+    """Whether a tenant may name this source, by its words alone. Errors: InvalidInput."""
+    try:
+        parts = urlsplit(check_source(source))
+    except ValueError as error:
+        raise InvalidInput(str(error)) from error
+    if parts.scheme in ("http", "https"):
+        _check_host(parts, settings)
+    elif parts.scheme == "s3":
+        _check_s3(source, tenant, settings)
+
+
+def fetch(source: str, target: Path, *, tenant: str, max_bytes: int, settings: Settings, storage: Storage,
+          uploads: Mapping[str, Upload], canceled: Callable[[], bool] = lambda: False) -> str:
+    """Stream a source into `target`; its SHA-256 in hex.
+
+    Errors: InvalidInput (not allowed, or an upload that changed since the submit), TooLarge (more than
+    `max_bytes`), InputUnreachable (retryable where the other side may recover), StorageUnavailable,
+    Canceled.
+    """
+    check_allowed(source, tenant, settings)
+    scheme = urlsplit(source).scheme
+    if scheme == "upload":
+        return _fetch_upload(source, target, max_bytes, storage, uploads)
+    if scheme == "s3":
+        return _fetch_s3(source, target, max_bytes, storage)
+    return _fetch_http(source, target, max_bytes, settings, canceled)
+
+
+# -- the bucket, and others' buckets
+
+
+def _fetch_upload(source: str, target: Path, max_bytes: int, storage: Storage, uploads: Mapping[str, Upload]) -> str:
+    upload_id = source.removeprefix("upload:")
+    upload = uploads.get(upload_id)
+    if upload is None:
+        raise InvalidInput(f"this job was submitted without the upload {upload_id}")
+    _check_size(source, upload.bytes, max_bytes)
+    seen = storage.head(upload.key)
+    if seen is None:
+        raise InvalidInput(f"the upload {upload_id} is no longer there")
+    if (seen.bytes, seen.etag) != (upload.bytes, upload.etag):
+        raise InvalidInput(f"the upload {upload_id} was changed after the submit")
+    return storage.get_file(upload.key, target, max_bytes)[1]
+
+
+def _fetch_s3(source: str, target: Path, max_bytes: int, storage: Storage) -> str:
+    bucket, _, key = source.removeprefix("s3://").partition("/")
+    try:
+        return storage.get_file(key, target, max_bytes, bucket=bucket)[1]
+    except NotFound as error:
+        raise InputUnreachable(f"{source} is not there") from error
+    except TooLarge:
+        raise TooLarge(_too_large(source, max_bytes)) from None
+
+
+def _check_s3(source: str, tenant: str, settings: Settings) -> None:
+    path = source.removeprefix("s3://")
+    if path.partition("/")[0] == settings.s3_bucket:
+        raise InvalidInput("an s3 source may not lie in this service's own bucket; send the file to /v1/uploads")
+    if {".", ".."} & set(path.split("/")):
+        raise InvalidInput("an s3 key with the parts . or .. is not accepted")
+    if not any(path.startswith(prefix) for prefix in settings.s3_sources.get(tenant, ())):
+        raise InvalidInput(f"{source} is not among the s3 sources that this tenant may read; the operator names them "
+                           "in BACKLOT_S3_SOURCES")
+
+
+# -- the web
+
+
+def _fetch_http(url: str, target: Path, max_bytes: int, settings: Settings, canceled: Callable[[], bool]) -> str:
+    """Follow redirects, then stream the body."""
+    shown, end = redacted(url), time.monotonic() + OVERALL_S
+    for _ in range(REDIRECTS + 1):
+        with _unreachable(url), _get(url, settings) as response:
+            if response.status_code not in MOVED:
+                _check_status(url, response.status_code)
+                return _save(url, response, target, max_bytes, end, canceled)
+            url = _next(url, response.headers.get("location", ""), settings)
+    raise InputUnreachable(f"{shown} redirects more than {REDIRECTS} times")
+
+
+@contextmanager
+def _get(url: str, settings: Settings) -> Iterator[httpx.Response]:
+    """Ask the one address that was checked; certificate and Host stay those of the name."""
+    parts = urlsplit(url)
+    address = _pinned(parts, settings)
+    host = f"[{address}]" if address.version == 6 else str(address)
+    pinned = httpx.URL(url).copy_with(host=host, fragment=None)
+    headers = {"Host": httpx.URL(url).netloc.decode(), "Accept": "*/*", "Accept-Encoding": "identity",
+               "User-Agent": "backlot"}
+    with httpx.Client(trust_env=False, verify=httpx.create_ssl_context(), follow_redirects=False,
+                      timeout=httpx.Timeout(READ_S, connect=CONNECT_S)) as client:  # a proxy would resolve by itself
+        name = {"sni_hostname": httpx.URL(url).raw_host.decode()}
+        with client.stream("GET", pinned, headers=headers, extensions=name) as response:
+            yield response
+
+
+def _save(url: str, response: httpx.Response, target: Path, max_bytes: int, end: float,
+          canceled: Callable[[], bool]) -> str:
+    declared = response.headers.get("content-length", "")
+    _check_size(url, int(declared) if declared.isdecimal() else 0, max_bytes)
+    whole, size = hashlib.sha256(), 0
+    with target.open("wb") as file:
+        for chunk in response.iter_bytes():
+            size += len(chunk)
+            _check_size(url, size, max_bytes)
+            if canceled():
+                raise Canceled("the job was canceled while its input was fetched")
+            if time.monotonic() > end:
+                raise InputUnreachable(f"{redacted(url)} took longer than the {OVERALL_S:g} s allowed", retryable=True)
+            whole.update(chunk)
+            file.write(chunk)
+    return whole.hexdigest()
+
+
+def _next(url: str, location: str, settings: Settings) -> str:
+    """Where a redirect leads, judged as the first URL was."""
+    target = urljoin(url, location)
+    try:
+        if not location or urlsplit(check_source(target)).scheme not in ("http", "https"):
+            raise InvalidInput("it leads nowhere on the web")
+        _check_host(urlsplit(target), settings)
+    except (ValueError, InvalidInput) as error:
+        raise InvalidInput(f"{redacted(url)} redirects to where an input may not come from: {error}") from error
+    return target
+
+
+def _check_status(url: str, status: int) -> None:
+    if status != 200:
+        raise InputUnreachable(f"{redacted(url)} answered {status}", retryable=status >= 500 or status in RECOVERS)
+
+
+@contextmanager
+def _unreachable(url: str) -> Iterator[None]:
+    """httpx's errors as ours. Those of a connection may pass; those of the words will not."""
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        raise InputUnreachable(f"{redacted(url)} did not answer in time", retryable=True) from error
+    except httpx.TransportError as error:
+        raise InputUnreachable(f"{redacted(url)} could not be read ({error})", retryable=True) from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise InputUnreachable(f"{redacted(url)} could not be read ({type(error).__name__})") from error
+
+
+# -- hosts and addresses
+
+
+def _check_host(parts: SplitResult, settings: Settings) -> None:
+    """A host as it is written: plain http and private addresses are for those in fetch_allow alone."""
+    host = parts.hostname or ""
+    addresses = _literal(host)
+    if addresses and not any(_may_reach(host, address, settings) for address in addresses):
+        raise InvalidInput(_private(host))
+    if parts.scheme == "http" and not _listed(host, addresses, settings):
+        raise InvalidInput(f"http://{host} is not accepted, only https; the operator may allow a host in "
+                           "BACKLOT_FETCH_ALLOW")
+
+
+def _pinned(parts: SplitResult, settings: Settings) -> Address:
+    """The address to connect to: the first of the name's that may be reached."""
+    host = parts.hostname or ""
+    addresses = _literal(host) or _resolved(host)
+    allowed = [address for address in addresses if _may_reach(host, address, settings)]
+    if not allowed:
+        raise InvalidInput(_private(host))
+    return allowed[0]
+
+
+def _resolved(host: str) -> list[Address]:
+    try:
+        return [ipaddress.ip_address(address.partition("%")[0]) for address in resolve(host)]
+    except (OSError, UnicodeError) as error:
+        raise InputUnreachable(f"the host {host} was not found", retryable=True) from error
+
+
+def resolve(host: str) -> list[str]:
+    """What the resolver says, in its order."""
+    return [info[4][0] for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+
+
+def _literal(host: str) -> list[Address]:
+    """The addresses that the host's spelling means, without asking anybody; decimal, hex and octal ones as well."""
+    plain = unicodedata.normalize("NFKC", host).rstrip(".").partition("%")[0]
+    if plain == "localhost" or plain.endswith(".localhost"):
+        return LOCALHOST
+    try:
+        return [ipaddress.ip_address(plain)]
+    except ValueError:
+        pass
+    try:
+        return [ipaddress.IPv4Address(socket.inet_aton(plain))]
+    except (OSError, UnicodeError):
+        return []
+
+
+def _may_reach(host: str, address: Address, settings: Settings) -> bool:
+    return _public(address) or _listed(host, [address], settings)
+
+
+def _public(address: Address) -> bool:
+    """IPv6 has two ways to write an IPv4 address within; the one within is judged."""
+    if address.version == 6 and address.ipv4_mapped:
+        return _public(address.ipv4_mapped)
+    if address.version == 6 and (address.is_site_local or (address.sixtofour and not _public(address.sixtofour))):
+        return False
+    return address.is_global and not (address.is_multicast or address.is_reserved)
+
+
+def _listed(host: str, addresses: list[Address], settings: Settings) -> bool:
+    """Whether fetch_allow has the host's name, or a network with one of its addresses."""
+    plain = [getattr(address, "ipv4_mapped", None) or address for address in addresses]
+    for entry in settings.fetch_allow:
+        try:
+            network = ipaddress.ip_network(entry, strict=False)
+        except ValueError:
+            if entry.lower() == host.lower():
+                return True
+        else:
+            if any(address in network for address in plain):
+                return True
+    return False
+
+
+def _private(host: str) -> str:
+    return (f"{host} is a private address, or a name of one; the operator may allow it in BACKLOT_FETCH_ALLOW "
+            "(hosts or networks)")
+
+
+def _check_size(source: str, size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        raise TooLarge(_too_large(source, max_bytes))
+
+
+def _too_large(source: str, max_bytes: int) -> str:
+    return f"{redacted(source)} has more than the {max_bytes} bytes that this input may have"
