@@ -1,0 +1,36 @@
+# Every command, each one line into a script or module. deploy/local/python.sh makes .venv first where needed.
+
+run := @deploy/local/python.sh
+
+.DEFAULT_GOAL := help
+.PHONY: help demo up down status logs test test-slow bench clean
+
+help:       ## this list
+	@sed -n 's/^\([a-z-]*\):  *## /make \1\t/p' Makefile
+
+demo:       ## install, start the stack, run one job of each kind and show how to do it by hand
+	$(run) base -m deploy.local demo
+
+up:         ## start the stack (Redis, S3, API, both pools, keeper) and write .backlot/env
+	$(run) base,torch -m deploy.local up
+
+down:       ## stop the stack; jobs and files stay in .backlot
+	$(run) base -m deploy.local down
+
+status:     ## what runs, and where it listens
+	$(run) base -m deploy.local status
+
+logs:       ## follow all logs
+	$(run) base -m deploy.local logs
+
+test:       ## all tests but the slow ones
+	$(run) base,torch,dev -m pytest -m "not slow"
+
+test-slow:  ## the tests that take longer than a minute
+	$(run) base,torch,dev -m pytest -m slow
+
+bench:      ## measure the service on this machine
+	$(run) base,torch,dev -m tests.bench
+
+clean:      ## stop the stack and delete .venv, all its jobs and files (.backlot), and caches
+	@deploy/local/clean.sh
