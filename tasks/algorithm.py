@@ -86,8 +86,9 @@ class Algorithm(ABC):
 
 
 def implementation(kind: str, algorithm: str) -> type[Algorithm]:
-    """The class in tasks/<kind>/<algorithm>.py; imports it, and so what it needs."""
-    return importlib.import_module(f"tasks.{kind}.{algorithm.replace('-', '_')}").Model
+    """The class `Model` in tasks/<kind>/<algorithm>.py or, for a dotted name, in that module; imports what it needs."""
+    module = algorithm if "." in algorithm else f"tasks.{kind}.{algorithm.replace('-', '_')}"
+    return importlib.import_module(module).Model
 
 
 def load(kind: str, name: str | None = None, device: str = "cpu") -> Algorithm:

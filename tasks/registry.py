@@ -42,13 +42,16 @@ def contract(kind: str) -> Contract:
 
 
 class Model(BaseModel):
-    """An entry of models.toml. Times in seconds, memory in MiB."""
+    """An entry of models.toml. Times in seconds, memory in MiB.
+
+    `algorithm` is a file of tasks/<kind>/, or the dotted name of an operator's own module.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Kind
     name: Name
-    algorithm: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
+    algorithm: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,99}$")]
     description: str = ""
     pool: PoolName = "cpu"
     default: bool = False

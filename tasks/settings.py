@@ -57,6 +57,7 @@ class Settings(BaseSettings):
     cpu_slots: int = Field(1, ge=1, le=256, description="processes of a cpu worker")
     gpu_slots: int = Field(8, ge=1, le=256, description="threads of a gpu worker")
     models_mb: int = Field(8192, gt=0, description="memory for loaded models in one process, MiB")
+    metrics_host: str = Field("127.0.0.1", description="the address the keeper answers /metrics on")
     metrics_port: int = Field(9095, ge=0, le=65535, description="where the keeper answers /metrics; 0 for any")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="of all processes")
 

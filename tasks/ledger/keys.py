@@ -6,6 +6,8 @@ Beside these, Celery keeps its own (the lists named by queue, `_kombu...`); nobo
 EPOCH = "bl:epoch"            # string  the server's run_id that the keeper has reconciled with; no expiry
 EVENTS = "bl:events"          # stream  id, status, tenant of every change of status; capped at about 10,000
 JOURNAL = "bl:journal"        # stream  type accepted | ended, with the record; trimmed once it is in the bucket
+SEGMENTED = "bl:journal:segmented"  # string  stream id of the last entry that is in a segment
+WRITTEN = "bl:journal:written"      # string  stream id of the last ended entry whose job.json is written
 LINES = "bl:lines"            # set     <queue>:<model> of every line that ever held a job
 DUE = "bl:due"                # zset    job id by the ms at which it is due: start_at, or a retry
 EXPIRIES = "bl:expiries"      # zset    job id by the ms at which a clock runs out: queue_ttl, deadline

@@ -1,0 +1,89 @@
+"""Who waits for a job: one reader of the event stream for the whole process, however many wait.
+
+It runs only while somebody waits. It tells that something changed, not what: the waiter reads the record.
+"""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator
+
+from redis.exceptions import RedisError
+
+from tasks.ledger import _away, connect, keys
+from tasks.settings import Settings
+
+log = logging.getLogger(__name__)
+BLOCK_S = 1
+AGAIN_S = 0.25
+AT_ONCE = 1000
+
+
+class Events:
+    """Wakes those who wait for a job."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._redis = connect(settings, read_timeout_s=BLOCK_S + 1)
+        self._waiters: dict[str, list[threading.Event]] = {}
+        self._lock = threading.Lock()
+        self._reading = False
+
+    @contextlib.contextmanager
+    def watching(self, job_id: str) -> Iterator[threading.Event]:
+        """An event that is set whenever the job's status may have changed since this was entered. Errors: NotReady."""
+        changed = threading.Event()
+        self._join(job_id, changed)
+        try:
+            yield changed
+        finally:
+            self._leave(job_id, changed)
+
+    def _join(self, job_id: str, changed: threading.Event) -> None:
+        with self._lock:
+            if not self._reading:
+                # the stream's end is taken here, before the caller reads the record: no change falls between the two
+                with _away():
+                    last = self._end()
+                self._reading = True
+                threading.Thread(target=self._read, args=(last,), name="events", daemon=True).start()
+            self._waiters.setdefault(job_id, []).append(changed)
+
+    def _leave(self, job_id: str, changed: threading.Event) -> None:
+        with self._lock:
+            self._waiters[job_id].remove(changed)
+            if not self._waiters[job_id]:
+                del self._waiters[job_id]
+
+    def _read(self, last: str) -> None:
+        while self._wanted():
+            try:
+                for _, entries in self._redis.xread({keys.EVENTS: last}, count=AT_ONCE, block=BLOCK_S * 1000) or ():
+                    last = entries[-1][0]
+                    self._wake({fields["id"] for _, fields in entries})
+            except RedisError as error:
+                log.warning("the event stream cannot be read (%s); trying again", type(error).__name__)
+                last = self._resume()
+
+    def _resume(self) -> str:
+        """After Redis was away: from its end, and everybody looks for themselves, as events may be gone."""
+        while self._wanted():
+            threading.Event().wait(AGAIN_S)
+            with contextlib.suppress(RedisError):
+                last = self._end()
+                self._wake(set(self._waiters))
+                return last
+        return "$"
+
+    def _wanted(self) -> bool:
+        with self._lock:
+            self._reading = bool(self._waiters)
+            return self._reading
+
+    def _wake(self, job_ids: set[str]) -> None:
+        with self._lock:
+            for changed in (event for job_id in job_ids for event in self._waiters.get(job_id, ())):
+                changed.set()
+
+    def _end(self) -> str:
+        newest = self._redis.xrevrange(keys.EVENTS, count=1)
+        return newest[0][0] if newest else "0-0"

@@ -1,0 +1,105 @@
+"""The journal: from the stream in Redis to segments in the bucket, and back from segments to the living jobs.
+
+A segment is one object of JSON lines, named by its first and last stream id, an entry a line. Writing one
+twice, or two that overlap (two keepers), does no harm: entries are known by job id and type.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import redis
+
+from tasks.job import Fixed, Job
+from tasks.ledger import Idempotency, Record, keys
+from tasks.storage import Storage, job_json_key
+
+log = logging.getLogger(__name__)
+FOLDER = "journal/"
+BATCH = 5000
+Entry = tuple[str, Record]
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """All that a submit got: enough to submit it again."""
+
+    fixed: Fixed
+    created_ms: float
+    idempotency: Idempotency | None
+
+
+class Journal:
+    """Follows the stream with two cursors, kept in Redis: what is in segments, what has its job.json."""
+
+    def __init__(self, client: redis.Redis, storage: Storage) -> None:
+        self._redis, self._storage = client, storage
+
+    def write_segment(self) -> int:
+        """What came since the last segment, as one object; how many entries."""
+        entries = self._after(keys.SEGMENTED)
+        if entries:
+            first, last = entries[0][0], entries[-1][0]
+            lines = (json.dumps({"sid": sid, **fields}) for sid, fields in entries)
+            self._storage.put_bytes(f"{FOLDER}{first}-{last}.jsonl", "\n".join(lines).encode(), "application/jsonl")
+            self._redis.set(keys.SEGMENTED, last)
+        return len(entries)
+
+    def write_job_json(self, most: int) -> list[Job]:
+        """job.json for up to `most` entries of jobs that ended and are in a segment; then the stream is trimmed."""
+        upto = self._redis.get(keys.SEGMENTED) or "0-0"
+        entries = [entry for entry in self._after(keys.WRITTEN, most) if _number(entry[0]) <= _number(upto)]
+        jobs = []
+        for _, fields in entries:
+            if fields["type"] == "ended":
+                tenant = Fixed.model_validate_json(fields["fixed"]).tenant
+                jobs.append(Job.of_record(fields))
+                self._storage.put_bytes(job_json_key(tenant, fields["id"]), jobs[-1].model_dump_json().encode(),
+                                        "application/json")
+        if entries:
+            self._redis.set(keys.WRITTEN, entries[-1][0])
+            self._redis.xtrim(keys.JOURNAL, minid=_next(entries[-1][0]), approximate=True)
+        return jobs
+
+    def _after(self, cursor: str, most: int = BATCH) -> list[Entry]:
+        since = self._redis.get(cursor) or "0-0"
+        return self._redis.xrange(keys.JOURNAL, min=f"({since}", count=most)
+
+
+def entries(storage: Storage) -> Iterator[Record]:
+    """Every entry of every segment, oldest segment first."""
+    for name in sorted((found.key for found in storage.list(FOLDER)), key=_first):
+        for line in storage.get_bytes(name).decode().splitlines():
+            yield json.loads(line)
+
+
+def living(journal: Iterable[Record]) -> dict[str, Accepted]:
+    """The jobs that were accepted and have not ended, by id."""
+    alive: dict[str, Accepted] = {}
+    ended: set[str] = set()
+    for entry in journal:
+        if entry["type"] == "ended":
+            ended.add(entry["id"])
+            alive.pop(entry["id"], None)
+        elif entry["id"] not in ended:
+            key = entry["key"].rpartition(":")[2]
+            alive[entry["id"]] = Accepted(Fixed.model_validate_json(entry["fixed"]), float(entry["created_ms"]),
+                                          Idempotency(key, entry["fingerprint"]) if key else None)
+    return alive
+
+
+def _first(key: str) -> tuple[int, int]:
+    """The first stream id of journal/<ms>-<part>-<ms>-<part>.jsonl."""
+    ms, part, *_ = key.removeprefix(FOLDER).split("-")
+    return int(ms), int(part)
+
+
+def _number(sid: str) -> tuple[int, int]:
+    ms, _, part = sid.partition("-")
+    return int(ms), int(part or 0)
+
+
+def _next(sid: str) -> str:
+    ms, part = _number(sid)
+    return f"{ms}-{part + 1}"

@@ -1,0 +1,157 @@
+"""The keeper: the background duties, one small method each, all idempotent; two keepers do no harm.
+
+    every round     epoch, sweep, due, expire, lost bells     Redis alone, on the main thread
+    every round     segments of the journal                   the bucket too, on a thread of its own
+    as it can       job.json, retention, uploads, trash       likewise, so that a slow bucket delays nothing else
+"""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+from prometheus_client import start_http_server
+
+from tasks import broker
+from tasks.errors import BacklotError, DeadlineExceeded, NotReady, StorageUnavailable
+from tasks.job import Fixed
+from tasks.ledger import Ledger, connect, keys
+from tasks.settings import Settings
+from tasks.storage import Storage
+from worker import journal, metrics
+
+log = logging.getLogger(__name__)
+A_FEW = 200
+UPLOAD_ASK_AGAIN_MS = 24 * 3600 * 1000
+
+
+class Keeper:
+    """`run()` returns after SIGTERM or SIGINT."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.registry = settings.registry()
+        self.redis = connect(settings, read_timeout_s=5)
+        self.ledger = Ledger(settings, self.redis)
+        self.broker = broker.Broker(settings)
+        self.storage = Storage(settings)
+        self.journal = journal.Journal(self.redis, self.storage)
+        self.stop = threading.Event()
+        self._unrung_since: dict[str, float] = {}
+
+    def run(self) -> int:
+        """Exit status."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.stop.set())
+        start_http_server(self.settings.metrics_port, addr=self.settings.metrics_host)
+        metrics.follow(self.redis, self.registry)
+        threads = [threading.Thread(target=self._repeat, args=(duty,), name=duty.__name__, daemon=True)
+                   for duty in (self.write_segments, self.tidy)]
+        for thread in threads:
+            thread.start()
+        log.info("keeper: rounds every %g s, /metrics on port %d", self.settings.renew_s, self.settings.metrics_port)
+        self._repeat(self.round)
+        for thread in threads:
+            thread.join(5)
+        return 0
+
+    def round(self) -> None:
+        """What keeps jobs moving."""
+        self.keep_epoch()
+        for pool in self.registry.pools:
+            self.broker.ring_all(self.ledger.sweep(pool))
+        self.broker.ring_all(self.ledger.due())
+        self.ledger.expire(DeadlineExceeded("deadline_s passed while the job waited to be tried again"))
+        self.ring_lost_bells()
+
+    def keep_epoch(self) -> None:
+        """Say that this start of Redis may be used. Errors: NotReady where it would evict."""
+        try:
+            self.ledger.ready()
+        except NotReady:
+            if self.redis.info("memory")["maxmemory_policy"] != "noeviction":
+                raise
+            self.ledger.set_epoch()
+            log.info("the epoch is set: this start of Redis is in use")
+
+    def ring_lost_bells(self) -> None:
+        """A queue that has had fewer bells than it wants for a second has lost some."""
+        lines = sorted(self.redis.smembers(keys.LINES))
+        counts = [self.redis.zcard(keys.line(line)) for line in lines]
+        wanted: dict[str, int] = {}
+        for line, count in zip(lines, counts, strict=True):
+            queue = line.partition(":")[0]
+            wanted[queue] = min(self.settings.bells, wanted.get(queue, 0) + count)
+        for queue, want in wanted.items():
+            missing = want - self.redis.llen(queue)
+            if missing <= 0:
+                self._unrung_since.pop(queue, None)
+            elif time.monotonic() - self._unrung_since.setdefault(queue, time.monotonic()) >= 1:
+                self.broker.ring(queue, times=missing)
+
+    def write_segments(self) -> None:
+        """The journal's entries reach the bucket within about a round."""
+        while written := self.journal.write_segment():
+            metrics.SEGMENTS.inc()
+            if written < journal.BATCH:
+                break
+
+    def tidy(self) -> None:
+        """What may take its time."""
+        for job in self.journal.write_job_json(A_FEW):
+            metrics.ended(job)
+        self.forget_old_jobs()
+        self.ask_for_uploads()
+        self.empty_trash()
+
+    def forget_old_jobs(self) -> None:
+        """Records past their retention."""
+        for job_id in self._until_now(keys.RETAINED):
+            record = self.ledger.record(job_id)
+            if record:
+                self.ledger.forget(Fixed.model_validate_json(record["fixed"]))
+            else:
+                self.redis.zrem(keys.RETAINED, job_id)
+
+    def ask_for_uploads(self) -> None:
+        """Uploads that no job names any more."""
+        for member in self._until_now(keys.UPLOADS):
+            tenant, _, upload = member.partition("/")
+            if self.redis.exists(keys.upload_jobs(tenant, upload)):
+                self.redis.zadd(keys.UPLOADS, {member: _now_ms() + UPLOAD_ASK_AGAIN_MS})
+            else:
+                self.redis.zadd(keys.TRASH, {f"tenants/{tenant}/uploads/{upload}/": _now_ms()})
+                self.redis.zrem(keys.UPLOADS, member)
+
+    def empty_trash(self) -> None:
+        """Delete what attempts without a commit, erased jobs and old uploads left."""
+        for prefix in self._until_now(keys.TRASH):
+            if not self._committed(prefix):
+                self.storage.delete_prefix(prefix)
+            self.redis.zrem(keys.TRASH, prefix)
+
+    def _committed(self, prefix: str) -> bool:
+        """Whether a record lists objects under the prefix; it never should, and then they stay."""
+        parts = prefix.split("/")
+        outputs = self.redis.hget(keys.job(parts[3]), "outputs") if parts[2] == "jobs" else None
+        return bool(outputs) and prefix in outputs
+
+    def _until_now(self, key: str) -> list[str]:
+        return self.redis.zrangebyscore(key, "-inf", _now_ms(), start=0, num=A_FEW)
+
+    def _repeat(self, duty: Callable[[], None]) -> None:
+        """Again and again until the stop; what fails is said, and tried again in the next round."""
+        while not self.stop.is_set():
+            start = time.monotonic()
+            try:
+                duty()
+            except (NotReady, StorageUnavailable) as error:
+                log.warning("%s: %s", duty.__name__, error.detail)
+            except Exception as error:  # one bad entry must not end the duties for all others
+                log.error("%s failed", duty.__name__, exc_info=not isinstance(error, BacklotError) and error)
+            self.stop.wait(max(0.0, self.settings.renew_s - (time.monotonic() - start)))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

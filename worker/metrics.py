@@ -1,0 +1,55 @@
+"""What the keeper answers at /metrics, in Prometheus' words. Gauges are read from Redis when they are asked for."""
+
+import time
+from collections.abc import Iterator
+
+import redis
+from prometheus_client import REGISTRY, Counter
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from tasks.job import Job
+from tasks.ledger import keys
+from tasks.registry import Registry
+
+ENDED = Counter("backlot_jobs_ended", "Jobs that reached a final status", ["kind", "model", "status"])
+SEGMENTS = Counter("backlot_journal_segments", "Segments of the journal written to the bucket")
+
+
+def ended(job: Job) -> None:
+    """Count a job whose job.json was written."""
+    ENDED.labels(job.kind, job.model, job.status.value).inc()
+
+
+def follow(client: redis.Redis, registry: Registry) -> None:
+    """Show the pools' state from now on."""
+    REGISTRY.register(_Pools(client, registry))
+
+
+class _Pools(Collector):
+    """Waiting, running, oldest wait, age of the last sweep, by pool; workers; the journal's length."""
+
+    def __init__(self, client: redis.Redis, registry: Registry) -> None:
+        self._redis, self._registry = client, registry
+
+    def describe(self) -> list:
+        return []  # nothing is read from Redis before someone asks
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        now = time.time() * 1000
+        waiting = GaugeMetricFamily("backlot_waiting_jobs", "Jobs in the pool's lines", labels=["pool"])
+        running = GaugeMetricFamily("backlot_running_jobs", "Jobs under lease", labels=["pool"])
+        oldest = GaugeMetricFamily("backlot_oldest_wait_seconds", "Since when the oldest waits", labels=["pool"])
+        swept = GaugeMetricFamily("backlot_sweep_age_seconds", "Since the last sweep", labels=["pool"])
+        for pool in self._registry.pools:
+            head = self._redis.zrange(keys.waiting(pool), 0, 0, withscores=True)
+            at = self._redis.hget(keys.swept(pool), "at")
+            waiting.add_metric([pool], self._redis.zcard(keys.waiting(pool)))
+            running.add_metric([pool], self._redis.zcard(keys.leases(pool)))
+            oldest.add_metric([pool], max(0.0, (now - float(head[0][1])) / 1000) if head else 0)
+            swept.add_metric([pool], (now - float(at)) / 1000 if at else float("nan"))
+        yield from (waiting, running, oldest, swept)
+        yield GaugeMetricFamily("backlot_workers", "Workers that renew",
+                                value=self._redis.zcount(keys.WORKERS, now, "+inf"))
+        yield GaugeMetricFamily("backlot_journal_entries", "Entries not yet trimmed from Redis",
+                                value=self._redis.xlen(keys.JOURNAL))

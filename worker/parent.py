@@ -1,0 +1,186 @@
+"""The parent of a worker, the same for both pools: it spawns the Celery process and watches it from outside.
+
+It renews all leases once a second, sees a process die at once, is woken by a cancel, keeps the limits of
+time and memory, drains and replaces. It imports no torch and runs no job: a model that holds the GIL for a
+minute does not cost its job the lease, and one that hangs cannot keep it.
+
+A process is ended in this order: ask the attempt, wait, kill, see that the process is gone, and only then
+write the job's end into the ledger.
+"""
+
+import logging
+import multiprocessing
+import os
+import secrets
+import signal
+import socket
+import tempfile
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tasks import broker
+from tasks.errors import NotReady
+from tasks.ledger import Held, Ledger, Worker, connect, keys
+from tasks.settings import Settings
+from worker import app
+from worker.limits import Limits
+from worker.loaded import has_gpu
+from worker.processes import Processes
+
+log = logging.getLogger(__name__)
+RESTART_S = (0, 0.5, 2, 5)
+"""Waits before a Celery process that died is replaced; the last for every further death within a minute."""
+
+
+@dataclass
+class Parent:
+    """One worker: `run()` returns when it has been told to stop (SIGTERM or SIGINT) and has drained."""
+
+    settings: Settings
+    pool: str
+    _deaths: list[float] = field(default_factory=list)
+    _draining_since: float | None = None
+
+    def __post_init__(self) -> None:
+        models = self.settings.registry()
+        name = f"{self.pool}-{socket.gethostname().partition('.')[0]}-{secrets.token_hex(4)}"
+        self.worker = Worker(name, self.pool, broker.queues(models, self.pool), broker.lines(models, self.pool))
+        self.slots = self.settings.cpu_slots if self.pool == "cpu" else self.settings.gpu_slots
+        self.ledger = Ledger(self.settings)
+        self.broker = broker.Broker(self.settings)
+        self.folder = Path(tempfile.mkdtemp(prefix="backlot-"))
+        self.processes = Processes(self.folder / "link")
+        self.limits = Limits(self.settings, models, shared=self.pool == "gpu")
+
+    def run(self) -> int:
+        """Exit status."""
+        if not self.worker.queues:
+            log.error("no model of models.toml is on the pool %s", self.pool)
+            return 1
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self._drain())
+        log.info("worker %s: %d %s, queues %s%s", self.worker.id, self.slots,
+                 "processes" if self.pool == "cpu" else "threads", ", ".join(self.worker.queues), self._hardware())
+        threading.Thread(target=self._listen_for_cancels, name="cancels", daemon=True).start()
+        self._spawn()
+        while not self._stopped():
+            self.processes.wait(self.settings.renew_s)
+            self._round()
+        self.processes.close()
+        (self.folder / "link").unlink(missing_ok=True)
+        self.folder.rmdir()
+        log.info("worker %s has stopped", self.worker.id)
+        return 0
+
+    # -- one round
+
+    def _round(self) -> None:
+        """Renew, bury the dead, keep the limits; all of it may be done twice."""
+        try:
+            now_ms, held = self.ledger.renew(self.worker, self._draining_since is not None, {
+                "slots": str(self.slots), "host": socket.gethostname(), "pid": str(os.getpid())})
+        except NotReady as error:
+            log.warning("leases not renewed: %s", error.detail)
+        else:
+            for slot in held:
+                if self.processes.is_gone(slot.slot):
+                    self._bury(slot)
+                else:
+                    self._restrain(slot, now_ms)
+        self._replace()
+
+    def _bury(self, slot: Held) -> None:
+        """The process of a slot is gone, so its job's end may be written."""
+        error = self.limits.verdict(slot, self.processes.cause(slot.slot))
+        try:
+            if slot.state != "lost":
+                ended = (self.ledger.release(slot.job_id, slot.token) if error is None
+                         else self.ledger.fail(slot.job_id, slot.token, error))
+                log.warning("%s %s: its process is gone%s", slot.job_id, ended, f" ({error.detail})" if error else "")
+                if ended in ("queued", "released"):
+                    self.broker.ring(slot.line.partition(":")[0])
+            self.ledger.forget_slot(self.worker, slot.slot)
+            self.limits.forget(slot)
+        except NotReady as not_ready:
+            log.warning("%s waits to be buried: %s", slot.job_id, not_ready.detail)
+
+    def _restrain(self, slot: Held, now_ms: float) -> None:
+        """Ask an attempt that is over a limit to stop; end its process when it does not."""
+        step = self.limits.step(slot, now_ms, self.processes.memory_mb(slot.slot))
+        if step == "ask":
+            self.processes.send(slot.slot, stop=slot.token, why=self.limits.why(slot))
+        elif step == "kill":
+            log.warning("%s: killing its process (%s)", slot.job_id, self.limits.why(slot))
+            self.processes.kill(slot.slot)
+
+    # -- the Celery process
+
+    def _spawn(self) -> None:
+        """From the main thread, and never a fork of this process: see `link.die_with_parent`."""
+        cores = os.cpu_count() or 1
+        os.environ["OMP_NUM_THREADS"] = str(max(1, cores // self.slots) if self.pool == "cpu" else cores)
+        identity = app.Identity(self.worker, self.slots, self.folder / "link")
+        process = multiprocessing.get_context("spawn").Process(target=app.main, args=(self.settings, identity))
+        process.start()
+        self.processes.main = process
+
+    def _replace(self) -> None:
+        """A Celery process that died is replaced, at once the first time."""
+        if self._draining_since is not None or self.processes.main.is_alive():
+            return
+        now = time.monotonic()
+        self._deaths = [death for death in self._deaths if death > now - 60] + [now]
+        wait = RESTART_S[min(len(self._deaths), len(RESTART_S)) - 1]
+        log.error("the Celery process died (%s); replacing it in %g s", self.processes.main.exitcode, wait)
+        threading.Event().wait(wait)
+        self._spawn()
+
+    def _drain(self) -> None:
+        """From now on no claim; what fits the grace finishes."""
+        if self._draining_since is None:
+            log.info("draining for at most %g s", self.settings.grace_s)
+            self._draining_since = time.monotonic()
+        self.processes.wake()
+
+    def _stopped(self) -> bool:
+        """Whether all is over: told to stop, the Celery process gone, nothing left to write."""
+        if self._draining_since is None:
+            return False
+        over = time.monotonic() - self._draining_since - self.settings.grace_s
+        held = self._held()
+        if self.processes.main.is_alive():
+            if over > 0:
+                for slot in held or ():
+                    self.limits.end(slot)
+                self.processes.kill_all()
+            elif not held:
+                self.processes.main.terminate()
+            return False
+        return held == [] or over > self.settings.lease_s
+
+    def _held(self) -> list[Held] | None:
+        """The slots that hold a job; None where Redis does not say."""
+        try:
+            return self.ledger.renew(self.worker, draining=True)[1]
+        except NotReady:
+            return None
+
+    # -- being woken
+
+    def _listen_for_cancels(self) -> None:
+        """A blocking read, so that a cancel need not wait for the next round."""
+        client = connect(self.settings, read_timeout_s=3)
+        while True:
+            try:
+                if client.blpop([keys.wake(self.worker.id)], timeout=1):
+                    self.processes.wake()
+            except Exception as error:  # Redis is away: the rounds go on asking, and say so
+                log.debug("cancels not heard: %s", type(error).__name__)
+                threading.Event().wait(self.settings.renew_s)
+
+    def _hardware(self) -> str:
+        if self.pool == "cpu":
+            return ""
+        return "" if has_gpu() else "; NO GPU is visible here: the gpu pool runs on CPU threads"

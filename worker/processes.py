@@ -1,0 +1,187 @@
+"""The processes of one worker as its parent sees them: who is there, who is gone and why, how to end one.
+
+It knows process ids and connections; not jobs, not limits.
+"""
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import socket
+import time
+from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import psutil
+
+CAUSE_S = 0.3
+"""How long after a process's end Celery's main process may take to say by which signal."""
+
+
+@dataclass
+class _Known:
+    pid: int
+    started: int
+    line: socket.socket
+    serving: str | None = None
+    process: BaseProcess | None = None
+    gone_at: float | None = None
+    cause: str = ""
+    unread: bytes = b""
+
+
+class Processes:
+    """Listens on a Unix socket for the links of the worker's processes. `main` is the Celery process."""
+
+    main: BaseProcess
+
+    def __init__(self, path: Path) -> None:
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen(64)
+        self._woken, self._waker = socket.socketpair()
+        self._waker.setblocking(False)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        self._selector.register(self._woken, selectors.EVENT_READ, lambda: self._woken.recv(64))
+        self._by_pid: dict[int, _Known] = {}
+
+    def wait(self, timeout_s: float) -> None:
+        """Until something happened that the parent should look at, or the time is over."""
+        until = time.monotonic() + timeout_s
+        while (left := until - time.monotonic()) > 0:
+            if any(known.gone_at and not known.cause for known in self._by_pid.values()):
+                left = min(left, 0.05)
+            looked = False
+            for key, _ in self._selector.select(left):
+                looked = key.data() is not None or looked
+            if looked or self._give_up_on_causes():
+                return
+
+    def wake(self) -> None:
+        """End a wait; safe from signal handlers and other threads."""
+        with contextlib.suppress(BlockingIOError):  # full: it is awake
+            self._waker.send(b"!")
+
+    def is_gone(self, slot: str) -> bool:
+        """Whether the process of the slot has ended, and all is known of it that will be."""
+        pid, started = _process_of(slot)
+        known = self._by_pid.get(pid)
+        if known and known.started == started:
+            return known.gone_at is not None and bool(known.cause)
+        return not _exists(pid, started)
+
+    def cause(self, slot: str) -> str:
+        """Why it ended, for a person."""
+        known = self._by_pid.get(_process_of(slot)[0])
+        return known.cause if known and known.cause else "it is no longer there"
+
+    def memory_mb(self, slot: str) -> float:
+        """Resident memory, MiB; 0 where it is gone."""
+        try:
+            return psutil.Process(_process_of(slot)[0]).memory_info().rss / 2**20
+        except psutil.Error:
+            return 0
+
+    def send(self, slot: str, **message) -> None:
+        """A message to the slot's process; one that does not listen is found out by its limit."""
+        known = self._by_pid.get(_process_of(slot)[0])
+        if known and known.gone_at is None:
+            with contextlib.suppress(OSError):
+                known.line.send(json.dumps(message).encode() + b"\n", socket.MSG_DONTWAIT)
+
+    def kill(self, slot: str) -> None:
+        """SIGKILL to the slot's process; `is_gone` tells when it has worked."""
+        pid, started = _process_of(slot)
+        if _exists(pid, started):
+            os.kill(pid, signal.SIGKILL)
+
+    def kill_all(self) -> None:
+        """SIGKILL to the Celery process and its children, which have a session of their own."""
+        for known in self._by_pid.values():
+            if known.gone_at is None and _exists(known.pid, known.started):
+                os.kill(known.pid, signal.SIGKILL)
+        self.main.kill()
+        self.main.join()
+
+    def close(self) -> None:
+        self._selector.close()
+        self._listener.close()
+
+    def _accept(self) -> None:
+        line, _ = self._listener.accept()
+        self._selector.register(line, selectors.EVENT_READ, lambda: self._first(line))
+
+    def _first(self, line: socket.socket) -> None:
+        """The hello, from then on the process is known."""
+        data = line.recv(65536)
+        self._selector.unregister(line)
+        if not data:
+            line.close()
+            return
+        head, _, rest = data.partition(b"\n")
+        hello = json.loads(head)
+        known = _Known(hello["pid"], hello["started"], line, unread=rest)
+        known.process = self.main if known.pid == self.main.pid else None
+        self._by_pid[known.pid] = known
+        self._selector.register(line, selectors.EVENT_READ, lambda: self._read(known))
+
+    def _read(self, known: _Known) -> bool | None:
+        """What a process says; not None where the parent should look."""
+        try:
+            data = known.line.recv(65536)
+        except ConnectionError:
+            data = b""
+        if not data:
+            self._selector.unregister(known.line)
+            known.line.close()
+            known.gone_at = time.monotonic()
+            if known.process:
+                known.process.join(5)
+                known.cause = _exit(known.process.exitcode)
+            return True if known.process else None
+        *lines, known.unread = (known.unread + data).split(b"\n")
+        return True if [True for line in lines if self._hear(known, json.loads(line))] else None
+
+    def _hear(self, known: _Known, message: dict) -> bool:
+        if "serving" in message:
+            known.serving = message["serving"]
+            return False
+        for other in self._by_pid.values():
+            if other.serving == message["lost"]:
+                other.cause = message["text"].partition(" Job:")[0]
+        return True
+
+    def _give_up_on_causes(self) -> bool:
+        """A process that Celery's main says nothing of, because it is gone too or was idle."""
+        now, found = time.monotonic(), False
+        for known in list(self._by_pid.values()):
+            if known.gone_at and now - known.gone_at > 60:
+                del self._by_pid[known.pid]
+            elif known.gone_at and not known.cause and now - known.gone_at > CAUSE_S:
+                known.cause, found = "it died without a word", True
+        return found
+
+
+def _process_of(slot: str) -> tuple[int, int]:
+    """pid and start time from <worker>:<pid>:<start ms>:<thread>."""
+    _, pid, started, _ = slot.split(":")
+    return int(pid), int(started)
+
+
+def _exists(pid: int, started: int) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return round(process.create_time() * 1000) == started and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _exit(code: int | None) -> str:
+    if code is None:
+        return "the worker's process is gone"
+    if code < 0:
+        return f"the worker's process was ended by signal {-code} ({signal.Signals(-code).name})"
+    return f"the worker's process exited with status {code}"
