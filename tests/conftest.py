@@ -1,0 +1,96 @@
+"""The fixtures that all tests share: real servers once a run, a database and a bucket of its own for each test."""
+
+import itertools
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.job import Fixed, new_id
+from tasks.ledger import Ledger, Worker, keys
+from tasks.settings import Settings
+from tasks.storage import Storage
+from tests.stack import RedisServer, S3Server, Stack, make_settings, make_storage
+
+DATABASES = 16
+_databases = itertools.cycle(range(DATABASES))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _settings_come_from_tests_alone() -> None:
+    for name in [name for name in os.environ if name.startswith("BACKLOT_") and name != "BACKLOT_DATA"]:
+        del os.environ[name]
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def settings(redis_server: RedisServer, s3_server: S3Server, tmp_path: Path) -> Settings:
+    """Settings of this test alone: an empty database and the name of a new bucket."""
+    database = next(_databases)
+    redis_server.client(database).flushdb()
+    return make_settings(redis_server.url(database), s3_server, f"test-{uuid.uuid4().hex[:16]}", tmp_path)
+
+
+@pytest.fixture
+def storage(settings: Settings) -> Storage:
+    """The test's bucket, made."""
+    return make_storage(settings)
+
+
+@pytest.fixture
+def ledger(settings: Settings) -> Ledger:
+    """A ledger whose epoch is set, on Redis' own clock."""
+    made = Ledger(settings)
+    made.set_epoch()
+    return made
+
+
+@pytest.fixture
+def stack(settings: Settings, storage: Storage, tmp_path: Path) -> Stack:
+    """Starts keeper, workers and API with this test's settings."""
+    return Stack(settings, tmp_path)
+
+
+@pytest.fixture
+def fixed() -> Callable[..., Fixed]:
+    """Makes a job as `submit` takes it: fixed(tenant="a", priority=3)."""
+    return make_fixed
+
+
+def make_fixed(**changes) -> Fixed:
+    usual = {"id": new_id("job"), "tenant": "acme", "kind": "generate", "model": "lstm", "pool": "cpu",
+             "input": {"prompt": "Once"}, "params": {}, "queue_ttl_s": 3600, "run_timeout_s": 60, "retention_s": 86400,
+             "max_attempts": 3}
+    return Fixed(**{**usual, **changes})
+
+
+@pytest.fixture
+def worker() -> Worker:
+    """A worker of the pool cpu that serves the line of `fixed`'s jobs and one more."""
+    return make_worker()
+
+
+def make_worker(name: str = "w1", pool: str = "cpu") -> Worker:
+    return Worker(name, pool, [f"{pool}.generate", f"{pool}.caption"],
+                  [f"{pool}.generate:lstm", f"{pool}.caption:cnn-lstm"])
+
+
+@pytest.fixture
+def waiting(ledger: Ledger) -> Callable[..., list[str]]:
+    """The ids in a line, next first."""
+    return lambda line="cpu.generate:lstm": ledger.redis.zrange(keys.line(line), 0, -1)

