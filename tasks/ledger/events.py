@@ -54,25 +54,19 @@ class Events:
             if not self._waiters[job_id]:
                 del self._waiters[job_id]
 
-    def _read(self, last: str) -> None:
+    def _read(self, last: str | None) -> None:
         while self._wanted():
             try:
+                if last is None:  # Redis was away and events may be gone: everybody looks for themselves
+                    last = self._end()
+                    self._wake(set(self._waiters))
                 for _, entries in self._redis.xread({keys.EVENTS: last}, count=AT_ONCE, block=BLOCK_S * 1000) or ():
                     last = entries[-1][0]
                     self._wake({fields["id"] for _, fields in entries})
             except RedisError as error:
                 log.warning("the event stream cannot be read (%s); trying again", type(error).__name__)
-                last = self._resume()
-
-    def _resume(self) -> str:
-        """After Redis was away: from its end, and everybody looks for themselves, as events may be gone."""
-        while self._wanted():
-            threading.Event().wait(AGAIN_S)
-            with contextlib.suppress(RedisError):
-                last = self._end()
-                self._wake(set(self._waiters))
-                return last
-        return "$"
+                last = None
+                threading.Event().wait(AGAIN_S)
 
     def _wanted(self) -> bool:
         with self._lock:

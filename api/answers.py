@@ -1,0 +1,59 @@
+"""What all resources share: the services, one way to read a body and one way to answer."""
+
+import json
+from typing import Any, TypeVar
+
+from flask import Request, Response, current_app, request
+from pydantic import BaseModel, ValidationError
+
+from api import Services
+from tasks.errors import InvalidRequest, MalformedRequest, UnsupportedMedia
+from tasks.request import invalid
+
+M = TypeVar("M", bound=BaseModel)
+PRIVATE = {"Cache-Control": "private, no-store"}
+
+
+def services() -> Services:
+    """Those of this app."""
+    return current_app.extensions["backlot"]
+
+
+def answer(body: BaseModel | dict[str, Any], status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """JSON that no cache keeps."""
+    text = body.model_dump_json() if isinstance(body, BaseModel) else json.dumps(body)
+    return Response(text, status, {**PRIVATE, **(headers or {})}, mimetype="application/json")
+
+
+def json_body(asked: Request) -> bytes:
+    """The body of a JSON request, as it came. Errors: UnsupportedMedia; werkzeug's RequestEntityTooLarge."""
+    if asked.mimetype != "application/json":
+        raise UnsupportedMedia(f"the content type is {asked.mimetype or 'not given'}; application/json is read here")
+    asked.max_content_length = services().settings.json_max_bytes
+    return asked.get_data(cache=False)
+
+
+def read_body(model: type[M]) -> M:
+    """The JSON body as `model`. Errors: as json_body; MalformedRequest, InvalidRequest."""
+    body = json_body(request)
+    try:
+        document = json.loads(body)
+    except ValueError as error:  # UnicodeDecodeError among them
+        raise MalformedRequest(f"the body is not JSON: {error}") from error
+    return _validated(model, document, lambda: model.model_validate_json(body, strict=True))
+
+
+def read_query(model: type[M]) -> M:
+    """The query string as `model`; each name once. Errors: InvalidRequest."""
+    twice = [name for name, values in request.args.lists() if len(values) > 1]
+    if twice:
+        raise InvalidRequest([{"pointer": f"/{twice[0]}", "detail": "may be given once"}])
+    document = request.args.to_dict()
+    return _validated(model, document, lambda: model.model_validate(document))
+
+
+def _validated(model: type[M], document: Any, validate) -> M:
+    try:
+        return validate()
+    except ValidationError as error:
+        raise invalid(error, document) from error

@@ -1,0 +1,49 @@
+"""Whether the process lives and can work, and a page for a person who came with a browser."""
+
+from flask import Blueprint, Response, request
+
+from api.answers import answer, services
+from tasks.errors import StorageUnavailable
+
+routes = Blueprint("health", __name__)
+
+INDEX = """Backlot runs models as jobs.
+
+POST /v1/jobs                      submit a job: recommend, transcribe, caption, generate
+GET  /v1/jobs, /v1/jobs/{id}       look; with `Prefer: wait=30`, wait
+POST /v1/jobs/{id}/cancel, /retry  cancel one, do one again
+GET  /v1/jobs/{id}/outputs/{name}  what it made
+POST /v1/uploads                   a place for a large file
+GET  /v1/models                    what can be asked for
+GET  /v1/pools                     who works (operators)
+GET  /openapi.json                 all of it, for machines
+GET  /healthz, /readyz             how this process is
+
+Everything under /v1 needs the header `Authorization: Bearer <key>`.
+"""
+
+
+@routes.get("/")
+def index() -> Response:
+    if request.accept_mimetypes.best_match(["text/plain", "text/html"]) == "text/html":
+        page = INDEX.replace("<", "&lt;").replace("/openapi.json", '<a href="/openapi.json">/openapi.json</a>')
+        return Response(f'<!doctype html><meta charset="utf-8"><title>Backlot</title><pre>{page}</pre>',
+                        mimetype="text/html")
+    return Response(INDEX, mimetype="text/plain")
+
+
+@routes.get("/healthz")
+def healthz() -> Response:
+    return answer({"status": "ok"})
+
+
+@routes.get("/readyz")
+def readyz() -> Response:
+    """503 without Redis; without the bucket jobs can still be seen, canceled and, if they bring no file, submitted."""
+    jobs = services().jobs
+    jobs.ledger.ready()
+    try:
+        jobs.storage.check()
+    except StorageUnavailable as error:
+        return answer({"status": "degraded", "redis": "ok", "bucket": error.detail})
+    return answer({"status": "ok", "redis": "ok", "bucket": "ok"})

@@ -1,0 +1,117 @@
+"""Jobs over HTTP: submit, look, wait, list, cancel, retry, erase, and the way to an output."""
+
+import re
+from typing import Literal
+
+from flask import Blueprint, Response, redirect, request
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from api.answers import PRIVATE, answer, json_body, read_query, services
+from api.auth import tenant
+from api.multipart import read_form
+from api.prefer import waited
+from tasks.errors import MalformedRequest, UnsupportedMedia
+from tasks.job import Job, Status
+from tasks.jobs import Accepted
+from tasks.registry import Kind
+from tasks.request import parse
+
+routes = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
+IDEMPOTENCY_KEY = re.compile(r'^(?:"([\x20-\x21\x23-\x7e]{1,255})"|([\x21\x23-\x7e]{1,255}))$')
+
+
+class ListQuery(BaseModel):
+    """Which jobs, newest first."""
+
+    model_config = ConfigDict(extra="forbid")
+    status: Status | None = None
+    kind: Kind | None = None
+    model: str | None = Field(None, max_length=64)
+    limit: int = Field(20, ge=1, le=100)
+    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the page before")
+
+    @field_validator("status", mode="before")
+    @classmethod
+    def _british(cls, value: str) -> str:
+        return "canceled" if value == "cancelled" else value
+
+
+class JobList(BaseModel):
+    """A page of jobs; it may be short and still have a next one."""
+
+    object: Literal["list"] = "list"
+    data: list[Job]
+    next_cursor: str | None = None
+
+
+@routes.post("")
+def submit() -> Response:
+    files = {}
+    if request.mimetype == "application/json":
+        asked = parse(json_body(request))
+    elif request.mimetype == "multipart/form-data":
+        asked, files = read_form(request)
+    else:
+        raise UnsupportedMedia(f"the content type is {request.mimetype or 'not given'}; a job comes as "
+                               "application/json or multipart/form-data")
+    accepted = services().jobs.submit(tenant(), asked, files=files, idempotency_key=idempotency_key())
+    return _accepted(accepted)
+
+
+@routes.get("")
+def list_jobs() -> Response:
+    query = read_query(ListQuery)
+    page = services().jobs.list(tenant(), **query.model_dump())
+    return answer(JobList(data=page.jobs, next_cursor=page.next_cursor))
+
+
+@routes.get("/<job_id>")
+def get(job_id: str) -> Response:
+    job, headers = waited(services().jobs.get(tenant(), job_id), tenant())
+    return answer(job, headers=headers)
+
+
+@routes.post("/<job_id>/cancel")
+def cancel(job_id: str) -> Response:
+    return answer(services().jobs.cancel(tenant(), job_id), 202)
+
+
+@routes.post("/<job_id>/retry")
+def retry(job_id: str) -> Response:
+    return _accepted(services().jobs.retry(tenant(), job_id, idempotency_key()))
+
+
+@routes.delete("/<job_id>")
+def delete(job_id: str) -> Response:
+    services().jobs.delete(tenant(), job_id)
+    return Response(status=204)
+
+
+@routes.get("/<job_id>/outputs/<name>")
+def output(job_id: str, name: str) -> Response:
+    link = services().jobs.output_link(tenant(), job_id, name)
+    found = redirect(link, 307)
+    found.headers.update(PRIVATE)
+    found.data = b""  # werkzeug's page would show the link once more
+    return found
+
+
+def idempotency_key() -> str | None:
+    """The header, quoted or bare (IETF draft -07). Errors: MalformedRequest."""
+    given = request.headers.get("Idempotency-Key")
+    if given is None:
+        return None
+    match = IDEMPOTENCY_KEY.match(given.strip())
+    if not match:
+        raise MalformedRequest("Idempotency-Key must be 1 to 255 printable ASCII characters, in quotes or bare")
+    return match[1] or match[2]
+
+
+def _accepted(accepted: Accepted) -> Response:
+    job, headers = waited(accepted.job, tenant())
+    headers["Location"] = job.links.self
+    if not job.done:
+        headers["Retry-After"] = "1"
+    if accepted.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return answer(job, 202, headers)

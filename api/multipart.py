@@ -1,0 +1,93 @@
+"""A job from a form: reserved names are the request's fields, everything else is an input.
+
+    curl -F kind=transcribe -F audio=@talk.mp3 -F 'params={"language": "en"}' ...
+
+A file becomes `upload:<id>` (stored once the whole request has been found good), a text stays what it
+is, a repeated field is a list. From there on it is the same request as one that came as JSON.
+"""
+
+import json
+from typing import Any, get_origin
+
+from flask import Request
+from werkzeug.datastructures import FileStorage
+
+from api.answers import services
+from tasks import inputs
+from tasks.errors import InvalidRequest, MalformedRequest, TooLarge
+from tasks.intake import File
+from tasks.job import JobRequest
+from tasks.registry import KINDS, contract
+from tasks.request import parse, pointer
+
+RESERVED = frozenset(JobRequest.model_fields) - {"input"}
+TEXTS = {"kind", "model", "start_at"}
+OBJECTS = {"params", "metadata"}
+
+
+def read_form(asked: Request) -> tuple[JobRequest, dict[str, File]]:
+    """The request and its files by upload id. Errors: as tasks.request.parse."""
+    form, parts = asked.form.to_dict(flat=False), asked.files.to_dict(flat=False)
+    if not form and not parts:
+        raise MalformedRequest("the body is not multipart/form-data with at least one field")
+    fields = {name: _field(name, texts) for name, texts in form.items() if name in RESERVED}
+    given = {name: values for name, values in form.items() if name not in RESERVED}
+    files: dict[str, File] = {}
+    for name, uploads in parts.items():
+        if name in RESERVED:
+            raise InvalidRequest([{"pointer": pointer(name), "detail": "a text field, not a file, is wanted here"}])
+        given.setdefault(name, []).extend(_file(fields.get("kind"), name, upload, files) for upload in uploads)
+    fields["input"] = {name: _input(fields.get("kind"), name, values) for name, values in given.items()}
+    return parse(json.dumps(fields)), files
+
+
+def _field(name: str, texts: list[str]) -> Any:
+    """A reserved field; numbers and objects are JSON."""
+    if len(texts) > 1:
+        raise InvalidRequest([{"pointer": pointer(name), "detail": "may be given once"}])
+    if name in TEXTS:
+        return texts[0]
+    try:
+        return json.loads(texts[0])
+    except ValueError as error:
+        if name in OBJECTS:
+            raise MalformedRequest(f"the field {name} is not JSON: {error}") from error
+        return texts[0]  # not the number wanted: the contract says so
+
+
+def _file(kind: str | None, name: str, upload: FileStorage, files: dict[str, File]) -> Any:
+    """A file for a file input is its source, for a text input {"url": source}, for a JSON input what it contains."""
+    of_kind = contract(kind).inputs if kind in KINDS else None
+    if of_kind and name in of_kind.model_fields and inputs.limits_of(of_kind, name) is None:
+        return _json_file(name, upload)
+    file = File.of(upload.filename or "", upload.stream)
+    files[file.upload_id] = file
+    is_text = of_kind and name in of_kind.model_fields and inputs.is_text(of_kind, name)
+    return {"url": file.source} if is_text else file.source
+
+
+def _json_file(name: str, upload: FileStorage) -> Any:
+    most = services().settings.json_max_bytes
+    data = upload.stream.read(most + 1)
+    if len(data) > most:
+        raise TooLarge(f"the file of {name} has more than the {most:,} bytes that JSON may have")
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        wrong = {"pointer": pointer("input", name), "detail": f"the file is not JSON: {error}"}
+        raise InvalidRequest([wrong]) from error
+
+
+def _input(kind: str | None, name: str, values: list) -> Any:
+    """One value, or a list where the field is repeated or the kind wants one."""
+    field = contract(kind).inputs.model_fields.get(name) if kind in KINDS else None
+    wants_list = field is not None and get_origin(field.annotation) is list
+    if len(values) > 1:
+        return values
+    if field is None or inputs.limits_of(contract(kind).inputs, name) is not None:
+        return values if wants_list else values[0]
+    try:
+        read = json.loads(values[0]) if isinstance(values[0], str) else values[0]
+    except ValueError:
+        read = values[0]
+    return values if wants_list and not isinstance(read, list) else read

@@ -1,0 +1,99 @@
+"""Every error as application/problem+json (RFC 9457): one table from error class to HTTP status.
+
+Never HTML, never a traceback: what nobody foresaw is logged with a reference, which the answer names.
+"""
+
+import json
+import logging
+import secrets
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+
+from api.answers import services
+from tasks import errors
+
+log = logging.getLogger(__name__)
+
+STATUS: dict[type[errors.BacklotError], int] = {
+    errors.InvalidInput: 422,
+    errors.MalformedRequest: 400,
+    errors.InputUnreachable: 422,
+    errors.UnsupportedMedia: 415,
+    errors.TooLarge: 413,
+    errors.UnknownModel: 422,
+    errors.Unauthorized: 401,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.KeyReused: 422,
+    errors.NotReady: 503,
+    errors.Overloaded: 503,
+    errors.StorageUnavailable: 503,
+}
+RETRY_AFTER_S = {503: 2, 429: 1}
+CODES = {400: "malformed", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media"}
+
+
+def register(app: Flask) -> None:
+    """Answer all errors of this app here."""
+    app.register_error_handler(errors.BacklotError, of_ours)
+    app.register_error_handler(HTTPException, of_http)
+    app.register_error_handler(Exception, of_unforeseen)
+
+
+def status_of(error: errors.BacklotError) -> int:
+    """By its class, or the nearest above it that the table names."""
+    return next((STATUS[cls] for cls in type(error).__mro__ if cls in STATUS), 500)
+
+
+def of_ours(error: errors.BacklotError) -> Response:
+    status = status_of(error)
+    if status == 500:
+        return of_unforeseen(error)
+    headers = {"WWW-Authenticate": 'Bearer realm="backlot"'} if status == 401 else {}
+    return problem(status, error.code, error.detail, error.retryable, getattr(error, "errors", None), headers)
+
+
+def of_http(error: HTTPException) -> Response:
+    """Flask's own refusals."""
+    status = error.code or 500
+    detail = _too_large() if isinstance(error, RequestEntityTooLarge) else _sentence(error)
+    code = CODES.get(status, HTTPStatus(status).phrase.lower().replace(" ", "_"))
+    allowed = {name: value for name, value in error.get_headers() if name == "Allow"}
+    return problem(status, code, detail, retryable=False, headers=allowed)
+
+
+def of_unforeseen(error: Exception) -> Response:
+    reference = secrets.token_hex(8)
+    log.error("%s %s failed, reference %s", request.method, request.path, reference, exc_info=error)
+    return problem(500, "internal", f"a defect of the service; its log has more under {reference}", retryable=False)
+
+
+def problem(status: int, code: str, detail: str, retryable: bool, errors: list[dict] | None = None,
+            headers: dict[str, str] | None = None) -> Response:
+    """The answer itself."""
+    body: dict[str, Any] = {
+        "type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, "code": code,
+        "retryable": retryable, "instance": request.path}
+    if errors:
+        body["errors"] = errors
+    more = {"Retry-After": str(RETRY_AFTER_S[status])} if status in RETRY_AFTER_S else {}
+    return Response(json.dumps(body), status, {"Cache-Control": "no-store", **more, **(headers or {})},
+                    mimetype="application/problem+json")
+
+
+def _too_large() -> str:
+    s = services().settings
+    return (f"a JSON body may have {s.json_max_bytes:,} bytes; a multipart body {s.upload_max_bytes:,}, of which text "
+            f"fields {s.json_max_bytes:,}, in 1,000 parts; larger files go through POST /v1/uploads")
+
+
+def _sentence(error: HTTPException) -> str:
+    if error.code == 404:
+        return f"there is nothing at {request.path[:200]}"
+    if error.code == 405:
+        return f"{request.method} is not possible at {request.path[:200]}"
+    return error.description or HTTPStatus(error.code or 500).phrase

@@ -1,0 +1,158 @@
+"""A valid request's inputs made ready for a worker: sources allowed, uploads located, files and long texts stored.
+
+Nothing is stored before the whole request has been found good; nothing is fetched here.
+"""
+
+import hashlib
+import io
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+from pydantic import BaseModel, JsonValue
+
+from tasks import inputs
+from tasks.errors import BacklotError, InvalidInput, TooLarge
+from tasks.fetch import check_allowed
+from tasks.job import Upload, new_id
+from tasks.ledger import Ledger, uploads
+from tasks.request import pointer
+from tasks.settings import Settings
+from tasks.storage import Storage, media_type_of, safe_name, upload_key
+
+TEXT_MAX_BYTES = 32 * 1024
+"""A longer text input lies in the bucket, not in the record."""
+UPLOAD_KEPT_S = 24 * 3600
+"""An upload that no job names is deleted after this."""
+
+
+@dataclass(frozen=True)
+class File:
+    """An input's bytes that came with the request; `upload_id` is what they will be known by."""
+
+    upload_id: str
+    name: str
+    stream: BinaryIO
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, name: str, stream: BinaryIO) -> "File":
+        """Reads the stream once, to hash it, and leaves it at its start."""
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        size = stream.tell()
+        stream.seek(0)
+        return cls(new_id("upload"), safe_name(name), stream, size, sha256)
+
+    @property
+    def source(self) -> str:
+        return f"upload:{self.upload_id}"
+
+
+@dataclass
+class Prepared:
+    """Inputs as the record keeps them, the uploads they name, and the files that have yet to be stored."""
+
+    input: dict[str, JsonValue]
+    uploads: dict[str, Upload] = field(default_factory=dict)
+    pending: list[File] = field(default_factory=list)
+
+
+class Intake:
+    """Makes inputs ready."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, storage: Storage) -> None:
+        self.settings, self.ledger, self.storage = settings, ledger, storage
+
+    def prepare(self, tenant: str, of_kind: BaseModel, files: Mapping[str, File]) -> Prepared:
+        """Check every input. Errors: InvalidInput and TooLarge, with `errors` that say which; StorageUnavailable."""
+        prepared = Prepared(of_kind.model_dump(mode="json", exclude_unset=True))
+        for name, value in prepared.input.items():
+            limits = inputs.limits_of(type(of_kind), name)
+            if limits is None:
+                continue
+            if inputs.is_text(type(of_kind), name) and isinstance(value, str):
+                value = prepared.input[name] = self._text(name, value, limits, prepared)
+                if isinstance(value, str):
+                    continue
+            for place, source in _sources(value, pointer("input", name)):
+                with _at(place):
+                    self._check(tenant, source, limits, files, prepared)
+        return prepared
+
+    def store(self, tenant: str, prepared: Prepared) -> None:
+        """Put what is pending into the bucket."""
+        for file in prepared.pending:
+            key = self.reserve(tenant, file.upload_id, file.name)
+            self.storage.put_stream(key, file.stream, media_type_of(file.name))
+            seen = self.storage.head(key)
+            prepared.uploads[file.upload_id] = Upload(key=key, bytes=file.bytes, etag=seen.etag)
+
+    def reserve(self, tenant: str, upload_id: str, name: str) -> str:
+        """The key of a new upload, noted first, so that one which no job ever names is found and deleted."""
+        uploads.note(self.ledger.redis, tenant, upload_id, time.time() + UPLOAD_KEPT_S)
+        return upload_key(tenant, upload_id, safe_name(name))
+
+    def _text(self, name: str, text: str, limits: inputs.Limits, prepared: Prepared) -> JsonValue:
+        data = text.encode()
+        with _at(pointer("input", name)):
+            _check_size(len(data), limits, "the text")
+        if len(data) <= TEXT_MAX_BYTES:
+            return text
+        file = File.of(f"{name}.txt", io.BytesIO(data))
+        prepared.pending.append(file)
+        return {"url": file.source}
+
+    def _check(self, tenant: str, source: str, limits: inputs.Limits, files: Mapping[str, File],
+               prepared: Prepared) -> None:
+        scheme, _, upload_id = source.partition(":")
+        if scheme != "upload":
+            check_allowed(source, tenant, self.settings)
+        elif upload_id in files:
+            _check_size(files[upload_id].bytes, limits, "the file")
+            prepared.pending.append(files[upload_id])
+        elif not any(file.upload_id == upload_id for file in prepared.pending):
+            prepared.uploads[upload_id] = self._locate(tenant, upload_id, limits)
+
+    def _locate(self, tenant: str, upload_id: str, limits: inputs.Limits) -> Upload:
+        """The tenant's own upload as it is now."""
+        found = next(iter(self.storage.list(_folder(tenant, upload_id))), None)
+        if found is None:
+            raise InvalidInput(f"there is no upload {upload_id}, or nothing has been put there yet")
+        _check_size(found.bytes, limits, "the upload")
+        return Upload(key=found.key, bytes=found.bytes, etag=found.etag)
+
+
+def _folder(tenant: str, upload_id: str) -> str:
+    return upload_key(tenant, upload_id, "any").rpartition("/")[0] + "/"
+
+
+def _sources(value: Any, place: str) -> list[tuple[str, str]]:
+    """Each source of an input, with its JSON pointer."""
+    if isinstance(value, dict):
+        return [(place + "/url", value["url"])]
+    if isinstance(value, list):
+        return [(place + pointer(index), source) for index, source in enumerate(value)]
+    return [(place, value)]
+
+
+def _check_size(size: int, limits: inputs.Limits, what: str) -> None:
+    if size > limits.max_bytes:
+        raise TooLarge(f"{what} has {size:,} bytes; this input may have {limits.max_bytes:,}")
+    if size == 0 and what != "the text":
+        raise InvalidInput(f"{what} is empty")
+
+
+class _at:
+    """Says of an error which input it is about."""
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind, error, trace) -> None:
+        if isinstance(error, BacklotError) and not error.retryable:
+            error.errors = [{"pointer": self.place, "detail": error.detail}]

@@ -1,0 +1,245 @@
+"""What can be done with jobs inside the service: record first, then ring the doorbell.
+
+It knows tenants and the kinds' contracts; HTTP and keys are the API's, scripts the ledger's.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from tasks.broker import Broker
+from tasks.errors import BacklotError, Conflict, InvalidRequest, KeyReused, NotFound
+from tasks.intake import File, Intake, Prepared
+from tasks.job import JOB_ID, Fixed, Job, JobRequest, Status, new_id
+from tasks.ledger import Idempotency, Ledger, Record, uploads
+from tasks.ledger.events import Events
+from tasks.ledger.pages import Cursor, page
+from tasks.registry import Model, Registry
+from tasks.request import plain
+from tasks.settings import Settings
+from tasks.storage import Storage
+
+MAX_AHEAD_S = 31_536_000
+UPLOAD_LINK_S = 3600
+LOOK_AGAIN_S = 5
+"""A waiter reads the record so often even if no event came."""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """`replayed`: the same request with the same Idempotency-Key made this job before."""
+
+    job: Job
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some jobs, newest first; `next_cursor` is None where nothing older is left."""
+
+    jobs: list[Job]
+    next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class UploadLink:
+    """Where the bytes of a new upload are to be PUT, and for how long."""
+
+    id: str
+    name: str
+    url: str
+    expires_at: datetime
+
+
+class Jobs:
+    """All of a tenant's business with jobs. Errors of everything: NotReady where Redis is away."""
+
+    def __init__(self, settings: Settings, registry: Registry, ledger: Ledger, broker: Broker,
+                 storage: Storage) -> None:
+        self.settings, self.registry, self.ledger = settings, registry, ledger
+        self.broker, self.storage = broker, storage
+        self.intake = Intake(settings, ledger, storage)
+        self.events = Events(settings)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Jobs":
+        """With everything that the settings name."""
+        return cls(settings, settings.registry(), Ledger(settings), Broker(settings), Storage(settings))
+
+    def submit(self, tenant: str, request: JobRequest, *, files: Mapping[str, File] | None = None,
+               idempotency_key: str | None = None) -> Accepted:
+        """Record a job of a parsed request (tasks/request.py); `files` by upload id, where the request names
+        `upload:<id>` for bytes that came with it.
+
+        Errors: InvalidInput, TooLarge, UnknownModel; KeyReused, Conflict for the Idempotency-Key; Overloaded;
+        StorageUnavailable where an input has to be stored or found.
+        """
+        files = files or {}
+        model = self.registry.model(request.kind, request.model)
+        limits = self._limits(request, model)
+        prepared = self.intake.prepare(tenant, request.input, files)
+        fixed = Fixed(
+            id=new_id("job"), tenant=tenant, kind=model.kind, model=model.name, pool=model.pool, input=prepared.input,
+            params=request.params.model_dump(mode="json", exclude_unset=True), metadata=request.metadata,
+            priority=request.priority, start_ms=_start_ms(request), uploads=prepared.uploads, **limits)
+        idempotency = idempotency_key and Idempotency.of(
+            (tenant, "POST", "/v1/jobs", idempotency_key), (_content(request, files),))
+        if prepared.pending:
+            held = self._store(fixed, prepared, idempotency)
+            if held:
+                return self._replay(tenant, held.job_id, held.replay_fingerprint, idempotency)
+            fixed = fixed.model_copy(update={"uploads": prepared.uploads})
+        return self._record(fixed, idempotency)
+
+    def get(self, tenant: str, job_id: str) -> Job:
+        """The job as it is. Errors: NotFound, also for another tenant's."""
+        record = self._mine(tenant, job_id)
+        return Job.of_record(record, self.ledger.position(record))
+
+    def wait(self, tenant: str, job_id: str, timeout_s: float) -> Job:
+        """The job as soon as it is done, or as it is when the time is over. Errors: NotFound."""
+        end = time.monotonic() + timeout_s
+        with self.events.watching(job_id) as changed:
+            while True:
+                changed.clear()
+                record = self._mine(tenant, job_id)
+                left = end - time.monotonic()
+                if Status(record["status"]).final or left <= 0:
+                    return Job.of_record(record, self.ledger.position(record))
+                changed.wait(min(left, LOOK_AGAIN_S))
+
+    def cancel(self, tenant: str, job_id: str) -> Job:
+        """Ask it to stop; a waiting job is canceled at once. Errors: NotFound; Conflict where it had ended."""
+        self.ledger.cancel(tenant, job_id)
+        return self.get(tenant, job_id)
+
+    def retry(self, tenant: str, job_id: str, idempotency_key: str | None = None) -> Accepted:
+        """A new job of an ended one's request. Errors: NotFound; Conflict where it has not ended; UnknownModel."""
+        record = self._mine(tenant, job_id)
+        if not Status(record["status"]).final:
+            raise Conflict(f"job {job_id} is {record['status']}; only a job that has ended can be retried")
+        old = Fixed.model_validate_json(record["fixed"])
+        model = self.registry.model(old.kind, old.model)
+        fixed = old.model_copy(update={
+            "id": new_id("job"), "pool": model.pool, "start_ms": None, "retry_of": old.id,
+            "run_timeout_s": min(old.run_timeout_s, model.run_timeout_s)})
+        path = f"/v1/jobs/{job_id}/retry"
+        return self._record(fixed, idempotency_key and Idempotency.of((tenant, "POST", path, idempotency_key), ()))
+
+    def delete(self, tenant: str, job_id: str) -> None:
+        """Erase an ended job, its record and its outputs. Errors: NotFound; Conflict where it has not ended."""
+        self.ledger.forget(Fixed.model_validate_json(self._mine(tenant, job_id)["fixed"]))
+
+    def list(self, tenant: str, *, status: Status | None = None, kind: str | None = None, model: str | None = None,
+             limit: int = 20, cursor: str | None = None) -> Page:
+        """Jobs newest first, at most `limit`; a page may be short, even empty, and still have a next one.
+
+        Errors: InvalidRequest for a cursor that is none of ours.
+        """
+        wanted = {name: value for name, value in (("status", status), ("kind", kind), ("model", model)) if value}
+        try:
+            start = Cursor.read(cursor) if cursor else None
+        except ValueError as error:
+            raise InvalidRequest([{"pointer": "/cursor", "detail": "not a cursor that a page of jobs gave"}]) from error
+        records, following = page(self.ledger.redis, tenant, start, limit, wanted)
+        return Page([Job.of_record(record) for record in records], following and str(following))
+
+    def output_link(self, tenant: str, job_id: str, name: str) -> str:
+        """A fresh link to an output. Errors: NotFound."""
+        record = self._mine(tenant, job_id)
+        for output in json.loads(record.get("outputs") or "[]"):
+            if output["name"] == name:
+                return self.storage.link(output["key"], output["media_type"], name)
+        raise NotFound(f"job {job_id}, {record['status']}, has no output {name[:200]!r}")
+
+    def create_upload(self, tenant: str, name: str) -> UploadLink:
+        """A place for a large file. It stays a day, then as long as a job names it."""
+        upload_id = new_id("upload")
+        key = self.intake.reserve(tenant, upload_id, name)
+        link = self.storage.upload_link(key, expires_s=UPLOAD_LINK_S)
+        return UploadLink(upload_id, key.rpartition("/")[2], link, _now() + timedelta(seconds=UPLOAD_LINK_S))
+
+    def _mine(self, tenant: str, job_id: str) -> Record:
+        record = self.ledger.record(job_id) if JOB_ID.match(job_id) else None
+        if record is None or record["tenant"] != tenant:
+            raise NotFound(f"there is no job {job_id[:64]}")
+        return record
+
+    def _record(self, fixed: Fixed, idempotency: Idempotency | None) -> Accepted:
+        """Into the ledger, then the doorbell. The answer is made of what was submitted, not read back."""
+        now = round(time.time() * 1000)
+        submitted = self.ledger.submit(fixed, idempotency or None)
+        if submitted.replay_fingerprint is not None:
+            return self._replay(fixed.tenant, submitted.job_id, submitted.replay_fingerprint, idempotency)
+        if submitted.bell:
+            self.broker.ring(fixed.queue)
+        return Accepted(_fresh(fixed, now))
+
+    def _store(self, fixed: Fixed, prepared: Prepared, idempotency: Idempotency | None):
+        """Store the pending files; under an Idempotency-Key only once, else who holds it is returned."""
+        held = self.ledger.reserve(fixed.tenant, idempotency, fixed.id) if idempotency else None
+        if held:
+            return held
+        try:
+            self.intake.store(fixed.tenant, prepared)
+        except BacklotError:
+            if idempotency:
+                uploads.give_back(self.ledger.redis, fixed.tenant, idempotency, fixed.id)
+            raise
+
+    def _replay(self, tenant: str, job_id: str, fingerprint: str, idempotency: Idempotency) -> Accepted:
+        if fingerprint != idempotency.fingerprint:
+            raise KeyReused(f"this Idempotency-Key was used for job {job_id} with another request; take a new one")
+        try:
+            return Accepted(self.get(tenant, job_id), replayed=True)
+        except NotFound as error:
+            raise Conflict(f"this Idempotency-Key belongs to job {job_id}, which has been erased") from error
+
+    def _limits(self, request: JobRequest, model: Model) -> dict:
+        """The job's clocks: what was asked, within the operator's and the model's maxima."""
+        s = self.settings
+        longest_run = min(model.run_timeout_s, s.max_run_timeout_s)
+        return {
+            "queue_ttl_s": _within("queue_ttl_s", request.queue_ttl_s, s.queue_ttl_s, s.max_queue_ttl_s),
+            "run_timeout_s": _within("run_timeout_s", request.run_timeout_s, longest_run, longest_run),
+            "retention_s": _within("retention_s", request.retention_s, s.retention_s, s.max_retention_s),
+            "deadline_s": request.deadline_s, "max_attempts": request.max_attempts or s.max_attempts}
+
+
+def _within(name: str, asked: float | None, default: float, most: float) -> float:
+    if asked is not None and asked > most:
+        raise InvalidRequest([{"pointer": f"/{name}", "detail": f"at most {most:g} s here, not {asked:g}"}])
+    return default if asked is None else asked
+
+
+def _start_ms(request: JobRequest) -> int | None:
+    if request.start_at is None:
+        return None
+    ahead = (request.start_at - _now()).total_seconds()
+    if ahead > MAX_AHEAD_S:
+        raise InvalidRequest([{"pointer": "/start_at", "detail": f"at most {MAX_AHEAD_S:,} s (a year) from now"}])
+    if request.deadline_s is not None and ahead >= request.deadline_s:
+        raise InvalidRequest([{"pointer": "/deadline_s", "detail": "the deadline is over before start_at"}])
+    return round(request.start_at.timestamp() * 1000)
+
+
+def _content(request: JobRequest, files: Mapping[str, File]) -> str:
+    """What makes two requests the same: fields, whatever their order, and files by what is in them."""
+    text = json.dumps(plain(request), sort_keys=True)
+    for upload_id, file in files.items():
+        text = text.replace(upload_id, file.sha256)
+    return text
+
+
+def _fresh(fixed: Fixed, now: int) -> Job:
+    start = max(fixed.start_ms or now, now)
+    return Job.of_record({
+        "fixed": fixed.model_dump_json(exclude_none=True), "created_ms": str(now),
+        "status": Status.SCHEDULED if start > now else Status.QUEUED,
+        "start_by_ms": str(start + round(fixed.queue_ttl_s * 1000))})
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,74 @@
+"""A tenant's jobs, newest first, a page at a time. A page examines a bounded number of records, whatever is asked."""
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import redis
+
+from tasks.job import JOB_ID
+from tasks.ledger import Record, _away, keys
+
+EXAMINED = 500
+AT_ONCE = 100
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """The last job a page looked at: ms of its creation, and its id."""
+
+    created_ms: float
+    job_id: str
+
+    @classmethod
+    def read(cls, text: str) -> "Cursor":
+        """Errors: ValueError."""
+        created, _, job_id = base64.urlsafe_b64decode(text.encode()).decode().partition(" ")
+        if not JOB_ID.match(job_id):
+            raise ValueError("names no job")
+        return cls(int(created), job_id)
+
+    def __str__(self) -> str:
+        return base64.urlsafe_b64encode(f"{self.created_ms:.0f} {self.job_id}".encode()).decode()
+
+
+def page(client: redis.Redis, tenant: str, after: Cursor | None, limit: int,
+         wanted: Mapping[str, str]) -> tuple[list[Record], Cursor | None]:
+    """At most `limit` records that have all of `wanted` (status, kind, model), and where the next page begins."""
+    found: list[Record] = []
+    examined = 0
+    while examined < EXAMINED:
+        rows = _rows(client, tenant, after)
+        for cursor, record in rows:
+            after = cursor
+            if record and _fits(record, wanted):
+                found.append(record)
+            if len(found) == limit:
+                return found, after
+        examined += AT_ONCE
+        if len(rows) < AT_ONCE:
+            return found, None
+    return found, after
+
+
+def _rows(client: redis.Redis, tenant: str, after: Cursor | None) -> list[tuple[Cursor, Record]]:
+    """The next jobs and their records; {} for one that was just erased. Jobs of one ms stand by id, last first."""
+    index, start, skip = keys.tenant_jobs(tenant), "+inf", 0
+    with _away():
+        if after:
+            start = after.created_ms
+            skip = sum(job_id >= after.job_id for job_id in client.zrangebyscore(index, start, start))
+        ids = client.zrevrangebyscore(index, start, "-inf", start=skip, num=AT_ONCE, withscores=True)
+        with client.pipeline(transaction=False) as pipeline:
+            for job_id, _ in ids:
+                pipeline.hgetall(keys.job(job_id))
+            records = pipeline.execute()
+    return [(Cursor(score, job_id), record) for (job_id, score), record in zip(ids, records, strict=True)]
+
+
+def _fits(record: Record, wanted: Mapping[str, str]) -> bool:
+    if "status" in wanted and record["status"] != wanted["status"]:
+        return False
+    fixed = json.loads(record["fixed"]) if "kind" in wanted or "model" in wanted else {}
+    return all(fixed[name] == wanted[name] for name in ("kind", "model") if name in wanted)

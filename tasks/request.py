@@ -1,0 +1,137 @@
+"""What a caller asks for, read from JSON and held against the kind's contract; what does not fit, by JSON pointer.
+
+One tagged union of all kinds, so that pydantic reads, checks and fills a body in one pass. Whether the
+sources named may be read, and what the deployment allows, is not known here.
+"""
+
+import functools
+import json
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Union
+
+from pydantic import Field, JsonValue, TypeAdapter, ValidationError, create_model
+from pydantic_core import from_json
+
+from tasks.errors import InvalidRequest, MalformedRequest, TooLarge, UnknownModel
+from tasks.job import JobRequest
+from tasks.registry import KINDS, contract
+
+MOST_ERRORS = 20
+FREE_MAX_BYTES = 64 * 1024
+"""Of params and metadata together, as JSON."""
+
+
+def parse(body: bytes | str) -> JobRequest:
+    """A request of one kind: `input` and `params` are the kind's own models.
+
+    Errors: MalformedRequest where it is no JSON, UnknownModel where there is no such kind, TooLarge, InvalidRequest.
+    """
+    try:
+        request = adapter().validate_json(body, strict=True)
+    except ValidationError as error:
+        raise refusal(error, body) from error
+    _check_free_part(request)
+    return request
+
+
+@functools.cache
+def adapter() -> TypeAdapter:
+    """The union of all kinds' requests, told apart by `kind`."""
+    return TypeAdapter(Annotated[Union[tuple(map(request_of, KINDS))], Field(discriminator="kind")])  # noqa: UP007
+
+
+@functools.cache
+def request_of(kind: str) -> type[JobRequest]:
+    """JobRequest with the kind's own `input` and `params`."""
+    known = contract(kind)
+    return create_model(
+        f"{kind.title()}Request", __base__=JobRequest, __doc__=f"A {kind} job to be done.",
+        kind=(Literal[kind], Field(description="what is to be done")),
+        input=(known.inputs, Field(description=known.inputs.__doc__)),
+        params=(known.params, Field(known.params(), description=known.params.__doc__)))
+
+
+def plain(request: JobRequest) -> dict[str, Any]:
+    """The request as JSON values, with what the caller gave and nothing else."""
+    return request.model_dump(mode="json", exclude_unset=True)
+
+
+def refusal(error: ValidationError, body: bytes | str) -> InvalidRequest | MalformedRequest | UnknownModel:
+    """pydantic's finding as ours."""
+    found = error.errors(include_url=False, include_context=False)
+    if found[0]["type"] == "json_invalid":
+        return MalformedRequest(f"the body is not JSON: {found[0]['msg'].removeprefix('Invalid JSON: ')}")
+    document = from_json(body)
+    if found[0]["type"] == "union_tag_invalid" and isinstance(document["kind"], str):
+        return UnknownModel(f"there is no kind {document['kind'][:64]!r}; kinds are {', '.join(KINDS)}")
+    if found[0]["type"].startswith("union_tag"):
+        return InvalidRequest([{"pointer": "/kind", "detail": f"one of {', '.join(KINDS)} is required"}])
+    return InvalidRequest(list(_entries(found, document, skip=1))[:MOST_ERRORS])
+
+
+def invalid(error: ValidationError, document: JsonValue) -> InvalidRequest:
+    """The same for a document that is no job."""
+    found = error.errors(include_url=False, include_context=False)
+    return InvalidRequest(list(_entries(found, document, skip=0))[:MOST_ERRORS])
+
+
+def pointer(*parts: str | int) -> str:
+    """RFC 6901."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def _entries(found: list[dict], document: JsonValue, skip: int) -> Iterator[dict]:
+    """One entry a place. Of a text that may be given two ways, only what is wrong with the way that was chosen."""
+    entries: dict[str, str] = {}
+    for one in found:
+        entries.setdefault(_place(one, document, skip), _sentence(one))
+    for place, detail in entries.items():
+        if not any(other.startswith(place + "/") for other in entries):
+            yield {"pointer": place, "detail": detail}
+
+
+def _place(one: dict, document: JsonValue, skip: int) -> str:
+    """pydantic's location without the names of union members, which are no part of the document."""
+    parts, value, loc = [], document, one["loc"][skip:]
+    for index, part in enumerate(loc):
+        if isinstance(value, dict) and part in value or isinstance(value, list) and isinstance(part, int):
+            value = value[part]
+            parts.append(part)
+        elif one["type"] == "missing" and index == len(loc) - 1:
+            parts.append(part)
+    return pointer(*parts)
+
+
+def _sentence(one: dict) -> str:
+    match one["type"]:
+        case "missing":
+            return "this field is required"
+        case "extra_forbidden":
+            return "there is no such field"
+    return one["msg"].removeprefix("Value error, ")
+
+
+def _check_free_part(request: JobRequest) -> None:
+    """What a caller may fill as they like: finite numbers only, and not too much of it."""
+    params = request.params.model_dump_json(exclude_unset=True)
+    try:
+        metadata = json.dumps(request.metadata, allow_nan=False, ensure_ascii=False)
+    except ValueError as error:
+        wrong = [{"pointer": place, "detail": "NaN and Infinity are not JSON"}
+                 for place in _not_finite(request.metadata, "/metadata")]
+        raise InvalidRequest(wrong[:MOST_ERRORS]) from error
+    size = len(params.encode()) + len(metadata.encode())
+    if size > FREE_MAX_BYTES:
+        raise TooLarge(f"params and metadata are {size:,} bytes of JSON; together they may be {FREE_MAX_BYTES:,}")
+
+
+def _not_finite(value: JsonValue, place: str) -> Iterator[str]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield place
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            yield from _not_finite(item, place + pointer(name))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _not_finite(item, place + pointer(index))
