@@ -6,13 +6,12 @@ never stands in an error's text: it opens the object to whoever reads it.
 
 import hashlib
 import mimetypes
-import threading
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -23,13 +22,14 @@ from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import SecretStr
 
 from tasks.errors import NotFound, StorageUnavailable, TooLarge
 from tasks.settings import Settings
 
 MIB = 1024 * 1024
 TRANSFER = TransferConfig(multipart_threshold=16 * MIB, multipart_chunksize=16 * MIB, max_concurrency=4)
-DELETED_AT_ONCE = 1000
+AT_ONCE = 1000  # objects of one listing or deletion, S3's own limit
 NAME_MAX_BYTES = 200
 MISSING = {"404", "NoSuchKey", "NotFound"}
 
@@ -101,8 +101,6 @@ class Storage:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.bucket = settings.s3_bucket
-        self._lock = threading.Lock()
-        self._clients: dict[tuple, Any] = {}
 
     def put_file(self, key: str, path: Path, media_type: str) -> tuple[int, str]:
         """Upload a file, in parts where it is large; its size in bytes and its SHA-256 in hex."""
@@ -155,7 +153,9 @@ class Storage:
     def list(self, prefix: str) -> Iterator[Object]:
         """All objects whose keys begin so, by key, page by page."""
         with _unavailable("ListObjectsV2"):
-            for page in self._client().get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+            pages = self._client().get_paginator("list_objects_v2").paginate(
+                Bucket=self.bucket, Prefix=prefix, PaginationConfig={"PageSize": AT_ONCE})
+            for page in pages:
                 for seen in page.get("Contents", ()):
                     yield Object(seen["Key"], seen["Size"], seen["ETag"].strip('"'), seen["LastModified"])
 
@@ -164,8 +164,8 @@ class Storage:
         if not prefix:
             raise ValueError("an empty prefix would delete the whole bucket")
         keys = [seen.key for seen in self.list(prefix)]
-        for start in range(0, len(keys), DELETED_AT_ONCE):
-            objects = [{"Key": key} for key in keys[start : start + DELETED_AT_ONCE]]
+        for start in range(0, len(keys), AT_ONCE):
+            objects = [{"Key": key} for key in keys[start : start + AT_ONCE]]
             with _unavailable("DeleteObjects"):
                 answer = self._client().delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
             if answer.get("Errors"):
@@ -207,20 +207,17 @@ class Storage:
                 operation, Params={"Bucket": self.bucket, **params}, ExpiresIn=expires_s)
 
     def _client(self, endpoint: str | None = None, patient: bool = True) -> Any:
-        """The client of an endpoint, made when first asked for: making one takes a tenth of a second."""
-        endpoint = endpoint or self.settings.s3_endpoint_url
-        with self._lock:
-            if (endpoint, patient) not in self._clients:
-                self._clients[endpoint, patient] = self._session.client(
-                    "s3", endpoint_url=endpoint, config=_config(bool(endpoint), patient))
-            return self._clients[endpoint, patient]
+        settings = self.settings
+        return _client(endpoint or settings.s3_endpoint_url, settings.s3_region, settings.s3_access_key_id,
+                       settings.s3_secret_access_key, patient)
 
-    @cached_property
-    def _session(self) -> boto3.Session:
-        key, secret = self.settings.s3_access_key_id, self.settings.s3_secret_access_key
-        return boto3.Session(
-            aws_access_key_id=key and key.get_secret_value(),
-            aws_secret_access_key=secret and secret.get_secret_value(), region_name=self.settings.s3_region)
+
+@cache
+def _client(endpoint: str | None, region: str, key: SecretStr | None, secret: SecretStr | None, patient: bool) -> Any:
+    """Clients may be shared by threads, and making one takes a tenth of a second."""
+    session = boto3.Session(aws_access_key_id=key and key.get_secret_value(),
+                            aws_secret_access_key=secret and secret.get_secret_value(), region_name=region)
+    return session.client("s3", endpoint_url=endpoint, config=_config(bool(endpoint), patient))
 
 
 def _config(own_endpoint: bool, patient: bool) -> Config:
