@@ -4,17 +4,20 @@ The cpu pool is Celery's prefork, a job a child; the gpu pool is Celery's thread
 Each process that runs jobs has a link to the parent, which renews the leases and keeps the limits.
 """
 
+import importlib
 import logging
 import os
 import signal
 import threading
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 from celery import signals
+from celery.exceptions import SecurityWarning
 from celery.utils.nodenames import nodename
 
-from tasks.broker import DOORBELL, Broker, celery_app
+from tasks.broker import DOORBELL, celery_app
 from tasks.errors import NotReady
 from tasks.ledger import Ledger, Worker, connect
 from tasks.settings import Settings
@@ -35,15 +38,15 @@ class Identity:
 class Process:
     """The state of one process that runs jobs: made after the fork, as connections do not survive one."""
 
-    def __init__(self, settings: Settings, identity: Identity, link: Link | None = None) -> None:
+    def __init__(self, settings: Settings, identity: Identity) -> None:
         from tasks.storage import Storage
         from worker.run import Runner
 
         # a lingering slot reads for linger_s; its client waits a second longer
         client = connect(settings, read_timeout_s=max(2.0, settings.linger_s + 1))
-        self.runner = Runner(settings, settings.registry(), identity.worker, Ledger(settings, client), Storage(settings))
-        self.broker = Broker(settings)
-        self.link = link or Link(identity.link, "runner", self.on_message)
+        self.runner = Runner(settings, settings.registry(), identity.worker, Ledger(settings, client),
+                             Storage(settings))
+        self.link = Link(identity.link, "runner", self.on_message)
         self.name = f"{identity.worker.id}:{os.getpid()}:{started(os.getpid())}"
 
     def on_message(self, message: dict) -> None:
@@ -67,7 +70,9 @@ def main(settings: Settings, identity: Identity) -> None:
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True)
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # a line for every doorbell
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
+    _import_before_forks()
     app = celery_app(settings, ringing=False)
+    app.conf.worker_proc_alive_timeout = 60  # a child on a busy machine; Celery kills it after 4 s otherwise
     prefork = identity.worker.pool == "cpu"
     here: dict[str, Process] = {}
 
@@ -91,6 +96,14 @@ def main(settings: Settings, identity: Identity) -> None:
         without_gossip=True, without_mingle=True, without_heartbeat=True, quiet=True)
     worker.start()
     raise SystemExit(worker.exitcode)
+
+
+def _import_before_forks() -> None:
+    """So that a child that takes the place of a dead one is there at once. Nothing heavy: no algorithm."""
+    for name in ("boto3", "httpx", "worker.run"):
+        importlib.import_module(name)
+    # Celery warns root of pickle; here it takes JSON alone
+    warnings.filterwarnings("ignore", category=SecurityWarning)
 
 
 def _tell_of_lost_children(link: Link) -> None:

@@ -17,7 +17,7 @@ import socket
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tasks import broker
@@ -30,8 +30,8 @@ from worker.loaded import has_gpu
 from worker.processes import Processes
 
 log = logging.getLogger(__name__)
-RESTART_S = (0, 0.5, 2, 5)
-"""Waits before a Celery process that died is replaced; the last for every further death within a minute."""
+CRASH_LOOP_S = 2
+"""A Celery process that died so soon after its start is replaced only after as long again."""
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Parent:
 
     settings: Settings
     pool: str
-    _deaths: list[float] = field(default_factory=list)
+    _spawned_at: float = 0
     _draining_since: float | None = None
 
     def __post_init__(self) -> None:
@@ -124,17 +124,16 @@ class Parent:
         identity = app.Identity(self.worker, self.slots, self.folder / "link")
         process = multiprocessing.get_context("spawn").Process(target=app.main, args=(self.settings, identity))
         process.start()
+        self._spawned_at = time.monotonic()
         self.processes.main = process
 
     def _replace(self) -> None:
-        """A Celery process that died is replaced, at once the first time."""
+        """A Celery process that died is replaced, at once unless it dies at every start."""
         if self._draining_since is not None or self.processes.main.is_alive():
             return
-        now = time.monotonic()
-        self._deaths = [death for death in self._deaths if death > now - 60] + [now]
-        wait = RESTART_S[min(len(self._deaths), len(RESTART_S)) - 1]
-        log.error("the Celery process died (%s); replacing it in %g s", self.processes.main.exitcode, wait)
-        threading.Event().wait(wait)
+        log.error("the Celery process died (exit status %s); replacing it", self.processes.main.exitcode)
+        if time.monotonic() - self._spawned_at < CRASH_LOOP_S:
+            threading.Event().wait(CRASH_LOOP_S)
         self._spawn()
 
     def _drain(self) -> None:
