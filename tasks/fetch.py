@@ -8,10 +8,12 @@ no way in. Redirects are followed by hand, each judged the same way.
 import hashlib
 import ipaddress
 import socket
+import ssl
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -125,11 +127,17 @@ def _get(url: str, settings: Settings) -> Iterator[httpx.Response]:
     pinned = httpx.URL(url).copy_with(host=host, fragment=None)
     headers = {"Host": httpx.URL(url).netloc.decode(), "Accept": "*/*", "Accept-Encoding": "identity",
                "User-Agent": "backlot"}
-    with httpx.Client(trust_env=False, verify=httpx.create_ssl_context(), follow_redirects=False,
+    with httpx.Client(trust_env=False, verify=_tls(), follow_redirects=False,
                       timeout=httpx.Timeout(READ_S, connect=CONNECT_S)) as client:  # a proxy would resolve by itself
         name = {"sni_hostname": httpx.URL(url).raw_host.decode()}
         with client.stream("GET", pinned, headers=headers, extensions=name) as response:
             yield response
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """The authorities that certifi knows, or SSL_CERT_FILE's; reading them takes a while."""
+    return httpx.create_ssl_context()
 
 
 def _save(url: str, response: httpx.Response, target: Path, max_bytes: int, end: float,
