@@ -125,6 +125,8 @@ def _run(name: str, command: list[str]) -> bool:
     env = dict(os.environ)
     if "PIP_FIND_LINKS" in env:
         env.setdefault("UV_FIND_LINKS", env["PIP_FIND_LINKS"])
+    if not os.access(os.path.expanduser("~"), os.W_OK):  # a system user: uv would fail on its cache
+        env.setdefault("UV_NO_CACHE", "1")
     with _log(name).open("a") as log:
         print("$", *command, file=log, flush=True)
         return subprocess.run(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log).returncode == 0

