@@ -1,42 +1,19 @@
-"""The key in the header -> who is calling. The key file holds hashes only, and is read again when it changes.
+"""The key in the header -> who is calling. The key file is read again when it changes."""
 
-{"keys": [{"sha256": hex, "tenant": "acme", "scope": "tenant" | "operator", "name": "for a person"}]}
-"""
-
-import hashlib
 import hmac
 import logging
 import threading
 import time
 from pathlib import Path
-from typing import Annotated, Literal
 
 from flask import g, request
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.answers import services
+from api.keyfile import Key, digest, read
 from tasks.errors import Forbidden, Unauthorized
 
 log = logging.getLogger(__name__)
 LOOK_EVERY_S = 1.0
-Tenant = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")]
-
-
-class Key(BaseModel):
-    """One key, by its hash."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    tenant: Tenant
-    scope: Literal["tenant", "operator"] = "tenant"
-    name: str = ""
-
-
-class KeyFile(BaseModel):
-    """The file as a whole."""
-
-    model_config = ConfigDict(extra="forbid")
-    keys: list[Key] = []
 
 
 class Keys:
@@ -52,9 +29,9 @@ class Keys:
     def find(self, key: str) -> Key | None:
         """Who holds this key."""
         self._refresh()
-        digest = hashlib.sha256(key.encode()).hexdigest()
-        known = self._known.get(digest)
-        return known if known and hmac.compare_digest(known.sha256, digest) else None
+        hashed = digest(key)
+        known = self._known.get(hashed)
+        return known if known and hmac.compare_digest(known.sha256, hashed) else None
 
     def _refresh(self) -> None:
         if time.monotonic() - self._looked < LOOK_EVERY_S:
@@ -65,10 +42,9 @@ class Keys:
                 stat = self._path.stat()
                 seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
                 if seen != self._seen:
-                    read = KeyFile.model_validate_json(self._path.read_bytes())
-                    self._known, self._seen = {key.sha256: key for key in read.keys}, seen
-            except (OSError, ValidationError) as error:
-                log.error("the key file %s cannot be used (%s); the keys known before stay", self._path, error)
+                    self._known, self._seen = {key.sha256: key for key in read(self._path)}, seen
+            except (OSError, ValueError) as error:
+                log.error("the key file cannot be used (%s); the keys known before stay", error)
 
 
 def check_key() -> None:

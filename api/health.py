@@ -1,6 +1,9 @@
 """Whether the process lives and can work, and a page for a person who came with a browser."""
 
+from typing import Literal
+
 from flask import Blueprint, Response, request
+from pydantic import BaseModel
 
 from api.answers import answer, services
 from tasks.errors import StorageUnavailable
@@ -23,6 +26,14 @@ Everything under /v1 needs the header `Authorization: Bearer <key>`.
 """
 
 
+class Health(BaseModel):
+    """How the process is. `degraded`: jobs go on, but files can neither be taken in nor given out."""
+
+    status: Literal["ok", "degraded"] = "ok"
+    redis: str | None = None
+    bucket: str | None = None
+
+
 @routes.get("/")
 def index() -> Response:
     if request.accept_mimetypes.best_match(["text/plain", "text/html"]) == "text/html":
@@ -34,7 +45,7 @@ def index() -> Response:
 
 @routes.get("/healthz")
 def healthz() -> Response:
-    return answer({"status": "ok"})
+    return answer(Health())
 
 
 @routes.get("/readyz")
@@ -45,5 +56,5 @@ def readyz() -> Response:
     try:
         jobs.storage.check()
     except StorageUnavailable as error:
-        return answer({"status": "degraded", "redis": "ok", "bucket": error.detail})
-    return answer({"status": "ok", "redis": "ok", "bucket": "ok"})
+        return answer(Health(status="degraded", redis="ok", bucket=error.detail))
+    return answer(Health(redis="ok", bucket="ok"))

@@ -1,5 +1,188 @@
-"""The OpenAPI 3.1 document, generated from the very models that validate."""
+"""The OpenAPI 3.1 document, generated from the very models that validate; a test runs its examples.
 
-from flask import Blueprint
+`OPERATIONS` is the table of what there is; a test holds it against the app's own routes.
+"""
+
+import functools
+import json
+import re
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+from flask import Blueprint, Response
+from pydantic import TypeAdapter
+
+from api.examples import SUBMIT, UPLOAD
+from api.health import Health
+from api.jobs import JobList, ListQuery
+from api.models import ModelDetail, ModelList
+from api.multipart import OBJECTS, RESERVED, TEXTS
+from api.pools import PoolList
+from api.problems import Problem
+from api.uploads import Upload, UploadRequest
+from tasks.job import Job
+from tasks.ledger.pools import Pool
+from tasks.registry import KINDS, contract
+from tasks.request import adapter, request_of
 
 routes = Blueprint("openapi", __name__)
+REF = "#/components/schemas/"
+RETRY_AFTER = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A route: what it takes, what it answers where all goes well, and the statuses of its refusals."""
+
+    method: str
+    path: str
+    summary: str
+    answers: dict[int, str | None]
+    refusals: tuple[int, ...] = ()
+    body: str | None = None
+    headers: tuple[str, ...] = ()
+    examples: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def tag(self) -> str:
+        return self.path.split("/")[2] if self.path.startswith("/v1/") else "service"
+
+
+OPERATIONS = (
+    Operation("post", "/v1/jobs", "Submit a job", {202: "Job"}, (400, 409, 413, 415, 422), "JobRequest",
+              ("Prefer", "Idempotency-Key"), SUBMIT),
+    Operation("get", "/v1/jobs", "List jobs, newest first", {200: "JobList"}, (422,)),
+    Operation("get", "/v1/jobs/{job_id}", "Look at a job, or wait for it", {200: "Job"}, (404,), None, ("Prefer",)),
+    Operation("delete", "/v1/jobs/{job_id}", "Erase a job that has ended, and its outputs", {204: None}, (404, 409)),
+    Operation("post", "/v1/jobs/{job_id}/cancel", "Ask a job to stop; it may still succeed", {202: "Job"}, (404, 409)),
+    Operation("post", "/v1/jobs/{job_id}/retry", "A new job of an ended one's request", {202: "Job"},
+              (400, 404, 409, 422), None, ("Prefer", "Idempotency-Key")),
+    Operation("get", "/v1/jobs/{job_id}/outputs/{name}", "Where an output can be had now", {307: None}, (404,)),
+    Operation("post", "/v1/uploads", "A place for a large file", {201: "Upload"}, (400, 413, 415, 422),
+              "UploadRequest", (), UPLOAD),
+    Operation("get", "/v1/models", "What can be asked for", {200: "ModelList"}),
+    Operation("get", "/v1/models/{kind}/{name}", "A model and its contract", {200: "ModelDetail"}, (404,)),
+    Operation("get", "/v1/pools", "All pools; operators only", {200: "PoolList"}, (403,)),
+    Operation("get", "/v1/pools/{name}", "A pool; operators only", {200: "Pool"}, (403, 404)),
+    Operation("get", "/healthz", "Whether the process lives", {200: "Health"}),
+    Operation("get", "/readyz", "Whether it can work", {200: "Health"}, (503,)),
+)
+
+HEADERS = {
+    "Prefer": {
+        "description": "`wait=N` holds the answer until the job is done, for N seconds at most; applied where "
+                       "`Preference-Applied` comes back", "schema": {"type": "string"}, "example": "wait=30"},
+    "Idempotency-Key": {
+        "description": "the same request with the same key makes one job, for 24 hours",
+        "schema": {"type": "string", "pattern": r'^(?:"[\x20-\x21\x23-\x7e]{1,255}"|[\x21\x23-\x7e]{1,255})$'}},
+}
+PATH_PARAMETERS = {
+    "job_id": {"type": "string", "pattern": "^job_[0-9a-z]{26}$"}, "name": {"type": "string", "minLength": 1},
+    "kind": {"enum": list(KINDS)}}
+
+
+@routes.get("/openapi.json")
+def openapi() -> Response:
+    return Response(_text(), mimetype="application/json")
+
+
+@functools.cache
+def document() -> dict[str, Any]:
+    """All of it, as JSON values."""
+    paths: dict[str, Any] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Backlot", "version": version("backlot"), "license": {"name": "Apache-2.0"},
+                 "description": "Models of the entertainment trade, run as jobs. Statuses and codes may be added."},
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(),
+            "responses": {"Problem": {"description": "a refusal", "content": {
+                "application/problem+json": {"schema": {"$ref": REF + "Problem"}}}}},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
+    }
+
+
+@functools.cache
+def _text() -> str:
+    return json.dumps(document())
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    secured = operation.path.startswith("/v1/")
+    described = {
+        "summary": operation.summary,
+        "tags": [operation.tag],
+        "operationId": operation.method + re.sub(r"\W+", "_", operation.path.removeprefix("/v1")).rstrip("_"),
+        "parameters": _parameters(operation),
+        "security": [{"key": []}] if secured else [],
+        "responses": {str(status): _answer(status, schema) for status, schema in operation.answers.items()},
+    }
+    for status in sorted({*operation.refusals, *((401, 503) if secured else ())}):
+        described["responses"][str(status)] = {"$ref": "#/components/responses/Problem"}
+    if operation.body:
+        described["requestBody"] = {"required": True, "content": _content(operation)}
+    return described
+
+
+def _parameters(operation: Operation) -> list[dict]:
+    in_path = [{"name": name, "in": "path", "required": True, "schema": PATH_PARAMETERS[name]}
+               for name in re.findall(r"{(\w+)}", operation.path)]
+    in_header = [{"name": name, "in": "header", **HEADERS[name]} for name in operation.headers]
+    if (operation.method, operation.path) != ("get", "/v1/jobs"):
+        return in_path + in_header
+    query = ListQuery.model_json_schema(ref_template=REF + "{model}")["properties"]
+    return [{"name": name, "in": "query", "schema": _not_null(schema)} for name, schema in query.items()]
+
+
+def _not_null(schema: dict) -> dict:
+    """A query parameter is left out, never null."""
+    kept = [part for part in schema.get("anyOf", ()) if part.get("type") != "null"]
+    return kept[0] if kept else schema
+
+
+def _answer(status: int, schema: str | None) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": {202: "accepted", 307: "see Location"}.get(status, "done")}
+    if status == 202:
+        described["headers"] = RETRY_AFTER
+    if schema:
+        described["content"] = {"application/json": {"schema": {"$ref": REF + schema}}}
+    return described
+
+
+def _content(operation: Operation) -> dict[str, Any]:
+    content = {"application/json": {"schema": {"$ref": REF + operation.body}, "examples": operation.examples}}
+    if operation.body == "JobRequest":
+        content["multipart/form-data"] = {"schema": _form()}
+    return content
+
+
+def _form() -> dict[str, Any]:
+    """The same request as a form."""
+    fields = {name: {"type": "string"} for name in sorted(RESERVED)}
+    for name in RESERVED - TEXTS:
+        fields[name]["contentMediaType"] = "application/json"
+    fields["kind"]["enum"] = list(KINDS)
+    inputs = {name: {} for kind in KINDS for name in contract(kind).inputs.model_fields}
+    return {"type": "object", "required": ["kind"], "properties": fields | inputs,
+            "description": "every field that is not reserved is an input: a file, a source or a text; a repeated field "
+                           f"is a list; {' and '.join(sorted(OBJECTS))} are JSON"}
+
+
+def _schemas() -> dict[str, Any]:
+    """Every model by its name; those that all kinds have are told apart by kind."""
+    requests = [(request_of(kind).__name__, "validation", TypeAdapter(request_of(kind))) for kind in KINDS]
+    results = [(f"{kind}-result", "serialization", TypeAdapter(contract(kind).result)) for kind in KINDS]
+    answers = [(model.__name__, "serialization", TypeAdapter(model)) for model in (
+        Job, JobList, Upload, ModelList, ModelDetail, Pool, PoolList, Health, Problem)]
+    asked = [("UploadRequest", "validation", TypeAdapter(UploadRequest)), ("JobRequest", "validation", adapter()),
+             ("query", "validation", TypeAdapter(ListQuery))]
+    found, rest = TypeAdapter.json_schemas([*requests, *results, *answers, *asked], ref_template=REF + "{model}")
+    schemas = {**rest["$defs"], "JobRequest": found["JobRequest", "validation"]}
+    by_kind = json.loads(re.sub(r"tasks__([a-z]+)__(\w+)", lambda m: m[1].title() + m[2], json.dumps(schemas)))
+    by_kind["Job"]["properties"]["result"]["anyOf"] = [
+        *({"$ref": f"{REF}{kind.title()}Result"} for kind in KINDS), {"type": "object"}, {"type": "null"}]
+    return by_kind

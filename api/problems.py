@@ -3,13 +3,13 @@
 Never HTML, never a traceback: what nobody foresaw is logged with a reference, which the answer names.
 """
 
-import json
 import logging
 import secrets
 from http import HTTPStatus
-from typing import Any
+from typing import Literal
 
 from flask import Flask, Response, request
+from pydantic import BaseModel, Field
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from api.answers import services
@@ -33,8 +33,28 @@ STATUS: dict[type[errors.BacklotError], int] = {
     errors.Overloaded: 503,
     errors.StorageUnavailable: 503,
 }
-RETRY_AFTER_S = {503: 2, 429: 1}
+RETRY_AFTER_S = {503: 2}
 CODES = {400: "malformed", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media"}
+
+
+class FieldError(BaseModel):
+    """What is wrong at one place of the request."""
+
+    pointer: str = Field(description="JSON Pointer (RFC 6901) into the body, or /name of a query parameter")
+    detail: str
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457). More codes may come."""
+
+    type: Literal["about:blank"] = "about:blank"
+    title: str
+    status: int
+    detail: str = Field(description="a sentence for a person")
+    code: str = Field(description="for a program")
+    retryable: bool = Field(description="whether the same request may succeed later")
+    instance: str
+    errors: list[FieldError] | None = Field(None, min_length=1)
 
 
 def register(app: Flask) -> None:
@@ -54,6 +74,8 @@ def of_ours(error: errors.BacklotError) -> Response:
     if status == 500:
         return of_unforeseen(error)
     headers = {"WWW-Authenticate": 'Bearer realm="backlot"'} if status == 401 else {}
+    if error.retryable:
+        headers["Retry-After"] = str(RETRY_AFTER_S.get(status, 1))
     return problem(status, error.code, error.detail, error.retryable, getattr(error, "errors", None), headers)
 
 
@@ -75,14 +97,10 @@ def of_unforeseen(error: Exception) -> Response:
 def problem(status: int, code: str, detail: str, retryable: bool, errors: list[dict] | None = None,
             headers: dict[str, str] | None = None) -> Response:
     """The answer itself."""
-    body: dict[str, Any] = {
-        "type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, "code": code,
-        "retryable": retryable, "instance": request.path}
-    if errors:
-        body["errors"] = errors
-    more = {"Retry-After": str(RETRY_AFTER_S[status])} if status in RETRY_AFTER_S else {}
-    return Response(json.dumps(body), status, {"Cache-Control": "no-store", **more, **(headers or {})},
-                    mimetype="application/problem+json")
+    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, code=code, retryable=retryable,
+                   instance=request.path, errors=errors)
+    return Response(body.model_dump_json(exclude_none=True), status,
+                    {"Cache-Control": "no-store", **(headers or {})}, mimetype="application/problem+json")
 
 
 def _too_large() -> str:

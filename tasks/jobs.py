@@ -3,9 +3,10 @@
 It knows tenants and the kinds' contracts; HTTP and keys are the API's, scripts the ledger's.
 """
 
+import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -170,7 +171,8 @@ class Jobs:
     def _record(self, fixed: Fixed, idempotency: Idempotency | None) -> Accepted:
         """Into the ledger, then the doorbell. The answer is made of what was submitted, not read back."""
         now = round(time.time() * 1000)
-        submitted = self.ledger.submit(fixed, idempotency or None)
+        with _soon():
+            submitted = self.ledger.submit(fixed, idempotency or None)
         if submitted.replay_fingerprint is not None:
             return self._replay(fixed.tenant, submitted.job_id, submitted.replay_fingerprint, idempotency)
         if submitted.bell:
@@ -179,7 +181,8 @@ class Jobs:
 
     def _store(self, fixed: Fixed, prepared: Prepared, idempotency: Idempotency | None):
         """Store the pending files; under an Idempotency-Key only once, else who holds it is returned."""
-        held = self.ledger.reserve(fixed.tenant, idempotency, fixed.id) if idempotency else None
+        with _soon():
+            held = self.ledger.reserve(fixed.tenant, idempotency, fixed.id) if idempotency else None
         if held:
             return held
         try:
@@ -239,6 +242,16 @@ def _fresh(fixed: Fixed, now: int) -> Job:
         "fixed": fixed.model_dump_json(exclude_none=True), "created_ms": str(now),
         "status": Status.SCHEDULED if start > now else Status.QUEUED,
         "start_by_ms": str(start + round(fixed.queue_ttl_s * 1000))})
+
+
+@contextlib.contextmanager
+def _soon() -> Iterator[None]:
+    """The one Conflict of a submit, that the same is still being received, is over in a moment."""
+    try:
+        yield
+    except Conflict as error:
+        error.retryable = True
+        raise
 
 
 def _now() -> datetime:

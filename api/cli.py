@@ -1,0 +1,264 @@
+"""`backlot`, the command line: a thin layer over the client, for people and shell scripts.
+
+    backlot submit transcribe audio=@talk.mp3 -p language=en --wait
+
+Where and who is in BACKLOT_URL and BACKLOT_API_KEY. Answers go to standard output, progress and errors to
+standard error; the exit status is 0 if all went well (with --wait: if the job succeeded), else 1.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from api import keyfile
+from api.client import ApiError, Client, Job
+
+out = Console()
+err = Console(stderr=True)
+
+
+class Pair(click.ParamType):
+    """name=value. A value that is JSON is taken as JSON, any other as text."""
+
+    name = "name=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        name, equals, text = value.partition("=")
+        if not equals or not name:
+            self.fail(f"{value!r} is not name=value", param, ctx)
+        try:
+            return name, json.loads(text)
+        except ValueError:
+            return name, text
+
+
+class Input(Pair):
+    """name=text, name=URL, or name=@file."""
+
+    name = "name=value|name=@file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+        name, _, text = value.partition("=")
+        if text.startswith("@"):
+            path = Path(text[1:])
+            if not path.is_file():
+                self.fail(f"there is no file {path}", param, ctx)
+            return name, path
+        name, parsed = super().convert(value, param, ctx)
+        return name, parsed if isinstance(parsed, list | dict) else text
+
+
+class Refusals(click.Group):
+    """Turns refusals into one line and exit status 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ApiError as error:
+            err.print(f"[red]{error.code}[/]: {error.detail}", highlight=False)
+            for one in error.problem.get("errors", ()):
+                err.print(f"  {one['pointer']}: {one['detail']}", highlight=False, markup=False)
+            ctx.exit(1)
+
+
+@click.group(cls=Refusals)
+@click.option("--url", envvar="BACKLOT_URL", help="the API; BACKLOT_URL")
+@click.option("--key", envvar="BACKLOT_API_KEY", help="the key; better in BACKLOT_API_KEY, where no process list has it")
+@click.pass_context
+def main(ctx: click.Context, url: str | None, key: str | None) -> None:
+    """Submit jobs to Backlot, look at them, fetch what they made."""
+    ctx.obj = lambda: Client(url, key)
+
+
+@main.command()
+@click.argument("kind")
+@click.argument("inputs", nargs=-1, type=Input())
+@click.option("-p", "--param", "params", multiple=True, type=Pair(), help="a parameter of the kind")
+@click.option("--metadata", multiple=True, type=Pair(), help="your own, given back as it came")
+@click.option("--model", help="a model of the kind; its default where left out")
+@click.option("--priority", type=int)
+@click.option("--start-at", help="not before this time (RFC 3339)")
+@click.option("--idempotency-key", help="the same submit with the same key makes one job")
+@click.option("--wait", is_flag=True, help="until it is done")
+@click.option("--output", "folder", type=click.Path(file_okay=False, path_type=Path), help="save outputs here (waits)")
+@click.pass_obj
+def submit(client, kind, inputs, params, metadata, wait, folder, **rest) -> None:
+    """Submit a job, e.g. `backlot submit transcribe audio=@talk.mp3 --wait`."""
+    job = client().submit(kind, _inputs(inputs), params=dict(params) or None, metadata=dict(metadata) or None, **rest)
+    if not (wait or folder):
+        return _show(job)
+    job = _wait(client(), job["id"])
+    for output in job["outputs"] if folder else ():
+        folder.mkdir(parents=True, exist_ok=True)
+        err.print(str(client().download(job["id"], output["name"], folder)), highlight=False)
+    _end(job)
+
+
+@main.command()
+@click.argument("job_id")
+@click.pass_obj
+def get(client, job_id: str) -> None:
+    """Show a job."""
+    _show(client().get(job_id))
+
+
+@main.command()
+@click.argument("job_id")
+@click.pass_obj
+def wait(client, job_id: str) -> None:
+    """Wait until a job is done."""
+    _end(_wait(client(), job_id))
+
+
+@main.command("list")
+@click.option("--status")
+@click.option("--kind")
+@click.option("--model")
+@click.option("--limit", default=20, show_default=True, help="jobs at most")
+@click.option("--json", "as_json", is_flag=True, help="one job a line")
+@click.pass_obj
+def list_jobs(client, limit: int, as_json: bool, **filters) -> None:
+    """List jobs, newest first."""
+    pages = client().jobs(limit=min(limit, 100), **filters)
+    jobs = [job for job, _ in zip(pages, range(limit), strict=False)]
+    if as_json:
+        for job in jobs:
+            click.echo(json.dumps(job))
+    else:
+        _table(("id", "kind", "model", "status", "created_at", "message"), jobs)
+
+
+@main.command()
+@click.argument("job_id")
+@click.pass_obj
+def cancel(client, job_id: str) -> None:
+    """Ask a job to stop."""
+    _show(client().cancel(job_id))
+
+
+@main.command()
+@click.argument("job_id")
+@click.pass_obj
+def retry(client, job_id: str) -> None:
+    """Do an ended job once more, as a new job."""
+    _show(client().retry(job_id))
+
+
+@main.command()
+@click.argument("job_id")
+@click.pass_obj
+def delete(client, job_id: str) -> None:
+    """Erase an ended job and its outputs."""
+    client().delete(job_id)
+
+
+@main.command()
+@click.pass_obj
+def models(client) -> None:
+    """List what can be asked for."""
+    _table(("kind", "name", "default", "pool", "description"), client().models())
+
+
+@main.command()
+@click.argument("job_id")
+@click.argument("names", nargs=-1)
+@click.option("-o", "--output", "folder", type=click.Path(file_okay=False, path_type=Path), default=Path())
+@click.pass_obj
+def download(client, job_id: str, names: tuple[str, ...], folder: Path) -> None:
+    """Save outputs of a job: those named, or all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names or [output["name"] for output in client().get(job_id)["outputs"]]:
+        click.echo(client().download(job_id, name, folder))
+
+
+@main.group()
+@click.option("--file", "path", type=click.Path(dir_okay=False, path_type=Path), envvar="BACKLOT_KEYS_FILE",
+              default=Path(".backlot/keys.json"), show_default=True, help="the key file; BACKLOT_KEYS_FILE")
+@click.pass_context
+def keys(ctx: click.Context, path: Path) -> None:
+    """Add, list and remove API keys, in the key file itself."""
+    ctx.obj = path
+
+
+@keys.command("add")
+@click.option("--tenant", required=True, help="whose jobs: a-z, 0-9 and -, at most 40")
+@click.option("--scope", type=click.Choice(["tenant", "operator"]), default="tenant", show_default=True)
+@click.option("--name", default="", help="to know it by")
+@click.pass_obj
+def add_key(path: Path, tenant: str, scope: str, name: str) -> None:
+    """Make a key and print it, once: the file keeps its hash only."""
+    try:
+        click.echo(keyfile.add(path, tenant, scope, name))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+
+
+@keys.command("list")
+@click.pass_obj
+def list_keys(path: Path) -> None:
+    """List the keys by their hashes."""
+    try:
+        known = keyfile.read(path)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    _table(("sha256", "tenant", "scope", "name"), [{**key.model_dump(), "sha256": key.sha256[:12]} for key in known])
+
+
+@keys.command("remove")
+@click.argument("which")
+@click.pass_obj
+def remove_key(path: Path, which: str) -> None:
+    """Take a key back: its name, or the beginning of its hash. It is refused a second later."""
+    try:
+        gone = keyfile.remove(path, which)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"removed {gone.sha256[:12]} {gone.tenant} {gone.name}")
+
+
+def _inputs(pairs: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+    """A name given more than once is a list."""
+    grouped: dict[str, list] = {}
+    for name, value in pairs:
+        grouped.setdefault(name, []).append(value)
+    return {name: values if len(values) > 1 else values[0] for name, values in grouped.items()}
+
+
+def _wait(client: Client, job_id: str) -> Job:
+    with err.status(job_id) as status:
+        return client.wait(job_id, on_change=lambda job: status.update(_line(job)))
+
+
+def _line(job: Job) -> str:
+    progress = f" {100 * job['progress']:.0f} %" if job["progress"] is not None else ""
+    place = f", place {job['queue_position']}" if job["queue_position"] else ""
+    return f"{job['id']} {job['phase'] or job['status']}{progress}{place} {job['message'] or ''}"
+
+
+def _show(job: Job) -> None:
+    out.print_json(json.dumps(job)) if out.is_terminal else click.echo(json.dumps(job))
+
+
+def _end(job: Job) -> None:
+    """Show a job that was waited for; the exit status says whether it succeeded."""
+    _show(job)
+    if job["status"] != "succeeded":
+        detail = f": {job['error']['detail']}" if job["error"] else ""
+        err.print(f"{job['id']} {job['status']}{detail}", highlight=False, markup=False)
+        click.get_current_context().exit(1)
+
+
+def _table(names: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
+    table = Table(*names, box=None)
+    for row in rows:
+        table.add_row(*("" if row[name] is None else str(row[name]) for name in names))
+    out.print(table, width=None if out.is_terminal else max(200, int(os.environ.get("COLUMNS", 200))))
+
+
+if __name__ == "__main__":
+    main()
