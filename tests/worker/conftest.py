@@ -1,0 +1,86 @@
+"""Workers of both pools with the models of tests/models, kept up for a whole module: starting one costs seconds."""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tasks.broker import Broker
+from tasks.job import Fixed, Job, new_id
+from tasks.ledger import Ledger
+from tasks.storage import Storage
+from tests.stack import Process, RedisServer, S3Server, Stack, make_settings, make_storage, until
+
+MODELS = Path(__file__).parent.parent / "models" / "models.toml"
+WORKERS_DATABASE = 15
+ENDS_S = 60
+"""A deadline for what takes a second on a quiet machine."""
+
+
+@dataclass
+class House:
+    """The stack without its API: jobs are submitted through the ledger and looked at through the record."""
+
+    stack: Stack
+    ledger: Ledger
+    broker: Broker
+    storage: Storage
+    workers: dict[str, Process]
+
+    def submit(self, model: str, prompt: str, tenant: str = "acme", **limits) -> str:
+        usual = {"queue_ttl_s": 600, "run_timeout_s": 60, "retention_s": 3600, "max_attempts": 3}
+        fixed = Fixed(id=new_id("job"), tenant=tenant, kind="generate", model=model, pool=model[:3],
+                      input={"prompt": prompt}, params={}, **{**usual, **limits})
+        if self.ledger.submit(fixed).bell:
+            self.broker.ring(fixed.queue)
+        return fixed.id
+
+    def job(self, job_id: str) -> Job:
+        return Job.of_record(self.ledger.record(job_id))
+
+    def started(self, job_id: str, phase: str = "running") -> int:
+        """Wait until the model runs; the id of the process that runs it."""
+        until(lambda: self.job(job_id).phase == phase, ENDS_S, f"{job_id} is {phase}")
+        return int(self.ledger.record(job_id)["slot"].split(":")[1])
+
+    def ended(self, job_id: str) -> Job:
+        until(lambda: self.job(job_id).done, ENDS_S, f"{job_id} has ended")
+        return self.job(job_id)
+
+    def ended_after_its_process(self, job_id: str) -> Job:
+        """The job once it has ended; fails if the process that ran it was there for a moment longer."""
+        pid = self.started(job_id)
+        born = psutil.Process(pid).create_time()
+        until(lambda: self.job(job_id).done, ENDS_S, f"{job_id} has ended")
+        assert not _is_there(pid, born), f"{job_id} has ended, but its process {pid} still runs"
+        return self.job(job_id)
+
+
+def _is_there(pid: int, born: float) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return process.create_time() == born and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.fixture(scope="module")
+def house(redis_server: RedisServer, s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Keeper, a cpu worker of two processes and a gpu worker of four threads."""
+    folder = tmp_path_factory.mktemp("house")
+    redis_server.client(WORKERS_DATABASE).flushdb()
+    settings = make_settings(redis_server.url(WORKERS_DATABASE), s3_server, f"house-{uuid.uuid4().hex[:12]}", folder,
+                             models=MODELS, cpu_slots=2, gpu_slots=4, grace_s=2, retry_s=0.2)
+    storage = make_storage(settings)
+    stack = Stack(settings, folder)
+    with stack.keeper(), stack.worker("cpu") as cpu, stack.worker("gpu") as gpu:
+        yield House(stack, Ledger(settings), Broker(settings), storage, {"cpu": cpu, "gpu": gpu})
+
+
+@pytest.fixture(params=["cpu", "gpu"])
+def pool(request: pytest.FixtureRequest) -> str:
+    """Every test that asks for it runs on both pools."""
+    return request.param
