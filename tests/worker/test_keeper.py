@@ -1,0 +1,97 @@
+"""The keeper's duties, each called by hand; the keeper as a process is in every test of the workers."""
+
+import pytest
+
+from tasks.errors import NotReady
+from tasks.ledger import Ledger, keys
+from tests.stack import until
+from worker.keeper import Keeper
+
+
+@pytest.fixture
+def keeper(settings, storage) -> Keeper:
+    return Keeper(settings)
+
+
+def test_it_sets_the_epoch_and_only_then_verbs_work(settings, keeper, fixed):
+    """A Redis nobody has reconciled with takes no job."""
+    ledger = Ledger(settings)
+    with pytest.raises(NotReady):
+        ledger.submit(fixed())
+    keeper.keep_epoch()
+    assert ledger.submit(fixed()).bell
+
+
+def test_a_redis_that_may_evict_is_refused(keeper):
+    """Anything but noeviction may silently drop jobs."""
+    keeper.redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(NotReady, match="needs noeviction"):
+            keeper.keep_epoch()
+    finally:
+        keeper.redis.config_set("maxmemory-policy", "noeviction")
+
+
+def test_lost_bells_are_rung_again_up_to_the_cap(ledger, keeper, fixed):
+    """Twenty jobs wait and nobody rang: after a second the queue has its sixteen bells, and no more."""
+    for _ in range(20):
+        ledger.submit(fixed())
+    assert ledger.redis.llen("cpu.generate") == 0
+    until(lambda: keeper.ring_lost_bells() or ledger.redis.llen("cpu.generate") == 16, 10, "the bells are there")
+    keeper.ring_lost_bells()
+    assert ledger.redis.llen("cpu.generate") == 16
+
+
+def test_a_job_whose_start_time_has_come_is_rung_for(ledger, keeper, fixed):
+    """Scheduled jobs wait in Redis, not in a worker's memory."""
+    job = fixed(start_ms=int(ledger.redis.time()[0]) * 1000 + 1500)
+    assert not ledger.submit(job).bell
+    assert ledger.record(job.id)["status"] == "scheduled"
+    until(lambda: keeper.round() or ledger.record(job.id)["status"] == "queued", 10)
+    assert ledger.redis.llen("cpu.generate") == 1
+
+
+def test_what_an_uncommitted_attempt_left_is_deleted_and_the_committed_stays(ledger, storage, keeper, fixed, worker):
+    """A worker never deletes; the keeper does, later, and never what a record lists."""
+    job = fixed()
+    ledger.submit(job)
+    ledger.claim(worker, "w1:1:1:1", "00000001aa")
+    left, kept = (f"tenants/acme/jobs/{job.id}/{n}-{token}/a.txt" for n, token in ((1, "00000001"), (2, "00000002")))
+    storage.put_bytes(left, b"half", "text/plain")
+    ledger.release(job.id, "00000001aa")
+    ledger.claim(worker, "w1:1:1:1", "00000002aa")
+    storage.put_bytes(kept, b"whole", "text/plain")
+    ledger.commit(job.id, "00000002aa", {}, [{"name": "a.txt", "media_type": "text/plain", "bytes": 5,
+                                              "sha256": "0" * 64, "key": kept}], {})
+    keeper.empty_trash()
+    assert storage.head(left), "not before its time"
+    for prefix in (left, kept):
+        ledger.redis.zadd(keys.TRASH, {prefix.rpartition("/")[0] + "/": 1})
+    keeper.empty_trash()
+    assert storage.head(left) is None
+    assert storage.head(kept)
+    assert not ledger.redis.exists(keys.TRASH)
+
+
+def test_past_its_retention_a_job_is_forgotten_with_all_it_left(ledger, storage, keeper, fixed):
+    """Record, index, outputs and job.json are gone."""
+    job = fixed(retention_s=0.01)
+    ledger.submit(job)
+    ledger.cancel("acme", job.id)
+    keeper.write_segments()
+    keeper.tidy()
+    until(lambda: keeper.tidy() or not list(storage.list(f"tenants/acme/jobs/{job.id}/")), 10)
+    assert ledger.record(job.id) is None
+    assert not ledger.redis.zcard(keys.tenant_jobs("acme"))
+
+
+def test_an_upload_lives_as_long_as_a_job_that_names_it(ledger, storage, keeper):
+    """Asked after a day: named by a job it stays, else it goes."""
+    used, unused = (f"upload_{c * 26}" for c in "ab")
+    for upload in (used, unused):
+        storage.put_bytes(f"tenants/acme/uploads/{upload}/x.txt", b"x", "text/plain")
+        ledger.redis.zadd(keys.UPLOADS, {f"acme/{upload}": 1})
+    ledger.redis.sadd(keys.upload_jobs("acme", used), "job_1")
+    keeper.tidy()
+    until(lambda: keeper.tidy() or not storage.head(f"tenants/acme/uploads/{unused}/x.txt"), 10)
+    assert storage.head(f"tenants/acme/uploads/{used}/x.txt")
