@@ -9,7 +9,9 @@ local function clock(given)
 end
 
 -- Whether the keeper has reconciled with this very start of the server; where not, every verb answers 'not ready'.
+-- At maxmemory the server refuses a script whose first write adds; one that has freed, were it nothing, may go on.
 local function ready()
+  redis.call('DEL', 'bl:none')
   return redis.call('GET', 'bl:epoch') == string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 end
 
@@ -142,8 +144,13 @@ local function fail_attempt(job, error, retryable, delay, now)
   return answer(job, 'failed')
 end
 
+-- Not counted against the attempts; after ten it is, as a lost worker: a job that is handed back for ever must end.
 local function release_attempt(job, now)
   if job.status == 'canceling' then return fail_attempt(job, '', false, 0, now) end
+  if tonumber(job.releases or 0) >= 10 then
+    local lost = {code = 'worker_lost', detail = 'workers gave the job back more than 10 times', retryable = true}
+    return fail_attempt(job, cjson.encode(lost), true, 0, now)
+  end
   end_attempt(job, 'released', '', now)
   set(job, 'releases', tonumber(job.releases or 0) + 1)
   requeue(job, 0, now)

@@ -37,11 +37,14 @@ if not id then
   return {0}
 end
 
+-- The pool's clock follows the tags served, and moves by a fair share (1 / tenants waiting, two fields each) at each
+-- new job at least: else jobs served ahead by their priority would not move it, and a stream of them starve the rest.
 local job = load(id)
-leave_line(job)
 local fair = 'bl:fair:' .. job.pool
-local virtual = math.max(tonumber(redis.call('HGET', fair, 'clock') or 0), math.min(tonumber(job.tag), best))
-redis.call('HSET', fair, 'clock', num(virtual))
+local clock_was = tonumber(redis.call('HGET', fair, 'clock') or 0)
+local share = job.starts and 0 or 1 / math.max(1, math.floor(redis.call('HLEN', fair) / 2))
+leave_line(job)
+redis.call('HSET', fair, 'clock', num(math.max(clock_was + share, math.min(tonumber(job.tag), best))))
 
 local number = tonumber(job.starts or 0) + 1
 redis.call('HDEL', 'bl:job:' .. id, 'retry_ms', 'progress', 'message', 'metrics')

@@ -6,15 +6,18 @@
 -- ARGV[1]  now      ms; 0 = Redis TIME
 -- ARGV[2]  id, [3] tenant
 --
--- Returns 1 forgotten, 0 the tenant has no such job, 2 it has not ended, -1 not ready.
+-- Returns 1 forgotten (also when asked again, while what it left is still on the trash list), 0 the tenant has no such
+-- job, 2 it has not ended, -1 not ready.
 if not ready() then return -1 end
 local now = clock(ARGV[1])
 local job = load(ARGV[2])
-if not job or job.tenant ~= ARGV[3] then return 0 end
+local prefix = 'tenants/' .. ARGV[3] .. '/jobs/' .. ARGV[2] .. '/'
+if not job then return redis.call('ZSCORE', 'bl:trash', prefix) and 1 or 0 end
+if job.tenant ~= ARGV[3] then return 0 end
 if not job.ended_ms then return 2 end
 redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[2], job.id)
 redis.call('ZREM', 'bl:retained', job.id)
 for i = 3, #KEYS do redis.call('SREM', KEYS[i], job.id) end
-redis.call('ZADD', 'bl:trash', num(now), 'tenants/' .. job.tenant .. '/jobs/' .. job.id .. '/')
+redis.call('ZADD', 'bl:trash', num(now), prefix)
 return 1

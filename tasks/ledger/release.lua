@@ -4,8 +4,8 @@
 -- ARGV[1]  now      ms; 0 = Redis TIME
 -- ARGV[2]  id, [3] token
 --
--- Returns 'released', or 'canceled' for one that was canceling; for a token whose attempt has ended its answer of
--- then; 'lost'; 'not ready'.
+-- Returns 'released', or 'canceled' for one that was canceling; after ten releases 'queued' (the attempt counts) or
+-- 'failed'; for a token whose attempt has ended its answer of then; 'lost'; 'not ready'.
 if not ready() then return 'not ready' end
 local job, past = owned(ARGV[2], ARGV[3])
 if not job then return past end

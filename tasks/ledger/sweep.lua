@@ -18,6 +18,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', num(now), 'LIMI
   local job = load(id)
   if job and job.token then
     if fail_attempt(job, ARGV[5], true, 0, now) == 'queued' then queues[#queues + 1] = job.queue end
+    answer(job, 'lost')
   else
     redis.call('ZREM', KEYS[1], id)
   end

@@ -212,7 +212,8 @@ def test_plain_http_is_for_allowed_hosts_only(settings, source):
 
 
 @pytest.mark.parametrize("source", ["ftp://example.com/a", "file:///etc/passwd", "/etc/passwd", "gopher://x/",
-                                    "data:,x", "https://", "https://u:p@example.com/", "https://example.com:99999/", "upload:7"])
+                                    "data:,x", "https://", "https://u:p@example.com/", "https://example.com:99999/",
+                                    "upload:7"])
 def test_what_is_no_source_is_refused(settings, source):
     with pytest.raises(InvalidInput):
         check_allowed(source, "acme", settings)
