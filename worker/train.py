@@ -77,7 +77,7 @@ class Training:
         while not self.finished and not stopping():
             entry = self._timed_step()
             show(self, entry)
-            if entry or time.monotonic() - saved_at > CHECKPOINT_EVERY_S:
+            if entry or time.monotonic() - saved_at >= CHECKPOINT_EVERY_S:
                 self.save()
                 saved_at = time.monotonic()
         self.save()
@@ -113,7 +113,7 @@ class Training:
                "best": self.best, "history": self.history}, self._path("checkpoint"))
         lines = "".join(json.dumps(entry) + "\n" for entry in self.history)
         _replace(self.folder / "history.jsonl", lambda path: path.write_text(lines))
-        if self.history:
+        if self.history and self.history[-1]["step"] == self.done:
             draw_curves(self.history, self.folder / "curves.png")
 
     def export(self, out: Path) -> None:
