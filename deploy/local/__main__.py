@@ -4,6 +4,7 @@ import os
 import sys
 
 import click
+from pydantic import ValidationError
 
 from deploy.local import stack
 from deploy.local.state import ENV, ROOT
@@ -47,5 +48,5 @@ def demo() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (stack.NotUp, RuntimeError) as error:
+    except (stack.NotUp, RuntimeError, ValidationError) as error:  # the last: a BACKLOT_ variable that is no setting
         sys.exit(str(error))

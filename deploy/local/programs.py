@@ -5,9 +5,11 @@ path is relative to the checkout's root, so that neither spaces in it nor the le
 sockets matter.
 """
 
+import hashlib
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deploy.local import servers
@@ -20,6 +22,7 @@ REDIS_CONF = STATE / "redis.conf"
 MARK = "BACKLOT_STACK"  # in the environment of every process of a stack: the checkout it belongs to
 API_PROCESSES = 2
 API_GRACE_S = 10
+CPU_SLOTS_MAX = 4  # of a person's own machine; each is a process with its own copy of the models
 MARGIN_S = 15  # on top of a program's own grace, before supervisord kills it
 
 
@@ -100,12 +103,21 @@ def _command(arguments: list[str]) -> str:
     return shlex.join(relative).replace("%", "%%")  # supervisord expands %(names)s
 
 
+def settings_digest(env: Mapping[str, str]) -> str:
+    """Changes when a setting does that any program reads from the environment."""
+    names = sorted(f"BACKLOT_{field.upper()}" for field in Settings.model_fields)
+    return hashlib.sha256(repr([(name, env.get(name)) for name in names]).encode()).hexdigest()
+
+
 def environment(stack: Stack) -> dict[str, str]:
     """What supervisord hands to all programs. Secrets travel here: not in arguments, which any user may list."""
     env = servers.s3_environment(stack.s3_access_key_id, stack.s3_secret_access_key)
     env.update(stack.settings())
+    for name in ("BACKLOT_API_KEY", "BACKLOT_OPERATOR_KEY"):  # callers' alone; there where .backlot/env was sourced
+        env.pop(name, None)
     env[MARK] = str(ROOT)
     env["PYTHONUNBUFFERED"] = "1"
+    env.setdefault("BACKLOT_CPU_SLOTS", str(min(CPU_SLOTS_MAX, os.cpu_count() or 1)))
     for name in ("NO_PROXY", "no_proxy"):  # the stack talks to itself, never through a proxy
         env[name] = ",".join(filter(None, [env.get(name), servers.LOOPBACK]))
     if sys.platform == "darwin":

@@ -20,13 +20,14 @@ from deploy.local.programs import (
     SUPERVISOR_CONF,
     environment,
     programs,
+    settings_digest,
     supervisor_conf,
 )
 from deploy.local.servers import redis_config
 from deploy.local.state import ENV, LOGS, REDIS, Ports, Stack
 from tasks.settings import Settings
 
-READY_S = 90  # from the start to the first ready answer, on a slow machine
+READY_S = 120  # from the start to the first ready answer, on a slow machine
 CRASHING_S = 15  # for which a program may fail to start again and again, before we say so
 
 console = Console(highlight=False, soft_wrap=True)
@@ -44,7 +45,7 @@ def up() -> Stack:
         if not running:
             down()  # what is just ending, or was left by a supervisord that was killed
             stack = _with_free_ports(stack)
-        state.save(stack)
+        stack = state.save(stack)
         changed = _configure(stack)
         if running and changed:
             console.print("The configuration or the packages have changed: restarting.")
@@ -94,9 +95,10 @@ def logs() -> None:
 
 
 def _configure(stack: Stack) -> bool:
-    """Write the servers' configuration; whether it differs from what was there, new packages included."""
+    """Write the servers' configuration; whether it differs from what was there, in packages and settings too."""
     settings = Settings(**{name.removeprefix("BACKLOT_").lower(): value for name, value in stack.settings().items()})
-    conf = f"; packages {install.fingerprint()}\n" + supervisor_conf(programs(stack, settings))
+    versions = f"; packages {install.fingerprint()}\n; settings {settings_digest(environment(stack))}\n"
+    conf = versions + supervisor_conf(programs(stack, settings))
     wanted = {SUPERVISOR_CONF: conf, REDIS_CONF: redis_config(REDIS, stack.ports.redis, stack.redis_password)}
     changed = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     for path in changed:

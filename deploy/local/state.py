@@ -4,8 +4,6 @@ Made once, 0600 in a folder of 0700. `.backlot/env` is the same for a shell; `ke
 keys' hashes alone, as the API reads them.
 """
 
-import hashlib
-import json
 import os
 import secrets
 import shlex
@@ -13,6 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, Field
 
+from api import keyfile
 from deploy.local.servers import LOOPBACK
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,10 +30,6 @@ def _secret() -> str:
     return secrets.token_urlsafe(32)
 
 
-def _api_key() -> str:
-    return f"bl_{secrets.token_urlsafe(32)}"
-
-
 class Ports(BaseModel):
     """Where each server listens on the loopback address."""
 
@@ -51,8 +46,8 @@ class Stack(BaseModel):
     redis_password: str = Field(default_factory=_secret)
     s3_access_key_id: str = Field(default_factory=lambda: secrets.token_hex(10))
     s3_secret_access_key: str = Field(default_factory=_secret)
-    api_key: str = Field(default_factory=_api_key)
-    operator_key: str = Field(default_factory=_api_key)
+    api_key: str = ""
+    operator_key: str = ""
 
     @property
     def url(self) -> str:
@@ -84,15 +79,17 @@ def load() -> Stack:
     return Stack.model_validate_json(CONFIG.read_text()) if CONFIG.exists() else Stack()
 
 
-def save(stack: Stack) -> None:
-    """Write all files of the state. keys.json is left alone where it exists: keys may have been added to it."""
+def save(stack: Stack) -> Stack:
+    """Write all files of the state, with new keys where there is no key file; the stack as it was written."""
     for folder in (STATE, LOGS, REDIS, S3, S3 / BUCKET):
         folder.mkdir(mode=0o700, exist_ok=True)
+    if not KEYS.exists():
+        stack = stack.model_copy(update={
+            "api_key": keyfile.add(KEYS, TENANT, "tenant", "local"),
+            "operator_key": keyfile.add(KEYS, TENANT, "operator", "local operator")})
     write_private(CONFIG, stack.model_dump_json(indent=2) + "\n")
     write_private(ENV, _shell_lines(stack.env()))
-    if not KEYS.exists():
-        entries = [_key_entry(stack.api_key, "tenant"), _key_entry(stack.operator_key, "operator")]
-        write_private(KEYS, json.dumps({"keys": entries}, indent=2) + "\n")
+    return stack
 
 
 def write_private(path: Path, text: str) -> None:
@@ -107,8 +104,3 @@ def write_private(path: Path, text: str) -> None:
 def _shell_lines(env: dict[str, str]) -> str:
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in env.items()]
     return "# To be sourced: . .backlot/env\n" + "".join(lines)
-
-
-def _key_entry(key: str, scope: str) -> dict[str, str]:
-    digest = hashlib.sha256(key.encode()).hexdigest()
-    return {"sha256": digest, "tenant": TENANT, "scope": scope, "name": f"local {scope}"}
