@@ -6,6 +6,7 @@ Where and who is in BACKLOT_URL and BACKLOT_API_KEY. Answers go to standard outp
 standard error; the exit status is 0 if all went well (with --wait: if the job succeeded), else 1.
 """
 
+import functools
 import json
 import os
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from api import keyfile
@@ -60,7 +62,7 @@ class Refusals(click.Group):
         try:
             return super().invoke(ctx)
         except ApiError as error:
-            err.print(f"[red]{error.code}[/]: {error.detail}", highlight=False)
+            err.print(f"[red]{error.code}[/]: {escape(error.detail)}", highlight=False)
             for one in error.problem.get("errors", ()):
                 err.print(f"  {one['pointer']}: {one['detail']}", highlight=False, markup=False)
             ctx.exit(1)
@@ -68,11 +70,11 @@ class Refusals(click.Group):
 
 @click.group(cls=Refusals)
 @click.option("--url", envvar="BACKLOT_URL", help="the API; BACKLOT_URL")
-@click.option("--key", envvar="BACKLOT_API_KEY", help="the key; better in BACKLOT_API_KEY, where no process list has it")
 @click.pass_context
-def main(ctx: click.Context, url: str | None, key: str | None) -> None:
-    """Submit jobs to Backlot, look at them, fetch what they made."""
-    ctx.obj = lambda: Client(url, key)
+def main(ctx: click.Context, url: str | None) -> None:
+    """Submit jobs to Backlot, look at them, fetch what they made. The key is read from BACKLOT_API_KEY alone, as
+    every process list shows a command line."""
+    ctx.obj = functools.cache(lambda: Client(url))
 
 
 @main.command()
@@ -231,7 +233,7 @@ def _inputs(pairs: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
 
 def _wait(client: Client, job_id: str) -> Job:
     with err.status(job_id) as status:
-        return client.wait(job_id, on_change=lambda job: status.update(_line(job)))
+        return client.wait(job_id, on_change=lambda job: status.update(escape(_line(job))))
 
 
 def _line(job: Job) -> str:
@@ -256,7 +258,7 @@ def _end(job: Job) -> None:
 def _table(names: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
     table = Table(*names, box=None)
     for row in rows:
-        table.add_row(*("" if row[name] is None else str(row[name]) for name in names))
+        table.add_row(*("" if row[name] is None else escape(str(row[name])) for name in names))
     out.print(table, width=None if out.is_terminal else max(200, int(os.environ.get("COLUMNS", 200))))
 
 

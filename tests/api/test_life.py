@@ -1,0 +1,234 @@
+"""What a caller sees of a job's life, and what it may do with it: look, wait, cancel, retry, erase, fetch."""
+
+import threading
+from http import HTTPStatus
+
+import httpx
+import pytest
+
+from tasks.errors import ModelFailed
+from tasks.ledger import keys
+from tests.api.conftest import as_job, problem
+from tests.stack import until
+
+
+def path(job: dict, more: str = "") -> str:
+    return f"/v1/jobs/{job['id']}{more}"
+
+
+def test_a_running_job_shows_its_phase_and_progress(acme, hand, ledger):
+    """Between claim and end: the attempt, what it does, how far it is."""
+    job = acme.submit()
+    claimed = hand.claim()
+    ledger.report(job["id"], claimed.token, "running", 0.5, "half of it")
+    seen = as_job(acme.get(path(job)))
+    assert (seen.status, seen.phase, seen.progress, seen.message) == ("running", "running", 0.5, "half of it")
+    assert seen.queue_position is None and seen.started_at >= seen.created_at
+    assert [(a.number, a.worker, a.ended_at) for a in seen.attempts] == [(1, "hand", None)]
+
+
+def test_a_succeeded_job_has_a_result_and_outputs(acme, hand):
+    """And they can be fetched by the stable path, through a fresh link that no cache keeps."""
+    job = acme.submit()
+    hand.finish(hand.claim(), "and they lived")
+    seen = as_job(acme.get(path(job)))
+    assert (seen.status, seen.done, seen.progress) == ("succeeded", True, 1)
+    assert seen.result["text"] == "and they lived" and seen.retained_until > seen.completed_at
+    (output,) = seen.outputs
+    answer = acme.get(output.url)
+    assert answer.status_code == HTTPStatus.TEMPORARY_REDIRECT and answer.data == b""
+    assert answer.headers["Cache-Control"] == "private, no-store"
+    fetched = httpx.get(answer.headers["Location"])
+    assert fetched.text == "and they lived" and fetched.headers["Content-Type"].startswith("text/plain")
+    assert 'filename="text.txt"' in fetched.headers["Content-Disposition"]
+
+
+def test_no_answer_shows_a_link_or_a_key_of_the_bucket(acme, hand):
+    """Links open the object to whoever reads them, so they stand in Location alone."""
+    job = acme.submit()
+    hand.finish(hand.claim())
+    for answer in (acme.get(path(job)), acme.get("/v1/jobs"), acme.get(path(job, "/outputs/nothing"))):
+        assert b"X-Amz" not in answer.data and b"tenants/" not in answer.data
+
+
+def test_a_failed_job_says_why(acme, hand, ledger):
+    job = acme.submit()
+    claimed = hand.claim()
+    ledger.fail(job["id"], claimed.token, ModelFailed("the network gave NaN"))
+    seen = as_job(acme.get(path(job)))
+    assert seen.status == "failed" and seen.attempts[0].outcome == "failed"
+    assert seen.error.model_dump() == {"code": "model_failed", "detail": "the network gave NaN", "retryable": False}
+
+
+def test_the_place_in_the_line_is_exact(acme):
+    jobs = [acme.submit() for _ in range(3)]
+    assert [acme.get(path(job)).json["queue_position"] for job in jobs] == [1, 2, 3]
+
+
+class TestCancel:
+    def test_a_waiting_job_is_canceled_at_once(self, acme):
+        job = acme.submit()
+        answer = acme.post(path(job, "/cancel"))
+        assert (answer.status_code, answer.json["status"], answer.json["done"]) == (202, "canceled", True)
+
+    def test_a_running_job_is_asked_to_stop(self, acme, hand):
+        job = acme.submit()
+        claimed = hand.claim()
+        assert acme.post(path(job, "/cancel")).json["status"] == "canceling"
+        assert acme.post(path(job, "/cancel")).status_code == 202
+        assert hand.finish(claimed) == "succeeded"
+        problem(acme.post(path(job, "/cancel")), 409, "conflict")
+
+    def test_asking_again_is_no_error(self, acme):
+        job = acme.submit()
+        assert [acme.post(path(job, "/cancel")).status_code for _ in range(2)] == [202, 202]
+
+
+class TestRetry:
+    def test_an_ended_job_can_be_done_again_as_a_new_one(self, acme):
+        job = acme.submit(params={"seed": 3}, metadata={"take": 1})
+        acme.post(path(job, "/cancel"))
+        answer = acme.post(path(job, "/retry"))
+        again = as_job(answer)
+        assert answer.status_code == 202 and answer.headers["Location"] == f"/v1/jobs/{again.id}"
+        assert again.id != job["id"] and again.retry_of == job["id"] and again.status == "queued"
+        assert (again.params, again.metadata, again.input) == ({"seed": 3}, {"take": 1}, job["input"])
+
+    def test_a_job_under_way_cannot(self, acme, hand):
+        job = acme.submit()
+        assert "queued" in problem(acme.post(path(job, "/retry")), 409, "conflict")["detail"]
+
+    def test_the_same_key_makes_one_retry(self, acme):
+        job = acme.submit()
+        acme.post(path(job, "/cancel"))
+        answers = [acme.post(path(job, "/retry"), headers={"Idempotency-Key": "again"}) for _ in range(2)]
+        assert answers[0].json["id"] == answers[1].json["id"]
+        assert "Idempotency-Replayed" in answers[1].headers and "Idempotency-Replayed" not in answers[0].headers
+
+    def test_its_uploads_stay_as_long_as_the_retry(self, acme, ledger):
+        job = acme.submit(input={"prompt": "x" * 40_000})
+        upload_id = job["input"]["prompt"]["url"].removeprefix("upload:")
+        acme.post(path(job, "/cancel"))
+        again = acme.post(path(job, "/retry")).json
+        assert ledger.redis.smembers(keys.upload_jobs("acme", upload_id)) == {job["id"], again["id"]}
+
+
+class TestErase:
+    def test_an_ended_job_goes_and_its_objects_are_trash(self, acme, hand, ledger):
+        job = acme.submit()
+        hand.finish(hand.claim())
+        assert acme.delete(path(job)).status_code == 204
+        problem(acme.get(path(job)), 404, "not_found")
+        problem(acme.delete(path(job)), 404, "not_found")
+        assert ledger.redis.zscore(keys.TRASH, f"tenants/acme/jobs/{job['id']}/")
+
+    def test_a_job_under_way_stays(self, acme):
+        job = acme.submit()
+        problem(acme.delete(path(job)), 409, "conflict")
+        assert acme.get(path(job)).status_code == 200
+
+
+def test_tenants_do_not_see_each_other(acme, rival, hand):
+    """Another tenant's job is not there, whatever is asked of it, and stays as it was."""
+    job = acme.submit()
+    for method, more in (("GET", ""), ("POST", "/cancel"), ("POST", "/retry"), ("DELETE", ""), ("GET", "/outputs/text.txt")):
+        problem(rival.open(path(job, more), method=method), 404, "not_found")
+    hand.finish(hand.claim())
+    for method, more in (("GET", ""), ("POST", "/cancel"), ("POST", "/retry"), ("DELETE", ""), ("GET", "/outputs/text.txt")):
+        problem(rival.open(path(job, more), method=method), 404, "not_found")
+    assert rival.get("/v1/jobs").json["data"] == []
+    assert acme.get(path(job)).json["status"] == "succeeded"
+
+
+class TestList:
+    def test_newest_first_page_after_page(self, acme):
+        """Every job once, in order, whatever the size of the pages."""
+        jobs = [acme.submit()["id"] for _ in range(7)]
+        seen, cursor = [], None
+        while True:
+            page = acme.get("/v1/jobs", query_string={"limit": 3, **({"cursor": cursor} if cursor else {})}).json
+            seen += [job["id"] for job in page["data"]]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                break
+        assert seen == jobs[::-1]
+
+    def test_by_status_kind_and_model(self, acme):
+        """'cancelled' is understood too."""
+        first, second = acme.submit(), acme.submit()
+        third = acme.submit(kind="caption", input={"image": "https://example.com/a.png"})
+        acme.post(path(first, "/cancel"))
+
+        def ids(**query):
+            return [job["id"] for job in acme.get("/v1/jobs", query_string=query).json["data"]]
+
+        assert ids(status="cancelled") == ids(status="canceled") == [first["id"]]
+        assert ids(status="queued") == [third["id"], second["id"]]
+        assert ids(kind="caption") == [third["id"]] == ids(model="cnn-lstm")
+        assert ids(kind="generate", status="queued", model="lstm") == [second["id"]]
+        assert ids(model="none-such") == []
+
+    def test_a_page_examines_a_bounded_number(self, acme, monkeypatch):
+        """A rare status in a long list: short pages that still lead on."""
+        monkeypatch.setattr("tasks.ledger.pages.AT_ONCE", 2)
+        monkeypatch.setattr("tasks.ledger.pages.EXAMINED", 4)
+        oldest = acme.submit()
+        acme.post(path(oldest, "/cancel"))
+        for _ in range(6):
+            acme.submit()
+        first = acme.get("/v1/jobs?status=canceled").json
+        assert first["data"] == [] and first["next_cursor"]
+        second = acme.get("/v1/jobs", query_string={"status": "canceled", "cursor": first["next_cursor"]}).json
+        assert [job["id"] for job in second["data"]] == [oldest["id"]]
+
+
+class TestWait:
+    def test_a_look_waits_until_the_job_is_done(self, acme, app, hand):
+        """The answer comes with the end of the job, long before the time asked for."""
+        job = acme.submit()
+        answers = []
+        waiter = threading.Thread(target=lambda: answers.append(acme.get(path(job), headers={"Prefer": "wait=50"})))
+        waiter.start()
+        until(lambda: app.extensions["backlot"].jobs.events._waiters)
+        hand.finish(hand.claim())
+        waiter.join(30)
+        assert answers[0].json["status"] == "succeeded" and answers[0].headers["Preference-Applied"] == "wait=50"
+
+    def test_a_submit_may_wait_too(self, acme, app, hand, ledger):
+        answers = []
+        waiter = threading.Thread(target=lambda: answers.append(acme.post(
+            "/v1/jobs", json={"kind": "generate", "input": {"prompt": "x"}}, headers={"Prefer": "wait=50"})))
+        waiter.start()
+        until(lambda: app.extensions["backlot"].jobs.events._waiters)
+        hand.finish(hand.claim())
+        waiter.join(30)
+        assert (answers[0].status_code, answers[0].json["done"]) == (202, True)
+        assert "Retry-After" not in answers[0].headers
+
+    def test_when_the_time_is_over_the_job_is_shown_as_it_is(self, acme):
+        job = acme.submit()
+        answer = acme.get(path(job), headers={"Prefer": "respond-async, wait=1"})
+        assert answer.json["status"] == "queued" and answer.headers["Preference-Applied"] == "wait=1"
+
+    def test_the_wait_has_a_limit(self, acme, settings, app):
+        """More than the operator grants is cut to it, and the answer says so."""
+        app.extensions["backlot"].settings.__dict__["max_wait_s"] = 0.1
+        job = acme.submit()
+        assert acme.get(path(job), headers={"Prefer": "wait=600"}).headers["Preference-Applied"] == "wait=0.1"
+
+    def test_beyond_half_of_the_threads_nobody_waits(self, acme, app):
+        """The answer comes at once and does not claim to have waited."""
+        known = app.extensions["backlot"]
+        for _ in range(known.settings.http_threads // 2):
+            assert known.waiting.acquire(blocking=False)
+        answer = acme.get(path(acme.submit()), headers={"Prefer": "wait=60"})
+        assert answer.json["status"] == "queued" and "Preference-Applied" not in answer.headers
+
+    @pytest.mark.parametrize("prefer", ["wait", "wait=", "wait=soon", "wait=-1", "return=minimal", ";;", "x" * 5000])
+    def test_preferences_that_mean_nothing_are_passed_over(self, acme, prefer):
+        answer = acme.get(path(acme.submit()), headers={"Prefer": prefer})
+        assert answer.status_code == 200 and "Preference-Applied" not in answer.headers
+
+    def test_respond_async_is_what_happens_anyway(self, acme):
+        answer = acme.get(path(acme.submit()), headers={"Prefer": "respond-async"})
+        assert answer.headers["Preference-Applied"] == "respond-async"

@@ -1,0 +1,130 @@
+"""POST /v1/jobs: what is accepted, and what becomes of it."""
+
+import io
+
+import pytest
+
+from tasks.job import Fixed
+from tasks.ledger import keys
+from tests.api.conftest import PROMPT, as_job, in_seconds
+
+
+def fixed_of(ledger, job_id: str) -> Fixed:
+    return Fixed.model_validate_json(ledger.record(job_id)["fixed"])
+
+
+def test_a_submit_is_answered_with_the_queued_job_and_where_it_is(acme):
+    """202, Location, Retry-After, and the job as the document describes it."""
+    answer = acme.post("/v1/jobs", json=PROMPT)
+    job = as_job(answer)
+    assert answer.status_code == 202
+    assert answer.headers["Location"] == f"/v1/jobs/{job.id}" == job.links.self
+    assert int(answer.headers["Retry-After"]) > 0
+    assert (job.status, job.done, job.kind, job.model) == ("queued", False, "generate", "lstm")
+
+
+def test_the_answer_is_what_a_look_shows_a_moment_later(acme):
+    """The 202 is made without reading Redis, and yet says the same, but for place and clocks."""
+    submitted = acme.submit(priority=3, metadata={"scene": [1, "ä"]}, params={"max_tokens": 5}, max_attempts=2)
+    looked = acme.get(submitted["links"]["self"]).json
+    differ = {name for name in looked if looked[name] != submitted[name]}
+    assert differ <= {"queue_position", "created_at", "start_by"}
+    assert looked["queue_position"] == 1
+
+
+def test_the_record_and_a_doorbell_are_there(acme, ledger):
+    """Record first, then the doorbell in Celery's list."""
+    job = acme.submit()
+    assert ledger.redis.zrange(keys.line("gpu.generate:lstm"), 0, -1) == [job["id"]]
+    assert ledger.redis.llen("gpu.generate") == 1
+
+
+def test_a_job_to_start_later_is_scheduled(acme):
+    """start_at in the future: scheduled, and the time to start by is counted from there."""
+    start_at = in_seconds(3600)
+    job = acme.submit(start_at=start_at, queue_ttl_s=60)
+    assert job["status"] == "scheduled" == acme.get(job["links"]["self"]).json["status"]
+    assert job["start_at"] == start_at and job["start_by"] > start_at
+
+
+def test_limits_come_from_model_and_settings(acme, ledger, settings):
+    """What the caller leaves out is the model's and the operator's."""
+    fixed = fixed_of(ledger, acme.submit()["id"])
+    assert fixed.run_timeout_s == 300 and fixed.max_attempts == settings.max_attempts
+    assert (fixed.queue_ttl_s, fixed.retention_s, fixed.deadline_s) == (
+        settings.queue_ttl_s, settings.retention_s, None)
+
+
+def test_a_long_text_goes_to_the_bucket(acme, ledger, storage):
+    """Above 32 KiB a text is an upload of the tenant, and the record stays small."""
+    text = "ü" * 20_000
+    fixed = fixed_of(ledger, acme.submit(input={"prompt": text})["id"])
+    (upload,) = fixed.uploads.values()
+    assert storage.get_bytes(upload.key).decode() == text
+    assert fixed.input == {"prompt": {"url": f"upload:{next(iter(fixed.uploads))}"}}
+    assert upload.key.startswith("tenants/acme/uploads/") and upload.etag == storage.head(upload.key).etag
+
+
+def test_long_texts_and_queries_of_urls_are_not_shown(acme):
+    """A URL's query may hold a signature; it appears in no answer."""
+    url = "https://example.com/act.txt?X-Amz-Signature=secret"
+    assert acme.submit(input={"prompt": {"url": url}})["input"] == {"prompt": {"url": "https://example.com/act.txt"}}
+    shown = acme.submit(input={"prompt": "word " * 1000})["input"]["prompt"]
+    assert len(shown) <= 1001 and shown.endswith("…")
+
+
+class TestForms:
+    """multipart/form-data."""
+
+    def test_a_file_becomes_an_upload_with_its_size_and_etag(self, acme, ledger, storage):
+        answer = acme.post("/v1/jobs", data={"kind": "transcribe", "audio": (io.BytesIO(b"RIFF1234"), "talk.wav"),
+                                             "params": '{"language": "en"}', "priority": "4", "metadata": '{"a": 1}'})
+        job = as_job(answer)
+        assert (answer.status_code, job.priority, job.metadata, job.params) == (202, 4, {"a": 1}, {"language": "en"})
+        ((upload_id, upload),) = fixed_of(ledger, job.id).uploads.items()
+        assert job.input == {"audio": f"upload:{upload_id}"}
+        assert storage.get_bytes(upload.key) == b"RIFF1234" and upload.bytes == 8
+        assert upload.key.endswith("/talk.wav")
+
+    def test_a_large_file_that_was_spooled_to_disk_arrives_whole(self, acme, ledger, storage):
+        data = bytes(range(256)) * 8192  # 2 MiB
+        job = acme.post("/v1/jobs", data={"kind": "caption", "image": (io.BytesIO(data), "still.png")}).json
+        (upload,) = fixed_of(ledger, job["id"]).uploads.values()
+        assert storage.get_bytes(upload.key) == data
+
+    def test_a_source_may_be_named_instead_of_a_file(self, acme):
+        answer = acme.post("/v1/jobs", data={"kind": "caption", "image": "https://example.com/a.png"},
+                           content_type="multipart/form-data")
+        assert answer.json["input"] == {"image": "https://example.com/a.png"}
+
+    def test_a_file_for_a_text_is_a_source_of_text(self, acme, ledger):
+        job = acme.post("/v1/jobs", data={"kind": "generate", "prompt": (io.BytesIO(b"Once"), "act.txt")}).json
+        assert job["input"]["prompt"]["url"].startswith("upload:upload_")
+        assert len(fixed_of(ledger, job["id"]).uploads) == 1
+
+    @pytest.mark.parametrize("history", [["1", "2"], '["1", "2"]', (io.BytesIO(b'["1", "2"]'), "history.json")])
+    def test_a_list_is_a_repeated_field_or_json_or_a_file_of_json(self, acme, history):
+        data = {"kind": "recommend", "catalogue": "https://example.com/c.csv", "history": history}
+        job = acme.post("/v1/jobs", data=data, content_type="multipart/form-data")
+        assert job.json["input"]["history"] == ["1", "2"]
+
+    def test_a_list_of_one_may_be_given_plainly(self, acme):
+        data = {"kind": "recommend", "catalogue": "https://example.com/c.csv", "history": "42"}
+        job = acme.post("/v1/jobs", data=data, content_type="multipart/form-data")
+        assert job.json["input"]["history"] == ["42"]
+
+    @pytest.mark.parametrize(("name", "kept"), [
+        ("../../etc/passwd", "passwd"), ("..\\..\\boot.ini", "boot.ini"), (".hidden.wav", "hidden.wav"),
+        ("/abs/talk.wav", "talk.wav")])
+    def test_a_path_in_a_file_name_is_left_out(self, acme, ledger, name, kept):
+        """Whatever the name, the object lies under the upload's own prefix."""
+        job = acme.post("/v1/jobs", data={"kind": "transcribe", "audio": (io.BytesIO(b"x"), name)}).json
+        ((upload_id, upload),) = fixed_of(ledger, job["id"]).uploads.items()
+        assert upload.key == f"tenants/acme/uploads/{upload_id}/{kept}"
+
+    def test_nothing_is_stored_of_a_request_that_is_refused(self, acme, storage):
+        """The whole request is judged before any file goes to the bucket."""
+        answer = acme.post("/v1/jobs", data={"kind": "transcribe", "audio": (io.BytesIO(b"x"), "a.wav"),
+                                             "params": '{"language": 5}'})
+        assert answer.status_code == 422
+        assert list(storage.list("tenants/")) == []
