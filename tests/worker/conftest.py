@@ -55,11 +55,12 @@ class House:
         pid = self.started(job_id)
         born = psutil.Process(pid).create_time()
         until(lambda: self.job(job_id).done, ENDS_S, f"{job_id} has ended")
-        assert not _is_there(pid, born), f"{job_id} has ended, but its process {pid} still runs"
+        assert not is_there(pid, born), f"{job_id} has ended, but its process {pid} still runs"
         return self.job(job_id)
 
 
-def _is_there(pid: int, born: float) -> bool:
+def is_there(pid: int, born: float) -> bool:
+    """Whether the process that was born then still runs; one that only waits to be reaped does not."""
     try:
         process = psutil.Process(pid)
         return process.create_time() == born and process.status() != psutil.STATUS_ZOMBIE

@@ -1,0 +1,124 @@
+"""POST -> worker -> bucket -> GET on the real stack, one job of each kind on its sample input: read this first."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+import tasks
+from api import keyfile
+from api.client import ApiError, Client
+from tests.stack import RedisServer, S3Server, Stack, make_settings, make_storage
+
+SAMPLES = Path(tasks.__file__).parent
+DATABASE = 14
+ENDS_S = 150
+
+
+@pytest.fixture(scope="module")
+def clients(redis_server: RedisServer, s3_server: S3Server, tmp_path_factory) -> Iterator[dict[str, Client]]:
+    """API, keeper and a worker of each pool with the models that ship; a client for each of two tenants."""
+    folder = tmp_path_factory.mktemp("flow")
+    redis_server.client(DATABASE).flushdb()
+    settings = make_settings(redis_server.url(DATABASE), s3_server, f"flow-{uuid.uuid4().hex[:12]}", folder)
+    make_storage(settings)
+    names = {tenant: keyfile.add(settings.keys_file, tenant) for tenant in ("acme", "rival")}
+    stack = Stack(settings, folder)
+    with stack.keeper(), stack.worker("cpu"), stack.worker("gpu"), stack.api() as api:
+        yield {tenant: Client(api.url, key) for tenant, key in names.items()}
+
+
+@pytest.fixture
+def client(clients: dict[str, Client]) -> Client:
+    return clients["acme"]
+
+
+def test_transcribe_a_recording(client, tmp_path):
+    """Kennedy's sentence, as PocketSphinx hears it, with four files that can be downloaded."""
+    job = client.submit("transcribe", {"audio": SAMPLES / "transcribe/samples/reading_female.opus"}, wait=ENDS_S)
+    assert job["status"] == "succeeded", job["error"]
+    assert {"the", "and"} <= set(job["result"]["text"].lower().split())
+    assert {output["name"] for output in job["outputs"]} == {
+        "transcript.json", "transcript.txt", "transcript.srt", "transcript.vtt"}
+    vtt = client.download(job["id"], "transcript.vtt", tmp_path)
+    assert vtt.read_text().startswith("WEBVTT")
+
+
+def test_recommend_from_a_catalogue(client):
+    """Titles like Jaws, best first, none of them Jaws."""
+    job = client.submit("recommend", {"catalogue": SAMPLES / "recommend/samples/films.csv", "history": ["Jaws"]},
+                        params={"k": 5}, wait=ENDS_S)
+    assert job["status"] == "succeeded", job["error"]
+    items = job["result"]["items"]
+    assert len(items) == 5 and "Jaws" not in [item["title"] for item in items]
+    assert items == sorted(items, key=lambda item: -item["score"])
+
+
+def test_caption_a_picture(client):
+    """A composed scene gets a sentence, with alternatives in the order of their probability."""
+    picture = sorted((SAMPLES / "caption/samples").glob("scene-*.png"))[0]
+    job = client.submit("caption", {"image": picture}, wait=ENDS_S)
+    assert job["status"] == "succeeded", job["error"]
+    alternatives = job["result"]["alternatives"]
+    assert alternatives[0]["caption"] == job["result"]["caption"]
+    assert alternatives == sorted(alternatives, key=lambda a: -a["logprob"])
+
+
+def test_generate_a_continuation(client):
+    """The same seed gives the same text, on the gpu pool whether or not there is a GPU."""
+    asked = {"params": {"max_tokens": 24, "seed": 7}, "wait": ENDS_S}
+    one, two = (client.submit("generate", {"prompt": "It was a dark night, and"}, **asked) for _ in range(2))
+    assert (one["status"], one["pool"]) == ("succeeded", "gpu"), one["error"]
+    assert one["result"] == two["result"]
+    assert one["result"]["usage"]["completion_tokens"] == 24
+
+
+def test_a_job_is_its_tenants_alone(clients):
+    """The other's key finds neither the job nor its output, nor may it cancel."""
+    job = clients["acme"].submit("generate", {"prompt": "Mine"}, params={"max_tokens": 4}, wait=ENDS_S)
+    rival = clients["rival"]
+    for ask in (lambda: rival.get(job["id"]), lambda: rival.cancel(job["id"]), lambda: rival.delete(job["id"]),
+                lambda: rival.retry(job["id"]), lambda: rival.download(job["id"], "text.txt", Path("."))):
+        with pytest.raises(ApiError) as refused:
+            ask()
+        assert refused.value.status == 404
+    assert list(rival.jobs()) == []
+
+
+def test_a_link_to_an_output_answers_with_its_type(client):
+    """307 to a presigned URL, which needs no key and names the file."""
+    job = client.submit("generate", {"prompt": "Once"}, params={"max_tokens": 4}, wait=ENDS_S)
+    (output,) = job["outputs"]
+    redirect = client._http.get(output["url"], follow_redirects=False)
+    assert (redirect.status_code, redirect.headers["Cache-Control"]) == (307, "private, no-store")
+    file = httpx.get(redirect.headers["Location"], trust_env=False)
+    assert file.text == job["result"]["text"]
+    assert file.headers["Content-Type"].startswith("text/plain")
+
+
+@pytest.mark.parametrize(("kind", "inputs", "code"), [
+    ("transcribe", {"audio": b"this is no sound"}, "unsupported_media"),
+    ("transcribe", {"audio": b""}, "invalid_input"),
+    ("caption", {"image": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x27\x10\0\0\x27\x10\x08\2\0\0\0\xb2\xd8\x2e\x7f"}, "too_large"),
+    ("caption", {"image": b"GIF89a"}, "invalid_input"),
+    ("recommend", {"catalogue": b"\0\1\2\3", "history": ["x"]}, "unsupported_media"),
+])
+def test_bad_input_fails_once_and_the_worker_lives(client, tmp_path, kind, inputs, code):
+    """A code, a sentence, one attempt; then the same worker does a good job."""
+    for name, value in inputs.items():
+        if isinstance(value, bytes):
+            inputs = {**inputs, name: tmp_path / "input.bin"}
+            inputs[name].write_bytes(value)
+    try:
+        job = client.submit(kind, inputs, wait=ENDS_S)
+    except ApiError as refused:
+        assert (refused.status, refused.code) in {(422, code), (422, "invalid_input")}
+        return
+    assert (job["status"], len(job["attempts"])) == ("failed", 1)
+    assert job["error"]["code"] in (code, "invalid_input", "unsupported_media")
+    assert job["error"]["detail"].endswith((".", ")")) or len(job["error"]["detail"].split()) > 3
+    good = client.submit("recommend", {"catalogue": SAMPLES / "recommend/samples/films.csv", "history": ["Jaws"]},
+                         wait=ENDS_S)
+    assert good["status"] == "succeeded"
