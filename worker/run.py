@@ -28,7 +28,7 @@ from worker.batcher import as_job_error
 from worker.loaded import Loaded
 
 log = logging.getLogger(__name__)
-REPORT_EVERY_S = 0.5
+TELL_EVERY_S = 0.2
 RESULT_MAX_BYTES = 32 * 1024
 ASK_AGAIN_S = 0.5
 
@@ -50,7 +50,9 @@ class Attempt:
     ledger: Ledger
     stop: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
-    _told: float = 0
+    _now: dict = field(default_factory=lambda: {"phase": "fetching"})
+    _told: dict = field(default_factory=lambda: {"phase": "fetching"})
+    _telling: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def fixed(self) -> Fixed:
@@ -60,24 +62,30 @@ class Attempt:
         return self.stop is not None
 
     def report(self, progress: float, message: str) -> None:
-        """Progress for people; at most twice a second reaches the ledger."""
-        if time.monotonic() - self._told >= REPORT_EVERY_S:
-            self._told = time.monotonic()
-            self._tell(progress=min(1.0, max(0.0, progress)), message=message[:1000])
+        """Progress for people; costs nothing here, the next round of `tell` takes the newest."""
+        self._now = {**self._now, "progress": min(1.0, max(0.0, progress)), "message": message[:1000]}
 
     @contextlib.contextmanager
     def phase(self, name: str, metric: str) -> Iterator[None]:
         """A step of the attempt, shown to people and timed; a stop that came meanwhile ends it."""
-        self._tell(phase=name)
+        self._now = {**self._now, "phase": name}
+        if name == "running":  # at once, for a model that holds the GIL lets nobody tell it later
+            self.tell()
         start = time.monotonic()
         yield
         self.metrics[metric] = round(time.monotonic() - start, 4)
         if self.stop:
             raise STOPS[self.stop](self.fixed)
 
-    def _tell(self, **what) -> None:
-        with contextlib.suppress(errors.NotReady):  # Redis is away: people wait, the work goes on
-            answer = self.ledger.report(self.fixed.id, self.claimed.token, **what)
+    def tell(self) -> None:
+        """Bring the ledger up to date, if there is news."""
+        # one at a time, or an older phase could overtake a newer; Redis away: people wait, the work goes on
+        with self._telling, contextlib.suppress(errors.NotReady):
+            now = self._now
+            if now == self._told:
+                return
+            answer = self.ledger.report(self.fixed.id, self.claimed.token, **now)
+            self._told = now
             if answer != "noted":
                 self.stop = self.stop or {"canceling": "cancel", "lost": "lost"}[answer]
 
@@ -91,6 +99,7 @@ class Runner:
         self.loaded = Loaded(settings.models_mb, wants_gpu=worker.pool == "gpu")
         self.attempts: dict[str, Attempt] = {}
         self._tokens: dict[str, int] = {}
+        threading.Thread(target=self._tell_people, name="progress", daemon=True).start()
 
     def ask(self, token: str, why: str) -> None:
         """The parent asks an attempt to stop; one that is over is none the wiser."""
@@ -106,6 +115,13 @@ class Runner:
                 self._run(attempt)
             finally:
                 del self.attempts[claimed.token]
+
+    def _tell_people(self) -> None:
+        """Phases and progress reach the ledger in rounds, so that a job shorter than a round costs no call for them."""
+        while True:
+            time.sleep(TELL_EVERY_S)
+            for attempt in list(self.attempts.values()):
+                attempt.tell()
 
     def _next(self, slot: str) -> Claimed | None:
         token = self._new_token(slot)
