@@ -1,0 +1,115 @@
+"""Every verb's reply is lost once on its way: asked again, it gives the first answer, and nothing happens twice."""
+
+import pytest
+from pydantic import SecretStr
+
+from tasks.errors import DeadlineExceeded, NotFound
+from tasks.ledger import VERBS, Ledger, Submitted, keys
+from tests.conftest import make_fixed
+from tests.ledger.conftest import AWAY, Desk
+from tests.ledger.proxy import losing_replies
+
+
+@pytest.fixture
+def lossy(ledger, settings, clock, redis_server):
+    """The same ledger behind a proxy; the server knows all scripts, so that no lost reply is 'unknown script'."""
+    for script in ledger._scripts.values():
+        ledger.redis.script_load(script.script)
+    with losing_replies(redis_server.port) as proxy:
+        url = SecretStr(settings.redis_url.get_secret_value().replace(f":{redis_server.port}/", f":{proxy.port}/"))
+        behind = Ledger(settings.model_copy(update={"redis_url": url}), clock=clock)
+        behind.redis.ping()
+        behind.proxy = proxy
+        yield behind
+
+
+class Case:
+    """One verb: what was before, what is asked through the proxy, what is heard, and what is true after."""
+
+    def __init__(self, desk: Desk, lossy: Ledger, clock) -> None:
+        self.desk, self.lossy, self.clock = desk, lossy, clock
+
+    def submit(self):
+        job = make_fixed()
+        yield lambda: self.lossy.submit(job), Submitted(job.id, bell=True)
+        assert self.desk.line() == [job.id] and self.entries(job.id) == ["accepted"]
+
+    def claim(self):
+        jobs, token = [self.desk.submit(), self.desk.submit()], self.desk.token()
+        yield lambda: self.lossy.claim(self.desk.worker, "w1:0", token).fixed, jobs[0]
+        assert [self.desk.status(job) for job in jobs] == ["running", "queued"]
+        assert self.desk.attempts(jobs[0]) == [(None, None)]
+
+    def renew(self):
+        claimed = self.desk.running()
+        yield lambda: [(h.token, h.state) for h in self.lossy.renew(self.desk.worker)[1]], [(claimed.token, "running")]
+        assert self.desk.commit(claimed) == "succeeded"
+
+    def report(self):
+        claimed = self.desk.running()
+        yield lambda: self.lossy.report(claimed.fixed.id, claimed.token, "running", 0.5), "noted"
+        assert self.desk.record(claimed)["progress"] == "0.5000"
+
+    def commit(self):
+        claimed = self.desk.running()
+        yield lambda: self.lossy.commit(claimed.fixed.id, claimed.token, {"text": "x"}, [], {}), "succeeded"
+        assert self.entries(claimed.fixed.id) == ["accepted", "ended"]
+
+    def fail(self):
+        claimed = self.desk.running(max_attempts=2)
+        yield lambda: self.lossy.fail(claimed.fixed.id, claimed.token, AWAY), "queued"
+        assert self.desk.attempts(claimed) == [("retry", "storage_unavailable")]
+        assert self.desk.line() == [claimed.fixed.id]
+
+    def release(self):
+        claimed = self.desk.running()
+        yield lambda: self.lossy.release(claimed.fixed.id, claimed.token), "released"
+        assert self.desk.record(claimed)["releases"] == "1" and self.desk.line() == [claimed.fixed.id]
+
+    def cancel(self):
+        claimed = self.desk.running()
+        yield lambda: self.lossy.cancel("acme", claimed.fixed.id), "canceling"
+        assert self.desk.ledger.redis.lrange(keys.wake("w1"), 0, -1) == ["cancel"]
+
+    def sweep(self):
+        """The queue's name is lost with the first answer; the keeper rings by what waits, not by this answer alone."""
+        claimed = self.desk.running()
+        self.desk.swept(after_s=10)
+        self.clock.forward(1)
+        yield lambda: self.lossy.sweep("cpu"), []
+        assert self.desk.attempts(claimed) == [("retry", "worker_lost")] and self.desk.line() == [claimed.fixed.id]
+
+    def due(self):
+        job = self.desk.submit(start_ms=self.clock.ms + 1000)
+        self.clock.forward(1)
+        yield self.lossy.due, []
+        assert self.desk.line() == [job.id]
+
+    def expire(self):
+        job = self.desk.submit(queue_ttl_s=1)
+        self.clock.forward(1)
+        yield lambda: self.lossy.expire(DeadlineExceeded("")), []
+        assert self.desk.status(job) == "expired" and self.entries(job.id) == ["accepted", "ended"]
+
+    def forget(self):
+        claimed = self.desk.running()
+        self.desk.commit(claimed)
+        yield lambda: self.lossy.forget(claimed.fixed), None
+        assert self.desk.record(claimed) is None
+        with pytest.raises(NotFound):
+            self.desk.cancel(claimed)
+
+    def entries(self, job_id):
+        return [e["type"] for _, e in self.desk.ledger.redis.xrange(keys.JOURNAL) if e["id"] == job_id]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_lost_reply_is_asked_for_again_and_nothing_happens_twice(desk, lossy, clock, verb):
+    case = getattr(Case(desk, lossy, clock), verb)()
+    ask, answer = next(case)
+    lossy.proxy.cut()
+    assert ask() == answer
+    assert len(lossy.proxy.lost) == 1 and not lossy.proxy.lost[0].startswith(b"-"), "an answer was lost, no error"
+    assert lossy.proxy.asked == 2
+    with pytest.raises(StopIteration):
+        next(case)

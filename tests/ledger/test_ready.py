@@ -1,0 +1,120 @@
+"""Nothing happens before the keeper has reconciled with this start of Redis, and a Redis that is away is no hang."""
+
+import signal
+
+import pytest
+
+from tasks.errors import DeadlineExceeded, NotReady
+from tasks.ledger import VERBS, Idempotency, Ledger, keys
+from tests.conftest import make_fixed, make_worker
+from tests.stack import RedisServer, make_settings
+
+ASK = {
+    "submit": lambda ledger, c: ledger.submit(make_fixed()),
+    "claim": lambda ledger, c: ledger.claim(make_worker(), "w1:9", "9" * 32),
+    "renew": lambda ledger, c: ledger.renew(make_worker()),
+    "report": lambda ledger, c: ledger.report(c.fixed.id, c.token, "running", 0.5),
+    "commit": lambda ledger, c: ledger.commit(c.fixed.id, c.token, {}, [], {}),
+    "fail": lambda ledger, c: ledger.fail(c.fixed.id, c.token, DeadlineExceeded("")),
+    "release": lambda ledger, c: ledger.release(c.fixed.id, c.token),
+    "cancel": lambda ledger, c: ledger.cancel(c.fixed.tenant, c.fixed.id),
+    "sweep": lambda ledger, c: ledger.sweep("cpu"),
+    "due": lambda ledger, c: ledger.due(),
+    "expire": lambda ledger, c: ledger.expire(DeadlineExceeded("")),
+    "forget": lambda ledger, c: ledger.forget(c.fixed),
+}
+LOOK = {
+    "record": lambda ledger, c: ledger.record(c.fixed.id),
+    "position": lambda ledger, c: ledger.position({"status": "queued", "line": "l", "fixed": '{"id": "x"}'}),
+    "reserve": lambda ledger, c: ledger.reserve("acme", Idempotency("d", "f"), "job_x"),
+    "ready": lambda ledger, c: ledger.ready(),
+    "set_epoch": lambda ledger, c: ledger.set_epoch(),
+}
+
+
+@pytest.mark.parametrize("epoch", [None, "0" * 40])
+@pytest.mark.parametrize("verb", VERBS)
+def test_without_the_epoch_of_this_start_no_verb_does_anything(desk, ledger, verb, epoch):
+    """Empty, older or restarted Redis: not ready, and every key is as it was."""
+    claimed = desk.running()
+    desk.submit()
+    ledger.redis.set(keys.EPOCH, epoch) if epoch else ledger.redis.delete(keys.EPOCH)
+    before = snapshot(ledger)
+    with pytest.raises(NotReady, match="has not yet reconciled") as caught:
+        ASK[verb](ledger, claimed)
+    assert caught.value.retryable and snapshot(ledger) == before
+
+
+def snapshot(ledger):
+    return {key: ledger.redis.dump(key) for key in ledger.redis.keys("*")}
+
+
+def test_ready_says_what_is_missing(ledger):
+    ledger.ready()
+    ledger.redis.delete(keys.EPOCH)
+    with pytest.raises(NotReady, match="has not yet reconciled"):
+        ledger.ready()
+
+
+def test_any_eviction_policy_but_noeviction_is_refused(ledger):
+    """With another, Redis would silently drop jobs."""
+    ledger.redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        with pytest.raises(NotReady, match="allkeys-lru; Backlot needs noeviction"):
+            ledger.ready()
+    finally:
+        ledger.redis.config_set("maxmemory-policy", "noeviction")
+
+
+@pytest.fixture
+def own_redis(tmp_path):
+    """A Redis of this test alone, to be killed and frozen."""
+    server = RedisServer(tmp_path, "own-redis")
+    yield server
+    server.signal(signal.SIGCONT)
+    server.stop()
+
+
+@pytest.fixture
+def own_ledger(own_redis, s3_server, tmp_path):
+    made = Ledger(make_settings(own_redis.url(), s3_server, "none", tmp_path))
+    made.set_epoch()
+    return made
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+def test_a_redis_that_is_away_is_not_ready_and_no_hang(own_redis, own_ledger, how):
+    """Every verb and every look says so; the text names neither address nor password."""
+    job = make_fixed()
+    own_ledger.submit(job)
+    claimed = own_ledger.claim(make_worker(), "w1:0", "1")
+    own_redis.kill() if how == "killed" else own_redis.signal(signal.SIGSTOP)
+    asked = {**ASK, **LOOK} if how == "killed" else {"submit": ASK["submit"], "record": LOOK["record"]}
+    for ask in asked.values():
+        with pytest.raises(NotReady, match="Redis did not answer") as caught:
+            ask(own_ledger, claimed)
+        assert "127.0.0.1" not in caught.value.detail and "password" not in caught.value.detail
+
+
+def test_the_client_gives_up_within_two_seconds(own_ledger):
+    """By its timeouts: connecting and reading, each at most twice, whatever redis-py's defaults may be."""
+    options = own_ledger.redis.connection_pool.connection_kwargs
+    tries = 1 + options["retry"].get_retries()
+    assert tries * options["socket_timeout"] + options["socket_connect_timeout"] < 2
+
+
+def test_a_killed_redis_comes_back_with_all_it_had_and_waits_for_the_keeper(own_redis, own_ledger):
+    """The append-only file holds every answered verb; a restart has another run_id, so the epoch no longer fits."""
+    waiting, running = make_fixed(), make_fixed()
+    own_ledger.submit(running)
+    claimed = own_ledger.claim(make_worker(), "w1:0", "1")
+    own_ledger.submit(waiting)
+    own_redis.kill()
+    own_redis.start()
+    own_redis.until_up(lambda: own_redis.client().ping())
+    with pytest.raises(NotReady):
+        own_ledger.commit(running.id, claimed.token, {}, [], {})
+    own_ledger.set_epoch()
+    assert own_ledger.commit(running.id, claimed.token, {}, [], {}) == "succeeded"
+    assert own_ledger.claim(make_worker(), "w1:0", "2").fixed == waiting
