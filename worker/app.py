@@ -17,7 +17,7 @@ from celery import signals
 from celery.exceptions import SecurityWarning
 from celery.utils.nodenames import nodename
 
-from tasks.broker import DOORBELL, celery_app
+from tasks.broker import DOORBELL, Broker, celery_app
 from tasks.errors import NotReady
 from tasks.ledger import Ledger, Worker, connect
 from tasks.settings import Settings
@@ -46,6 +46,7 @@ class Process:
         client = connect(settings, read_timeout_s=max(2.0, settings.linger_s + 1))
         self.runner = Runner(settings, settings.registry(), identity.worker, Ledger(settings, client),
                              Storage(settings))
+        self.broker = Broker(settings)
         self.link = Link(identity.link, "runner", self.on_message)
         self.name = f"{identity.worker.id}:{os.getpid()}:{started(os.getpid())}"
 
@@ -57,6 +58,8 @@ class Process:
         self.link.send(serving=bell, pid=os.getpid())
         try:
             self.runner.serve(f"{self.name}:{threading.get_native_id()}")
+            if self.runner.ledger.waits(self.runner.worker):  # it drains, and others should know
+                self.broker.ring(queue)
         except Exception as error:
             waits = error.detail if isinstance(error, NotReady) else repr(error)
             log.warning("left the queue %s: %s", queue, waits, exc_info=not isinstance(error, NotReady))

@@ -42,6 +42,7 @@ class Parent:
     pool: str
     _spawned_at: float = 0
     _draining_since: float | None = None
+    _told_to_leave: bool = False
 
     def __post_init__(self) -> None:
         models = self.settings.registry()
@@ -154,8 +155,10 @@ class Parent:
                 for slot in held or ():
                     self.limits.end(slot)
                 self.processes.kill_all()
-            elif not held:
+            elif held is not None and not self._told_to_leave:
+                # the ledger knows of the drain, so no claim follows; Celery lets its tasks end and takes no new bell
                 self.processes.main.terminate()
+                self._told_to_leave = True
             return False
         return held == [] or over > self.settings.lease_s
 

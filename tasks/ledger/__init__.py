@@ -240,6 +240,11 @@ class Ledger:
         with _away():
             return self.redis.hgetall(keys.job(job_id)) or None
 
+    def waits(self, worker: Worker) -> bool:
+        """Whether any job waits in the worker's lines."""
+        with _away():
+            return any(self.redis.zcard(keys.line(line)) for line in worker.lines)
+
     def position(self, record: Record) -> int | None:
         """The exact place in its line, 1 is next; None where it does not wait."""
         if record["status"] != "queued":
