@@ -1,0 +1,227 @@
+"""What the ledger should do, in plain Python: the model that test_machine compares the real one with.
+
+Times in ms. One pool; a job's `answers` holds, by token, how each of its attempts ended.
+"""
+
+from dataclasses import dataclass, field
+
+LEASE, PERIOD, POSTPONED, FREE_RELEASES = 10_000, 1_000, 5_000, 10
+FINAL = {"succeeded", "failed", "canceled", "expired"}
+
+
+@dataclass
+class Job:
+    id: str
+    tenant: str
+    line: str
+    priority: int
+    most: int
+    deadline: int | None
+    status: str = ""
+    starts: int = 0
+    releases: int = 0
+    token: str | None = None
+    tag: float | None = None
+    lease: int | None = None
+    due: int | None = None
+    expiry: int | None = None
+    waits: bool = False
+    answers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def place(self) -> tuple[float, str]:
+        return self.tag - 10 * self.priority, self.id
+
+
+class Model:
+    """The verbs by their names in the ledger; each gives the answer that the ledger should give."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.jobs: dict[str, Job] = {}
+        self.slots: dict[str, tuple[str, str]] = {}
+        self.clock: float | None = None
+        self.tags: dict[str, float] = {}
+        self.counts: dict[str, int] = {}
+        self.swept_at: int | None = None
+        self.hold = 0
+        self.forgotten: set[str] = set()
+
+    # -- callers
+
+    def submit(self, fixed) -> str:
+        if fixed.id in self.jobs:
+            return fixed.id
+        start = max(fixed.start_ms or 0, self.now)
+        deadline = None if fixed.deadline_s is None else self.now + round(fixed.deadline_s * 1000)
+        job = Job(fixed.id, fixed.tenant, fixed.line, fixed.priority, fixed.max_attempts, deadline)
+        job.expiry = min(start + round(fixed.queue_ttl_s * 1000), deadline or 1 << 60)
+        self.jobs[job.id] = job
+        if start > self.now:
+            job.status, job.due = "scheduled", start
+        else:
+            self._enter(job)
+        return job.id
+
+    def cancel(self, job_id: str) -> str:
+        job = self.jobs.get(job_id)
+        if job is None:
+            return "NotFound"
+        if job.status in ("scheduled", "queued"):
+            self._finish(job, "canceled")
+        elif job.status == "running":
+            job.status = "canceling"
+        return job.status if job.status in ("canceling", "canceled") else "Conflict"
+
+    def forget(self, job_id: str) -> str | None:
+        job = self.jobs.get(job_id)
+        if job is None or job.status not in FINAL:
+            return "Conflict" if job else None if job_id in self.forgotten else "NotFound"
+        self.forgotten.add(job_id)
+        del self.jobs[job_id]
+        return None
+
+    # -- workers
+
+    def claim(self, lines: list[str], slot: str, token: str) -> str | None:
+        last, held = self.slots.get(slot, ("", ""))
+        if token <= last:
+            return held if token == last and self._owned(held, last) else None
+        if job := self._owned(held, last):
+            self._release(job)
+        heads = [min((j for j in self.jobs.values() if j.waits and j.line == line), key=lambda j: j.place, default=None)
+                 for line in lines]
+        heads = [job for job in heads if job]
+        if not heads:
+            return None
+        job = min(heads, key=lambda j: j.place[0])
+        share = 0 if job.starts else 1 / max(1, (len(self.tags) + len(self.counts) + (self.clock is not None)) // 2)
+        self.clock = max((self.clock or 0) + share, min(job.tag, job.place[0]))
+        self._leave(job)
+        job.status, job.token, job.starts = "running", token, job.starts + 1
+        job.lease, job.expiry = self.now + LEASE, job.deadline
+        self.slots[slot] = (token, job.id)
+        return job.id
+
+    def renew(self, worker: str) -> dict[str, str]:
+        """By slot: running, canceling or lost."""
+        states = {}
+        for slot, (token, job_id) in self.slots.items():
+            if slot.startswith(worker + ":") and job_id != "-":
+                job = self._owned(job_id, token)
+                states[slot] = job.status if job else "lost"
+                if job:
+                    job.lease = self.now + LEASE
+        return states
+
+    def report(self, job_id: str, token: str) -> str:
+        job = self._owned(job_id, token)
+        return "lost" if not job else "canceling" if job.status == "canceling" else "noted"
+
+    def commit(self, job_id: str, token: str) -> str:
+        if not (job := self._owned(job_id, token)):
+            return self._past(job_id, token)
+        self._free(token)
+        return self._end(job, "succeeded")
+
+    def fail(self, job_id: str, token: str, retryable: bool, delay: int) -> str:
+        if not (job := self._owned(job_id, token)):
+            return self._past(job_id, token)
+        self._free(token)
+        return self._fail(job, retryable, delay)
+
+    def release(self, job_id: str, token: str) -> str:
+        if not (job := self._owned(job_id, token)):
+            return self._past(job_id, token)
+        self._free(token)
+        return self._release(job)
+
+    # -- the keeper
+
+    def sweep(self) -> None:
+        if self.swept_at is None or self.now - self.swept_at > 2 * PERIOD:
+            self.hold = self.now + LEASE
+        self.swept_at = self.now
+        for job in list(self.jobs.values()):
+            if self.now >= self.hold and job.token and job.lease <= self.now:
+                token = job.token
+                self._fail(job, True, 0)
+                job.answers[token] = "lost"
+
+    def due(self) -> None:
+        for job in sorted((j for j in self.jobs.values() if j.due and j.due <= self.now), key=lambda j: (j.due, j.id)):
+            self._enter(job)
+
+    def expire(self) -> set[str]:
+        ended = set()
+        for job in [j for j in self.jobs.values() if j.expiry and j.expiry <= self.now]:
+            if job.token:
+                job.expiry = self.now + POSTPONED
+            else:
+                self._finish(job, "failed" if job.starts else "expired")
+                ended.add(job.id)
+        return ended
+
+    # -- what they share
+
+    def _owned(self, job_id: str, token: str) -> Job | None:
+        job = self.jobs.get(job_id)
+        return job if job and job.token == token else None
+
+    def _past(self, job_id: str, token: str) -> str:
+        return self.jobs[job_id].answers.get(token, "lost") if job_id in self.jobs else "lost"
+
+    def _free(self, token: str) -> None:
+        """A slot that has claimed anew since keeps its newer token; one attempt has but one slot."""
+        for slot, (last, _) in self.slots.items():
+            if last == token:
+                self.slots[slot] = (token, "-")
+
+    def _end(self, job: Job, status: str) -> str:
+        job.answers[job.token] = status
+        self._finish(job, status)
+        return status
+
+    def _fail(self, job: Job, retryable: bool, delay: int) -> str:
+        if job.status == "canceling":
+            return self._end(job, "canceled")
+        over = job.deadline is not None and self.now + delay >= job.deadline
+        if not retryable or job.starts - job.releases >= job.most or over:
+            return self._end(job, "failed")
+        return self._requeue(job, "queued", delay)
+
+    def _release(self, job: Job) -> str:
+        if job.status == "canceling":
+            return self._end(job, "canceled")
+        if job.releases >= FREE_RELEASES:
+            return self._fail(job, True, 0)
+        job.releases += 1
+        return self._requeue(job, "released", 0)
+
+    def _requeue(self, job: Job, answer: str, delay: int) -> str:
+        job.answers[job.token] = answer
+        job.token = job.lease = None
+        job.status = "queued"
+        if delay:
+            job.due = self.now + delay
+        else:
+            self._enter(job)
+        return answer
+
+    def _enter(self, job: Job) -> None:
+        if job.tag is None:
+            job.tag = self.tags[job.tenant] = max(self.clock or 0, self.tags.get(job.tenant, 0)) + 1
+        self.counts[job.tenant] = self.counts.get(job.tenant, 0) + 1
+        job.status, job.waits, job.due = "queued", True, None
+
+    def _leave(self, job: Job) -> None:
+        job.waits = False
+        self.counts[job.tenant] -= 1
+        if not self.counts[job.tenant]:
+            del self.counts[job.tenant]
+            self.tags.pop(job.tenant, None)
+
+    def _finish(self, job: Job, status: str) -> None:
+        if job.waits:
+            self._leave(job)
+        job.status, job.token, job.lease, job.due, job.expiry = status, None, None, None, None

@@ -1,0 +1,272 @@
+"""Random histories of all verbs, repeated and reordered calls among them, against the plain model: every answer and,
+after every step, every key must be as the model says.
+"""
+
+from collections import Counter
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from tasks.errors import Conflict, ModelFailed, NotFound
+from tasks.ledger import Ledger, Worker, keys
+from tests.conftest import make_fixed
+from tests.ledger.conftest import AWAY, Clock
+from tests.ledger.model import FINAL, Model
+
+LSTM, GRU, CAPTION = "cpu.generate:lstm", "cpu.generate:gru", "cpu.caption:cnn-lstm"
+WORKERS = {
+    "w1": Worker("w1", "cpu", ["cpu.generate", "cpu.caption"], [LSTM, GRU, CAPTION]),
+    "w2": Worker("w2", "cpu", ["cpu.generate", "cpu.caption"], [CAPTION, LSTM]),  # an older release: knows no gru
+}
+SLOTS = ["w1:0", "w1:1", "w2:0", "w2:1"]
+A_NUMBER = st.integers(0, 1000)
+MODELS = {"lstm": "generate", "gru": "generate", "cnn-lstm": "caption"}
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """`do` asks the ledger and the model, compares, and keeps the call so that it can be repeated later."""
+
+    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+        super().__init__()
+        self.ledger, self.clock, self.model = ledger, clock, Model()
+        self.tokens: list[tuple[str, str]] = []
+        self.calls: list[tuple] = []
+        self.submitted: list[str] = []
+
+    @initialize()
+    def begin(self) -> None:
+        self.ledger.redis.flushdb()
+        self.ledger.set_epoch()
+        self.model.now = self.clock.ms
+
+    # -- steps
+
+    @rule(tenant=st.sampled_from("abc"), priority=st.sampled_from([0, 0, 0, 1, -1, 10, -10]),
+          model=st.sampled_from(list(MODELS)), start_s=st.sampled_from([None, None, None, 0.5, 30]),
+          queue_ttl_s=st.sampled_from([3600, 3600, 5]), deadline_s=st.sampled_from([None, None, 8, 40]),
+          max_attempts=st.integers(1, 3))
+    def submit(self, start_s, model, **chosen) -> None:
+        start = None if start_s is None else self.clock.ms + round(start_s * 1000)
+        fixed = make_fixed(model=model, kind=MODELS[model], start_ms=start, **chosen)
+        self.submitted.append(fixed.id)
+        self.do("submit", fixed)
+
+    @rule(slot=st.sampled_from(SLOTS))
+    def claim(self, slot) -> None:
+        self.do("claim", slot, self._token(slot))
+
+    @rule(slot=st.sampled_from(SLOTS))
+    def claim_that_is_delayed(self, slot) -> None:
+        """It is under way; `again` may deliver it late, after newer ones."""
+        self.calls.append(("claim", slot, self._token(slot)))
+
+    @precondition(lambda self: self.tokens)
+    @rule(which=A_NUMBER)
+    def commit(self, which) -> None:
+        self.do("commit", *self._attempt(which))
+
+    @precondition(lambda self: self.tokens)
+    @rule(which=A_NUMBER, retryable=st.booleans(), delay_s=st.sampled_from([0, 0, 3, 50]))
+    def fail(self, which, retryable, delay_s) -> None:
+        self.do("fail", *self._attempt(which), retryable, delay_s)
+
+    @precondition(lambda self: self.tokens)
+    @rule(which=A_NUMBER)
+    def release(self, which) -> None:
+        self.do("release", *self._attempt(which))
+
+    @precondition(lambda self: self.tokens)
+    @rule(which=A_NUMBER)
+    def report(self, which) -> None:
+        self.do("report", *self._attempt(which))
+
+    @precondition(lambda self: self.submitted)
+    @rule(which=A_NUMBER)
+    def cancel(self, which) -> None:
+        self.do("cancel", self.submitted[which % len(self.submitted)])
+
+    @precondition(lambda self: self.submitted)
+    @rule(which=A_NUMBER)
+    def forget(self, which) -> None:
+        self.do("forget", self.submitted[which % len(self.submitted)])
+
+    @rule(worker=st.sampled_from(list(WORKERS)))
+    def renew(self, worker) -> None:
+        self.do("renew", worker)
+
+    @rule(seconds=st.sampled_from([0.001, 0.5, 1, 4, 11, 100]))
+    def time_passes(self, seconds) -> None:
+        self._forward(seconds)
+
+    @rule(seconds=st.sampled_from([1, 12]))
+    def keeper_runs(self, seconds) -> None:
+        for _ in range(seconds):
+            self._forward(1)
+            self.do("sweep")
+            self.do("due")
+            self.do("expire")
+
+    @precondition(lambda self: self.calls)
+    @rule(which=A_NUMBER)
+    def again(self, which) -> None:
+        """A call of before comes once more, however late; but a submit is not sent again after its job was erased."""
+        verb, *arguments = self.calls[which % len(self.calls)]
+        if verb != "submit" or arguments[0].id not in self.model.forgotten:
+            self.do(verb, *arguments)
+
+    # -- asking both
+
+    def do(self, verb: str, *arguments) -> None:
+        self.calls.append((verb, *arguments))
+        expected, answer = getattr(self, f"_{verb}")(*arguments)
+        assert answer == expected, f"{verb}{arguments} answered {answer}, not {expected}"
+
+    def _submit(self, fixed):
+        return self.model.submit(fixed), self.ledger.submit(fixed).job_id
+
+    def _claim(self, slot, token):
+        worker = WORKERS[slot.partition(":")[0]]
+        claimed = self.ledger.claim(worker, slot, token)
+        if claimed and (claimed.fixed.id, token) not in self.tokens:
+            self.tokens.append((claimed.fixed.id, token))
+        return self.model.claim(worker.lines, slot, token), claimed and claimed.fixed.id
+
+    def _commit(self, job_id, token):
+        return self.model.commit(job_id, token), self.ledger.commit(job_id, token, {"text": token}, [], {})
+
+    def _fail(self, job_id, token, retryable, delay_s):
+        error = AWAY if retryable else ModelFailed("boom")
+        return (self.model.fail(job_id, token, retryable, delay_s * 1000),
+                self.ledger.fail(job_id, token, error, delay_s))
+
+    def _release(self, job_id, token):
+        return self.model.release(job_id, token), self.ledger.release(job_id, token)
+
+    def _report(self, job_id, token):
+        return self.model.report(job_id, token), self.ledger.report(job_id, token, "running", 0.5)
+
+    def _cancel(self, job_id):
+        tenant = self._tenant(job_id)
+        return self.model.cancel(job_id), _or_error(lambda: self.ledger.cancel(tenant, job_id))
+
+    def _forget(self, job_id):
+        fixed = make_fixed(id=job_id, tenant=self._tenant(job_id))
+        return self.model.forget(job_id), _or_error(lambda: self.ledger.forget(fixed))
+
+    def _renew(self, worker):
+        held = self.ledger.renew(WORKERS[worker])[1]
+        return self.model.renew(worker), {h.slot: h.state for h in held}
+
+    def _sweep(self):
+        return self.model.sweep(), self.ledger.sweep("cpu") and None or None
+
+    def _due(self):
+        return self.model.due(), self.ledger.due() and None or None
+
+    def _expire(self):
+        return self.model.expire(), set(self.ledger.expire(AWAY))
+
+    # -- what must always be true
+
+    @invariant()
+    def every_record_is_as_the_model_says(self) -> None:
+        for job in self.model.jobs.values():
+            record = self.ledger.record(job.id)
+            seen = (record["status"], int(record.get("starts", 0)), int(record.get("releases", 0)), record.get("token"))
+            assert seen == (job.status, job.starts, job.releases, job.token)
+            assert ("ended_ms" in record) == (job.status in FINAL)
+            if job.status == "succeeded":
+                assert job.answers[record["result"][10:-2]] == "succeeded", "the result is the committing attempt's"
+        assert all(self.ledger.record(job_id) is None for job_id in self.model.forgotten)
+
+    @invariant()
+    def every_index_agrees_with_the_records(self) -> None:
+        jobs = self.model.jobs.values()
+        for line in (LSTM, GRU, CAPTION):
+            places = {j.id: pytest.approx(j.place[0]) for j in jobs if j.waits and j.line == line}
+            assert self._zset(keys.line(line)) == places
+        assert set(self._zset(keys.waiting("cpu"))) == {j.id for j in jobs if j.waits}
+        assert self._zset(keys.leases("cpu")) == {j.id: j.lease for j in jobs if j.token}
+        assert self._zset(keys.DUE) == {j.id: j.due for j in jobs if j.due}
+        assert self._zset(keys.EXPIRIES) == {j.id: j.expiry for j in jobs if j.expiry}
+        assert set(self._zset(keys.RETAINED)) == {j.id for j in jobs if j.status in FINAL}
+
+    @invariant()
+    def tenants_accounts_hold_what_waits_and_nothing_else(self) -> None:
+        fair = {name: float(value) for name, value in self.ledger.redis.hgetall(keys.fair("cpu")).items()}
+        clock = {} if self.model.clock is None else {"clock": self.model.clock}
+        tags = {f"tag:{tenant}": tag for tenant, tag in self.model.tags.items()}
+        counts = {f"jobs:{tenant}": count for tenant, count in self.model.counts.items()}
+        assert fair == pytest.approx({**clock, **tags, **counts})
+
+    def teardown(self) -> None:
+        """Everything is brought to its end: each job has exactly one final status and one end in the journal."""
+        for job_id in [job.id for job in self.model.jobs.values() if job.status not in FINAL]:
+            self.do("cancel", job_id)
+        for _ in range(30):
+            self._forward(1)
+            self.do("sweep")
+        assert all(job.status in FINAL for job in self.model.jobs.values())
+        self.every_record_is_as_the_model_says()
+        self.every_index_agrees_with_the_records()
+        self.tenants_accounts_hold_what_waits_and_nothing_else()
+        ends = Counter(e["id"] for _, e in self.ledger.redis.xrange(keys.EVENTS) if e["status"] in FINAL)
+        journal = Counter((e["type"], e["id"]) for _, e in self.ledger.redis.xrange(keys.JOURNAL))
+        assert ends == Counter(self.submitted)
+        assert journal == Counter((kind, job_id) for kind in ("accepted", "ended") for job_id in self.submitted)
+
+    # -- helpers
+
+    def _token(self, slot: str) -> str:
+        self._last = getattr(self, "_last", 0) + 1
+        return f"{self._last:032d}"
+
+    def _attempt(self, which: int) -> tuple[str, str]:
+        """One that runs, if any does; else one of before."""
+        running = [(job_id, token) for job_id, token in self.tokens
+                   if job_id in self.model.jobs and self.model.jobs[job_id].token == token]
+        chosen = running or self.tokens
+        return chosen[which % len(chosen)]
+
+    def _tenant(self, job_id: str) -> str:
+        return next(call[1].tenant for call in self.calls if call[0] == "submit" and call[1].id == job_id)
+
+    def _forward(self, seconds: float) -> None:
+        self.clock.forward(seconds)
+        self.model.now = self.clock.ms
+
+    def _zset(self, key: str) -> dict[str, float]:
+        return dict(self.ledger.redis.zrange(key, 0, -1, withscores=True))
+
+
+def _or_error(ask):
+    try:
+        return ask()
+    except (Conflict, NotFound) as error:
+        return type(error).__name__
+
+
+USUAL = settings(max_examples=25, stateful_step_count=40, deadline=None, derandomize=True, database=None,
+                 suppress_health_check=list(HealthCheck))
+
+
+def test_the_ledger_does_what_the_model_says(ledger, clock):
+    """25 histories of 40 steps, the same each time."""
+    run_state_machine_as_test(lambda: LedgerMachine(ledger, clock), settings=USUAL)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_the_ledger_does_what_the_model_says_for_long(ledger, clock):
+    """Hundreds of longer histories, others each time."""
+    long = settings(USUAL, max_examples=400, stateful_step_count=80, derandomize=False, print_blob=True)
+    run_state_machine_as_test(lambda: LedgerMachine(ledger, clock), settings=long)
