@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from flask import Request, Response, current_app, request
 from pydantic import BaseModel, ValidationError
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from api import Services
 from tasks.errors import InvalidRequest, MalformedRequest, UnsupportedMedia
@@ -28,8 +29,12 @@ def json_body(asked: Request) -> bytes:
     """The body of a JSON request, as it came. Errors: UnsupportedMedia; werkzeug's RequestEntityTooLarge."""
     if asked.mimetype != "application/json":
         raise UnsupportedMedia(f"the content type is {asked.mimetype or 'not given'}; application/json is read here")
-    asked.max_content_length = services().settings.json_max_bytes
-    return asked.get_data(cache=False)
+    most = services().settings.json_max_bytes
+    asked.max_content_length = most + 1  # werkzeug cuts a body without a length at its limit and tells nobody
+    body = asked.get_data(cache=False)
+    if len(body) > most:
+        raise RequestEntityTooLarge
+    return body
 
 
 def read_body(model: type[M]) -> M:

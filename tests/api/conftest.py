@@ -1,4 +1,4 @@
-"""The API in this process, over a real Redis and a real bucket; no worker: a job's life is told to the ledger by hand."""
+"""The API in this process, over a real Redis and a real bucket. No worker: jobs are claimed and ended by hand."""
 
 import json
 import time

@@ -11,6 +11,8 @@ from tasks.ledger import keys
 from tests.api.conftest import as_job, problem
 from tests.stack import until
 
+ALL = (("GET", ""), ("POST", "/cancel"), ("POST", "/retry"), ("DELETE", ""), ("GET", "/outputs/text.txt"))
+
 
 def path(job: dict, more: str = "") -> str:
     return f"/v1/jobs/{job['id']}{more}"
@@ -131,10 +133,10 @@ class TestErase:
 def test_tenants_do_not_see_each_other(acme, rival, hand):
     """Another tenant's job is not there, whatever is asked of it, and stays as it was."""
     job = acme.submit()
-    for method, more in (("GET", ""), ("POST", "/cancel"), ("POST", "/retry"), ("DELETE", ""), ("GET", "/outputs/text.txt")):
+    for method, more in ALL:
         problem(rival.open(path(job, more), method=method), 404, "not_found")
     hand.finish(hand.claim())
-    for method, more in (("GET", ""), ("POST", "/cancel"), ("POST", "/retry"), ("DELETE", ""), ("GET", "/outputs/text.txt")):
+    for method, more in ALL:
         problem(rival.open(path(job, more), method=method), 404, "not_found")
     assert rival.get("/v1/jobs").json["data"] == []
     assert acme.get(path(job)).json["status"] == "succeeded"

@@ -25,7 +25,8 @@ def posted(acme, body: bytes, content_type: str = "application/json"):
     return acme.post("/v1/jobs", data=body, content_type=content_type)
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"{'kind': 1}", b'{"kind": "generate"} x', b'"\\ud800"', b"[" * 999])
+@pytest.mark.parametrize("body", [
+    b"", b"{", b"\xff", b"{'kind': 1}", b'{"kind": "generate"} x', b'"\\ud800"', b"[" * 999])
 def test_a_body_that_is_no_json_is_malformed(acme, body):
     assert "not JSON" in problem(posted(acme, body), 400, "malformed")["detail"]
 
@@ -116,7 +117,8 @@ def test_an_upload_is_the_tenants_own_or_none(acme, rival, storage):
     theirs = rival.post("/v1/uploads", json={"name": "a.wav"}).json
     storage.put_bytes(f"tenants/rival/uploads/{theirs['id']}/a.wav", b"x", "audio/wav")
     source = theirs["source"]
-    found = problem(acme.post("/v1/jobs", json={"kind": "transcribe", "input": {"audio": source}}), 422, "invalid_input")
+    answer = acme.post("/v1/jobs", json={"kind": "transcribe", "input": {"audio": source}})
+    found = problem(answer, 422, "invalid_input")
     assert found["errors"][0]["pointer"] == "/input/audio" and "there is no upload" in found["detail"]
 
 
@@ -173,8 +175,8 @@ def test_what_is_not_there_is_told_as_a_problem(acme, method, path, status, code
     assert ("Allow" in answer.headers) == (status == 405)
 
 
-@pytest.mark.parametrize("query", ["status=done", "limit=0", "limit=101", "limit=x", "cursor=x", "cursor=eHh4", "page=2",
-                                   "kind=dance", "limit=1&limit=2"])
+@pytest.mark.parametrize("query", ["status=done", "limit=0", "limit=101", "limit=x", "cursor=x", "cursor=eHh4",
+                                   "page=2", "kind=dance", "limit=1&limit=2"])
 def test_a_list_is_asked_for_in_its_own_words(acme, query):
     found = problem(acme.get(f"/v1/jobs?{query}"), 422, "invalid_input")
     assert found["errors"][0]["pointer"] == "/" + query.partition("=")[0]

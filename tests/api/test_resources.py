@@ -15,12 +15,12 @@ from tests.stack import until
 
 
 class TestKeys:
-    @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer ", "Bearer wrong", "Basic a2V5", "Bearer ä", "wrong"])
+    @pytest.mark.parametrize("header", ["", "Bearer", "Bearer ", "Bearer wrong", "Basic a2V5", "Bearer ä", "wrong"])
     def test_without_a_known_key_nothing_under_v1_is_answered(self, app, header):
         """Not even whether a path exists."""
         anybody = app.test_client()
         for method, path in (("POST", "/v1/jobs"), ("GET", "/v1/models"), ("GET", "/v1/nowhere"), ("PUT", "/v1/jobs")):
-            answer = anybody.open(path, method=method, headers={"Authorization": header or ""})
+            answer = anybody.open(path, method=method, headers={"Authorization": header})
             problem(answer, 401, "unauthorized")
             assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
@@ -39,7 +39,7 @@ class TestKeys:
 
     def test_the_file_holds_no_key_and_is_its_owners_alone(self, settings):
         key = keyfile.add(settings.keys_file, "acme", name="laptop")
-        assert key not in settings.keys_file.read_text() and key.removeprefix("bk_") not in settings.keys_file.read_text()
+        assert key.removeprefix("bk_") not in settings.keys_file.read_text()
         assert os.stat(settings.keys_file).st_mode & 0o777 == 0o600
         (kept,) = keyfile.read(settings.keys_file)
         assert (kept.sha256, kept.tenant, kept.scope, kept.name) == (keyfile.digest(key), "acme", "tenant", "laptop")

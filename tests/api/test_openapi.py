@@ -1,0 +1,89 @@
+"""The OpenAPI document is true: every route is in it, its examples work, and the app does what it says."""
+
+import json
+import re
+
+import hypothesis
+import jsonschema_rs
+import pytest
+import schemathesis
+from schemathesis.checks import positive_data_acceptance
+
+from api.openapi import OPERATIONS, document
+from tests.api.conftest import PROMPT
+
+JOB = "#/components/schemas/Job"
+
+
+@pytest.fixture
+def schema(app):
+    """As schemathesis reads it from the app."""
+    return schemathesis.openapi.from_wsgi("/openapi.json", app)
+
+
+@pytest.mark.parametrize("mode", list(schemathesis.GenerationMode), ids=lambda mode: mode.value)
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: f"{operation.method} {operation.path}")
+def test_the_app_does_what_the_document_says(schema, operator, operation, mode):
+    """Statuses, media types, headers and bodies are those that are documented; what does not fit is refused.
+
+    `positive_data_acceptance` is off: it wants every body that fits the schema to be accepted, but a schema cannot
+    say that a host is private, an upload unknown, a time over a limit; these are 422 (and documented).
+    """
+    described = schema[operation.path][operation.method.upper()]
+
+    @hypothesis.given(case=described.as_strategy(generation_mode=mode))
+    @hypothesis.settings(max_examples=15, deadline=None, derandomize=True, database=None,
+                         suppress_health_check=list(hypothesis.HealthCheck))
+    def hold(case):
+        headers = {"Authorization": f"Bearer {operator.key}"}
+        case.call_and_validate(headers=headers, excluded_checks=[positive_data_acceptance])
+
+    try:
+        hold()
+    except (hypothesis.errors.Unsatisfiable, hypothesis.errors.InvalidArgument) as error:
+        # there is nothing that a caller could get wrong
+        assert mode is schemathesis.GenerationMode.NEGATIVE and not operation.body, error
+
+
+def test_every_route_is_documented_and_nothing_else(app):
+    routes = {(method.lower(), re.sub("<(.*?)>", r"{\1}", rule.rule))
+              for rule in app.url_map.iter_rules() for method in rule.methods - {"HEAD", "OPTIONS"}}
+    told = {(operation.method, operation.path) for operation in OPERATIONS}
+    assert routes - told == {("get", "/"), ("get", "/openapi.json")} and told <= routes
+
+
+EXAMPLES = [pytest.param(path, example["value"], id=f"{path} {name}")
+            for path, methods in document()["paths"].items() for method in methods.values() if "requestBody" in method
+            for name, example in method["requestBody"]["content"]["application/json"]["examples"].items()]
+
+
+@pytest.mark.parametrize(("path", "body"), EXAMPLES)
+def test_every_example_works(acme, path, body):
+    answer = acme.post(path, json=body)
+    assert answer.status_code == {"/v1/jobs": 202, "/v1/uploads": 201}[path], answer.json
+
+
+def test_every_kind_has_an_example():
+    kinds = {param.values[1]["kind"] for param in EXAMPLES if "kind" in param.values[1]}
+    assert kinds == {"transcribe", "caption", "generate", "recommend"}
+
+
+def test_a_finished_job_fits_the_schema_of_a_job(acme, hand):
+    """The answer of a real life, result and outputs included, against the document's own schema."""
+    job = acme.submit()
+    hand.finish(hand.claim())
+    judge = jsonschema_rs.validator_for({**document(), "$ref": JOB})
+    assert judge.is_valid(acme.get(job["links"]["self"]).json)
+    assert not judge.is_valid({**job, "status": "dancing"})
+
+
+def test_the_request_schema_judges_as_the_service_does():
+    judge = jsonschema_rs.validator_for({**document(), "$ref": "#/components/schemas/JobRequest"})
+    assert judge.is_valid(PROMPT)
+    for wrong in ({}, {**PROMPT, "urgent": 1}, {**PROMPT, "params": {"speed": 1}}, {**PROMPT, "kind": "dance"}):
+        assert not judge.is_valid(wrong)
+
+
+def test_names_are_those_a_person_would_give():
+    """No module path of ours shows in the schemas' names."""
+    assert "tasks__" not in json.dumps(document()) and "GenerateParams" in document()["components"]["schemas"]
