@@ -16,8 +16,8 @@ from pathlib import Path
 
 import psutil
 
-CAUSE_S = 0.3
-"""How long after a process's end Celery's main process may take to say by which signal."""
+CAUSE_S = 0.8
+"""How long after a process's end Celery's main process may take to say by which signal; it takes 0.03 s as a rule."""
 
 
 @dataclass
@@ -160,7 +160,7 @@ class Processes:
         for known in list(self._by_pid.values()):
             if known.gone_at and now - known.gone_at > 60:
                 del self._by_pid[known.pid]
-            elif known.gone_at and not known.cause and now - known.gone_at > CAUSE_S:
+            elif known.gone_at and not known.cause and now - known.gone_at > (CAUSE_S if self.main.is_alive() else 0):
                 known.cause, found = "it died without a word", True
         return found
 
