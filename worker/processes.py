@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-CAUSE_S = 0.8
+CAUSE_S = 3
 """How long after a process's end Celery's main process may take to say by which signal; it takes 0.03 s as a rule."""
 
 
