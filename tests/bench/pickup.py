@@ -1,0 +1,41 @@
+"""How long a lone job waits on an idle worker: from just before its submit to the first line of its code.
+
+One job at a time, each after the one before has ended: soon after, so that a slot of Backlot still lingers, and after
+a rest, when it is back in Celery and must be rung for.
+"""
+
+import random
+import time
+from collections.abc import Callable
+
+from tests.bench.figures import Figure, Target, figure, in_turns
+from tests.bench.sides import Side
+from tests.stack import until
+
+SLOTS = 2
+GAP_S = (0.005, 0.025)
+REST_S = 1.3
+
+
+def measure(pairs: int, count: int, rested: int, say: Callable[[str], None]) -> list[Figure]:
+    """`count` jobs a run, and `rested` after a rest."""
+    say(f"pickup: {count} jobs one at a time, {rested} after {REST_S} s of rest")
+    runs = in_turns(pairs, lambda side: _run(side, count, rested), say)
+    return [figure("pickup, one job at a time, p50", "ms", runs, "p50_ms", Target(0.7)),
+            figure("- p99", "ms", runs, "p99_ms"),
+            figure(f"- after {REST_S} s of rest, p50", "ms", runs, "rested_p50_ms")]
+
+
+def _run(side: Side, count: int, rested: int) -> dict[str, float]:
+    side.start_worker(SLOTS)
+    soon = sorted(_pickup_ms(side, random.uniform(*GAP_S)) for _ in range(count))
+    late = sorted(_pickup_ms(side, REST_S) for _ in range(rested))
+    return {"p50_ms": soon[count // 2], "p99_ms": soon[int(count * 0.99)], "rested_p50_ms": late[rested // 2]}
+
+
+def _pickup_ms(side: Side, rest_s: float) -> float:
+    time.sleep(rest_s)
+    submitted = time.time_ns()
+    job = side.submit()
+    until(lambda: side.started_ns(job), 30, "the job has run")
+    return (side.started_ns(job) - submitted) / 1e6

@@ -1,0 +1,84 @@
+"""Where the time goes: the API's WSGI app, or a worker's loop, in this process under cProfile; and the scripts' share.
+
+Its seconds are CPU time of the one thread, so that waiting for Redis is not in them and a busy machine does no harm.
+The profiler slows Python several times over: they compare functions with each other and nothing else. What a submit or
+a job takes without it is told before, and what Redis spent on it.
+"""
+
+import cProfile
+import io
+import pstats
+import time
+from collections.abc import Callable
+
+import redis
+from werkzeug.test import EnvironBuilder
+
+from api import create_app
+from tasks.ledger import Ledger, Worker, connect
+from tests.bench.sides import Backlot
+from tests.bench.work import BODY, fill
+from worker.run import Runner
+
+JOBS = 2000
+TOP = 25
+
+
+def submit() -> None:
+    """POST /v1/jobs, straight into the WSGI app."""
+    with Backlot() as side:
+        app = create_app(side.settings)
+        environ = EnvironBuilder("/v1/jobs", method="POST", data=BODY, content_type="application/json",
+                                 headers=side.headers).get_environ()
+        _profile(side, "submits", lambda count: [_post(app, environ) for _ in range(count)])
+
+
+def drain() -> None:
+    """A slot's loop over a full line, as in a worker's child; the model's own thread is not in the profile."""
+    with Backlot() as side:
+        settings = side.settings.model_copy(update={"linger_s": 0})
+        worker = Worker("bench", "cpu", ["cpu.generate"], ["cpu.generate:cpu-noop", "cpu.generate:cpu-probe"])
+        runner = Runner(settings, settings.registry(), worker, Ledger(settings, connect(settings)), side.storage)
+
+        def serve(count: int) -> None:
+            before = side.ended()
+            runner.serve("slot")
+            assert side.ended() == before + count
+
+        _profile(side, "jobs", serve, lambda count: fill(side.jobs.ledger, count))
+
+
+def _post(app: Callable, environ: dict) -> None:
+    statuses: list[str] = []
+    answer = app({**environ, "wsgi.input": io.BytesIO(BODY.encode())}, lambda status, headers: statuses.append(status))
+    body = b"".join(answer)
+    assert statuses == ["202 ACCEPTED"], (statuses, body)
+
+
+def _profile(side: Backlot, what: str, run: Callable[[int], object],
+             prepare: Callable[[int], None] = lambda count: None) -> None:
+    """Once to warm up, once with a clock and Redis' own, once under the profiler."""
+    client = side.redis.client()
+    side.keeper.stop()
+    prepare(JOBS)
+    run(JOBS)
+    prepare(JOBS)
+    client.config_resetstat()
+    wall, cpu = time.perf_counter(), time.process_time()
+    run(JOBS)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    print(f"{JOBS:,} {what}: {1e6 * wall / JOBS:,.0f} us each, {1e6 * cpu / JOBS:,.0f} us of it CPU of this process")
+    _show_scripts(client, what)
+    prepare(JOBS)
+    profiler = cProfile.Profile(time.thread_time)
+    profiler.runcall(run, JOBS)
+    for order in ("tottime", "cumulative"):
+        pstats.Stats(profiler).strip_dirs().sort_stats(order).print_stats(TOP)
+
+
+def _show_scripts(client: redis.Redis, what: str) -> None:
+    """What Redis spent on each command; those inside a script are counted under it as well."""
+    stats = client.info("commandstats")
+    for name, spent in sorted(stats.items(), key=lambda item: -item[1]["usec"])[:8]:
+        print(f"  Redis {name.removeprefix('cmdstat_'):12} {spent['calls'] / JOBS:6.2f} a {what[:-1]}, "
+              f"{spent['usec_per_call']:6.1f} us each")

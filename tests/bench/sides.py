@@ -1,0 +1,244 @@
+"""The two sides that are compared, each with servers and data of its own: Backlot as it is shipped, and the naive app.
+
+Both have the same verbs, so that a measurement is written once:
+
+    with Backlot() as side:
+        side.start_worker(slots=2)
+        job = side.submit()
+"""
+
+import contextlib
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+import httpx
+import psutil
+
+from deploy.local.programs import programs
+from deploy.local.state import Ports
+from deploy.local.state import Stack as LocalStack
+from tasks.jobs import Jobs
+from tasks.ledger import keys
+from tasks.request import parse
+from tasks.settings import Settings
+from tests.bench.naive import queue_at
+from tests.bench.work import BODY, INPUT, fill, fixed
+from tests.stack import Process, RedisServer, S3Server, environment, free_port, make_settings, make_storage, until
+
+KEY, TENANT = "bl_a-key-for-the-benchmark", "bench"
+WARM_UP_JOBS = 20
+
+
+class Side(ABC):
+    """One way to run jobs. `start_*` return once the process is ready; leaving the `with` ends all of them."""
+
+    name: str
+    headers: dict[str, str] = {}
+
+    def __enter__(self) -> "Side":
+        self._stack = contextlib.ExitStack()
+        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="backlot-bench-")))
+        self.redis = RedisServer(self.folder)
+        self._stack.callback(self.redis.stop)
+        self._prepare()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._stack.close()
+
+    @abstractmethod
+    def _prepare(self) -> None: ...
+
+    @abstractmethod
+    def start_api(self) -> Process:
+        """Under gunicorn as Backlot ships it, the same for both; `.port` is where it answers."""
+
+    @abstractmethod
+    def start_worker(self, slots: int) -> Process:
+        """A worker of processes (prefork), warm: it has run jobs."""
+
+    @abstractmethod
+    def submit(self) -> str:
+        """One job, from this process; its id."""
+
+    @abstractmethod
+    def started_ns(self, job: str) -> int | None:
+        """When the job's code started; None while it has not ended."""
+
+    @abstractmethod
+    def fill(self, count: int) -> None:
+        """That many no-op jobs, from this process, as fast as this side can take them in."""
+
+    @abstractmethod
+    def ended(self) -> int:
+        """How many jobs have ended so far, warm-up included."""
+
+    def run_process(self, name: str, argv: list[str], env: dict[str, str]) -> Process:
+        process = Process(name, argv, self.folder, env)
+        self._stack.callback(process.stop)
+        return process
+
+    def run_api(self, app: str, env: dict[str, str]) -> Process:
+        """The shipped command with another app in it."""
+        port = free_port()
+        shipped = programs(LocalStack(ports=Ports(api=port)), Settings())
+        command = next(program.command for program in shipped if program.name == "api")
+        process = self.run_process("api", [*command[:-1], app], env)
+        process.port = port
+        process.until_up(lambda: httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).status_code > 0, 60)
+        until(lambda: len(psutil.Process(process.pid).children()) >= 2, 30, "both gunicorn processes")
+        return process
+
+    def warm_up(self, **fill) -> None:
+        before = self.ended()
+        self.fill(WARM_UP_JOBS, **fill)
+        until(lambda: self.ended() >= before + WARM_UP_JOBS, 120, "the worker has run its first jobs")
+
+    def load(self, api: Process, count: int, connections: int) -> dict[str, float]:
+        """POST from a process of its own; `least_share` is how much of the work the idler gunicorn process had."""
+        asked = {"host": "127.0.0.1", "port": api.port, "path": "/v1/jobs", "headers": self.headers, "body": BODY}
+        before = _cpu_s(api)
+        told = subprocess.run([sys.executable, "-m", "tests.bench.load", str(count), str(connections)], check=False,
+                              input=json.dumps(asked), capture_output=True, text=True)
+        if told.returncode:
+            raise RuntimeError(f"the load generator failed:\n{told.stderr[-2000:]}\n{api.log()[-2000:]}")
+        used = [after - before[pid] for pid, after in _cpu_s(api).items()]
+        return {**json.loads(told.stdout), "least_share": min(used) / sum(used)}
+
+
+class Backlot(Side):
+    """Redis, S3, keeper, API and a cpu worker: all that `make up` starts but the gpu pool."""
+
+    name = "backlot"
+    headers = {"Authorization": f"Bearer {KEY}"}
+
+    def _prepare(self) -> None:
+        s3 = S3Server(self.folder)
+        self._stack.callback(s3.stop)
+        self.settings = make_settings(self.redis.url(), s3, "bench", self.folder,
+                                      models=Path(__file__).with_name("models.toml"))
+        digest = hashlib.sha256(KEY.encode()).hexdigest()
+        self.settings.keys_file.write_text(json.dumps({"keys": [{"sha256": digest, "tenant": TENANT}]}))
+        self.storage = make_storage(self.settings)
+        self.keeper = self.run_process("keeper", [sys.executable, "-m", "worker", "keeper"], self._env())
+        client = self.redis.client()
+        self.keeper.until_up(lambda: client.get(keys.EPOCH) == client.info("server")["run_id"], 60)
+        self.jobs = Jobs.of(self.settings)
+        self._probe = parse(json.dumps({**json.loads(BODY), "model": "cpu-probe"}))
+
+    def start_api(self) -> Process:
+        return self.run_api("api:create_app()", self._env())
+
+    def start_worker(self, slots: int, pool: str = "cpu") -> Process:
+        env = self._env(**({"cpu_slots": slots} if pool == "cpu" else {}))
+        process = self.run_process(pool, [sys.executable, "-m", "worker", pool], env)
+        self.warm_up(pool=pool)
+        return process
+
+    def submit(self) -> str:
+        return self.jobs.submit(TENANT, self._probe).job.id
+
+    def started_ns(self, job: str) -> int | None:
+        record = self.jobs.ledger.record(job)
+        assert record["status"] not in ("failed", "canceled", "expired"), record
+        return int(json.loads(record["result"])["text"]) if record["status"] == "succeeded" else None
+
+    def fill(self, count: int, pool: str = "cpu") -> None:
+        """Pipelined `submit` scripts; then the bells that the last of them would have rung."""
+        fill(self.jobs.ledger, count, pool)
+        self.jobs.broker.ring(fixed(0, pool).queue, times=min(count, self.settings.bells))
+
+    def ended(self) -> int:
+        return self.jobs.ledger.redis.zcard(keys.RETAINED)
+
+    def succeeded(self) -> int:
+        """How many of the records say so."""
+        client = self.jobs.ledger.redis
+        ids = client.zrange(keys.RETAINED, 0, -1)
+        with client.pipeline(transaction=False) as pipeline:
+            for job in ids:
+                pipeline.hget(keys.job(job), "status")
+            return pipeline.execute().count("succeeded")
+
+    def journal(self) -> dict[str, int]:
+        """Segments in the bucket, the entries in them, and entries that have yet to leave Redis."""
+        names = [found.key for found in self.storage.list("journal/")]
+        return {"segments": len(names), "entries": sum(self.storage.get_bytes(name).count(b"\n") + 1 for name in names),
+                "left_in_redis": self.jobs.ledger.redis.xlen(keys.JOURNAL)}
+
+    def _env(self, **settings) -> dict[str, str]:
+        return environment(self.settings.model_copy(update=settings))
+
+
+class Naive(Side):
+    """naive.py: an API and a Celery worker on Redis."""
+
+    name = "naive"
+
+    def _prepare(self) -> None:
+        url = self.redis.url().removesuffix("/0")
+        self._env = {"NAIVE_REDIS_URL": url}
+        self._app = queue_at(url)
+        self._stack.callback(self._app.close)
+        self._results = self.redis.client(1)
+
+    def start_api(self) -> Process:
+        return self.run_api("tests.bench.naive:app", self._env)
+
+    def start_worker(self, slots: int) -> Process:
+        process = self.run_process("celery", [
+            sys.executable, "-m", "celery", "-A", "tests.bench.naive:queue", "worker", "--pool", "prefork",
+            "--concurrency", str(slots)], self._env)
+        self.warm_up()
+        return process
+
+    def submit(self) -> str:
+        return self._send().id
+
+    def started_ns(self, job: str) -> int | None:
+        told = self._results.get(f"celery-task-meta-{job}")
+        return int(json.loads(told)["result"]) if told else None
+
+    def fill(self, count: int) -> None:
+        for _ in range(count):
+            self._send()
+
+    def ended(self) -> int:
+        return self._results.dbsize()
+
+    def _send(self):
+        return self._app.tasks["noop"].apply_async(args=[INPUT["prompt"]])
+
+
+def family(process: Process) -> list[psutil.Process]:
+    """The process and all below it, parents first."""
+    top = psutil.Process(process.pid)
+    return [top, *top.children(recursive=True)]
+
+
+@contextlib.contextmanager
+def stopped(process: Process):
+    """All processes of a worker are stopped (SIGSTOP) inside, and go on after; gives the moment they do."""
+    members = family(process)
+    for member in members:
+        member.send_signal(signal.SIGSTOP)
+    moment: list[float] = []
+    try:
+        yield moment
+    finally:
+        moment.append(time.perf_counter())
+        for member in members:
+            member.send_signal(signal.SIGCONT)
+
+
+def _cpu_s(api: Process) -> dict[int, float]:
+    """CPU seconds of each gunicorn process."""
+    times = {child.pid: child.cpu_times() for child in psutil.Process(api.pid).children()}
+    return {pid: spent.user + spent.system for pid, spent in times.items()}

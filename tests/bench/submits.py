@@ -1,0 +1,44 @@
+"""How many submits a second the API takes, and how long each is under way: nobody working, and workers draining.
+
+A run whose keep-alive connections all went to one gunicorn process says nothing of the code, and is run again.
+"""
+
+from collections.abc import Callable
+
+from tests.bench.figures import Figure, Target, figure, in_turns
+from tests.bench.load import WARM_UP
+from tests.bench.sides import Side
+
+CONNECTIONS = 32
+LEAST_SHARE = 0.2
+TRIES = 3
+TARGET = Target(1.5, at_least=True)
+
+
+def measure(pairs: int, count: int, say: Callable[[str], None]) -> list[Figure]:
+    """`count` POSTs a run over 32 connections."""
+    figures = []
+    for case, slots in (("workers stopped", 0), ("2 workers draining", 2)):
+        say(f"submit, {case}: {count:,} POSTs over {CONNECTIONS} connections")
+        runs = in_turns(pairs, lambda side, slots=slots: _run(side, count, slots), say)
+        figures += [figure(f"submit, {case}", "1/s", runs, "per_s", TARGET),
+                    figure("- p50", "ms", runs, "p50_ms"), figure("- p99", "ms", runs, "p99_ms"),
+                    figure("- share of the idler gunicorn process", "", runs, "least_share", compared=False)]
+        if slots:
+            figures.append(figure("- jobs left waiting at the end", "", runs, "left", compared=False))
+    return figures
+
+
+def _run(side: Side, count: int, slots: int) -> dict[str, float]:
+    if slots:
+        side.start_worker(slots)
+    for _ in range(TRIES):
+        api = side.start_api()
+        before = side.ended()
+        told = side.load(api, count, CONNECTIONS)
+        if slots:
+            told["left"] = count + WARM_UP * CONNECTIONS - (side.ended() - before)
+        api.stop()
+        if told["least_share"] >= LEAST_SHARE:
+            return told
+    raise RuntimeError(f"one gunicorn process had {1 - told['least_share']:.0%} of the work in each of {TRIES} runs")

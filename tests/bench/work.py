@@ -1,0 +1,30 @@
+"""The jobs of the benchmark: one small request, and ways to put many of it into the ledger."""
+
+import json
+
+from tasks.job import Fixed, new_id
+from tasks.ledger import Ledger
+
+TENANTS = 50
+PIPELINE = 500
+INPUT, PARAMS = {"prompt": "Once upon a midnight dreary, while I pondered"}, {"max_tokens": 64, "temperature": 0.7}
+METADATA = {"order": "A-1017", "customer": "c-20260731"}
+BODY = json.dumps({"kind": "generate", "input": INPUT, "params": PARAMS, "metadata": METADATA})
+
+
+def fixed(number: int, pool: str = "cpu") -> Fixed:
+    """The request of BODY as the API records it, of one of fifty tenants."""
+    return Fixed(id=new_id("job"), tenant=f"tenant-{number % TENANTS}", kind="generate",
+                 model=f"{pool}-noop", pool=pool, input=INPUT, params=PARAMS, metadata=METADATA,
+                 queue_ttl_s=86_400, run_timeout_s=900, retention_s=7 * 86_400, max_attempts=3)
+
+
+def fill(ledger: Ledger, count: int, pool: str = "cpu") -> None:
+    """So many waiting jobs, by pipelined `submit` scripts; each answer is looked at."""
+    for start in range(0, count, PIPELINE):
+        with ledger.redis.pipeline(transaction=False) as pipeline:
+            piped = Ledger(ledger.settings, pipeline)  # its verbs queue their scripts and answer nothing
+            for number in range(start, min(start + PIPELINE, count)):
+                piped.submit(fixed(number, pool))
+            answers = pipeline.execute()
+        assert all(answer[0] == 1 for answer in answers), answers[:3]
