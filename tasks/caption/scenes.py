@@ -4,10 +4,11 @@ The things are emoji pictures (Noto Color Emoji, Apache-2.0) of the data set ima
 fully decided by its seed. Knows nothing of networks.
 
 Grammar. A scene has one side or two, and one to three things. A side is n of one thing ('two cats')
-or two different things ('a cat and a guitar'). Of two sides, the one with more things is named
-first, of equals the alphabetically first; the relation is seen from it. So each scene has one caption.
+or two different things ('a cat and a guitar'). Captions go in reading order: of two sides the left or
+upper one comes first, of two things of one side the one nearer to the upper left corner. So each
+scene has one caption.
 
-    a pizza | two cats | a dog to the left of a red apple | two cats above a guitar | a bell and a cat below a crown
+    a pizza | two cats | a dog to the left of a red apple | two cats above a guitar | a bell and a cat above a crown
 
 Seeds. The ranges below are disjoint: no training scene is ever tested on.
 """
@@ -36,17 +37,18 @@ TRAIN_SEEDS = range(1_000_000, 1_000_000_000)
 GROUPS = {"Animals & Nature", "Food & Drink", "Travel & Places", "Activities", "Objects"}
 LEFT_OUT_SUBGROUPS = {"time", "sky & weather"}  # clock faces and moons differ by a hand or a shade only
 NAME = re.compile(r"((red|green|blue|orange|white) )?[a-z]+")
-NEWEST_EMOJI = 1.0  # the oldest and best known pictures
+NEWEST_EMOJI = 0.7  # the oldest and best known pictures
 NOT_A_COUNTED_THING = {  # substances, events, views, plurals and bare shapes: 'two foggies' is no caption
     "bread", "popcorn", "spaghetti", "oden", "sushi", "dango", "custard", "sake", "foggy", "cityscape", "sunrise",
     "sunset", "construction", "badminton", "desert", "motorway", "herb", "blossom", "link", "fire", "cooking",
     "camping", "wedding", "bowling", "bacon", "locked", "unlocked"}
 NUMBER_WORDS = {n: word for word, n in NUMBERS.items()}
 
-LAYOUTS = (  # things of the first side and of the second, a letter a thing; how often
+LAYOUTS = (  # things of one side and of the other, a letter a thing; how often
     ("a", "", 20), ("aa", "", 9), ("aaa", "", 6), ("a", "b", 35), ("aa", "b", 15), ("ab", "c", 15))
-SIZES = {1: (0.34, 0.62), 2: (0.30, 0.48), 3: (0.27, 0.42)}  # longest side in picture sides, by things shown
-CLEAR = 1.5  # centres lie at least this many times further apart along the relation than across it
+SIZES = {1: (0.34, 0.62), 2: (0.32, 0.48), 3: (0.30, 0.42)}  # longest side in picture sides, by things shown
+CLEAR = 1.5  # middles lie at least this many times further apart along the relation than across it
+CLEARLY_NEARER = 0.15  # of two things of one side: the difference of their x + y
 
 
 @dataclass(frozen=True)
@@ -89,12 +91,8 @@ class Composer:
         chance = random.Random(seed)
         layout = chance.choices(LAYOUTS, [often for *_, often in LAYOUTS])[0]
         letters = dict(zip("abc", chance.sample(self.things, 3), strict=True))
-        first, second = (sorted(letters[letter] for letter in side) for side in layout[:2])
-        if len(first) == len(second):
-            first, second = sorted((first, second))
-        relation, placed = _place(first, second, chance)
-        tokens = (*_side(first), relation, *_side(second)) if relation else _side(first)
-        return Scene(placed, tokens, seed)
+        sides = [[letters[letter] for letter in side] for side in layout[:2] if side]
+        return Scene(*_arranged(sides, chance), seed)
 
     def draw(self, scene: Scene, side: int) -> Image.Image:
         """The picture of a scene, side x side pixels, RGB."""
@@ -143,22 +141,35 @@ def _cropped(png: bytes) -> Image.Image:
     return picture.crop(picture.getchannel("A").getbbox())
 
 
-def _side(things: Sequence[str]) -> tuple[str, ...]:
-    """The tokens of one side: ('two', 'cat') or ('a', 'cat', 'and', 'a', 'guitar')."""
-    if len(set(things)) == 1:
-        return NUMBER_WORDS[len(things)], things[0]
-    return "a", things[0], "and", "a", things[1]
-
-
-def _place(first: Sequence[str], second: Sequence[str], chance: random.Random) -> tuple[str | None, tuple[Placed, ...]]:
-    """Throw things until none covers another and, of two sides, one relation clearly holds; the relation, and where."""
+def _arranged(sides: Sequence[Sequence[str]], chance: random.Random) -> tuple[tuple[Placed, ...], tuple[str, ...]]:
+    """Throw things until none covers another and one caption clearly holds; what lies where, and its tokens."""
+    things = [thing for side in sides for thing in side]
     while True:
-        placed = _scatter([*first, *second], chance)
-        if not _apart(placed):
-            continue
-        relation = _relation(placed[:len(first)], placed[len(first):]) if second else None
-        if relation or not second:
-            return relation, placed
+        placed = _scatter(things, chance)
+        tokens = _caption(placed[:len(sides[0])], placed[len(sides[0]):]) if _apart(placed) else None
+        if tokens:
+            return placed, tokens
+
+
+def _caption(one: Sequence[Placed], other: Sequence[Placed]) -> tuple[str, ...] | None:
+    """The tokens, in reading order; None where two captions could be said."""
+    if not other:
+        return _side(one)
+    for first, second in ((one, other), (other, one)):
+        relation, sides = _relation(first, second), (_side(first), _side(second))
+        if relation and all(sides):
+            return (*sides[0], relation, *sides[1])
+    return None
+
+
+def _side(placed: Sequence[Placed]) -> tuple[str, ...] | None:
+    """('two', 'cat'), or ('a', 'cat', 'and', 'a', 'guitar'); None where neither is clearly nearer to the corner."""
+    if len({p.thing for p in placed}) == 1:
+        return NUMBER_WORDS[len(placed)], placed[0].thing
+    near, far = sorted(placed, key=lambda p: p.x + p.y)
+    if far.x + far.y - near.x - near.y < CLEARLY_NEARER:
+        return None
+    return "a", near.thing, "and", "a", far.thing
 
 
 def _scatter(things: Sequence[str], chance: random.Random) -> tuple[Placed, ...]:
@@ -178,17 +189,17 @@ def _apart(placed: Sequence[Placed]) -> bool:
 
 
 def _relation(first: Sequence[Placed], second: Sequence[Placed]) -> str | None:
-    """How the first side lies to the second; None where two relations could be said.
+    """Whether the first side lies to the left of the second or above it; None where neither or both could be said.
 
-    All of the first lies before all of the second along the relation, and the middles of the two
-    sides are CLEAR times further apart along it than across it.
+    All of the first ends before any of the second begins, and the middles of the two sides are CLEAR
+    times further apart along the relation than across it.
     """
     dx, dy = (sum(getattr(p, axis) for p in second) / len(second) - sum(getattr(p, axis) for p in first) / len(first)
               for axis in "xy")
-    if abs(dx) >= CLEAR * abs(dy) and _before(*((first, second) if dx > 0 else (second, first)), "x"):
-        return "to the left of" if dx > 0 else "to the right of"
-    if abs(dy) >= CLEAR * abs(dx) and _before(*((first, second) if dy > 0 else (second, first)), "y"):
-        return "above" if dy > 0 else "below"
+    if dx >= CLEAR * abs(dy) and _before(first, second, "x"):
+        return "to the left of"
+    if dy >= CLEAR * abs(dx) and _before(first, second, "y"):
+        return "above"
     return None
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 START, END = "<start>", "<end>"
 NUMBERS = {"a": 1, "two": 2, "three": 3}
 AND = "and"
-RELATIONS = ("to the left of", "to the right of", "above", "below")
+RELATIONS = ("to the left of", "above")
 WORDS = (START, END, *NUMBERS, AND, *RELATIONS)
 
 MAX_TOKENS = 9  # 'a' thing 'and' 'a' thing relation 'a' thing <end>: the longest sentence of the grammar
@@ -48,7 +48,7 @@ class Vocabulary:
 def sentence(tokens: Sequence[str]) -> str:
     """The tokens as English: 'a' or 'an' by the next word, plurals after a number above one."""
     words, many = [], False
-    for token, following in zip(tokens, [*tokens[1:], ""], strict=True):
+    for token, following in zip(tokens, [*tokens, ""][1:], strict=True):
         words.append(article(following) if token == "a" else plural(token) if many and token not in WORDS else token)
         many = NUMBERS.get(token, 0) > 1
     return " ".join(words)

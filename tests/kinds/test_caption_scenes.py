@@ -54,6 +54,15 @@ def test_the_recipe_keeps_to_the_training_seeds():
     assert train.seeds(1).start == first.stop
 
 
+def test_the_taught_map_sums_to_the_number_and_the_place_of_a_thing():
+    """Shared between the two places next to it, a thing still counts once and lies where it lies."""
+    train = pytest.importorskip("tasks.caption.train")
+    for place in (0.1, 0.25, 0.5, 0.61, 0.9):
+        parts = train.shares(place, places=5)
+        assert sum(part for _, part in parts) == pytest.approx(1)
+        assert sum((number + 0.5) / 5 * part for number, part in parts) == pytest.approx(place)
+
+
 def test_a_caption_names_what_is_drawn(composer, many):
     """Things and numbers of the words are those of the picture; of one to three things."""
     for scene in many:
@@ -64,20 +73,29 @@ def test_a_caption_names_what_is_drawn(composer, many):
 
 
 def test_every_relation_is_as_it_is_said(many):
-    """'A above b': every a ends before any b begins, from above; likewise for the other three."""
+    """'A above b': every a ends before any b begins, from above; 'to the left of' likewise."""
     heard = set()
     for scene in many:
-        things, relation = meaning(scene.tokens)
+        relation = meaning(scene.tokens)[1]
         if relation is None:
             continue
         words = scene.tokens[:scene.tokens.index(relation)]
         first = [p for p in scene.things if p.thing in words]
         second = [p for p in scene.things if p.thing not in words]
-        ones, others = (first, second) if relation in ("above", "to the left of") else (second, first)
-        axis = "y" if relation in ("above", "below") else "x"
-        assert max(getattr(p, axis) + p.size / 2 for p in ones) <= min(getattr(p, axis) - p.size / 2 for p in others)
+        axis = {"above": "y", "to the left of": "x"}[relation]
+        assert max(getattr(p, axis) + p.size / 2 for p in first) <= min(getattr(p, axis) - p.size / 2 for p in second)
         heard.add(relation)
     assert heard == set(RELATIONS)
+
+
+def test_of_two_things_of_one_side_the_nearer_to_the_corner_is_named_first(many):
+    """'A cat and a dog': the cat is clearly nearer to the upper left corner."""
+    pairs = [scene for scene in many if "and" in scene.tokens]
+    assert pairs
+    for scene in pairs:
+        place = scene.tokens.index("and")
+        first, second = (next(p for p in scene.things if p.thing == scene.tokens[n]) for n in (place - 1, place + 2))
+        assert second.x + second.y - first.x - first.y >= scenes.CLEARLY_NEARER
 
 
 def test_things_lie_apart_and_inside(many):
@@ -101,18 +119,18 @@ def test_a_thing_is_drawn_where_the_scene_says(composer):
 
 
 @pytest.mark.parametrize(("tokens", "words"), [
-    ("a|pizza", "a pizza"),
+    ("", ""), ("a|pizza", "a pizza"),
     ("two|mouse", "two mice"),
     ("three|wolf|above|a|ox", "three wolves above an ox"),
     ("a|dog|to the left of|a|red apple", "a dog to the left of a red apple"),
     ("two|cat|above|a|guitar", "two cats above a guitar"),
-    ("a|bell|and|a|ox|below|a|envelope", "a bell and an ox below an envelope"),
-    ("two|red apple|to the right of|a|unicorn", "two red apples to the right of a unicorn"),
+    ("a|bell|and|a|ox|above|a|envelope", "a bell and an ox above an envelope"),
+    ("two|red apple|to the left of|a|unicorn", "two red apples to the left of a unicorn"),
     ("three|battery", "three batteries"), ("two|church", "two churches"), ("three|monkey", "three monkeys"),
     ("two|paintbrush", "two paintbrushes"), ("two|fish", "two fish"), ("three|volcano", "three volcanoes")])
 def test_tokens_become_english(tokens, words):
     """Articles follow the next sound, plurals the number."""
-    assert sentence(tokens.split("|")) == words
+    assert sentence(tokens.split("|") if tokens else []) == words
 
 
 def test_tokens_survive_the_vocabulary(many):
