@@ -8,7 +8,6 @@ standard error; the exit status is 0 if all went well (with --wait: if the job s
 
 import functools
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -256,10 +255,18 @@ def _end(job: Job) -> None:
 
 
 def _table(names: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
-    table = Table(*names, box=None)
-    for row in rows:
-        table.add_row(*("" if row[name] is None else escape(str(row[name])) for name in names))
-    out.print(table, width=None if out.is_terminal else max(200, int(os.environ.get("COLUMNS", 200))))
+    """A table for a person; for a pipe, fields between tabs."""
+    cells = [["" if row[name] is None else str(row[name]) for name in names] for row in rows]
+    if not out.is_terminal:
+        for row in cells:
+            click.echo("\t".join(row))
+        return
+    table = Table(box=None)
+    for name in names:
+        table.add_column(name, no_wrap=name in ("id", "kind"))
+    for row in cells:
+        table.add_row(*map(escape, row))
+    out.print(table)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The API in this process, over a real Redis and a real bucket. No worker: jobs are claimed and ended by hand."""
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -85,7 +86,8 @@ class Hand:
         fixed = claimed.fixed
         key = attempt_prefix(fixed.tenant, fixed.id, claimed.number, claimed.token) + "text.txt"
         self.storage.put_bytes(key, text.encode(), "text/plain")
-        output = {"name": "text.txt", "media_type": "text/plain", "bytes": len(text), "sha256": "0" * 64, "key": key}
+        output = {"name": "text.txt", "media_type": "text/plain", "bytes": len(text), "key": key,
+                  "sha256": hashlib.sha256(text.encode()).hexdigest()}
         usage = {"prompt_tokens": 4, "completion_tokens": 2}
         return self.ledger.commit(fixed.id, claimed.token, {"text": text, "finish_reason": "stop", "usage": usage},
                                   [output], {"run_s": 0.25})

@@ -1,0 +1,240 @@
+"""The client and the command line, against the API in this process; the bucket's own URLs are real."""
+
+import json
+
+import httpx
+import pytest
+from click.testing import CliRunner
+
+from api import cli, client, keyfile
+from api.client import ApiError, Client
+from tasks.job import Fixed
+from tasks.ledger import keys
+
+
+class Shaky(httpx.WSGITransport):
+    """Loses the next `lose` answers; the requests were carried out all the same."""
+
+    def __init__(self, app) -> None:
+        super().__init__(app=app)
+        self.lose = 0
+        self.seen: list[httpx.Request] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        self.seen.append(request)
+        response = super().handle_request(request)
+        if self.lose:
+            self.lose -= 1
+            response.read()
+            raise httpx.ReadError("the answer was lost")
+        return response
+
+
+@pytest.fixture
+def transport(app) -> Shaky:
+    return Shaky(app)
+
+
+@pytest.fixture
+def acme(app, caller, transport) -> Client:
+    """A client with a key, whose connection can be made to fail."""
+    return Client("http://api", caller("acme").key, transport=transport)
+
+
+@pytest.fixture(autouse=True)
+def _no_long_sleeps(monkeypatch):
+    monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
+
+
+def jobs_of(ledger) -> int:
+    return ledger.redis.zcard(keys.tenant_jobs("acme"))
+
+
+class TestClient:
+    def test_submit_wait_download(self, acme, hand, tmp_path):
+        """The whole of it: a job goes in, its text comes out, checked by its SHA-256."""
+        job = acme.submit("generate", {"prompt": "Once"}, params={"seed": 1}, priority=2)
+        hand.finish(hand.claim(), "the end")
+        done = acme.wait(job["id"], timeout=20)
+        assert (done["status"], done["priority"], done["params"]) == ("succeeded", 2, {"seed": 1})
+        assert acme.download(job["id"], "text.txt", tmp_path).read_text() == "the end"
+
+    def test_a_download_of_other_bytes_is_an_error(self, acme, hand, storage, tmp_path):
+        """What is saved is what the job made, or nothing."""
+        job = acme.submit("generate", {"prompt": "Once"})
+        hand.finish(hand.claim(), "the end")
+        (made,) = storage.list(f"tenants/acme/jobs/{job['id']}/")
+        storage.put_bytes(made.key, b"another", "text/plain")
+        with pytest.raises(ApiError, match="SHA-256"):
+            acme.download(job["id"], "text.txt", tmp_path / "text.txt")
+        assert not (tmp_path / "text.txt").exists()
+
+    def test_a_path_is_a_file_to_send(self, acme, ledger, storage, tmp_path):
+        talk = tmp_path / "talk.wav"
+        talk.write_bytes(b"RIFF1234")
+        job = acme.submit("transcribe", {"audio": talk}, params={"language": "en"}, metadata={"take": 1})
+        (upload,) = Fixed.model_validate_json(ledger.record(job["id"])["fixed"]).uploads.values()
+        assert storage.get_bytes(upload.key) == b"RIFF1234"
+        assert job["params"] == {"language": "en"} and job["metadata"] == {"take": 1}
+
+    def test_a_file_beside_json_inputs(self, acme, tmp_path):
+        """Lists and numbers keep their types on the way through a form."""
+        catalogue = tmp_path / "catalogue.csv"
+        catalogue.write_text("id,title\n1,Alien\n")
+        job = acme.submit("recommend", {"catalogue": catalogue, "history": ["1"]}, params={"k": 3}, max_attempts=1)
+        assert job["input"]["history"] == ["1"] and job["params"] == {"k": 3} and job["max_attempts"] == 1
+
+    def test_large_files_go_straight_to_the_bucket(self, acme, transport, ledger, storage, tmp_path, monkeypatch):
+        """Above the limit the API sees the name alone, never the bytes."""
+        monkeypatch.setattr(client, "FORM_MAX_BYTES", 10)
+        talk = tmp_path / "talk.wav"
+        talk.write_bytes(b"RIFF" * 5)
+        job = acme.submit("transcribe", {"audio": talk})
+        (upload,) = Fixed.model_validate_json(ledger.record(job["id"])["fixed"]).uploads.values()
+        assert storage.get_bytes(upload.key) == b"RIFF" * 5
+        assert [request.url.path for request in transport.seen] == ["/v1/uploads", "/v1/jobs"]
+        assert all(b"RIFF" not in request.content for request in transport.seen)
+
+    @pytest.mark.parametrize("as_file", [False, True])
+    def test_a_submit_whose_answer_was_lost_makes_one_job(self, acme, transport, ledger, tmp_path, as_file):
+        """It is sent again with the key of the first time."""
+        act = tmp_path / "act.txt"
+        act.write_text("Once")
+        transport.lose = 2
+        job = acme.submit("generate", {"prompt": act if as_file else "Once"})
+        assert len(transport.seen) == 3 and jobs_of(ledger) == 1
+        assert len({request.headers["Idempotency-Key"] for request in transport.seen}) == 1
+        assert acme.get(job["id"])["id"] == job["id"]
+
+    def test_two_submits_are_two_jobs(self, acme, ledger):
+        for _ in range(2):
+            acme.submit("generate", {"prompt": "Once"})
+        assert jobs_of(ledger) == 2
+        for _ in range(2):
+            acme.submit("generate", {"prompt": "Once"}, idempotency_key="mine")
+        assert jobs_of(ledger) == 3
+
+    def test_not_ready_is_asked_again_until_it_is(self, acme, ledger, monkeypatch):
+        """503 with Retry-After: the client waits so long and asks again."""
+        ledger.redis.delete(keys.EPOCH)
+        slept = []
+
+        def sleep(seconds):
+            slept.append(seconds)
+            if len(slept) == 2:
+                ledger.set_epoch()
+
+        monkeypatch.setattr(client.time, "sleep", sleep)
+        acme.submit("generate", {"prompt": "Once"})
+        assert len(slept) == 2 and min(slept) >= 2 and jobs_of(ledger) == 1
+
+    def test_it_gives_up_in_the_end(self, acme, transport):
+        transport.lose = 100
+        with pytest.raises(ApiError, match="the answer was lost") as raised:
+            acme.models()
+        assert len(transport.seen) == client.TRIES and raised.value.retryable
+
+    def test_a_refusal_carries_the_problem(self, acme, transport):
+        with pytest.raises(ApiError) as raised:
+            acme.submit("generate", {"prompt": "Once"}, params={"speed": 1})
+        assert (raised.value.status, raised.value.code, raised.value.retryable) == (422, "invalid_input", False)
+        assert raised.value.problem["errors"][0]["pointer"] == "/params/speed" and len(transport.seen) == 1
+
+    def test_a_changing_job_is_told_of(self, acme, hand, ledger):
+        """on_change sees each look once."""
+        job = acme.submit("generate", {"prompt": "Once"})
+        seen = []
+
+        def look(now):
+            seen.append(now["status"])
+            if now["status"] == "queued":
+                hand.claimed = hand.claim()
+            elif now["status"] == "running":
+                hand.finish(hand.claimed)
+
+        assert acme.wait(job["id"], on_change=look)["done"]
+        assert seen == ["queued", "running", "succeeded"]
+
+    def test_cancel_retry_list_delete(self, acme):
+        job = acme.submit("generate", {"prompt": "Once"})
+        assert acme.cancel(job["id"])["status"] == "canceled"
+        again = acme.retry(job["id"])
+        assert again["retry_of"] == job["id"]
+        assert [one["id"] for one in acme.jobs(limit=1)] == [again["id"], job["id"]]
+        acme.delete(job["id"])
+        with pytest.raises(ApiError) as raised:
+            acme.get(job["id"])
+        assert raised.value.status == 404
+        assert acme.model("generate", "lstm")["name"] in {model["name"] for model in acme.models()}
+
+
+class TestCommandLine:
+    @pytest.fixture
+    def run(self, acme, monkeypatch):
+        """Runs `backlot` with words, and looks at its exit status."""
+        monkeypatch.setattr(cli, "Client", lambda url: acme)
+
+        def run(*words: str, status: int = 0):
+            result = CliRunner().invoke(cli.main, words)
+            assert result.exit_code == status, result.output
+            return result
+
+        return run
+
+    def test_submit_get_list_cancel_retry(self, run):
+        job = json.loads(run("submit", "generate", "prompt=Once", "-p", "seed=3", "--priority", "2").stdout)
+        assert (job["params"], job["priority"], job["input"]) == ({"seed": 3}, 2, {"prompt": "Once"})
+        assert json.loads(run("get", job["id"]).stdout)["id"] == job["id"]
+        assert json.loads(run("cancel", job["id"]).stdout)["status"] == "canceled"
+        again = json.loads(run("retry", job["id"]).stdout)
+        table = run("list").stdout
+        assert table.index(again["id"]) < table.index(job["id"])
+        assert json.loads(run("list", "--status", "canceled", "--json").stdout)["id"] == job["id"]
+        run("delete", job["id"])
+        assert "not_found" in run("get", job["id"], status=1).stderr
+
+    def test_a_file_is_named_with_an_at_sign(self, run, tmp_path):
+        talk = tmp_path / "talk.wav"
+        talk.write_bytes(b"RIFF")
+        job = json.loads(run("submit", "transcribe", f"audio=@{talk}").stdout)
+        assert job["input"]["audio"].startswith("upload:")
+        assert "there is no file" in run("submit", "transcribe", "audio=@/nowhere", status=2).stderr
+
+    def test_texts_stay_texts_and_lists_are_lists(self, run):
+        assert json.loads(run("submit", "generate", "prompt=1984").stdout)["input"] == {"prompt": "1984"}
+        words = ("catalogue=https://example.com/c.csv", "history=1", "history=2")
+        assert json.loads(run("submit", "recommend", *words).stdout)["input"]["history"] == ["1", "2"]
+
+    def test_wait_says_by_its_exit_status_how_it_went(self, run, hand, acme):
+        good, bad = (json.loads(run("submit", "generate", "prompt=Once").stdout)["id"] for _ in range(2))
+        hand.finish(hand.claim())
+        acme.cancel(bad)
+        assert json.loads(run("wait", good).stdout)["status"] == "succeeded"
+        assert "canceled" in run("wait", bad, status=1).stderr
+
+    def test_refusals_are_lines_not_tracebacks(self, run):
+        shown = run("submit", "generate", "prompt=Once", "-p", "speed=1", status=1).stderr
+        assert "invalid_input" in shown and "/params/speed" in shown and "Traceback" not in shown
+
+    def test_models_are_listed(self, run):
+        assert "lstm" in run("models").stdout
+
+    def test_keys_are_added_listed_and_removed(self, run, tmp_path):
+        """The key is printed once; the file never has it."""
+        path = tmp_path / "state" / "keys.json"
+        at = ("keys", "--file", str(path))
+        key = run(*at, "add", "--tenant", "acme", "--name", "laptop").stdout.strip()
+        run(*at, "add", "--tenant", "acme", "--scope", "operator", "--name", "ops")
+        assert [(k.sha256, k.scope) for k in keyfile.read(path)][0] == (keyfile.digest(key), "tenant")
+        listed = run(*at, "list").stdout
+        assert "laptop" in listed and "operator" in listed and key not in listed and key not in path.read_text()
+        run(*at, "remove", "laptop")
+        assert [k.name for k in keyfile.read(path)] == ["ops"]
+        assert "no keys" in run(*at, "remove", "laptop", status=1).stderr
+        assert "tenant" in run(*at, "add", "--tenant", "Not One", status=1).stderr
+
+    def test_outputs_are_downloaded(self, run, acme, hand, tmp_path, monkeypatch):
+        job = acme.submit("generate", {"prompt": "Once"})
+        hand.finish(hand.claim(), "the end")
+        run("download", job["id"], "-o", str(tmp_path))
+        assert (tmp_path / "text.txt").read_text() == "the end"
