@@ -7,7 +7,7 @@ from the moment they go on (SIGCONT) until the last job has ended.
 import time
 from collections.abc import Callable
 
-from tests.bench.figures import Figure, Target, figure, in_turns
+from tests.bench.figures import Figure, Target, cpu_figures, cpu_us, figure, in_turns
 from tests.bench.sides import Backlot, Side, stopped
 from tests.stack import until
 
@@ -21,6 +21,7 @@ def measure(pairs: int, count: int, say: Callable[[str], None]) -> list[Figure]:
     say(f"drain: {count:,} no-op jobs, {SLOTS} processes")
     runs = in_turns(pairs, lambda side: _run(side, count), say)
     return [figure(f"drain of {count:,} jobs, 2 processes", "1/s", runs, "per_s", Target(3, at_least=True)),
+            *cpu_figures(runs, {"worker-cpu": "the worker", "redis": "Redis", "keeper": "the keeper", "s3": "S3"}),
             figure("- segments of the journal written meanwhile", "", runs, "segments"),
             figure("- entries in them", "", runs, "entries"),
             figure("- entries not yet trimmed from Redis", "", runs, "left_in_redis")]
@@ -33,8 +34,9 @@ def _run(side: Side, count: int) -> dict[str, float]:
     with stopped(worker) as went_on:
         side.fill(count)
         assert side.ended() == before, "a stopped worker ended jobs"
+        spent = side.cpu_s()
     until(lambda: side.ended() >= before + count, 300, f"{count} jobs drained")
-    told = {"per_s": count / (time.perf_counter() - went_on[0])}
+    told = {"per_s": count / (time.perf_counter() - went_on[0]), **cpu_us(spent, side.cpu_s(), count)}
     if isinstance(side, Backlot):
         assert side.succeeded() == before + count, "not every job succeeded"
         until(lambda: side.journal()["entries"] == 2 * (before + count), 60, "the whole journal is in the bucket")

@@ -72,3 +72,13 @@ def figure(name: str, unit: str, runs: dict[str, Runs], key: str, target: Target
     """The figure `key` of both sides' runs; one that only Backlot has is Backlot's alone."""
     return Figure(name, unit, *([run[key] for run in runs[side] if key in run] for side in ("backlot", "naive")),
                   target, compared)
+
+
+def cpu_us(before: dict[str, float], after: dict[str, float], count: int) -> dict[str, float]:
+    """CPU microseconds of each server for one of `count` jobs."""
+    return {f"cpu_us_{name}": 1e6 * (spent - before[name]) / count for name, spent in after.items() if name in before}
+
+
+def cpu_figures(runs: dict[str, Runs], parts: dict[str, str]) -> list[Figure]:
+    """A line for each of `parts`, a server's name -> what people call it."""
+    return [figure(f"- CPU a job, {words}", "us", runs, f"cpu_us_{name}") for name, words in parts.items()]

@@ -45,8 +45,8 @@ class Side(ABC):
     def __enter__(self) -> "Side":
         self._stack = contextlib.ExitStack()
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="backlot-bench-")))
-        self.redis = RedisServer(self.folder)
-        self._stack.callback(self.redis.stop)
+        self._processes: list[Process] = []
+        self.redis = self._ended_with_us(RedisServer(self.folder))
         self._prepare()
         return self
 
@@ -81,9 +81,7 @@ class Side(ABC):
         """How many jobs have ended so far, warm-up included."""
 
     def run_process(self, name: str, argv: list[str], env: dict[str, str]) -> Process:
-        process = Process(name, argv, self.folder, env)
-        self._stack.callback(process.stop)
-        return process
+        return self._ended_with_us(Process(name, argv, self.folder, env))
 
     def run_api(self, app: str, env: dict[str, str]) -> Process:
         """The shipped command with another app in it."""
@@ -101,16 +99,25 @@ class Side(ABC):
         self.fill(WARM_UP_JOBS, **fill)
         until(lambda: self.ended() >= before + WARM_UP_JOBS, 120, "the worker has run its first jobs")
 
+    def cpu_s(self) -> dict[str, float]:
+        """CPU seconds so far of each server and its children that are alive, by name."""
+        return {process.name: sum(map(cpu_s, family(process))) for process in self._processes if process.alive}
+
     def load(self, api: Process, count: int, connections: int) -> dict[str, float]:
         """POST from a process of its own; `least_share` is how much of the work the idler gunicorn process had."""
         asked = {"host": "127.0.0.1", "port": api.port, "path": "/v1/jobs", "headers": self.headers, "body": BODY}
-        before = _cpu_s(api)
+        before = {child.pid: cpu_s(child) for child in family(api)[1:]}
         told = subprocess.run([sys.executable, "-m", "tests.bench.load", str(count), str(connections)], check=False,
                               input=json.dumps(asked), capture_output=True, text=True)
         if told.returncode:
             raise RuntimeError(f"the load generator failed:\n{told.stderr[-2000:]}\n{api.log()[-2000:]}")
-        used = [after - before[pid] for pid, after in _cpu_s(api).items()]
+        used = [cpu_s(child) - before[child.pid] for child in family(api)[1:]]
         return {**json.loads(told.stdout), "least_share": min(used) / sum(used)}
+
+    def _ended_with_us(self, process: Process) -> Process:
+        self._processes.append(process)
+        self._stack.callback(process.stop)
+        return process
 
 
 class Backlot(Side):
@@ -120,8 +127,7 @@ class Backlot(Side):
     headers = {"Authorization": f"Bearer {KEY}"}
 
     def _prepare(self) -> None:
-        s3 = S3Server(self.folder)
-        self._stack.callback(s3.stop)
+        s3 = self._ended_with_us(S3Server(self.folder))
         self.settings = make_settings(self.redis.url(), s3, "bench", self.folder,
                                       models=Path(__file__).with_name("models.toml"))
         digest = hashlib.sha256(KEY.encode()).hexdigest()
@@ -138,7 +144,7 @@ class Backlot(Side):
 
     def start_worker(self, slots: int, pool: str = "cpu") -> Process:
         env = self._env(**({"cpu_slots": slots} if pool == "cpu" else {}))
-        process = self.run_process(pool, [sys.executable, "-m", "worker", pool], env)
+        process = self.run_process(f"worker-{pool}", [sys.executable, "-m", "worker", pool], env)
         self.warm_up(pool=pool)
         return process
 
@@ -193,7 +199,7 @@ class Naive(Side):
         return self.run_api("tests.bench.naive:app", self._env)
 
     def start_worker(self, slots: int) -> Process:
-        process = self.run_process("celery", [
+        process = self.run_process("worker-cpu", [
             sys.executable, "-m", "celery", "-A", "tests.bench.naive:queue", "worker", "--pool", "prefork",
             "--concurrency", str(slots)], self._env)
         self.warm_up()
@@ -238,7 +244,7 @@ def stopped(process: Process):
             member.send_signal(signal.SIGCONT)
 
 
-def _cpu_s(api: Process) -> dict[int, float]:
-    """CPU seconds of each gunicorn process."""
-    times = {child.pid: child.cpu_times() for child in psutil.Process(api.pid).children()}
-    return {pid: spent.user + spent.system for pid, spent in times.items()}
+def cpu_s(process: psutil.Process) -> float:
+    """CPU seconds of one process so far."""
+    spent = process.cpu_times()
+    return spent.user + spent.system

@@ -5,7 +5,7 @@ A run whose keep-alive connections all went to one gunicorn process says nothing
 
 from collections.abc import Callable
 
-from tests.bench.figures import Figure, Target, figure, in_turns
+from tests.bench.figures import Figure, Target, cpu_figures, cpu_us, figure, in_turns
 from tests.bench.load import WARM_UP
 from tests.bench.sides import Side
 
@@ -24,6 +24,7 @@ def measure(pairs: int, count: int, say: Callable[[str], None]) -> list[Figure]:
         figures += [figure(f"submit, {case}", "1/s", runs, "per_s", TARGET),
                     figure("- p50", "ms", runs, "p50_ms"), figure("- p99", "ms", runs, "p99_ms"),
                     figure("- share of the idler gunicorn process", "", runs, "least_share", compared=False)]
+        figures += cpu_figures(runs, {"api": "gunicorn", "redis": "Redis"})
         if slots:
             figures.append(figure("- jobs left waiting at the end", "", runs, "left", compared=False))
     return figures
@@ -34,10 +35,11 @@ def _run(side: Side, count: int, slots: int) -> dict[str, float]:
         side.start_worker(slots)
     for _ in range(TRIES):
         api = side.start_api()
-        before = side.ended()
+        before, spent, sent = side.ended(), side.cpu_s(), count + WARM_UP * CONNECTIONS
         told = side.load(api, count, CONNECTIONS)
+        told |= cpu_us(spent, side.cpu_s(), sent)
         if slots:
-            told["left"] = count + WARM_UP * CONNECTIONS - (side.ended() - before)
+            told["left"] = sent - (side.ended() - before)
         api.stop()
         if told["least_share"] >= LEAST_SHARE:
             return told
