@@ -112,15 +112,17 @@ def _advance(client: Client, row: Row, torch: Torch) -> None:
 def _table(rows: list[Row], torch: Torch) -> Table:
     table = Table(padding=(0, 2, 1, 0), box=None)
     table.add_column("job", no_wrap=True, min_width=ID_WIDTH)
-    for heading in ("pool", "queued", "ran", "result and outputs"):
+    for heading in ("pool", "queued", "loaded", "ran", "result and outputs"):
         table.add_column(heading)
     for row in rows:
         if row.job is None:
-            table.add_row(Text(row.sample.kind, style="bold"), "", "", "", Text(row.problem or str(torch), style="dim"))
-            continue
-        job, metrics = row.job, row.job.get("metrics") or {}
-        name = Text.assemble((f"{job['kind']}/{job['model']}", "bold"), "\n", (job["id"], "dim"))
-        table.add_row(name, job["pool"], _seconds(metrics.get("queued_s")), _seconds(metrics.get("run_s")), _news(job))
+            news = Text(row.problem or str(torch), style="dim")
+            table.add_row(Text(row.sample.kind, style="bold"), "", "", "", "", news)
+        else:
+            job, metrics = row.job, row.job["metrics"] or {}
+            name = Text.assemble((f"{job['kind']}/{job['model']}", "bold"), "\n", (job["id"], "dim"))
+            times = [_seconds(metrics.get(clock)) for clock in ("queued_s", "load_s", "run_s")]
+            table.add_row(name, job["pool"], *times, _news(job))
     return table
 
 
