@@ -40,6 +40,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger, self.clock, self.model = ledger, clock, Model()
         self.tokens: list[tuple[str, str]] = []
         self.calls: list[tuple] = []
+        self.delayed: list[tuple] = []
         self.submitted: list[str] = []
 
     @initialize()
@@ -66,8 +67,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(slot=st.sampled_from(SLOTS))
     def claim_that_is_delayed(self, slot) -> None:
-        """It is under way; `again` may deliver it late, after newer ones."""
-        self.calls.append(("claim", slot, self._token(slot)))
+        """It is under way, and delivered late, after newer ones of its slot."""
+        self.delayed.append(("claim", slot, self._token(slot)))
+
+    @precondition(lambda self: self.delayed)
+    @rule(which=A_NUMBER)
+    def delivery(self, which) -> None:
+        self.do(*self.delayed.pop(which % len(self.delayed)))
 
     @precondition(lambda self: self.tokens)
     @rule(which=A_NUMBER)

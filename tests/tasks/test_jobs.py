@@ -1,0 +1,173 @@
+"""Jobs inside the service, over a real Redis and bucket: what the routes, the page and the benchmarks build upon."""
+
+import json
+import threading
+
+import pytest
+
+from tasks.errors import Conflict, InvalidRequest, MalformedRequest, NotFound, TooLarge, UnknownModel
+from tasks.job import Fixed, Job, new_id
+from tasks.jobs import Jobs
+from tasks.ledger import Ledger, Worker, keys
+from tasks.request import FREE_MAX_BYTES, parse, plain, pointer
+from tasks.storage import attempt_prefix, job_json_key
+from tests.stack import until
+
+
+@pytest.fixture
+def jobs(settings, storage, ledger) -> Jobs:
+    return Jobs.of(settings)
+
+
+def request(**changes):
+    return parse(json.dumps({"kind": "generate", "input": {"prompt": "Once"}, **changes}))
+
+
+class TestRequest:
+    def test_input_and_params_are_the_kinds_own_models(self):
+        """One pass reads, checks and fills; what the caller gave can be told from what was filled in."""
+        parsed = request(params={"seed": 4})
+        assert (parsed.input.prompt, parsed.params.seed, parsed.params.max_tokens) == ("Once", 4, 128)
+        assert plain(parsed) == {"kind": "generate", "input": {"prompt": "Once"}, "params": {"seed": 4}}
+
+    def test_pointers_are_escaped_as_rfc_6901_says(self):
+        assert pointer("input", "a/b", 0, "m~n") == "/input/a~1b/0/m~0n"
+
+    def test_of_a_text_given_wrongly_only_the_way_that_was_chosen_is_told(self):
+        """Not also that the object is no string."""
+        with pytest.raises(InvalidRequest) as raised:
+            request(input={"prompt": {"url": "file:///etc/passwd"}})
+        assert [error["pointer"] for error in raised.value.errors] == ["/input/prompt/url"]
+
+    def test_at_most_twenty_errors_are_told(self):
+        with pytest.raises(InvalidRequest) as raised:
+            request(**{f"x{number}": 1 for number in range(50)})
+        assert len(raised.value.errors) == 20
+
+    def test_params_and_metadata_share_one_limit(self):
+        """Up to the limit and not a byte more."""
+        room = FREE_MAX_BYTES - len('{"a": ""}') - len("{}")
+        assert request(metadata={"a": "x" * room})
+        with pytest.raises(TooLarge, match="65,536"):
+            request(metadata={"a": "x" * (room + 1)})
+
+    def test_a_number_beyond_all_digits_is_refused(self):
+        with pytest.raises(MalformedRequest):
+            parse(b'{"kind": "generate", "input": {"prompt": "x"}, "metadata": {"n": ' + b"9" * 5000 + b"}}")
+
+    def test_an_unknown_kind_is_told_what_there_is(self):
+        with pytest.raises(UnknownModel, match="transcribe"):
+            request(kind="dance")
+
+
+class TestWaiting:
+    def test_many_waiters_share_one_reader(self, jobs, ledger):
+        """Ten waiters, one thread that reads, and each learns of its own job's end."""
+        made = [jobs.submit("acme", request()).job.id for _ in range(10)]
+        ended: list[Job] = []
+        waiters = [threading.Thread(target=lambda one=one: ended.append(jobs.wait("acme", one, 30))) for one in made]
+        for waiter in waiters:
+            waiter.start()
+        until(lambda: len(jobs.events._waiters) == 10)
+        assert sum(thread.name == "events" for thread in threading.enumerate()) == 1
+        for one in made:
+            jobs.cancel("acme", one)
+        for waiter in waiters:
+            waiter.join(30)
+        assert {job.id for job in ended if job.done} == set(made)
+
+    def test_the_reader_rests_while_nobody_waits(self, jobs):
+        job = jobs.submit("acme", request()).job
+        jobs.wait("acme", job.id, 0.05)
+        until(lambda: not jobs.events._reading, what="the reader has ended")
+        jobs.cancel("acme", job.id)
+        assert jobs.wait("acme", job.id, 30).status == "canceled"
+
+    def test_an_end_between_look_and_wait_is_not_missed(self, jobs, monkeypatch):
+        """The stream's end is taken before the record is read, so what happens in between wakes the waiter."""
+        job = jobs.submit("acme", request()).job
+        look = jobs.ledger.record
+
+        def look_then_end(job_id):
+            record = look(job_id)
+            monkeypatch.setattr(jobs.ledger, "record", look)
+            jobs.ledger.cancel("acme", job_id)
+            return record
+
+        monkeypatch.setattr(jobs.ledger, "record", look_then_end)
+        monkeypatch.setattr("tasks.jobs.LOOK_AGAIN_S", 60)
+        assert jobs.wait("acme", job.id, 30).status == "canceled"
+
+    def test_a_strangers_job_is_not_waited_for(self, jobs):
+        job = jobs.submit("acme", request()).job
+        with pytest.raises(NotFound):
+            jobs.wait("rival", job.id, 30)
+        assert jobs.events._waiters == {}
+
+
+class TestEndedBeforeARestore:
+    """Redis was restored from the journal: ended jobs are in the bucket alone."""
+
+    @pytest.fixture
+    def ended(self, jobs: Jobs, ledger: Ledger, storage) -> Job:
+        job = jobs.submit("acme", request()).job
+        worker = Worker("w1", "gpu", ["gpu.generate"], ["gpu.generate:lstm"])
+        claimed = ledger.claim(worker, "w1:0", "1" * 32)
+        key = attempt_prefix("acme", job.id, 1, claimed.token) + "text.txt"
+        storage.put_bytes(key, b"the end", "text/plain")
+        ledger.commit(job.id, claimed.token, {"text": "the end"}, [
+            {"name": "text.txt", "media_type": "text/plain", "bytes": 7, "sha256": "0" * 64, "key": key}], {})
+        seen = jobs.get("acme", job.id)
+        storage.put_bytes(job_json_key("acme", job.id), seen.model_dump_json().encode(), "application/json")
+        ledger.redis.flushdb()
+        ledger.set_epoch()
+        return seen
+
+    def test_it_is_reachable_by_its_id_with_its_outputs(self, jobs, ended):
+        assert jobs.get("acme", ended.id) == ended == jobs.wait("acme", ended.id, 5)
+        assert f"/{ended.id}/1-11111111/text.txt?" in jobs.output_link("acme", ended.id, "text.txt")
+        with pytest.raises(NotFound):
+            jobs.output_link("acme", ended.id, "job.json")
+
+    def test_it_is_its_tenants_alone(self, jobs, ended):
+        for ask in (jobs.get, jobs.delete, jobs.retry):
+            with pytest.raises(NotFound):
+                ask("rival", ended.id)
+
+    def test_it_can_be_erased_but_not_done_again(self, jobs, ended, ledger):
+        with pytest.raises(Conflict, match="submit it anew"):
+            jobs.retry("acme", ended.id)
+        jobs.delete("acme", ended.id)
+        with pytest.raises(NotFound):
+            jobs.get("acme", ended.id)
+        assert ledger.redis.zcard(keys.TRASH) == 1
+
+    def test_one_that_never_was_is_not_found(self, jobs):
+        with pytest.raises(NotFound):
+            jobs.get("acme", new_id("job"))
+
+
+def test_a_retry_keeps_within_the_models_limits(jobs, ledger, settings, tmp_path):
+    """An operator lowered the limit since; the old job's longer time is cut to it."""
+    job = jobs.submit("acme", request()).job
+    jobs.cancel("acme", job.id)
+    models = tmp_path / "models.toml"
+    models.write_text('[[model]]\nkind = "generate"\nname = "lstm"\nalgorithm = "lstm"\ndefault = true\n'
+                      'pool = "cpu"\nrun_timeout_s = 7\n')
+    later = Jobs.of(settings.model_copy(update={"models": models}))
+    again = Fixed.model_validate_json(ledger.record(later.retry("acme", job.id).job.id)["fixed"])
+    assert (again.run_timeout_s, again.pool, again.retry_of) == (7, "cpu", job.id)
+
+
+def test_jobs_of_one_millisecond_are_all_listed(jobs, ledger):
+    """A cursor that falls among equals skips none and repeats none."""
+    made = [jobs.submit("acme", request()).job.id for _ in range(5)]
+    ledger.redis.zadd(keys.tenant_jobs("acme"), dict.fromkeys(made, 1000.0))
+    seen, cursor = [], None
+    for _ in range(10):
+        page = jobs.list("acme", limit=2, cursor=cursor)
+        seen += [job.id for job in page.jobs]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert seen == sorted(made, reverse=True)

@@ -1,0 +1,196 @@
+"""The shape of the code: which way imports run, what the API may load, and lists that must agree with one another."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.ledger import VERBS, Ledger, keys
+from tasks.registry import KINDS, Registry
+from tasks.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("api", "tasks", "worker")
+ALLOWED = {"tasks": {"tasks"}, "api": {"api", "tasks"}, "worker": {"worker", "tasks"}}
+HEAVY = ("torch", "numpy", "scipy", "sklearn", "transformers", "tokenizers", "safetensors", "av", "PIL", "pocketsphinx",
+         "psutil", "matplotlib")
+MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+SCRIPTS = sorted((ROOT / "tasks" / "ledger").glob("*.lua"))
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module that a file imports, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{named(path)}: imports are absolute"
+            yield node.module
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_imports_run_one_way(path):
+    """api -> tasks <- worker; nothing of the service imports its tests or its installation."""
+    ours = {module.partition(".")[0] for module in imported(path)} & {*PACKAGES, "tests", "deploy"}
+    assert ours <= ALLOWED[path.relative_to(ROOT).parts[0]]
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if p.parent.name in KINDS and p.name != "__init__.py"], ids=named)
+def test_an_algorithm_knows_nothing_of_redis_celery_s3_or_http(path):
+    """It can be called from a REPL; of Backlot it knows the interface, the errors and its own kind."""
+    known = {"tasks.algorithm", "tasks.errors", "tasks.inputs", "tasks.recipe", f"tasks.{path.parent.name}"}
+    for module in imported(path):
+        assert module.partition(".")[0] not in ("redis", "celery", "kombu", "boto3", "botocore", "httpx", "flask")
+        if module.startswith("tasks"):
+            assert any(module == k or module.startswith(k + ".") for k in known), module
+
+
+def test_boto3_is_in_one_file_and_celery_in_two():
+    """Whoever wants to know how Backlot talks to S3 or to Celery has one place to read."""
+    users = {library: {named(p) for p in MODULES if any(m.partition(".")[0] == library for m in imported(p))}
+             for library in ("boto3", "celery")}
+    assert users["boto3"] == {"tasks/storage.py"}
+    assert users["celery"] <= {"tasks/broker.py", "worker/app.py"}
+
+
+def in_a_new_process(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def app_process() -> tuple[list[str], int]:
+    """Of a process that has made the app and served its document: heavy modules it has, and its peak memory in KiB."""
+    *loaded, peak = in_a_new_process(
+        "import resource, sys, api; api.create_app().test_client().get('/openapi.json'); "
+        f"print(*[m for m in {HEAVY!r} if m in sys.modules]); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)").split()
+    return loaded, int(peak) // (1024 if sys.platform == "darwin" else 1)
+
+
+def test_the_api_loads_nothing_that_only_models_need(app_process):
+    assert app_process[0] == []
+
+
+def test_the_api_fits_in_120_mb(app_process):
+    assert app_process[1] < 120 * 1024
+
+
+def test_a_workers_parent_and_the_keeper_load_no_model_code():
+    """The parent must keep renewing leases, whatever a model does to its process."""
+    heavy = ("torch", "numpy", "av", "PIL")
+    assert in_a_new_process("import sys, worker.parent, worker.keeper, worker.__main__; "
+                            f"print(*[m for m in {heavy!r} if m in sys.modules])") == ""
+
+
+def test_importing_the_package_reads_no_environment(monkeypatch):
+    """Settings are read where a process starts: a wrong variable hurts nobody who only imports."""
+    monkeypatch.setenv("BACKLOT_LEASE_S", "soon")
+    in_a_new_process("import api, tasks.jobs, worker.parent, worker.keeper, api.client")
+
+
+# -- the ledger
+
+
+def test_every_verb_is_a_script_and_a_method():
+    """One method a script, same name."""
+    assert {path.stem for path in SCRIPTS} - {"_common"} == set(VERBS)
+    assert all(callable(getattr(Ledger, verb)) and getattr(Ledger, verb).__doc__ for verb in VERBS)
+
+
+def header(path: Path) -> str:
+    return "".join(line for line in path.read_text().splitlines(keepends=True)[:24] if line.startswith("--"))
+
+
+def numbers(text: str, name: str) -> set[int]:
+    """The indexes of KEYS or ARGV that a header names: KEYS[1], '[3] slot', KEYS[4+]."""
+    part = "".join(re.findall(rf"{name}\[\d+\+?\].*(?:\n(?!-- (?:KEYS|ARGV|Returns)).*)*", text))
+    return {int(n) for n in re.findall(rf"(?:{name}|[ ,])\[(\d+)\+?\]", part)}
+
+
+@pytest.mark.parametrize("path", [p for p in SCRIPTS if p.stem != "_common"], ids=lambda p: p.stem)
+def test_a_script_names_every_key_and_argument_and_what_it_returns(path):
+    """Its first line says what it does; what the body reads stands in the header, and nothing else stands there."""
+    text = header(path)
+    body = path.read_text().removeprefix(text)
+    assert text.startswith(f"-- {path.stem}: ") and "-- Returns " in text
+    for name in ("KEYS", "ARGV"):
+        read = {int(n) for n in re.findall(rf"{name}\[(\d+)\]", body)} | {
+            int(n) for n in re.findall(rf"for i = (\d+)[^\n]*{name}", body)} | {
+            int(n) for n in re.findall(rf"unpack\({name}, (\d+)\)", body)}
+        assert read <= numbers(text, name), f"{name} {read - numbers(text, name)} are read but not named"
+        assert max(numbers(text, name), default=0) <= max(read | {1, 2}), f"{name} named in vain"
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.stem)
+def test_a_script_is_short_and_never_scans(path):
+    """O(log n): no KEYS, SCAN or whole range; and no error() thrown at a caller."""
+    text = path.read_text()
+    most = 150 if path.stem == "_common" else 60
+    assert len([line for line in text.splitlines() if not line.startswith("--")]) <= most
+    assert not re.search(r"redis\.call\('(KEYS|SCAN|SMEMBERS|ZSCAN|HSCAN)'|error\(", text)
+
+
+def test_every_key_that_a_script_builds_is_in_keys_py():
+    """The scripts and keys.py spell the same names."""
+    spelled = {value for value in vars(keys).values() if isinstance(value, str) and value.startswith("bl:")}
+    made = {getattr(keys, name)(*"xy"[: getattr(keys, name).__code__.co_argcount]) for name in
+            ("job", "line", "leases", "waiting", "fair", "swept", "idle", "wake", "worker", "slots", "tenant_jobs",
+             "upload_jobs", "idempotency")}
+    known = {key.split(":")[1] for key in spelled | made}
+    for path in SCRIPTS:
+        used = set(re.findall(r"'bl:(\w+)", path.read_text().replace(header(path), "")))
+        assert used - {"none"} <= known, path.stem
+
+
+# -- lists that must agree
+
+
+def test_the_kinds_are_folders_with_models():
+    assert {model.kind for model in Registry.default().models} == set(KINDS)
+
+
+def test_every_algorithm_is_offered_by_a_model():
+    """A file with a class Model that no entry names would be dead code, an entry without a file a trap."""
+    files = {(path.parent.name, path.stem) for path in (ROOT / "tasks").glob("*/*.py")
+             if path.parent.name in KINDS and re.search(r"^class Model\(", path.read_text(), re.M)}
+    named_by_models = {(model.kind, model.algorithm.replace("-", "_")) for model in Registry.default().models}
+    assert files == named_by_models
+
+
+def test_every_module_says_what_it_is_for_and_none_is_too_long():
+    """First lines for the reader; 400 lines at most."""
+    for path in MODULES:
+        assert ast.get_docstring(ast.parse(path.read_text())), f"{named(path)} has no first sentence"
+        assert len(path.read_text().splitlines()) <= 400, named(path)
+
+
+def test_the_wheel_holds_every_package_and_its_data():
+    """pyproject names each folder with Python in it, so that an installed Backlot is whole."""
+    packages = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    tops = (*PACKAGES, "deploy")
+    found = {".".join(p.parent.relative_to(ROOT).parts) for top in tops for p in (ROOT / top).rglob("*.py")}
+    assert packages == found
+
+
+def test_every_setting_is_a_row_of_the_readmes_table():
+    rows = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("|")]
+    missing = [name for name in Settings.model_fields if not any(f"`BACKLOT_{name.upper()}`" in row for row in rows)]
+    assert missing == []
+
+
+def test_the_readme_names_no_setting_that_is_not_there():
+    named_there = set(re.findall(r"\bBACKLOT_([A-Z0-9_]+)", (ROOT / "README.md").read_text()))
+    ours = {name.upper() for name in Settings.model_fields}
+    elsewhere = {"DATA", "URL", "API_KEY", "OPERATOR_KEY"}  # for training; for callers, from .backlot/env
+    assert named_there <= ours | elsewhere
