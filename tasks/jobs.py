@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from tasks.archive import Archive
 from tasks.broker import Broker
 from tasks.errors import BacklotError, Conflict, InvalidRequest, KeyReused, NotFound
 from tasks.intake import File, Intake, Prepared
@@ -20,7 +21,7 @@ from tasks.ledger.pages import Cursor, page
 from tasks.registry import Model, Registry
 from tasks.request import plain
 from tasks.settings import Settings
-from tasks.storage import Storage
+from tasks.storage import Storage, media_type_of
 
 MAX_AHEAD_S = 31_536_000
 UPLOAD_LINK_S = 3600
@@ -62,6 +63,7 @@ class Jobs:
         self.settings, self.registry, self.ledger = settings, registry, ledger
         self.broker, self.storage = broker, storage
         self.intake = Intake(settings, ledger, storage)
+        self.archive = Archive(ledger, storage)
         self.events = Events(settings)
 
     @classmethod
@@ -96,8 +98,8 @@ class Jobs:
 
     def get(self, tenant: str, job_id: str) -> Job:
         """The job as it is. Errors: NotFound, also for another tenant's."""
-        record = self._mine(tenant, job_id)
-        return Job.of_record(record, self.ledger.position(record))
+        record = self._record_of(tenant, job_id)
+        return self._view(record) if record else self.archive.get(tenant, job_id)
 
     def wait(self, tenant: str, job_id: str, timeout_s: float) -> Job:
         """The job as soon as it is done, or as it is when the time is over. Errors: NotFound."""
@@ -105,10 +107,12 @@ class Jobs:
         with self.events.watching(job_id) as changed:
             while True:
                 changed.clear()
-                record = self._mine(tenant, job_id)
+                record = self._record_of(tenant, job_id)
+                if record is None:
+                    return self.archive.get(tenant, job_id)
                 left = end - time.monotonic()
                 if Status(record["status"]).final or left <= 0:
-                    return Job.of_record(record, self.ledger.position(record))
+                    return self._view(record)
                 changed.wait(min(left, LOOK_AGAIN_S))
 
     def cancel(self, tenant: str, job_id: str) -> Job:
@@ -118,7 +122,10 @@ class Jobs:
 
     def retry(self, tenant: str, job_id: str, idempotency_key: str | None = None) -> Accepted:
         """A new job of an ended one's request. Errors: NotFound; Conflict where it has not ended; UnknownModel."""
-        record = self._mine(tenant, job_id)
+        record = self._record_of(tenant, job_id)
+        if record is None:
+            self.archive.get(tenant, job_id)
+            raise Conflict(f"of job {job_id} only what it made is kept, not all of its request; submit it anew")
         if not Status(record["status"]).final:
             raise Conflict(f"job {job_id} is {record['status']}; only a job that has ended can be retried")
         old = Fixed.model_validate_json(record["fixed"])
@@ -131,7 +138,10 @@ class Jobs:
 
     def delete(self, tenant: str, job_id: str) -> None:
         """Erase an ended job, its record and its outputs. Errors: NotFound; Conflict where it has not ended."""
-        self.ledger.forget(Fixed.model_validate_json(self._mine(tenant, job_id)["fixed"]))
+        record = self._record_of(tenant, job_id)
+        if record is None:
+            return self.archive.erase(tenant, job_id, round(time.time() * 1000))
+        self.ledger.forget(Fixed.model_validate_json(record["fixed"]))
 
     def list(self, tenant: str, *, status: Status | None = None, kind: str | None = None, model: str | None = None,
              limit: int = 20, cursor: str | None = None) -> Page:
@@ -149,11 +159,15 @@ class Jobs:
 
     def output_link(self, tenant: str, job_id: str, name: str) -> str:
         """A fresh link to an output. Errors: NotFound."""
-        record = self._mine(tenant, job_id)
-        for output in json.loads(record.get("outputs") or "[]"):
-            if output["name"] == name:
-                return self.storage.link(output["key"], output["media_type"], name)
-        raise NotFound(f"job {job_id}, {record['status']}, has no output {name[:200]!r}")
+        record = self._record_of(tenant, job_id)
+        if record is None:
+            key = self.archive.output_key(tenant, self.archive.get(tenant, job_id), name)
+        else:
+            outputs = json.loads(record.get("outputs") or "[]")
+            key = next((output["key"] for output in outputs if output["name"] == name), None)
+        if key is None:
+            raise NotFound(f"job {job_id} has no output {name[:200]!r}")
+        return self.storage.link(key, media_type_of(name), name)
 
     def create_upload(self, tenant: str, name: str) -> UploadLink:
         """A place for a large file. It stays a day, then as long as a job names it."""
@@ -162,11 +176,15 @@ class Jobs:
         link = self.storage.upload_link(key, expires_s=UPLOAD_LINK_S)
         return UploadLink(upload_id, key.rpartition("/")[2], link, _now() + timedelta(seconds=UPLOAD_LINK_S))
 
-    def _mine(self, tenant: str, job_id: str) -> Record:
-        record = self.ledger.record(job_id) if JOB_ID.match(job_id) else None
-        if record is None or record["tenant"] != tenant:
+    def _record_of(self, tenant: str, job_id: str) -> Record | None:
+        """The tenant's record; None where Redis has none. Errors: NotFound where it cannot be anywhere else."""
+        record = self.ledger.record(job_id) if JOB_ID.fullmatch(job_id) else None
+        if not JOB_ID.fullmatch(job_id) or (record and record["tenant"] != tenant):
             raise NotFound(f"there is no job {job_id[:64]}")
         return record
+
+    def _view(self, record: Record) -> Job:
+        return Job.of_record(record, self.ledger.position(record))
 
     def _record(self, fixed: Fixed, idempotency: Idempotency | None) -> Accepted:
         """Into the ledger, then the doorbell. The answer is made of what was submitted, not read back."""
