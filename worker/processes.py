@@ -16,8 +16,9 @@ from pathlib import Path
 
 import psutil
 
-CAUSE_S = 3
-"""How long after a process's end Celery's main process may take to say by which signal; it takes 0.03 s as a rule."""
+CAUSE_S = 1
+"""How long after a process's end to wait for someone to say why; where the kernel tells, it takes no time."""
+FORGET_S = 60
 
 
 @dataclass
@@ -57,7 +58,7 @@ class Processes:
             looked = False
             for key, _ in self._selector.select(left):
                 looked = key.data() is not None or looked
-            if looked or self._give_up_on_causes():
+            if self._learn_causes() or looked:
                 return
 
     def wake(self) -> None:
@@ -154,14 +155,17 @@ class Processes:
                 other.cause = message["text"].partition(" Job:")[0]
         return True
 
-    def _give_up_on_causes(self) -> bool:
-        """A process that Celery's main says nothing of, because it is gone too or was idle."""
+    def _learn_causes(self) -> bool:
+        """Of processes that are gone: the kernel tells while they wait to be reaped, else Celery's main may still."""
         now, found = time.monotonic(), False
         for known in list(self._by_pid.values()):
-            if known.gone_at and now - known.gone_at > 60:
+            if known.gone_at and now - known.gone_at > FORGET_S:
                 del self._by_pid[known.pid]
-            elif known.gone_at and not known.cause and now - known.gone_at > (CAUSE_S if self.main.is_alive() else 0):
-                known.cause, found = "it died without a word", True
+            elif known.gone_at and not known.cause:
+                known.cause = _exit_of_zombie(known.pid)
+                if not known.cause and (now - known.gone_at > CAUSE_S or not self.main.is_alive()):
+                    known.cause = "it died without a word"
+                found = found or bool(known.cause)
         return found
 
 
@@ -181,7 +185,16 @@ def _exists(pid: int, started: int) -> bool:
 
 def _exit(code: int | None) -> str:
     if code is None:
-        return "the worker's process is gone"
+        return "it is no longer there"
     if code < 0:
-        return f"the worker's process was ended by signal {-code} ({signal.Signals(-code).name})"
-    return f"the worker's process exited with status {code}"
+        return f"it was ended by signal {-code} ({signal.Signals(-code).name})"
+    return f"it exited with status {code}"
+
+
+def _exit_of_zombie(pid: int) -> str:
+    """How a process ended that its parent has not reaped, from /proc (Linux; proc(5), `exit_code`); '' if unknown."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return _exit(os.waitstatus_to_exitcode(int(fields[49]))) if fields[0] == "Z" else ""
