@@ -38,6 +38,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def __init__(self, ledger: Ledger, clock: Clock) -> None:
         super().__init__()
         self.ledger, self.clock, self.model = ledger, clock, Model()
+        self.given = 0
         self.tokens: list[tuple[str, str]] = []
         self.calls: list[tuple] = []
         self.delayed: list[tuple] = []
@@ -63,12 +64,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(slot=st.sampled_from(SLOTS))
     def claim(self, slot) -> None:
-        self.do("claim", slot, self._token(slot))
+        self.do("claim", slot, self._token())
 
     @rule(slot=st.sampled_from(SLOTS))
     def claim_that_is_delayed(self, slot) -> None:
         """It is under way, and delivered late, after newer ones of its slot."""
-        self.delayed.append(("claim", slot, self._token(slot)))
+        self.delayed.append(("claim", slot, self._token()))
 
     @precondition(lambda self: self.delayed)
     @rule(which=A_NUMBER)
@@ -94,6 +95,13 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(which=A_NUMBER)
     def report(self, which) -> None:
         self.do("report", *self._attempt(which))
+
+    @precondition(lambda self: self.tokens)
+    @rule(which=A_NUMBER)
+    def claim_again(self, which) -> None:
+        """The claim that began an attempt, once more: the attempt may run, have ended or have been swept."""
+        token = self.tokens[which % len(self.tokens)][1]
+        self.do(*next(call for call in self.calls if call[0] == "claim" and call[2] == token))
 
     @precondition(lambda self: self.submitted)
     @rule(which=A_NUMBER)
@@ -122,10 +130,11 @@ class LedgerMachine(RuleBasedStateMachine):
             self.do("expire")
 
     @precondition(lambda self: self.calls)
-    @rule(which=A_NUMBER)
-    def again(self, which) -> None:
-        """A call of before comes once more, however late; but a submit is not sent again after its job was erased."""
-        verb, *arguments = self.calls[which % len(self.calls)]
+    @rule(which=A_NUMBER, newest=st.booleans())
+    def again(self, which, newest) -> None:
+        """A call of before comes once more, at once or however late; but no submit after its job was erased."""
+        calls = self.calls[-3:] if newest else self.calls
+        verb, *arguments = calls[which % len(calls)]
         if verb != "submit" or arguments[0].id not in self.model.forgotten:
             self.do(verb, *arguments)
 
@@ -173,10 +182,12 @@ class LedgerMachine(RuleBasedStateMachine):
         return self.model.renew(worker), {h.slot: h.state for h in held}
 
     def _sweep(self):
-        return self.model.sweep(), self.ledger.sweep("cpu") and None or None
+        self.ledger.sweep("cpu")
+        return self.model.sweep(), None
 
     def _due(self):
-        return self.model.due(), self.ledger.due() and None or None
+        self.ledger.due()
+        return self.model.due(), None
 
     def _expire(self):
         return self.model.expire(), set(self.ledger.expire(AWAY))
@@ -232,9 +243,9 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # -- helpers
 
-    def _token(self, slot: str) -> str:
-        self._last = getattr(self, "_last", 0) + 1
-        return f"{self._last:032d}"
+    def _token(self) -> str:
+        self.given += 1
+        return f"{self.given:032d}"
 
     def _attempt(self, which: int) -> tuple[str, str]:
         """One that runs, if any does; else one of before."""
@@ -261,12 +272,12 @@ def _or_error(ask):
         return type(error).__name__
 
 
-USUAL = settings(max_examples=25, stateful_step_count=40, deadline=None, derandomize=True, database=None,
+USUAL = settings(max_examples=60, stateful_step_count=50, deadline=None, derandomize=True, database=None,
                  suppress_health_check=list(HealthCheck))
 
 
 def test_the_ledger_does_what_the_model_says(ledger, clock):
-    """25 histories of 40 steps, the same each time."""
+    """60 histories of 50 steps, the same each time."""
     run_state_machine_as_test(lambda: LedgerMachine(ledger, clock), settings=USUAL)
 
 

@@ -72,6 +72,16 @@ def test_the_slot_of_a_lost_attempt_can_claim_again(desk, ledger, clock):
     assert [(held.token, held.state) for held in ledger.renew(desk.worker)[1]] == [(again.token, "running")]
 
 
+def test_the_claim_of_a_lost_attempt_repeated_late_gives_nothing(desk, ledger, clock):
+    """Whether the job waits again or another worker has it."""
+    token, job = desk.token(), desk.submit()
+    claimed = ledger.claim(desk.worker, "w1:0", token)
+    lapsed(desk, clock, claimed)
+    desk.claim(worker="w2")
+    assert ledger.claim(desk.worker, "w1:0", token) is None
+    assert desk.record(job)["worker"] == "w2"
+
+
 def test_a_crash_counts_as_an_attempt(desk, ledger, clock):
     """A job that kills its workers ends as a dead letter."""
     claimed = desk.running(max_attempts=2)
