@@ -37,7 +37,8 @@ class Keys:
         if time.monotonic() - self._looked < LOOK_EVERY_S:
             return
         with self._lock:
-            self._looked = time.monotonic()
+            if time.monotonic() - self._looked < LOOK_EVERY_S:
+                return  # another thread has just looked
             try:
                 stat = self._path.stat()
                 seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
@@ -45,6 +46,7 @@ class Keys:
                     self._known, self._seen = {key.sha256: key for key in read(self._path)}, seen
             except (OSError, ValueError) as error:
                 log.error("the key file cannot be used (%s); the keys known before stay", error)
+            self._looked = time.monotonic()  # last: until then whoever comes waits for the keys
 
 
 def check_key() -> None:

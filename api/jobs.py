@@ -3,7 +3,7 @@
 import re
 from typing import Literal
 
-from flask import Blueprint, Response, redirect, request
+from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from api.answers import PRIVATE, answer, json_body, read_query, services
@@ -90,10 +90,7 @@ def delete(job_id: str) -> Response:
 @routes.get("/<job_id>/outputs/<name>")
 def output(job_id: str, name: str) -> Response:
     link = services().jobs.output_link(tenant(), job_id, name)
-    found = redirect(link, 307)
-    found.headers.update(PRIVATE)
-    found.data = b""  # werkzeug's page would show the link once more
-    return found
+    return Response(status=307, headers={"Location": link, **PRIVATE})
 
 
 def idempotency_key() -> str | None:

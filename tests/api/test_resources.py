@@ -2,6 +2,7 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import jsonschema_rs
@@ -29,6 +30,14 @@ class TestKeys:
         assert acme.get("/v1/jobs").status_code == 200
         keyfile.remove(settings.keys_file, keyfile.digest(acme.key))
         until(lambda: acme.get("/v1/jobs").status_code == 401, what="the removed key is refused")
+
+    def test_the_first_callers_of_all_are_known_at_once(self, app, settings):
+        """Twenty at one moment, before the file was ever read: none is turned away while another reads it."""
+        key = keyfile.add(settings.keys_file, "acme")
+        header = {"Authorization": f"Bearer {key}"}
+        with ThreadPoolExecutor(20) as pool:
+            answers = pool.map(lambda _: app.test_client().get("/v1/models", headers=header), range(20))
+        assert {answer.status_code for answer in answers} == {200}
 
     def test_a_broken_key_file_keeps_the_keys_known_before(self, app, acme, settings, caplog):
         assert acme.get("/v1/jobs").status_code == 200
