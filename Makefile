@@ -6,7 +6,7 @@ run := @deploy/local/python.sh
 .PHONY: help demo up down status logs test test-slow bench clean
 
 help:       ## this list
-	@sed -n 's/^\([a-z-]*\):  *## /make \1\t/p' Makefile
+	@awk -F ':  *## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
 
 demo:       ## install, start the stack, run one job of each kind and show how to do it by hand
 	$(run) base -m deploy.local demo
