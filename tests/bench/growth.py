@@ -12,11 +12,10 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from tasks.errors import NotReady
-from tasks.ledger import Ledger, Worker, keys
+from tasks.ledger import Ledger, Worker, connect, keys
 from tasks.settings import Settings
 from tests.bench.figures import Figure, Target
-from tests.bench.work import fill, fixed
+from tests.bench.work import PATIENT_S, fill, fixed
 from tests.stack import RedisServer, until
 
 FEW = 10
@@ -32,7 +31,7 @@ def measure(most: int, say: Callable[[str], None]) -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="backlot-bench-") as folder:
         servers = [RedisServer(Path(folder), name) for name in ("few", "many")]
         try:
-            few, many = ledgers = [Ledger(Settings(redis_url=server.url())) for server in servers]
+            few, many = ledgers = [_patient(Settings(redis_url=server.url())) for server in servers]
             for ledger in ledgers:
                 ledger.set_epoch()
                 fill(ledger, FEW)
@@ -92,9 +91,10 @@ def _fill_to(ledger: Ledger, size: int) -> None:
 
 
 def _fill_part(settings: Settings, count: int) -> None:
-    ledger = Ledger(settings)
-    try:
-        fill(ledger, count)
-    except NotReady as error:
-        raise RuntimeError("Redis did not answer while it was filled") from error
+    ledger = _patient(settings)
+    fill(ledger, count)
     ledger.redis.xtrim(keys.JOURNAL, maxlen=0, approximate=False)
+
+
+def _patient(settings: Settings) -> Ledger:
+    return Ledger(settings, connect(settings, read_timeout_s=PATIENT_S))

@@ -3,10 +3,12 @@
 import json
 
 from tasks.job import Fixed, new_id
-from tasks.ledger import Ledger
+from tasks.ledger import Ledger, connect
 
 TENANTS = 50
 PIPELINE = 500
+PATIENT_S = 30
+"""How long Redis may take over a pipeline, or stand still while it rewrites its log."""
 INPUT, PARAMS = {"prompt": "Once upon a midnight dreary, while I pondered"}, {"max_tokens": 64, "temperature": 0.7}
 METADATA = {"order": "A-1017", "customer": "c-20260731"}
 BODY = json.dumps({"kind": "generate", "input": INPUT, "params": PARAMS, "metadata": METADATA})
@@ -21,10 +23,12 @@ def fixed(number: int, pool: str = "cpu") -> Fixed:
 
 def fill(ledger: Ledger, count: int, pool: str = "cpu") -> None:
     """So many waiting jobs, by pipelined `submit` scripts; each answer is looked at."""
+    client = connect(ledger.settings, read_timeout_s=PATIENT_S)
     for start in range(0, count, PIPELINE):
-        with ledger.redis.pipeline(transaction=False) as pipeline:
+        with client.pipeline(transaction=False) as pipeline:
             piped = Ledger(ledger.settings, pipeline)  # its verbs queue their scripts and answer nothing
             for number in range(start, min(start + PIPELINE, count)):
                 piped.submit(fixed(number, pool))
             answers = pipeline.execute()
         assert all(answer[0] == 1 for answer in answers), answers[:3]
+    client.close()
