@@ -11,8 +11,9 @@ CARD = """# generate/lstm: English prose of the 19th century, continued
 
 An LSTM language model over byte-level BPE tokens, {parameters} parameters, stored as float16. Trained with
 `python -m worker.train generate/lstm` for {steps:,} steps ({minutes:.0f} minutes of one shared CPU core; the curves are
-in curves.png). Made to show a real model at work on a small machine: it writes in the manner of its books, holds a
-sentence together, and loses the thread of a story after one or two.
+in curves.png). Made to show a real model at work on a small machine: it writes in the manner of its books and keeps
+a phrase together; sentences often lose their sense, a story its thread after one or two, and some words are of its own
+making.
 
 ## Data
 
