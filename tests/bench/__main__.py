@@ -4,6 +4,8 @@
 """
 
 import os
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -29,6 +31,7 @@ def main(quick: bool, only: tuple[str, ...], pairs: int | None, waiting: int | N
          profile: str | None) -> None:
     for name in [name for name in os.environ if name.startswith("BACKLOT_")]:
         del os.environ[name]  # a stack that is up has nothing to do with this
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers end with us
     if profile:
         from tests.bench import profiles
 
