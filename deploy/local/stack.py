@@ -141,11 +141,11 @@ def _not_running() -> str | None:
 def _problem(stack: Stack) -> str | None:
     """Why the API does not serve our key yet; None where it does. Asked with the key: the port may be another's."""
     try:
-        ready = httpx.get(f"{stack.url}/readyz", timeout=3, trust_env=False)
+        ready = httpx.get(f"{stack.url}/readyz", timeout=10, trust_env=False)
         if ready.status_code != 200:
             return f"not ready: {ready.text.strip()[:300]}"
         headers = {"Authorization": f"Bearer {stack.api_key}"}
-        jobs = httpx.get(f"{stack.url}/v1/jobs?limit=1", headers=headers, timeout=3, trust_env=False)
+        jobs = httpx.get(f"{stack.url}/v1/jobs?limit=1", headers=headers, timeout=10, trust_env=False)
     except httpx.HTTPError as error:
         return f"the API does not answer yet ({error})"
     return None if jobs.status_code == 200 else f"the API answers {jobs.status_code} to our key"
