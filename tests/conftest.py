@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from tasks.job import Fixed, new_id
-from tasks.ledger import Ledger, Worker, keys
+from tasks.ledger import Ledger, Worker, connect, keys
 from tasks.settings import Settings
 from tasks.storage import Storage
 from tests.stack import RedisServer, S3Server, Stack, make_settings, make_storage
 
 DATABASES = 16
+PATIENT_S = 20  # how long a test waits for Redis, which a busy machine may hold up
 _databases = itertools.cycle(range(DATABASES))
 
 
@@ -55,7 +56,7 @@ def storage(settings: Settings) -> Storage:
 @pytest.fixture
 def ledger(settings: Settings) -> Ledger:
     """A ledger whose epoch is set, on Redis' own clock."""
-    made = Ledger(settings)
+    made = Ledger(settings, connect(settings, read_timeout_s=PATIENT_S))
     made.set_epoch()
     return made
 

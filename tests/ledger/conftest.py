@@ -8,8 +8,8 @@ import pytest
 
 from tasks.errors import StorageUnavailable
 from tasks.job import Fixed
-from tasks.ledger import Claimed, Ledger, Worker, keys
-from tests.conftest import make_fixed, make_worker
+from tasks.ledger import Claimed, Ledger, Worker, connect, keys
+from tests.conftest import PATIENT_S, make_fixed, make_worker
 
 AWAY = StorageUnavailable("the bucket did not answer")
 
@@ -106,8 +106,8 @@ def clock() -> Clock:
 
 @pytest.fixture
 def ledger(settings, clock) -> Ledger:
-    """The ledger on a clock that the test holds; its epoch is set."""
-    made = Ledger(settings, clock=clock)
+    """The ledger on a clock that the test holds; its epoch is set. A busy machine is no reason to fail."""
+    made = Ledger(settings, connect(settings, read_timeout_s=PATIENT_S), clock)
     made.set_epoch()
     return made
 
