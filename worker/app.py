@@ -19,7 +19,7 @@ from celery.utils.nodenames import nodename
 
 from tasks.broker import DOORBELL, Broker, celery_app
 from tasks.errors import NotReady
-from tasks.ledger import Ledger, Worker, connect
+from tasks.ledger import Worker
 from tasks.settings import Settings
 from worker.link import Link, die_with_parent, started
 
@@ -39,13 +39,9 @@ class Process:
     """The state of one process that runs jobs: made after the fork, as connections do not survive one."""
 
     def __init__(self, settings: Settings, identity: Identity) -> None:
-        from tasks.storage import Storage
-        from worker.run import Runner
+        from worker.run import Runner  # imports boto3, which the parent, who imports this file, does not need
 
-        # a lingering slot reads for linger_s; its client waits a second longer
-        client = connect(settings, read_timeout_s=max(2.0, settings.linger_s + 1))
-        self.runner = Runner(settings, settings.registry(), identity.worker, Ledger(settings, client),
-                             Storage(settings))
+        self.runner = Runner(settings, identity.worker, identity.link.parent / str(os.getpid()))
         self.broker = Broker(settings)
         self.link = Link(identity.link, "runner", self.on_message)
         self.name = f"{identity.worker.id}:{os.getpid()}:{started(os.getpid())}"

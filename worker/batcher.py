@@ -27,7 +27,7 @@ class _Waiting:
 
 
 class Batcher:
-    """Runs one algorithm on a thread of its own, so that no two batches of a model run at once.
+    """Runs one algorithm, one batch at a time: on a thread of its own or, with batches of one, on its caller's.
 
     size     calls in one batch at most
     wait_s   how long a batch that is not full waits for more, from its oldest call on
@@ -38,15 +38,13 @@ class Batcher:
         self._line: list[_Waiting] = []
         self._changed = threading.Condition()
         self._closed = False
-        threading.Thread(target=self._work, name=f"batcher {name}", daemon=True).start()
+        self._alone = threading.Lock()
+        if size > 1:
+            threading.Thread(target=self._work, name=f"batcher {name}", daemon=True).start()
 
     def run(self, call: Call) -> Result:
         """The call's own result, however many ran beside it. Errors: what the algorithm answered for this call."""
-        waiting = _Waiting(call, self._algorithm.batch_key(call), self._algorithm.length(call))
-        with self._changed:
-            self._line.append(waiting)
-            self._changed.notify()
-        outcome = waiting.outcome.result()
+        outcome = self._one(call) if self._size == 1 else self._among_others(call)
         if isinstance(outcome, BacklotError):
             raise outcome
         return outcome
@@ -56,6 +54,17 @@ class Batcher:
         with self._changed:
             self._closed = True
             self._changed.notify()
+
+    def _one(self, call: Call) -> Outcome:
+        with self._alone:
+            return outcomes_of(self._algorithm, [call])[0]
+
+    def _among_others(self, call: Call) -> Outcome:
+        waiting = _Waiting(call, self._algorithm.batch_key(call), self._algorithm.length(call))
+        with self._changed:
+            self._line.append(waiting)
+            self._changed.notify()
+        return waiting.outcome.result()
 
     def _work(self) -> None:
         while batch := self._next():

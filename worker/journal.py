@@ -6,6 +6,7 @@ twice, or two that overlap (two keepers), does no harm: entries are known by job
 
 import json
 import logging
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -46,25 +47,28 @@ class Journal:
             self._redis.set(keys.SEGMENTED, last)
         return len(entries)
 
-    def write_job_json(self, most: int) -> list[Job]:
-        """job.json for up to `most` entries of jobs that ended and are in a segment; then the stream is trimmed."""
-        upto = self._redis.get(keys.SEGMENTED) or "0-0"
-        entries = [entry for entry in self._after(keys.WRITTEN, most) if _number(entry[0]) <= _number(upto)]
-        jobs = []
-        for _, fields in entries:
+    def write_job_json(self, for_s: float) -> list[Job]:
+        """job.json for jobs that ended and are in a segment, for so many seconds; then the stream is trimmed."""
+        until, upto = time.monotonic() + for_s, _number(self._redis.get(keys.SEGMENTED) or "0-0")
+        jobs, done = [], None
+        for sid, fields in self._after(keys.WRITTEN):
+            if _number(sid) > upto or (jobs and time.monotonic() > until):
+                break
             if fields["type"] == "ended":
-                tenant = Fixed.model_validate_json(fields["fixed"]).tenant
-                jobs.append(Job.of_record(fields))
-                self._storage.put_bytes(job_json_key(tenant, fields["id"]), jobs[-1].model_dump_json().encode(),
-                                        "application/json")
-        if entries:
-            self._redis.set(keys.WRITTEN, entries[-1][0])
-            self._redis.xtrim(keys.JOURNAL, minid=_next(entries[-1][0]), approximate=True)
+                jobs.append(self._write(fields))
+            done = sid
+        if done:
+            self._redis.set(keys.WRITTEN, done)
+            self._redis.xtrim(keys.JOURNAL, minid=_next(done), approximate=True)
         return jobs
 
-    def _after(self, cursor: str, most: int = BATCH) -> list[Entry]:
-        since = self._redis.get(cursor) or "0-0"
-        return self._redis.xrange(keys.JOURNAL, min=f"({since}", count=most)
+    def _write(self, ended: Record) -> Job:
+        tenant, job = Fixed.model_validate_json(ended["fixed"]).tenant, Job.of_record(ended)
+        self._storage.put_bytes(job_json_key(tenant, job.id), job.model_dump_json().encode(), "application/json")
+        return job
+
+    def _after(self, cursor: str) -> list[Entry]:
+        return self._redis.xrange(keys.JOURNAL, min=f"({self._redis.get(cursor) or '0-0'}", count=BATCH)
 
 
 def entries(storage: Storage) -> Iterator[Record]:

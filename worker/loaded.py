@@ -39,6 +39,10 @@ class Loaded:
         self._lock = threading.Lock()
         self._loading: dict[str, threading.Lock] = {}
 
+    def has(self, model: Model) -> bool:
+        """Whether it is in memory now."""
+        return model.key in self._entries
+
     @contextmanager
     def use(self, model: Model) -> Iterator[Batcher]:
         """The model, loaded, and kept while in use. Errors: ModelFailed where it cannot be loaded."""

@@ -12,6 +12,7 @@ import logging
 import multiprocessing
 import os
 import secrets
+import shutil
 import signal
 import socket
 import tempfile
@@ -70,8 +71,7 @@ class Parent:
             self.processes.wait(self.settings.renew_s)
             self._round()
         self.processes.close()
-        (self.folder / "link").unlink(missing_ok=True)
-        self.folder.rmdir()
+        shutil.rmtree(self.folder, ignore_errors=True)
         log.info("worker %s has stopped", self.worker.id)
         return 0
 
@@ -102,6 +102,7 @@ class Parent:
                 log.warning("%s %s: its process is gone%s", slot.job_id, ended, f" ({error.detail})" if error else "")
                 if ended in ("queued", "released"):
                     self.broker.ring(slot.line.partition(":")[0])
+            shutil.rmtree(self.folder / slot.slot.split(":")[1], ignore_errors=True)  # what its jobs had on disk
             self.ledger.forget_slot(self.worker, slot.slot)
             self.limits.forget(slot)
         except NotReady as not_ready:

@@ -9,21 +9,22 @@ differs (a process or a thread a slot) is app's, and what ends a process from ou
 import contextlib
 import json
 import logging
+import os
 import random
 import shutil
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from tasks import errors, fetch, inputs, registry
 from tasks.algorithm import Call, Result
 from tasks.job import Fixed
-from tasks.ledger import Claimed, Ledger, Worker, keys
+from tasks.ledger import Claimed, Ledger, Worker, connect, keys
 from tasks.settings import Settings
 from tasks.storage import Storage, attempt_prefix, media_type_of
+from worker.attempt import STOPS, Attempt
 from worker.batcher import as_job_error
 from worker.loaded import Loaded
 
@@ -32,73 +33,39 @@ TELL_EVERY_S = 0.2
 RESULT_MAX_BYTES = 32 * 1024
 ASK_AGAIN_S = 0.5
 
-STOPS: dict[str, Callable[[Fixed], errors.BacklotError]] = {
-    "cancel": lambda fixed: errors.Canceled("the job was canceled"),
-    "timeout": lambda fixed: errors.Timeout(f"the attempt ran longer than run_timeout_s = {fixed.run_timeout_s:g} s"),
-    "load_timeout": lambda fixed: errors.Timeout(f"the model {fixed.model} took longer to load than it may"),
-    "deadline": lambda fixed: errors.DeadlineExceeded(f"deadline_s = {fixed.deadline_s:g} s passed"),
-    "lost": lambda fixed: errors.LeaseLost("another worker owns this job now"),
-}
-"""Why an attempt is asked to stop, and the error it then ends with."""
-
 
 @dataclass
-class Attempt:
-    """A claimed job while it is this slot's: what is asked of it, how far it is, how long each step took."""
+class Slot:
+    """A place where one job runs at a time: a connection and a folder of its own, empty between jobs."""
 
-    claimed: Claimed
+    name: str
     ledger: Ledger
-    stop: str | None = None
-    metrics: dict[str, float] = field(default_factory=dict)
-    _now: dict = field(default_factory=lambda: {"phase": "fetching"})
-    _told: dict = field(default_factory=lambda: {"phase": "fetching"})
-    _telling: threading.Lock = field(default_factory=threading.Lock)
+    folder: Path
+    claims: int = 0
 
-    @property
-    def fixed(self) -> Fixed:
-        return self.claimed.fixed
+    def next_token(self) -> str:
+        """Random, and ascending within the slot, so that a claim that arrives late cannot undo a newer one."""
+        self.claims += 1
+        return f"{self.claims:08x}{random.SystemRandom().getrandbits(96):024x}"
 
-    def stopped(self) -> bool:
-        return self.stop is not None
-
-    def report(self, progress: float, message: str) -> None:
-        """Progress for people; costs nothing here, the next round of `tell` takes the newest."""
-        self._now = {**self._now, "progress": min(1.0, max(0.0, progress)), "message": message[:1000]}
-
-    @contextlib.contextmanager
-    def phase(self, name: str, metric: str) -> Iterator[None]:
-        """A step of the attempt, shown to people and timed; a stop that came meanwhile ends it."""
-        self._now = {**self._now, "phase": name}
-        if name == "running":  # at once, for a model that holds the GIL lets nobody tell it later
-            self.tell()
-        start = time.monotonic()
-        yield
-        self.metrics[metric] = round(time.monotonic() - start, 4)
-        if self.stop:
-            raise STOPS[self.stop](self.fixed)
-
-    def tell(self) -> None:
-        """Bring the ledger up to date, if there is news."""
-        # one at a time, or an older phase could overtake a newer; Redis away: people wait, the work goes on
-        with self._telling, contextlib.suppress(errors.NotReady):
-            now = self._now
-            if now == self._told:
-                return
-            answer = self.ledger.report(self.fixed.id, self.claimed.token, **now)
-            self._told = now
-            if answer != "noted":
-                self.stop = self.stop or {"canceling": "cancel", "lost": "lost"}[answer]
+    def tidy(self) -> None:
+        for left in os.scandir(self.folder):
+            if left.is_dir(follow_symlinks=False):
+                shutil.rmtree(left.path, ignore_errors=True)
+            else:
+                os.unlink(left.path)
 
 
 class Runner:
-    """All that the slots of one process share."""
+    """All that the slots of one process share. Their folders lie in `scratch`, which the parent removes."""
 
-    def __init__(self, settings: Settings, models: registry.Registry, worker: Worker, ledger: Ledger,
-                 storage: Storage) -> None:
-        self.settings, self.models, self.worker, self.ledger, self.storage = settings, models, worker, ledger, storage
+    def __init__(self, settings: Settings, worker: Worker, scratch: Path) -> None:
+        self.settings, self.worker, self.scratch = settings, worker, scratch
+        self.models = settings.registry()
+        self.ledger, self.storage = self._connect(), Storage(settings)
         self.loaded = Loaded(settings.models_mb, wants_gpu=worker.pool == "gpu")
         self.attempts: dict[str, Attempt] = {}
-        self._tokens: dict[str, int] = {}
+        self._slots: dict[str, Slot] = {}
         threading.Thread(target=self._tell_people, name="progress", daemon=True).start()
 
     def ask(self, token: str, why: str) -> None:
@@ -107,63 +74,69 @@ class Runner:
         if attempt:
             attempt.stop = attempt.stop or why
 
-    def serve(self, slot: str) -> None:
+    def serve(self, name: str) -> None:
         """Run jobs until there are none; then linger, to be woken by the next submit, for a moment."""
+        slot = self._slots.get(name) or self._slots.setdefault(name, self._new_slot(name))
         while claimed := self._next(slot):
-            attempt = self.attempts[claimed.token] = Attempt(claimed, self.ledger)
+            attempt = self.attempts[claimed.token] = Attempt(claimed)
             try:
-                self._run(attempt)
+                self._run(attempt, slot)
             finally:
                 del self.attempts[claimed.token]
 
+    def _connect(self) -> Ledger:
+        """A connection that nobody else uses; a lingering read waits for linger_s, its client a second longer."""
+        client = connect(self.settings, read_timeout_s=max(2.0, self.settings.linger_s + 1), shared=False)
+        return Ledger(self.settings, client)
+
+    def _new_slot(self, name: str) -> Slot:
+        folder = self.scratch / str(threading.get_native_id())
+        folder.mkdir(parents=True)
+        return Slot(name, self._connect(), folder)
+
     def _tell_people(self) -> None:
-        """Phases and progress reach the ledger in rounds, so that a job shorter than a round costs no call for them."""
+        """Phases and progress reach the ledger in rounds; see attempt.py."""
         while True:
             time.sleep(TELL_EVERY_S)
             for attempt in list(self.attempts.values()):
-                attempt.tell()
+                attempt.tell(self.ledger)
 
-    def _next(self, slot: str) -> Claimed | None:
-        token = self._new_token(slot)
-        claimed = self.ledger.claim(self.worker, slot, token, linger_s=self.settings.linger_s)
+    def _next(self, slot: Slot) -> Claimed | None:
+        token = slot.next_token()
+        claimed = slot.ledger.claim(self.worker, slot.name, token, linger_s=self.settings.linger_s)
         if claimed or not self.settings.linger_s:
             return claimed
-        self.ledger.redis.blpop([keys.wake(slot)], timeout=self.settings.linger_s)
-        return self.ledger.claim(self.worker, slot, token)
+        slot.ledger.redis.blpop([keys.wake(slot.name)], timeout=self.settings.linger_s)
+        return slot.ledger.claim(self.worker, slot.name, token)
 
-    def _new_token(self, slot: str) -> str:
-        """Random, and ascending within the slot, so that a claim that arrives late cannot undo a newer one."""
-        self._tokens[slot] = self._tokens.get(slot, 0) + 1
-        return f"{self._tokens[slot]:08x}{random.SystemRandom().getrandbits(96):024x}"
-
-    def _run(self, attempt: Attempt) -> None:
+    def _run(self, attempt: Attempt, slot: Slot) -> None:
         fixed, token, start = attempt.fixed, attempt.claimed.token, time.monotonic()
-        log.info("%s %s/%s attempt %d starts", fixed.id, fixed.kind, fixed.model, attempt.claimed.number)
-        folder = Path(tempfile.mkdtemp(prefix="backlot-job-"))
+        log.debug("%s %s/%s attempt %d starts", fixed.id, fixed.kind, fixed.model, attempt.claimed.number)
         try:
-            result, outputs = self._work(attempt, folder)
-            ended = insist(lambda: self.ledger.commit(fixed.id, token, result, outputs, attempt.metrics))
+            result, outputs = self._work(attempt, slot)
+            ended = insist(lambda: slot.ledger.commit(fixed.id, token, result, outputs, attempt.metrics))
         except Exception as raised:  # every end of an attempt is an end of the job's record, never of the slot
-            ended = self._fail(attempt, as_job_error(raised))
+            ended = self._fail(attempt, slot, as_job_error(raised))
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        log.info("%s attempt %d %s after %.3f s", fixed.id, attempt.claimed.number, ended, time.monotonic() - start)
+            slot.tidy()
+        log.info("%s %s/%s attempt %d %s after %.3f s", fixed.id, fixed.kind, fixed.model, attempt.claimed.number,
+                 ended, time.monotonic() - start)
 
-    def _work(self, attempt: Attempt, folder: Path) -> tuple[dict, list[dict]]:
+    def _work(self, attempt: Attempt, slot: Slot) -> tuple[dict, list[dict]]:
         fixed = attempt.fixed
         model = self.models.model(fixed.kind, fixed.model)
         with attempt.phase("fetching", "fetch_s"):
-            fetched = self._fetch(attempt, folder)
+            fetched = self._fetch(attempt, slot.folder)
         with contextlib.ExitStack() as stack:
-            with attempt.phase("loading", "load_s"):
+            with attempt.phase("loading", "load_s", at_once=None if self.loaded.has(model) else slot.ledger):
                 batcher = stack.enter_context(self.loaded.use(model))
-            with attempt.phase("running", "run_s"):
+            with attempt.phase("running", "run_s", at_once=slot.ledger):
                 params = registry.contract(fixed.kind).params.model_validate(fixed.params)
-                (folder / "out").mkdir()
-                call = Call(fetched, params, folder / "out", attempt.report, attempt.stopped)
+                (slot.folder / "out").mkdir()
+                call = Call(fetched, params, slot.folder / "out", attempt.report, attempt.stopped)
                 result = batcher.run(call)
         with attempt.phase("uploading", "upload_s"):
-            return self._upload(attempt, _checked(fixed, result), folder)
+            return self._upload(attempt, _checked(fixed, result), slot.folder)
 
     def _fetch(self, attempt: Attempt, folder: Path) -> dict:
         """The inputs as a Call has them: files as paths, texts as texts, JSON as it is."""
@@ -199,14 +172,15 @@ class Runner:
                             "key": prefix + path.name})
         return value, outputs
 
-    def _fail(self, attempt: Attempt, error: errors.BacklotError) -> str:
+    def _fail(self, attempt: Attempt, slot: Slot, error: errors.BacklotError) -> str:
         if attempt.stop and not isinstance(error, errors.LeaseLost):
             error = STOPS[attempt.stop](attempt.fixed)  # whatever came up while it was being stopped
         if isinstance(error, errors.LeaseLost):
             return "lost"
         log.info("%s %s: %s", attempt.fixed.id, error.code, error.detail)
         delay = backoff_s(attempt.claimed.number, self.settings) if error.retryable else 0
-        return insist(lambda: self.ledger.fail(attempt.fixed.id, attempt.claimed.token, error, delay, attempt.metrics))
+        return insist(lambda: slot.ledger.fail(
+            attempt.fixed.id, attempt.claimed.token, error, delay, attempt.metrics))
 
 
 def backoff_s(number: int, settings: Settings) -> float:

@@ -48,7 +48,7 @@ redis.call('HSET', fair, 'clock', num(math.max(clock_was + share, math.min(tonum
 
 local number = tonumber(job.starts or 0) + 1
 redis.call('HDEL', 'bl:job:' .. id, 'retry_ms', 'progress', 'message', 'metrics')
-set(job, 'starts', number, 'token', token, 'slot', slot, 'worker', ARGV[2], 'phase', 'fetching',
+set(job, 'starts', number, 'token', token, 'slot', slot, 'worker', ARGV[2], 'phase', 'running',
   'phase_ms', num(now), 'attempt_ms', num(now), 'loading_ms', 0, 'started_ms', job.started_ms or num(now),
   'queued_ms', num(tonumber(job.queued_ms or 0) + now - tonumber(job.since_ms)),
   'attempt:' .. number, cjson.encode({number = number, worker = ARGV[2], started_ms = now}))

@@ -13,7 +13,7 @@ def test_one_job_goes_to_one_of_two_workers(desk, ledger):
     assert desk.claim(worker="w1").fixed == job
     assert desk.claim(worker="w2") is None
     seen = Job.of_record(ledger.record(job.id))
-    assert (seen.status, seen.phase, seen.queue_position) == ("running", "fetching", None)
+    assert (seen.status, seen.phase, seen.queue_position) == ("running", "running", None)
     assert [(a.number, a.worker, a.outcome) for a in seen.attempts] == [(1, "w1", None)]
 
 

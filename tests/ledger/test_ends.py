@@ -163,7 +163,7 @@ def test_a_new_attempt_starts_without_the_old_ones_progress(desk, ledger):
     desk.fail(claimed)
     desk.claim()
     seen = Job.of_record(ledger.record(claimed.fixed.id))
-    assert (seen.phase, seen.progress, seen.message) == ("fetching", None, None)
+    assert (seen.phase, seen.progress, seen.message) == ("running", None, None)
 
 
 def test_an_error_keeps_its_words(desk):

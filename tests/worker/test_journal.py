@@ -68,9 +68,9 @@ def test_the_stream_is_trimmed_once_job_json_is_written(ledger, storage, worker,
     """Not before: until then Redis still has what the bucket lacks."""
     ledger.submit(fixed())
     ended = end(ledger, worker, "1")
-    assert keeper_side.write_job_json(10) == []  # nothing is in a segment yet
+    assert keeper_side.write_job_json(for_s=5) == []  # nothing is in a segment yet
     keeper_side.write_segment()
-    (job,) = keeper_side.write_job_json(10)
+    (job,) = keeper_side.write_job_json(for_s=5)
     written = Job.model_validate_json(storage.get_bytes(f"tenants/acme/jobs/{ended}/job.json"))
     assert written == job and written.result == {"text": "done"}
     assert ledger.redis.get(keys.WRITTEN) == ledger.redis.get(keys.SEGMENTED)
@@ -82,7 +82,7 @@ def test_secrets_of_an_input_url_are_in_no_job_json(ledger, storage, fixed, keep
     ledger.submit(job)
     ledger.cancel("acme", job.id)
     keeper_side.write_segment()
-    keeper_side.write_job_json(10)
+    keeper_side.write_job_json(for_s=5)
     assert b"secret" not in storage.get_bytes(f"tenants/acme/jobs/{job.id}/job.json")
     assert any("secret" in json.dumps(entry) for entry in entries(storage))
 
