@@ -62,6 +62,11 @@ class Journal:
             self._redis.xtrim(keys.JOURNAL, minid=_next(done), approximate=True)
         return jobs
 
+    def lag_s(self) -> float:
+        """How old the oldest entry without its job.json is."""
+        oldest = self._redis.xrange(keys.JOURNAL, min=f"({self._redis.get(keys.WRITTEN) or '0-0'}", count=1)
+        return time.time() - _number(oldest[0][0])[0] / 1000 if oldest else 0
+
     def _write(self, ended: Record) -> Job:
         tenant, job = Fixed.model_validate_json(ended["fixed"]).tenant, Job.of_record(ended)
         self._storage.put_bytes(job_json_key(tenant, job.id), job.model_dump_json().encode(), "application/json")

@@ -23,9 +23,9 @@ from worker import journal, metrics
 
 log = logging.getLogger(__name__)
 A_FEW = 200
-BUSY_SHARE, IDLE_SHARE = 0.1, 0.9
-"""Of the keeper's time that goes into job.json while jobs wait, and else: the workers want the cores too, and until
-it is written the stream in Redis has the job."""
+SHARE, LATE_SHARE, LATE_S = 0.1, 0.9, 60
+"""Of the keeper's time that goes into job.json, and once it is a minute late: an object a job costs more than the
+ledger's share of a short job, the workers want the cores too, and until then Redis has the job."""
 UPLOAD_ASK_AGAIN_MS = 24 * 3600 * 1000
 
 
@@ -102,8 +102,8 @@ class Keeper:
 
     def tidy(self) -> None:
         """What may take its time."""
-        waiting = any(self.redis.zcard(keys.waiting(pool)) for pool in self.registry.pools)
-        for job in self.journal.write_job_json(self.settings.renew_s * (BUSY_SHARE if waiting else IDLE_SHARE)):
+        share = LATE_SHARE if self.journal.lag_s() > LATE_S else SHARE
+        for job in self.journal.write_job_json(self.settings.renew_s * share):
             metrics.ended(job)
         self.forget_old_jobs()
         self.ask_for_uploads()

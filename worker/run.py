@@ -21,7 +21,7 @@ from pathlib import Path
 from tasks import errors, fetch, inputs, registry
 from tasks.algorithm import Call, Result
 from tasks.job import Fixed
-from tasks.ledger import Claimed, Ledger, Worker, connect, keys
+from tasks.ledger import Claimed, Ledger, Worker, keys
 from tasks.settings import Settings
 from tasks.storage import Storage, attempt_prefix, media_type_of
 from worker.attempt import STOPS, Attempt
@@ -36,10 +36,9 @@ ASK_AGAIN_S = 0.5
 
 @dataclass
 class Slot:
-    """A place where one job runs at a time: a connection and a folder of its own, empty between jobs."""
+    """A place where one job runs at a time, with a folder of its own, empty between jobs."""
 
     name: str
-    ledger: Ledger
     folder: Path
     claims: int = 0
 
@@ -62,7 +61,9 @@ class Runner:
     def __init__(self, settings: Settings, worker: Worker, scratch: Path) -> None:
         self.settings, self.worker, self.scratch = settings, worker, scratch
         self.models = settings.registry()
-        self.ledger, self.storage = self._connect(), Storage(settings)
+        # a lingering slot reads for linger_s, so its client must wait a second longer
+        self.ledger = Ledger(settings, read_timeout_s=max(2.0, settings.linger_s + 1))
+        self.storage = Storage(settings)
         self.loaded = Loaded(settings.models_mb, wants_gpu=worker.pool == "gpu")
         self.attempts: dict[str, Attempt] = {}
         self._slots: dict[str, Slot] = {}
@@ -84,15 +85,10 @@ class Runner:
             finally:
                 del self.attempts[claimed.token]
 
-    def _connect(self) -> Ledger:
-        """A connection that nobody else uses; a lingering read waits for linger_s, its client a second longer."""
-        client = connect(self.settings, read_timeout_s=max(2.0, self.settings.linger_s + 1), shared=False)
-        return Ledger(self.settings, client)
-
     def _new_slot(self, name: str) -> Slot:
         folder = self.scratch / str(threading.get_native_id())
         folder.mkdir(parents=True)
-        return Slot(name, self._connect(), folder)
+        return Slot(name, folder)
 
     def _tell_people(self) -> None:
         """Phases and progress reach the ledger in rounds; see attempt.py."""
@@ -103,20 +99,20 @@ class Runner:
 
     def _next(self, slot: Slot) -> Claimed | None:
         token = slot.next_token()
-        claimed = slot.ledger.claim(self.worker, slot.name, token, linger_s=self.settings.linger_s)
+        claimed = self.ledger.claim(self.worker, slot.name, token, linger_s=self.settings.linger_s)
         if claimed or not self.settings.linger_s:
             return claimed
-        slot.ledger.redis.blpop([keys.wake(slot.name)], timeout=self.settings.linger_s)
-        return slot.ledger.claim(self.worker, slot.name, token)
+        self.ledger.redis.blpop([keys.wake(slot.name)], timeout=self.settings.linger_s)
+        return self.ledger.claim(self.worker, slot.name, token)
 
     def _run(self, attempt: Attempt, slot: Slot) -> None:
         fixed, token, start = attempt.fixed, attempt.claimed.token, time.monotonic()
         log.debug("%s %s/%s attempt %d starts", fixed.id, fixed.kind, fixed.model, attempt.claimed.number)
         try:
             result, outputs = self._work(attempt, slot)
-            ended = insist(lambda: slot.ledger.commit(fixed.id, token, result, outputs, attempt.metrics))
+            ended = insist(lambda: self.ledger.commit(fixed.id, token, result, outputs, attempt.metrics))
         except Exception as raised:  # every end of an attempt is an end of the job's record, never of the slot
-            ended = self._fail(attempt, slot, as_job_error(raised))
+            ended = self._fail(attempt, as_job_error(raised))
         finally:
             slot.tidy()
         log.info("%s %s/%s attempt %d %s after %.3f s", fixed.id, fixed.kind, fixed.model, attempt.claimed.number,
@@ -128,9 +124,9 @@ class Runner:
         with attempt.phase("fetching", "fetch_s"):
             fetched = self._fetch(attempt, slot.folder)
         with contextlib.ExitStack() as stack:
-            with attempt.phase("loading", "load_s", at_once=None if self.loaded.has(model) else slot.ledger):
+            with attempt.phase("loading", "load_s", at_once=None if self.loaded.has(model) else self.ledger):
                 batcher = stack.enter_context(self.loaded.use(model))
-            with attempt.phase("running", "run_s", at_once=slot.ledger):
+            with attempt.phase("running", "run_s", at_once=self.ledger):
                 params = registry.contract(fixed.kind).params.model_validate(fixed.params)
                 (slot.folder / "out").mkdir()
                 call = Call(fetched, params, slot.folder / "out", attempt.report, attempt.stopped)
@@ -172,14 +168,14 @@ class Runner:
                             "key": prefix + path.name})
         return value, outputs
 
-    def _fail(self, attempt: Attempt, slot: Slot, error: errors.BacklotError) -> str:
+    def _fail(self, attempt: Attempt, error: errors.BacklotError) -> str:
         if attempt.stop and not isinstance(error, errors.LeaseLost):
             error = STOPS[attempt.stop](attempt.fixed)  # whatever came up while it was being stopped
         if isinstance(error, errors.LeaseLost):
             return "lost"
         log.info("%s %s: %s", attempt.fixed.id, error.code, error.detail)
         delay = backoff_s(attempt.claimed.number, self.settings) if error.retryable else 0
-        return insist(lambda: slot.ledger.fail(
+        return insist(lambda: self.ledger.fail(
             attempt.fixed.id, attempt.claimed.token, error, delay, attempt.metrics))
 
 

@@ -6,6 +6,7 @@ answer. It knows nothing of Celery, S3 or HTTP; `keys.py` lists what it keeps.
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -100,15 +101,26 @@ def connect(settings: Settings, *, read_timeout_s: float = 0.7, shared: bool = T
 
 
 class Ledger:
-    """The verbs. Errors of every verb: NotReady where Redis is away or the keeper has not set the epoch."""
+    """The verbs. Errors of every verb: NotReady where Redis is away or the keeper has not set the epoch.
+
+    Without a client given, each thread that asks has a connection of its own, which is cheaper than a pool.
+    """
 
     def __init__(self, settings: Settings, client: redis.Redis | None = None,
-                 clock: Callable[[], int] = lambda: 0) -> None:
-        self.settings = settings
-        self.redis = client or connect(settings)
-        self.clock = clock
-        common = _lua("_common")
-        self._scripts = {verb: self.redis.register_script(common + _lua(verb)) for verb in VERBS}
+                 clock: Callable[[], int] = lambda: 0, read_timeout_s: float = 0.7) -> None:
+        self.settings, self.clock = settings, clock
+        self._given, self._mine, self._read_timeout_s = client, threading.local(), read_timeout_s
+        common, unconnected = _lua("_common"), connect(settings)
+        self._scripts = {verb: unconnected.register_script(common + _lua(verb)) for verb in VERBS}
+
+    @property
+    def redis(self) -> redis.Redis:
+        """This thread's client; connects. Errors: RedisError."""
+        if self._given is not None:
+            return self._given
+        if not hasattr(self._mine, "client"):
+            self._mine.client = connect(self.settings, read_timeout_s=self._read_timeout_s, shared=False)
+        return self._mine.client
 
     # -- callers' verbs
 
@@ -270,7 +282,7 @@ class Ledger:
 
     def _run(self, verb: str, named: list, arguments: list):
         with _away():
-            answer = self._scripts[verb](keys=named, args=[self.clock(), *arguments])
+            answer = self._scripts[verb](keys=named, args=[self.clock(), *arguments], client=self.redis)
         if answer in (-1, "not ready") or (isinstance(answer, list) and answer[:1] == [-1]):
             raise NotReady("the keeper has not yet reconciled with this start of Redis")
         return answer
