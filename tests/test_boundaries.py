@@ -72,9 +72,9 @@ def in_a_new_process(code: str) -> str:
 def app_process() -> tuple[list[str], int]:
     """Of a process that has made the app and served its document: heavy modules it has, and its memory in KiB."""
     *loaded, rss = in_a_new_process(
-        "import psutil, sys, api; api.create_app().test_client().get('/openapi.json'); "
+        "import sys, api; api.create_app().test_client().get('/openapi.json'); "
         f"print(*[m for m in {HEAVY!r} if m in sys.modules]); "
-        "print(psutil.Process().memory_info().rss)").split()  # the peak of getrusage would be that of our own process
+        "import psutil; print(psutil.Process().memory_info().rss)").split()  # the peak of getrusage would be that of our own process
     return loaded, int(rss) // 1024
 
 
