@@ -53,7 +53,8 @@ class Process:
     def start(self) -> None:
         with self.log_file.open("ab") as log:
             self._running = subprocess.Popen(
-                self._argv, env=self._env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                self._argv, env=self._env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True)  # as under any supervisor; schedulers share by session, so benchmarks need it
 
     @property
     def pid(self) -> int:

@@ -74,7 +74,7 @@ def app_process() -> tuple[list[str], int]:
     *loaded, rss = in_a_new_process(
         "import sys, api; api.create_app().test_client().get('/openapi.json'); "
         f"print(*[m for m in {HEAVY!r} if m in sys.modules]); "
-        "import psutil; print(psutil.Process().memory_info().rss)").split()  # the peak of getrusage would be that of our own process
+        "import psutil; print(psutil.Process().memory_info().rss)").split()  # getrusage's peak would be ours too
     return loaded, int(rss) // 1024
 
 

@@ -15,6 +15,8 @@ from tests.stack import RedisServer, S3Server, Stack, make_settings, make_storag
 SAMPLES = Path(tasks.__file__).parent
 DATABASE = 14
 ENDS_S = 150
+# the header of a picture of 10,000 by 10,000 pixels
+HUGE_PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x27\x10\0\0\x27\x10\x08\2\0\0\0\xb2\xd8\x2e\x7f"
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +38,13 @@ def client(clients: dict[str, Client]) -> Client:
 
 
 def test_transcribe_a_recording(client, tmp_path):
-    """Kennedy's sentence, as PocketSphinx hears it, with four files that can be downloaded."""
-    job = client.submit("transcribe", {"audio": SAMPLES / "transcribe/samples/reading_female.opus"}, wait=ENDS_S)
+    """Nearly all that is said is heard, and the four files can be downloaded."""
+    sample = SAMPLES / "transcribe/samples/reading_female.opus"
+    job = client.submit("transcribe", {"audio": sample}, wait=ENDS_S)
     assert job["status"] == "succeeded", job["error"]
-    assert {"the", "and"} <= set(job["result"]["text"].lower().split())
+    texts = sample.with_suffix(".txt").read_text(), job["result"]["text"]
+    said, heard = (set(text.lower().split()) for text in texts)
+    assert len(said & heard) >= 0.85 * len(said)
     assert {output["name"] for output in job["outputs"]} == {
         "transcript.json", "transcript.txt", "transcript.srt", "transcript.vtt"}
     vtt = client.download(job["id"], "transcript.vtt", tmp_path)
@@ -101,7 +106,7 @@ def test_a_link_to_an_output_answers_with_its_type(client):
 @pytest.mark.parametrize(("kind", "inputs", "code"), [
     ("transcribe", {"audio": b"this is no sound"}, "unsupported_media"),
     ("transcribe", {"audio": b""}, "invalid_input"),
-    ("caption", {"image": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x27\x10\0\0\x27\x10\x08\2\0\0\0\xb2\xd8\x2e\x7f"}, "too_large"),
+    ("caption", {"image": HUGE_PNG}, "too_large"),
     ("caption", {"image": b"GIF89a"}, "invalid_input"),
     ("recommend", {"catalogue": b"\0\1\2\3", "history": ["x"]}, "unsupported_media"),
 ])
