@@ -156,7 +156,11 @@ class Job(BaseModel):
     @classmethod
     def of_record(cls, record: dict[str, str], position: int | None = None) -> "Job":
         """The public view of a record as the ledger keeps it (field -> text)."""
-        fixed = Fixed.model_validate_json(record["fixed"])
+        return cls.of(Fixed.model_validate_json(record["fixed"]), record, position)
+
+    @classmethod
+    def of(cls, fixed: "Fixed", record: dict[str, str], position: int | None = None) -> "Job":
+        """The same where what never changes is at hand already."""
         status = Status(record["status"])
         path = f"/v1/jobs/{fixed.id}"
         outputs = [Output(**{k: v for k, v in output.items() if k != "key"}, url=f"{path}/outputs/{output['name']}")

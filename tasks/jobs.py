@@ -256,9 +256,8 @@ def _content(request: JobRequest, files: Mapping[str, File]) -> str:
 
 def _fresh(fixed: Fixed, now: int) -> Job:
     start = max(fixed.start_ms or now, now)
-    return Job.of_record({
-        "fixed": fixed.model_dump_json(exclude_none=True), "created_ms": str(now),
-        "status": Status.SCHEDULED if start > now else Status.QUEUED,
+    return Job.of(fixed, {
+        "created_ms": str(now), "status": Status.SCHEDULED if start > now else Status.QUEUED,
         "start_by_ms": str(start + round(fixed.queue_ttl_s * 1000))})
 
 

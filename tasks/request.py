@@ -49,7 +49,7 @@ def request_of(kind: str) -> type[JobRequest]:
         f"{kind.title()}Request", __base__=JobRequest, __doc__=f"A {kind} job to be done.",
         kind=(Literal[kind], Field(description="what is to be done")),
         input=(known.inputs, Field(description=known.inputs.__doc__)),
-        params=(known.params, Field(known.params(), description=known.params.__doc__)))
+        params=(known.params, Field(default_factory=known.params, description=known.params.__doc__)))
 
 
 def plain(request: JobRequest) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from tasks.storage import Storage, job_json_key
 
 log = logging.getLogger(__name__)
 FOLDER = "journal/"
-BATCH = 5000
+BATCH, A_FEW = 5000, 20
+"""Entries of a segment at most, and those that get their job.json before the time is looked at again."""
 Entry = tuple[str, Record]
 
 
@@ -39,7 +40,7 @@ class Journal:
 
     def write_segment(self) -> int:
         """What came since the last segment, as one object; how many entries."""
-        entries = self._after(keys.SEGMENTED)
+        entries = self._after(keys.SEGMENTED, BATCH)
         if entries:
             first, last = entries[0][0], entries[-1][0]
             lines = (json.dumps({"sid": sid, **fields}) for sid, fields in entries)
@@ -50,21 +51,18 @@ class Journal:
     def write_job_json(self, for_s: float) -> list[Job]:
         """job.json for jobs that ended and are in a segment, for so many seconds; then the stream is trimmed."""
         until, upto = time.monotonic() + for_s, _number(self._redis.get(keys.SEGMENTED) or "0-0")
-        jobs, done = [], None
-        for sid, fields in self._after(keys.WRITTEN):
-            if _number(sid) > upto or (jobs and time.monotonic() > until):
+        jobs: list[Job] = []
+        while entries := [entry for entry in self._after(keys.WRITTEN, A_FEW) if _number(entry[0]) <= upto]:
+            jobs += [self._write(fields) for _, fields in entries if fields["type"] == "ended"]
+            self._redis.set(keys.WRITTEN, entries[-1][0])
+            self._redis.xtrim(keys.JOURNAL, minid=_next(entries[-1][0]), approximate=True)
+            if time.monotonic() > until:
                 break
-            if fields["type"] == "ended":
-                jobs.append(self._write(fields))
-            done = sid
-        if done:
-            self._redis.set(keys.WRITTEN, done)
-            self._redis.xtrim(keys.JOURNAL, minid=_next(done), approximate=True)
         return jobs
 
     def lag_s(self) -> float:
         """How old the oldest entry without its job.json is."""
-        oldest = self._redis.xrange(keys.JOURNAL, min=f"({self._redis.get(keys.WRITTEN) or '0-0'}", count=1)
+        oldest = self._after(keys.WRITTEN, 1)
         return time.time() - _number(oldest[0][0])[0] / 1000 if oldest else 0
 
     def _write(self, ended: Record) -> Job:
@@ -72,8 +70,8 @@ class Journal:
         self._storage.put_bytes(job_json_key(tenant, job.id), job.model_dump_json().encode(), "application/json")
         return job
 
-    def _after(self, cursor: str) -> list[Entry]:
-        return self._redis.xrange(keys.JOURNAL, min=f"({self._redis.get(cursor) or '0-0'}", count=BATCH)
+    def _after(self, cursor: str, most: int) -> list[Entry]:
+        return self._redis.xrange(keys.JOURNAL, min=f"({self._redis.get(cursor) or '0-0'}", count=most)
 
 
 def entries(storage: Storage) -> Iterator[Record]:

@@ -36,10 +36,11 @@ ASK_AGAIN_S = 0.5
 
 @dataclass
 class Slot:
-    """A place where one job runs at a time, with a folder of its own, empty between jobs."""
+    """A place where one job runs at a time, with two folders of its own, empty between jobs."""
 
     name: str
-    folder: Path
+    inputs: Path
+    outputs: Path
     claims: int = 0
 
     def next_token(self) -> str:
@@ -48,7 +49,7 @@ class Slot:
         return f"{self.claims:08x}{random.SystemRandom().getrandbits(96):024x}"
 
     def tidy(self) -> None:
-        for left in os.scandir(self.folder):
+        for left in (*os.scandir(self.inputs), *os.scandir(self.outputs)):
             if left.is_dir(follow_symlinks=False):
                 shutil.rmtree(left.path, ignore_errors=True)
             else:
@@ -87,8 +88,10 @@ class Runner:
 
     def _new_slot(self, name: str) -> Slot:
         folder = self.scratch / str(threading.get_native_id())
-        folder.mkdir(parents=True)
-        return Slot(name, folder)
+        slot = Slot(name, folder / "inputs", folder / "outputs")
+        slot.inputs.mkdir(parents=True)
+        slot.outputs.mkdir()
+        return slot
 
     def _tell_people(self) -> None:
         """Phases and progress reach the ledger in rounds; see attempt.py."""
@@ -122,17 +125,16 @@ class Runner:
         fixed = attempt.fixed
         model = self.models.model(fixed.kind, fixed.model)
         with attempt.phase("fetching", "fetch_s"):
-            fetched = self._fetch(attempt, slot.folder)
+            fetched = self._fetch(attempt, slot.inputs)
         with contextlib.ExitStack() as stack:
             with attempt.phase("loading", "load_s", at_once=None if self.loaded.has(model) else self.ledger):
                 batcher = stack.enter_context(self.loaded.use(model))
             with attempt.phase("running", "run_s", at_once=self.ledger):
                 params = registry.contract(fixed.kind).params.model_validate(fixed.params)
-                (slot.folder / "out").mkdir()
-                call = Call(fetched, params, slot.folder / "out", attempt.report, attempt.stopped)
+                call = Call(fetched, params, slot.outputs, attempt.report, attempt.stopped)
                 result = batcher.run(call)
         with attempt.phase("uploading", "upload_s"):
-            return self._upload(attempt, _checked(fixed, result), slot.folder)
+            return self._upload(attempt, _checked(fixed, result), slot.inputs)
 
     def _fetch(self, attempt: Attempt, folder: Path) -> dict:
         """The inputs as a Call has them: files as paths, texts as texts, JSON as it is."""
@@ -144,7 +146,7 @@ class Runner:
             if limits is None or (inputs.is_text(of_kind, name) and isinstance(value, str)):
                 fetched[name] = value
                 continue
-            target = folder / f"input-{name}"
+            target = folder / name
             fetch.fetch(value["url"] if isinstance(value, dict) else value, target, tenant=fixed.tenant,
                         max_bytes=limits.max_bytes, settings=self.settings, storage=self.storage,
                         uploads=fixed.uploads, canceled=attempt.stopped)

@@ -15,7 +15,7 @@ import redis
 from werkzeug.test import EnvironBuilder
 
 from api import create_app
-from tasks.ledger import Ledger, Worker, connect
+from tasks.ledger import Worker
 from tests.bench.sides import Backlot
 from tests.bench.work import BODY, fill
 from worker.run import Runner
@@ -38,7 +38,7 @@ def drain() -> None:
     with Backlot() as side:
         settings = side.settings.model_copy(update={"linger_s": 0})
         worker = Worker("bench", "cpu", ["cpu.generate"], ["cpu.generate:cpu-noop", "cpu.generate:cpu-probe"])
-        runner = Runner(settings, settings.registry(), worker, Ledger(settings, connect(settings)), side.storage)
+        runner = Runner(settings, worker, side.folder / "scratch")
 
         def serve(count: int) -> None:
             before = side.ended()

@@ -29,6 +29,7 @@ def show(console: Console, figures: list[Figure]) -> None:
 def write(folder: Path, facts: dict[str, str], figures: list[Figure]) -> None:
     """Both files."""
     lines = [{**asdict(figure), "ratio": figure.ratio, "met": figure.met} for figure in figures]
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps({"machine": facts, "figures": lines}, indent=1) + "\n")
     (folder / "RESULTS.md").write_text("\n".join(_markdown(facts, figures)) + "\n")
 
