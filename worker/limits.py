@@ -35,15 +35,13 @@ class Limits:
         asked = self._asked.get(held.token)
         if asked is None:
             self._asked[held.token] = (why, time.monotonic())
-            if why != "memory":
-                return "ask"
         patience = self._settings.grace_s if why in ("cancel", "lost") else self._settings.stop_s
         waited = time.monotonic() - self._asked[held.token][1]
         if (why == "memory" or waited >= patience) and not (self._shared and why in ("cancel", "lost")):
             self._killed.add(held.token)
             self._ended.add(_process(held))
             return "kill"
-        return "nothing"
+        return "ask"  # in every round: the attempt may not have been there yet
 
     def verdict(self, held: Held, cause: str) -> BacklotError | None:
         """How the job of a process that is gone ends; None: it is innocent and goes back into its line."""

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from tasks import errors, fetch, inputs, registry
 from tasks.algorithm import Call, Result
@@ -28,6 +29,7 @@ from worker.attempt import STOPS, Attempt
 from worker.batcher import as_job_error
 from worker.loaded import Loaded
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 TELL_EVERY_S = 0.2
 RESULT_MAX_BYTES = 32 * 1024
@@ -79,12 +81,13 @@ class Runner:
     def serve(self, name: str) -> None:
         """Run jobs until there are none; then linger, to be woken by the next submit, for a moment."""
         slot = self._slots.get(name) or self._slots.setdefault(name, self._new_slot(name))
-        while claimed := self._next(slot):
+        claimed = None
+        while claimed := claimed or self._next(slot):
             attempt = self.attempts[claimed.token] = Attempt(claimed)
             try:
-                self._run(attempt, slot)
+                claimed = self._run(attempt, slot)
             finally:
-                del self.attempts[claimed.token]
+                del self.attempts[attempt.claimed.token]
 
     def _new_slot(self, name: str) -> Slot:
         folder = self.scratch / str(threading.get_native_id())
@@ -108,18 +111,22 @@ class Runner:
         self.ledger.redis.blpop([keys.wake(slot.name)], timeout=self.settings.linger_s)
         return self.ledger.claim(self.worker, slot.name, token)
 
-    def _run(self, attempt: Attempt, slot: Slot) -> None:
-        fixed, token, start = attempt.fixed, attempt.claimed.token, time.monotonic()
+    def _run(self, attempt: Attempt, slot: Slot) -> Claimed | None:
+        """Claim to end. A commit brings the slot's next job along, if there is one."""
+        fixed, token, start, following = attempt.fixed, attempt.claimed.token, time.monotonic(), None
         log.debug("%s %s/%s attempt %d starts", fixed.id, fixed.kind, fixed.model, attempt.claimed.number)
         try:
             result, outputs = self._work(attempt, slot)
-            ended = insist(lambda: self.ledger.commit(fixed.id, token, result, outputs, attempt.metrics))
+            next_token = slot.next_token()
+            ended, following = insist(lambda: self.ledger.commit_and_claim(
+                fixed.id, token, result, outputs, attempt.metrics, self.worker, slot.name, next_token))
         except Exception as raised:  # every end of an attempt is an end of the job's record, never of the slot
             ended = self._fail(attempt, as_job_error(raised))
         finally:
             slot.tidy()
         log.info("%s %s/%s attempt %d %s after %.3f s", fixed.id, fixed.kind, fixed.model, attempt.claimed.number,
                  ended, time.monotonic() - start)
+        return following
 
     def _work(self, attempt: Attempt, slot: Slot) -> tuple[dict, list[dict]]:
         fixed = attempt.fixed
@@ -186,7 +193,7 @@ def backoff_s(number: int, settings: Settings) -> float:
     return random.uniform(0, min(settings.max_retry_s, settings.retry_s * 2 ** (number - 1)))
 
 
-def insist(verb: Callable[[], str]) -> str:
+def insist(verb: Callable[[], T]) -> T:
     """Ask until Redis answers: what was computed is not thrown away because Redis is away for a while."""
     while True:
         try:

@@ -13,7 +13,7 @@ from importlib.resources import files
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 from redis.retry import Retry
 
 from tasks.errors import BacklotError, Conflict, NotFound, NotReady, Overloaded, WorkerLost
@@ -182,15 +182,20 @@ class Ledger:
     def claim(self, worker: Worker, slot: str, token: str, linger_s: float = 0) -> Claimed | None:
         """The next job of this worker's lines. Tokens of one slot must ascend. With `linger_s` the slot is noted as
         one to wake where there is nothing: read keys.wake(slot) for so long."""
-        answer = self._run(
-            "claim",
-            [keys.slots(worker.id), keys.worker(worker.id), keys.leases(worker.pool),
-             *map(keys.line, worker.lines), *map(keys.idle, worker.queues)],
-            [worker.id, slot, token, _ms(self.settings.lease_s), _ms(linger_s), len(worker.lines)])
-        if answer[0] == 0:
-            return None
-        record = dict(zip(answer[2::2], answer[3::2], strict=True))
-        return Claimed(Fixed.model_validate_json(record["fixed"]), token, int(record["starts"]), record)
+        return _claimed(token, self._run("claim", *self._to_claim(worker, slot, token, linger_s)))
+
+    def commit_and_claim(self, job_id: str, token: str, result: dict, outputs: Sequence[dict], metrics: dict,
+                         worker: Worker, slot: str, next_token: str) -> tuple[str, Claimed | None]:
+        """`commit`, then `claim`, in one trip to Redis; each answers as it does alone, and both may be asked twice."""
+        committed, claimed = self._run_both(
+            ("commit", *_to_commit(job_id, token, result, outputs, metrics)),
+            ("claim", *self._to_claim(worker, slot, next_token, 0)))
+        return committed, _claimed(next_token, claimed)
+
+    def _to_claim(self, worker: Worker, slot: str, token: str, linger_s: float) -> tuple[list, list]:
+        return ([keys.slots(worker.id), keys.worker(worker.id), keys.leases(worker.pool),
+                 *map(keys.line, worker.lines), *map(keys.idle, worker.queues)],
+                [worker.id, slot, token, _ms(self.settings.lease_s), _ms(linger_s), len(worker.lines)])
 
     def renew(self, worker: Worker, draining: bool = False, about: Record | None = None) -> tuple[float, list[Held]]:
         """Extend all leases of the worker; Redis' time in ms, and its slots. `about` is shown in /v1/pools."""
@@ -214,8 +219,7 @@ class Ledger:
 
     def commit(self, job_id: str, token: str, result: dict, outputs: Sequence[dict], metrics: dict) -> str:
         """'succeeded', or how this token's attempt had ended before."""
-        return self._run("commit", [keys.job(job_id)],
-                         [job_id, token, json.dumps(result), json.dumps(list(outputs)), json.dumps(metrics)])
+        return self._run("commit", *_to_commit(job_id, token, result, outputs, metrics))
 
     def fail(self, job_id: str, token: str, error: BacklotError, delay_s: float = 0,
              metrics: dict | None = None) -> str:
@@ -282,10 +286,16 @@ class Ledger:
 
     def _run(self, verb: str, named: list, arguments: list):
         with _away():
-            answer = self._scripts[verb](keys=named, args=[self.clock(), *arguments], client=self.redis)
-        if answer in (-1, "not ready") or (isinstance(answer, list) and answer[:1] == [-1]):
-            raise NotReady("the keeper has not yet reconciled with this start of Redis")
-        return answer
+            return _if_ready(self._scripts[verb](keys=named, args=[self.clock(), *arguments], client=self.redis))
+
+    def _run_both(self, *verbs: tuple[str, list, list]) -> list:
+        with _away(), self.redis.pipeline(transaction=False) as pipeline:
+            for verb, named, arguments in verbs:
+                pipeline.evalsha(self._scripts[verb].sha, len(named), *named, self.clock(), *arguments)
+            try:
+                return [_if_ready(answer) for answer in pipeline.execute()]
+            except NoScriptError:  # a server that started anew; asked alone, a script is loaded first
+                return [self._run(*one) for one in verbs]
 
 
 class _away:
@@ -297,6 +307,24 @@ class _away:
     def __exit__(self, kind, error, trace) -> None:
         if isinstance(error, RedisError):
             raise NotReady(f"Redis did not answer ({type(error).__name__})") from error
+
+
+def _if_ready(answer):
+    if answer in (-1, "not ready") or (isinstance(answer, list) and answer[:1] == [-1]):
+        raise NotReady("the keeper has not yet reconciled with this start of Redis")
+    return answer
+
+
+def _to_commit(job_id: str, token: str, result: dict, outputs: Sequence[dict], metrics: dict) -> tuple[list, list]:
+    return ([keys.job(job_id)],
+            [job_id, token, json.dumps(result), json.dumps(list(outputs)), json.dumps(metrics)])
+
+
+def _claimed(token: str, answer: list) -> Claimed | None:
+    if answer[0] == 0:
+        return None
+    record = dict(zip(answer[2::2], answer[3::2], strict=True))
+    return Claimed(Fixed.model_validate_json(record["fixed"]), token, int(record["starts"]), record)
 
 
 def _held(row: list) -> Held:

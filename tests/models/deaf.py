@@ -3,7 +3,7 @@
 import time
 
 from tasks.algorithm import Algorithm
-from tests.models.noop import answer
+from tests.models.noop import answer, begin
 
 
 class Model(Algorithm):
@@ -13,5 +13,5 @@ class Model(Algorithm):
 
     def run(self, calls):
         for call in calls:
-            time.sleep(float(call.inputs["prompt"]))
+            time.sleep(begin(call.inputs["prompt"]))
         return [answer("slept") for _ in calls]

@@ -3,7 +3,7 @@
 import time
 
 from tasks.algorithm import Algorithm
-from tests.models.noop import answer
+from tests.models.noop import answer, begin
 
 
 class Model(Algorithm):
@@ -12,7 +12,7 @@ class Model(Algorithm):
         return cls()
 
     def run(self, calls):
-        taken = [b"x" * (int(call.inputs["prompt"]) << 20) for call in calls]
+        taken = [b"x" * (int(begin(call.inputs["prompt"])) << 20) for call in calls]
         until = time.monotonic() + 60
         while taken and time.monotonic() < until and not any(call.canceled() for call in calls):
             time.sleep(0.05)

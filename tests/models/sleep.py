@@ -4,7 +4,7 @@ import time
 
 from tasks.algorithm import Algorithm
 from tasks.errors import Canceled
-from tests.models.noop import answer
+from tests.models.noop import answer, begin
 
 
 class Model(Algorithm):
@@ -16,7 +16,7 @@ class Model(Algorithm):
         return [self._one(call) for call in calls]
 
     def _one(self, call):
-        seconds = float(call.inputs["prompt"])
+        seconds = begin(call.inputs["prompt"])
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if call.canceled():

@@ -18,7 +18,7 @@ def occupied(house, pool):
     slots = {"cpu": house.stack.settings.cpu_slots, "gpu": house.stack.settings.gpu_slots}[pool]
     jobs = [house.submit(f"{pool}-sleep", "100", run_timeout_s=200) for _ in range(slots)]
     for job_id in jobs:
-        house.started(job_id)
+        house.claimed(job_id)
     with contextlib.ExitStack() as stack:
         stack.callback(lambda: [house.ended(job_id) for job_id in jobs])
         for job_id in jobs:

@@ -46,7 +46,7 @@ def test_celerys_main_process_killed_is_replaced_with_its_children(house, pool):
 def test_a_killed_parent_leaves_nothing_running_and_its_job_goes_to_another(house, pool, model):
     """Without its parent no process goes on; the lease lapses and the sweep gives the job away."""
     with house.stack.worker(pool, lease_s=3, gpu_slots=1, cpu_slots=1) as extra:
-        jobs = [house.submit(f"{pool}-{model}", "3") for _ in range(12)]
+        jobs = [house.submit(f"{pool}-{model}", "1") for _ in range(10)]
         name = until(lambda: _held_by(house, extra.pid, jobs), 60, "the extra worker has one of the jobs")
         family = psutil.Process(extra.pid).children(recursive=True)
         extra.kill()
