@@ -186,7 +186,7 @@ class Ledger:
 
     def commit_and_claim(self, job_id: str, token: str, result: dict, outputs: Sequence[dict], metrics: dict,
                          worker: Worker, slot: str, next_token: str) -> tuple[str, Claimed | None]:
-        """`commit`, then `claim`. Not in one pipeline: where Redis lacks only commit's script, the claim would run first,
+        """`commit`, then `claim`. Not in one pipeline: where Redis lacks commit's script alone, the claim would be first,
         and a slot's claim hands its old job back."""
         committed = self._run("commit", *_to_commit(job_id, token, result, outputs, metrics))
         return committed, self.claim(worker, slot, next_token)
