@@ -14,14 +14,18 @@ import platform
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+from deploy.local.companions import mend
+
 ROOT = Path(__file__).resolve().parents[2]
 PINS = ("-c", "constraints.txt")
 TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
+COMPANIONS = ("torchvision", "torchaudio")
 LOG = Path(".backlot/log")
 
 
@@ -77,12 +81,12 @@ def install_torch() -> None:
     if sys.platform == "linux" and not shutil.which("nvidia-smi"):
         _install_torch_for_cpu()
     if sys.platform == "darwin" and platform.machine() != "arm64":
-        raise Failed("PyTorch is no longer built for Intel Macs; caption and generate cannot run on this machine.")
+        raise Failed("PyTorch is no longer built for Intel Macs; its models cannot run on this machine.")
     _install("torch", *_extra("torch"))
 
 
 def install_dev() -> None:
-    _install("dev", *_extra("dev"), *_extra("train"))
+    _install("dev", *_extra("dev"), *_extra("train"), *_extra("bench"))
 
 
 SETS = {"base": install_base, "torch": install_torch, "dev": install_dev}
@@ -90,17 +94,29 @@ DESCRIPTIONS = {"base": "the service and its workers", "torch": "PyTorch (a few 
 
 
 def _install_torch_for_cpu() -> None:
-    """The `+cpu` version by name, without its dependencies: nothing but a build for CPUs can satisfy that.
+    """The `+cpu` versions by name, without their dependencies: nothing but a build for CPUs can satisfy that.
 
-    It is looked for in the folders that PIP_FIND_LINKS or UV_FIND_LINKS names, then in PyTorch's own index.
+    They are looked for in the folders that PIP_FIND_LINKS or UV_FIND_LINKS names, then in PyTorch's own index. Where
+    torch alone was found, its companions come from PyPI and are mended.
     """
-    wanted = f"torch=={_pinned('torch')}+cpu"
     named = "PIP_FIND_LINKS" in os.environ or "UV_FIND_LINKS" in os.environ
     sources = [(), ("--index-url", TORCH_CPU_INDEX)] if named else [("--index-url", TORCH_CPU_INDEX)]
-    for source in sources:
-        with contextlib.suppress(Failed):
-            return _install("torch", "--no-deps", *source, wanted)
-    raise Failed(f"{wanted} was found neither in {TORCH_CPU_INDEX} nor in the folders of PIP_FIND_LINKS.")
+    source = next((s for s in sources if _could_install(s, "torch")), None)
+    if source is None:
+        raise Failed(f"torch=={_pinned('torch')}+cpu was found neither in {TORCH_CPU_INDEX} "
+                     "nor in the folders of PIP_FIND_LINKS.")
+    companions = [f"{name}=={_pinned(name)}+cpu" for name in COMPANIONS]
+    if not _run("torch", [sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable, *PINS,
+                         "--no-deps", *source, *companions]):
+        _install("torch", "--no-deps", *COMPANIONS)
+        mend(Path(sysconfig.get_path("purelib")))
+
+
+def _could_install(source: tuple[str, ...], package: str) -> bool:
+    with contextlib.suppress(Failed):
+        _install("torch", "--no-deps", *source, f"{package}=={_pinned(package)}+cpu")
+        return True
+    return False
 
 
 def _install(name: str, *what: str) -> None:
