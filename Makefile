@@ -3,10 +3,11 @@
 run := @deploy/local/python.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs test test-slow bench clean
+.PHONY: help demo up down status logs test test-slow bench bench-recommend bench-transcribe bench-caption \
+        bench-generate clean
 
 help:       ## this list
-	@awk -F ':  *## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':  *## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' Makefile
 
 demo:       ## install, start the stack, run one job of each kind and show how to do it by hand
 	$(run) base -m deploy.local demo
@@ -31,6 +32,18 @@ test-slow:  ## the tests that take longer than a minute
 
 bench:      ## measure the service on this machine
 	$(run) base,torch,dev -m tests.bench
+
+bench-recommend:   ## measure recommend's models on MovieLens-100K (BACKLOT_DATA)
+	$(run) base,torch,dev -m tests.bench.recommend
+
+bench-transcribe:  ## measure transcribe's models on AN4, LibriSpeech and spoken digits (BACKLOT_DATA)
+	$(run) base,torch,dev -m tests.bench.transcribe
+
+bench-caption:     ## measure caption's models on scenes, and their recipes on UCM-Captions (BACKLOT_DATA)
+	$(run) base,torch,dev -m tests.bench.caption
+
+bench-generate:    ## measure generate's models on prose, and their recipes on tiny Shakespeare (BACKLOT_DATA)
+	$(run) base,torch,dev -m tests.bench.generate
 
 clean:      ## stop the stack and delete .venv, all its jobs and files (.backlot), and caches
 	@deploy/local/clean.sh

@@ -36,7 +36,7 @@ class ModelCard(BaseModel):
 
 
 class ModelDetail(ModelCard):
-    """A model and its kind's contract, each part a JSON Schema."""
+    """A model and its kind's contract, each part a JSON Schema; of the params, those that this model takes."""
 
     inputs: dict[str, Any]
     params: dict[str, Any]
@@ -61,7 +61,7 @@ def get(kind: str, name: str) -> Response:
         model = services().jobs.registry.model(kind, name)
     except UnknownModel as error:
         raise NotFound(error.detail) from error
-    return answer(ModelDetail(**_card(model), **_schemas(model.kind)))
+    return answer(ModelDetail(**_card(model), **_schemas(model.kind, model.algorithm)))
 
 
 def _card(model: Model) -> dict[str, Any]:
@@ -74,7 +74,10 @@ def _card(model: Model) -> dict[str, Any]:
 
 
 @functools.cache
-def _schemas(kind: str) -> dict[str, Any]:
+def _schemas(kind: str, algorithm: str) -> dict[str, Any]:
     known = contract(kind)
-    return {"inputs": known.inputs.model_json_schema(), "params": known.params.model_json_schema(),
+    params = known.params.model_json_schema()
+    for name in known.foreign(algorithm):
+        del params["properties"][name]
+    return {"inputs": known.inputs.model_json_schema(), "params": params,
             "result": known.result.model_json_schema(mode="serialization")}

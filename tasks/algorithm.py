@@ -20,6 +20,13 @@ from pydantic import BaseModel
 from tasks.errors import BacklotError
 
 
+def _made_anew(name: str, make: Callable[[Path], None]) -> Path:
+    """Without a worker nothing is kept."""
+    folder = Path(tempfile.mkdtemp(prefix="backlot-artefact-"))
+    make(folder)
+    return folder
+
+
 @dataclass(frozen=True)
 class Call:
     """One job as an algorithm sees it.
@@ -31,6 +38,9 @@ class Call:
     workdir   an empty folder of this call's own; files of the result are written there
     report    report(progress 0-1, message) for people; may be called often, the worker throttles
     canceled  canceled() is True once the work should stop: raise errors.Canceled soon after
+    artefact  artefact(name, make) is a folder with something costly, made once: `make` writes it into the empty
+              folder it is given, where nobody has before; else what was kept is handed back. `name`
+              ([a-z0-9-], 100 at most) says all that it is made from, such as a hash of the data
     """
 
     inputs: Mapping[str, Any]
@@ -38,6 +48,7 @@ class Call:
     workdir: Path
     report: Callable[[float, str], None] = lambda progress, message: None
     canceled: Callable[[], bool] = lambda: False
+    artefact: Callable[[str, Callable[[Path], None]], Path] = _made_anew
 
     @classmethod
     def of(cls, kind: str, params: Mapping[str, Any] | None = None, **inputs: Any) -> "Call":

@@ -19,7 +19,7 @@ from tasks.ledger import Idempotency, Ledger, Record, uploads
 from tasks.ledger.events import Events
 from tasks.ledger.pages import Cursor, page
 from tasks.registry import Model, Registry
-from tasks.request import plain
+from tasks.request import check_params, plain
 from tasks.settings import Settings
 from tasks.storage import Storage, media_type_of
 
@@ -81,6 +81,7 @@ class Jobs:
         """
         files = files or {}
         model = self.registry.model(request.kind, request.model)
+        check_params(request, model)
         limits = self._limits(request, model)
         prepared = self.intake.prepare(tenant, request.input, files)
         fixed = Fixed(

@@ -1,14 +1,15 @@
 """What can be asked for: each kind's contract, and the models of models.toml. Loads no algorithm."""
 
 import importlib
+import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tasks import inputs
 from tasks.errors import UnknownModel
@@ -16,6 +17,8 @@ from tasks.errors import UnknownModel
 Kind = Literal["recommend", "transcribe", "caption", "generate"]
 KINDS: tuple[str, ...] = ("recommend", "transcribe", "caption", "generate")
 PoolName = Literal["cpu", "gpu"]
+ELSEWHERE = re.compile(r"^(?:hf://[\w.-]+/[\w.-]+@[\w./-]+|s3://[a-z0-9][a-z0-9.-]+/.+)$")
+"""Weights that must be fetched: a model of the Hugging Face hub at a revision, or a folder of a bucket."""
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 
@@ -27,6 +30,12 @@ class Contract:
     inputs: type[BaseModel]
     params: type[BaseModel]
     result: type[BaseModel]
+    only: Mapping[str, tuple[str, ...]]
+    """Params that some algorithms alone take, and which."""
+
+    def foreign(self, algorithm: str) -> set[str]:
+        """The params that an algorithm does not take. An operator's own (a dotted name) may take them all."""
+        return set() if "." in algorithm else {name for name, takers in self.only.items() if algorithm not in takers}
 
     def is_file(self, name: str) -> bool:
         return name in self.inputs.model_fields and inputs.is_file(self.inputs, name)
@@ -38,7 +47,7 @@ def contract(kind: str) -> Contract:
     if kind not in KINDS:
         raise UnknownModel(f"there is no kind {kind!r}; kinds are {', '.join(KINDS)}")
     module = importlib.import_module(f"tasks.{kind}")
-    return Contract(kind, module.Inputs, module.Params, module.Result)
+    return Contract(kind, module.Inputs, module.Params, module.Result, getattr(module, "ONLY", {}))
 
 
 class Model(BaseModel):
@@ -55,12 +64,20 @@ class Model(BaseModel):
     description: str = ""
     pool: PoolName = "cpu"
     default: bool = False
-    weights: str | None = None
+    weights: str | None = Field(None, description="a folder, or hf://org/name@revision, or s3://bucket/prefix")
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="of model.safetensors, checked where given")
     run_timeout_s: float = Field(900, gt=0, description="default and maximum of one attempt, loading excluded")
     load_timeout_s: float = Field(300, gt=0, description="how long its loading may take")
     memory_mb: int = Field(4096, gt=0, description="resident memory of the process that runs it, MiB")
     batch: int = Field(1, ge=1, le=256, description="jobs in one forward pass")
     batch_wait_ms: float = Field(0, ge=0, le=1000, description="how long a lone job waits for company")
+
+    @field_validator("weights")
+    @classmethod
+    def _weights_lie_somewhere(cls, value: str | None) -> str | None:
+        if value and "://" in value and not ELSEWHERE.match(value):
+            raise ValueError("weights are a folder, hf://org/name@revision or s3://bucket/prefix")
+        return value
 
     @property
     def key(self) -> str:
@@ -68,8 +85,9 @@ class Model(BaseModel):
         return f"{self.kind}/{self.name}"
 
     def weights_path(self) -> Path | None:
-        """Where the weights lie; a relative path is meant from tasks/<kind>/weights."""
-        if self.weights is None:
+        """The folder of weights that lie on this machine, a relative one meant from tasks/<kind>/weights; None
+        where there are none. Those that lie elsewhere, weights.py brings here."""
+        if self.weights is None or ELSEWHERE.match(self.weights):
             return None
         return Path(__file__).parent / self.kind / "weights" / self.weights
 

@@ -15,7 +15,7 @@ from pydantic_core import from_json
 
 from tasks.errors import InvalidRequest, MalformedRequest, TooLarge, UnknownModel
 from tasks.job import JobRequest
-from tasks.registry import KINDS, contract
+from tasks.registry import KINDS, Model, contract
 
 MOST_ERRORS = 20
 FREE_MAX_BYTES = 64 * 1024
@@ -55,6 +55,17 @@ def request_of(kind: str) -> type[JobRequest]:
 def plain(request: JobRequest) -> dict[str, Any]:
     """The request as JSON values, with what the caller gave and nothing else."""
     return request.model_dump(mode="json", exclude_unset=True)
+
+
+def check_params(request: JobRequest, model: Model) -> None:
+    """That the model takes every parameter the caller gave. Errors: InvalidRequest, which names those that do."""
+    known = contract(model.kind)
+    foreign = sorted(request.params.model_fields_set & known.foreign(model.algorithm))
+    if foreign:
+        raise InvalidRequest([
+            {"pointer": pointer("params", name),
+             "detail": f"the model {model.name} does not take it; algorithms that do: {', '.join(known.only[name])}"}
+            for name in foreign])
 
 
 def refusal(error: ValidationError, body: bytes | str) -> InvalidRequest | MalformedRequest | UnknownModel:

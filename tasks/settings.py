@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     linger_s: float = Field(1, ge=0, le=1, description="how long an idle slot stays awake before it goes to Celery")
     cpu_slots: int = Field(1, ge=1, le=256, description="processes of a cpu worker")
     gpu_slots: int = Field(8, ge=1, le=256, description="threads of a gpu worker")
+    cache_dir: Path = Field(
+        Path(".backlot/cache"), description="weights that came from a bucket; those of the hub lie in its `HF_HOME`")
     models_mb: int = Field(8192, gt=0, description="memory for loaded models in one process, MiB")
     metrics_host: str = Field("127.0.0.1", description="the address the keeper answers /metrics on")
     metrics_port: int = Field(9095, ge=0, le=65535, description="where the keeper answers /metrics; 0 for any")

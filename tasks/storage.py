@@ -31,6 +31,7 @@ MIB = 1024 * 1024
 TRANSFER = TransferConfig(multipart_threshold=16 * MIB, multipart_chunksize=16 * MIB, max_concurrency=4)
 AT_ONCE = 1000  # objects of one listing or deletion, S3's own limit
 NAME_MAX_BYTES = 200
+ARTEFACTS = "artefacts/"
 MISSING = {"404", "NoSuchKey", "NotFound"}
 
 
@@ -55,6 +56,11 @@ def attempt_prefix(tenant: str, job_id: str, number: int, token: str) -> str:
 def job_json_key(tenant: str, job_id: str) -> str:
     """The record of an ended job, for good."""
     return job_prefix(tenant, job_id) + "job.json"
+
+
+def artefact_key(tenant: str, kind: str, name: str) -> str:
+    """What a tenant's jobs have made once and use again; a tar file."""
+    return f"{ARTEFACTS}{tenant}/{kind}/{name}.tar"
 
 
 def safe_name(name: str) -> str:
@@ -150,11 +156,11 @@ class Storage:
             return None
         return Object(key, seen["ContentLength"], seen["ETag"].strip('"'), seen["LastModified"])
 
-    def list(self, prefix: str) -> Iterator[Object]:
-        """All objects whose keys begin so, by key, page by page."""
+    def list(self, prefix: str, bucket: str | None = None) -> Iterator[Object]:
+        """All objects whose keys begin so, by key, page by page; of another bucket where one is named."""
         with _unavailable("ListObjectsV2"):
             pages = self._client().get_paginator("list_objects_v2").paginate(
-                Bucket=self.bucket, Prefix=prefix, PaginationConfig={"PageSize": AT_ONCE})
+                Bucket=bucket or self.bucket, Prefix=prefix, PaginationConfig={"PageSize": AT_ONCE})
             for page in pages:
                 for seen in page.get("Contents", ()):
                     yield Object(seen["Key"], seen["Size"], seen["ETag"].strip('"'), seen["LastModified"])

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from prometheus_client import start_http_server
 
@@ -18,7 +19,7 @@ from tasks.errors import BacklotError, DeadlineExceeded, NotReady, StorageUnavai
 from tasks.job import Fixed
 from tasks.ledger import Ledger, connect, keys
 from tasks.settings import Settings
-from tasks.storage import Storage
+from tasks.storage import ARTEFACTS, Storage
 from worker import journal, metrics
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ SHARE, LATE_SHARE, LATE_S = 0.1, 0.9, 60
 """Of the keeper's time that goes into job.json, and once it is a minute late: an object a job costs more than the
 ledger's share of a short job, the workers want the cores too, and until then Redis has the job."""
 UPLOAD_ASK_AGAIN_MS = 24 * 3600 * 1000
+ARTEFACTS_EVERY_S = 3600
 
 
 class Keeper:
@@ -42,6 +44,7 @@ class Keeper:
         self.journal = journal.Journal(self.redis, self.storage)
         self.stop = threading.Event()
         self._unrung_since: dict[str, float] = {}
+        self._look_at_artefacts = 0.0
 
     def run(self) -> int:
         """Exit status."""
@@ -108,6 +111,7 @@ class Keeper:
         self.forget_old_jobs()
         self.ask_for_uploads()
         self.empty_trash()
+        self.drop_artefacts()
 
     def forget_old_jobs(self) -> None:
         """Records past their retention."""
@@ -134,6 +138,16 @@ class Keeper:
             if not self._committed(prefix):
                 self.storage.delete_prefix(prefix)
             self.redis.zrem(keys.TRASH, prefix)
+
+    def drop_artefacts(self) -> None:
+        """What jobs had kept to use again, a retention after it was made: it can be made anew."""
+        if time.monotonic() < self._look_at_artefacts:
+            return
+        self._look_at_artefacts = time.monotonic() + ARTEFACTS_EVERY_S
+        oldest = datetime.now(UTC) - timedelta(seconds=self.settings.retention_s)
+        for seen in list(self.storage.list(ARTEFACTS)):
+            if seen.modified < oldest:
+                self.storage.delete_prefix(seen.key)
 
     def _committed(self, prefix: str) -> bool:
         """Whether a record lists objects under the prefix; it never should, and then they stay."""

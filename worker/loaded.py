@@ -9,9 +9,10 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -31,10 +32,14 @@ class _Entry:
 
 
 class Loaded:
-    """The models in memory, at most `budget_mb` of them together, MiB as the process grew when each was loaded."""
+    """The models in memory, at most `budget_mb` of them together, MiB as the process grew when each was loaded.
 
-    def __init__(self, budget_mb: int, wants_gpu: bool) -> None:
-        self._budget_mb, self._wants_gpu = budget_mb, wants_gpu
+    `locate`: the folder of a model's weights on this machine, fetched first where they lie elsewhere.
+    """
+
+    def __init__(self, budget_mb: int, wants_gpu: bool,
+                 locate: Callable[[Model], Path | None] = Model.weights_path) -> None:
+        self._budget_mb, self._wants_gpu, self._locate = budget_mb, wants_gpu, locate
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._lock = threading.Lock()
         self._loading: dict[str, threading.Lock] = {}
@@ -60,7 +65,7 @@ class Loaded:
         before, start = _rss_mb(), time.monotonic()
         importlib.invalidate_caches()  # a library may have been installed since this process started
         try:
-            algorithm = implementation(model.kind, model.algorithm).load(model.weights_path(), self._device())
+            algorithm = implementation(model.kind, model.algorithm).load(self._locate(model), self._device())
         except ImportError as error:
             raise ModelFailed(f"the worker lacks a library that {model.key} needs: {error.name}",
                               retryable=True) from error

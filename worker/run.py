@@ -22,9 +22,11 @@ from typing import TypeVar
 from tasks import errors, fetch, inputs, registry
 from tasks.algorithm import Call, Result
 from tasks.job import Fixed
-from tasks.ledger import Claimed, Ledger, Worker, keys
+from tasks.ledger import Claimed, Ledger, Worker, connect, keys
 from tasks.settings import Settings
 from tasks.storage import Storage, attempt_prefix, media_type_of
+from tasks.weights import Weights
+from worker.artefacts import Artefacts
 from worker.attempt import STOPS, Attempt
 from worker.batcher import as_job_error
 from worker.loaded import Loaded
@@ -67,7 +69,9 @@ class Runner:
         # a lingering slot reads for linger_s, so its client must wait a second longer
         self.ledger = Ledger(settings, read_timeout_s=max(2.0, settings.linger_s + 1))
         self.storage = Storage(settings)
-        self.loaded = Loaded(settings.models_mb, wants_gpu=worker.pool == "gpu")
+        weights = Weights(settings.cache_dir, self.storage)
+        self.loaded = Loaded(settings.models_mb, worker.pool == "gpu", weights.locate)
+        self.artefacts = Artefacts(self.storage, connect(settings))
         self.attempts: dict[str, Attempt] = {}
         self._slots: dict[str, Slot] = {}
         threading.Thread(target=self._tell_people, name="progress", daemon=True).start()
@@ -138,7 +142,8 @@ class Runner:
                 batcher = stack.enter_context(self.loaded.use(model))
             with attempt.phase("running", "run_s", at_once=self.ledger):
                 params = registry.contract(fixed.kind).params.model_validate(fixed.params)
-                call = Call(fetched, params, slot.outputs, attempt.report, attempt.stopped)
+                artefact = self.artefacts.of(fixed, slot.inputs, attempt.stopped)
+                call = Call(fetched, params, slot.outputs, attempt.report, attempt.stopped, artefact)
                 result = batcher.run(call)
         with attempt.phase("uploading", "upload_s"):
             return self._upload(attempt, _checked(fixed, result), slot.inputs)

@@ -22,6 +22,11 @@ def job(job_id: str) -> str:
     return f"bl:job:{job_id}"
 
 
+def making(tenant: str, kind: str, name: str) -> str:
+    """string: somebody makes this artefact now; for seconds, prolonged while it is made."""
+    return f"bl:making:{tenant}:{kind}:{name}"
+
+
 def line(name: str) -> str:
     """zset: job id by score (fair tag less ten places a point of priority); `name` is <queue>:<model>."""
     return f"bl:line:{name}"

@@ -1,0 +1,123 @@
+"""What jobs make once and use again, such as a model fitted to a tenant's data: kept in the bucket, made by one.
+
+An artefact is a folder in one tar object, so that it is there whole or not at all. A lock in Redis lets others wait
+while one makes it; where the lock fails, two make the same, which costs time and nothing else. The keeper deletes old
+ones.
+"""
+
+import logging
+import re
+import tarfile
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import redis
+from redis.exceptions import LockError, RedisError
+
+from tasks.errors import Canceled, NotFound, StorageUnavailable
+from tasks.job import Fixed
+from tasks.ledger import keys
+from tasks.storage import Storage, artefact_key
+
+log = logging.getLogger(__name__)
+NAME = re.compile(r"^[a-z0-9-]{1,100}$")
+MAX_BYTES = 8 * 2**30
+LOCK_S = 15.0
+"""A maker that died is followed by another after this."""
+LOOK_AGAIN_S = 0.2
+Make = Callable[[Path], None]
+
+
+class Artefacts:
+    """Hands out artefacts to the jobs of one process."""
+
+    def __init__(self, storage: Storage, client: redis.Redis) -> None:
+        self.storage, self.redis = storage, client
+
+    def of(self, fixed: Fixed, scratch: Path, canceled: Callable[[], bool]) -> Callable[[str, Make], Path]:
+        """The `artefact` of a Call (tasks/algorithm.py). `scratch` is emptied when the job ends.
+
+        It raises ValueError for a name that is none, Canceled, StorageUnavailable, and whatever `make` raises.
+        """
+        def artefact(name: str, make: Make) -> Path:
+            if not NAME.match(name):
+                raise ValueError(f"{name!r} is no name of an artefact: {NAME.pattern}")
+            key, lock_key = artefact_key(fixed.tenant, fixed.kind, name), keys.making(fixed.tenant, fixed.kind, name)
+            while True:
+                kept = self._kept(key, scratch)
+                if kept:
+                    return kept
+                with self._alone(lock_key) as mine:
+                    if mine:
+                        # somebody may have put it there between the look and the lock
+                        return self._kept(key, scratch) or self._made(key, make, scratch)
+                if canceled():
+                    raise Canceled("the job was canceled")
+                threading.Event().wait(LOOK_AGAIN_S)
+
+        return artefact
+
+    def _kept(self, key: str, scratch: Path) -> Path | None:
+        """What lies in the bucket, unpacked; None where there is nothing that can be read."""
+        folder = Path(tempfile.mkdtemp(prefix="artefact-", dir=scratch))
+        packed = folder.with_suffix(".tar")
+        try:
+            self.storage.get_file(key, packed, MAX_BYTES)
+            with tarfile.open(packed) as tar:
+                tar.extractall(folder, filter="data")
+        except NotFound:
+            return None
+        except (tarfile.TarError, OSError) as error:
+            log.warning("%s cannot be read and is made anew: %s", key, error)
+            return None
+        finally:
+            packed.unlink(missing_ok=True)
+        return folder
+
+    def _made(self, key: str, make: Make, scratch: Path) -> Path:
+        folder = Path(tempfile.mkdtemp(prefix="artefact-", dir=scratch))
+        make(folder)
+        packed = folder.with_suffix(".tar")
+        with tarfile.open(packed, "w") as tar:
+            for path in sorted(folder.iterdir()):
+                tar.add(path, arcname=path.name)
+        try:
+            self.storage.put_file(key, packed, "application/x-tar")
+        except StorageUnavailable as error:  # this job has what it needs; the next makes it again
+            log.warning("%s could not be kept: %s", key, error.detail)
+        finally:
+            packed.unlink()
+        return folder
+
+    @contextmanager
+    def _alone(self, lock_key: str) -> Iterator[bool]:
+        """Whether this process is the one that may make it; prolonged while the block runs."""
+        lock, done = self.redis.lock(lock_key, timeout=LOCK_S, thread_local=False), threading.Event()
+        try:
+            mine = lock.acquire(blocking=False)
+        except RedisError as error:
+            log.warning("no lock for %s, so it may be made twice: %s", lock_key, error)
+            yield True
+            return
+        if mine:
+            threading.Thread(target=_prolong, args=(lock, done), name="artefact", daemon=True).start()
+        try:
+            yield mine
+        finally:
+            done.set()
+            with suppress(LockError, RedisError):
+                if mine:
+                    lock.release()
+
+
+def _prolong(lock: redis.lock.Lock, done: threading.Event) -> None:
+    while not done.wait(LOCK_S / 3):
+        try:
+            lock.extend(LOCK_S, replace_ttl=True)
+        except LockError:
+            return  # another has it: both make the same
+        except RedisError as error:
+            log.warning("the lock of an artefact was not prolonged: %s", error)
