@@ -26,6 +26,7 @@ STATUS: dict[type[errors.BacklotError], int] = {
     errors.UnknownModel: 422,
     errors.Unauthorized: 401,
     errors.Forbidden: 403,
+    errors.Gone: 410,
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.KeyReused: 422,

@@ -1,27 +1,48 @@
-"""Ended jobs that Redis no longer knows (it was restored from the journal), read from the bucket by their ids."""
+"""Ended jobs that Redis no longer knows, read from the bucket by their ids, and the tombstones of erased ones."""
 
-from tasks.errors import NotFound
+import time
+from datetime import UTC, datetime
+
+from pydantic import BaseModel
+
+from tasks.errors import Gone, NotFound
 from tasks.job import Job
 from tasks.ledger import Ledger, _away, keys
 from tasks.storage import Storage, job_json_key, job_prefix
 
 
+class Tombstone(BaseModel):
+    """What job.json is once its job was erased, or is past its retention."""
+
+    id: str
+    erased_at: datetime
+
+    @classmethod
+    def of(cls, job_id: str) -> bytes:
+        return cls(id=job_id, erased_at=datetime.now(UTC)).model_dump_json().encode()
+
+
 class Archive:
-    """The job.json of each ended job, as the keeper wrote it. Errors of everything: NotFound, StorageUnavailable."""
+    """The job.json of each ended job, as the keeper wrote it. Errors of everything: NotFound, Gone,
+    StorageUnavailable."""
 
     def __init__(self, ledger: Ledger, storage: Storage) -> None:
         self.ledger, self.storage = ledger, storage
 
     def get(self, tenant: str, job_id: str) -> Job:
-        """The tenant's job as it ended; one that was erased is not found, though its objects may still be there."""
+        """The tenant's job as it ended."""
         with _away():
             erased = self.ledger.redis.zscore(keys.TRASH, job_prefix(tenant, job_id)) is not None
         if erased:
-            raise NotFound(f"there is no job {job_id}")
+            raise Gone(f"job {job_id} was erased")
         try:
-            return Job.model_validate_json(self.storage.get_bytes(job_json_key(tenant, job_id)))
+            found = self.storage.get_bytes(job_json_key(tenant, job_id))
         except NotFound as error:
             raise NotFound(f"there is no job {job_id}") from error
+        if b'"erased_at"' in found[:100]:
+            gone = Tombstone.model_validate_json(found)
+            raise Gone(f"job {job_id} was erased on {gone.erased_at:%Y-%m-%d}, by its owner or at its retention's end")
+        return Job.model_validate_json(found)
 
     def output_key(self, tenant: str, job: Job, name: str) -> str | None:
         """Where an output lies: under the prefix of the attempt that succeeded. None where there is none."""
@@ -31,8 +52,10 @@ class Archive:
         found = self.storage.list(f"{job_prefix(tenant, job.id)}{numbers[-1]}-")
         return next((seen.key for seen in found if seen.key.endswith(f"/{name}")), None)
 
-    def erase(self, tenant: str, job_id: str, now_ms: int) -> None:
-        """Its objects are trash."""
+    def erase(self, tenant: str, job_id: str) -> None:
+        """Its objects are trash, and the journal hears of it."""
         self.get(tenant, job_id)
-        with _away():
-            self.ledger.redis.zadd(keys.TRASH, {job_prefix(tenant, job_id): now_ms})
+        with _away(), self.ledger.redis.pipeline() as both:
+            both.zadd(keys.TRASH, {job_prefix(tenant, job_id): round(time.time() * 1000)})
+            both.xadd(keys.JOURNAL, {"type": "forgotten", "id": job_id, "tenant": tenant})
+            both.execute()

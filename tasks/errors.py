@@ -12,6 +12,7 @@
     │   ├── Unauthorized             unauthorized
     │   ├── Forbidden                forbidden
     │   ├── NotFound                 not_found
+    │   │   └── Gone                 gone
     │   ├── Conflict                 conflict
     │   └── KeyReused                idempotency_key_reused
     ├── OperatorError                the service or a model must be mended, or simply waited for
@@ -111,6 +112,12 @@ class NotFound(CallerError):
     """Nothing of that name that this caller may see."""
 
     code = "not_found"
+
+
+class Gone(NotFound):
+    """A job that was erased, or whose retention is over."""
+
+    code = "gone"
 
 
 class Conflict(CallerError):

@@ -118,6 +118,8 @@ class Jobs:
 
     def cancel(self, tenant: str, job_id: str) -> Job:
         """Ask it to stop; a waiting job is canceled at once. Errors: NotFound; Conflict where it had ended."""
+        if self._record_of(tenant, job_id) is None:
+            raise Conflict(f"job {job_id} is {self.archive.get(tenant, job_id).status}")
         self.ledger.cancel(tenant, job_id)
         return self.get(tenant, job_id)
 
@@ -141,7 +143,7 @@ class Jobs:
         """Erase an ended job, its record and its outputs. Errors: NotFound; Conflict where it has not ended."""
         record = self._record_of(tenant, job_id)
         if record is None:
-            return self.archive.erase(tenant, job_id, round(time.time() * 1000))
+            return self.archive.erase(tenant, job_id)
         self.ledger.forget(Fixed.model_validate_json(record["fixed"]))
 
     def list(self, tenant: str, *, status: Status | None = None, kind: str | None = None, model: str | None = None,
@@ -155,6 +157,7 @@ class Jobs:
             start = Cursor.read(cursor) if cursor else None
         except ValueError as error:
             raise InvalidRequest([{"pointer": "/cursor", "detail": "not a cursor that a page of jobs gave"}]) from error
+        self.ledger.ready()  # a Redis that has lost some would show too few
         records, following = page(self.ledger.redis, tenant, start, limit, wanted)
         return Page([Job.of_record(record) for record in records], following and str(following))
 
@@ -178,10 +181,16 @@ class Jobs:
         return UploadLink(upload_id, key.rpartition("/")[2], link, _now() + timedelta(seconds=UPLOAD_LINK_S))
 
     def _record_of(self, tenant: str, job_id: str) -> Record | None:
-        """The tenant's record; None where Redis has none. Errors: NotFound where it cannot be anywhere else."""
-        record = self.ledger.record(job_id) if JOB_ID.fullmatch(job_id) else None
-        if not JOB_ID.fullmatch(job_id) or (record and record["tenant"] != tenant):
+        """The tenant's record; None where Redis has none. Errors: NotFound where it cannot be anywhere else; NotReady
+        where Redis has none because it has lost some."""
+        if not JOB_ID.fullmatch(job_id):
             raise NotFound(f"there is no job {job_id[:64]}")
+        record = self.ledger.record(job_id)
+        if record is None:
+            self.ledger.ready()
+            record = self.ledger.record(job_id)  # it may have been put back between the look and the question
+        if record and record["tenant"] != tenant:
+            raise NotFound(f"there is no job {job_id}")
         return record
 
     def _view(self, record: Record) -> Job:

@@ -49,8 +49,9 @@ def job_prefix(tenant: str, job_id: str) -> str:
 
 
 def attempt_prefix(tenant: str, job_id: str, number: int, token: str) -> str:
-    """One attempt's own folder, so that no attempt ever writes over another's outputs."""
-    return f"{job_prefix(tenant, job_id)}{number}-{token[:8]}/"
+    """One attempt's own folder, so that no attempt ever writes over another's outputs, not even one that began before
+    a restore, which counts attempts anew: the end of a token is random."""
+    return f"{job_prefix(tenant, job_id)}{number}-{token[-8:]}/"
 
 
 def job_json_key(tenant: str, job_id: str) -> str:

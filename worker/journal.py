@@ -7,11 +7,12 @@ twice, or two that overlap (two keepers), does no harm: entries are known by job
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import redis
 
+from tasks.errors import NotFound
 from tasks.job import Fixed, Job
 from tasks.ledger import Idempotency, Record, keys
 from tasks.storage import Storage, job_json_key
@@ -20,7 +21,10 @@ log = logging.getLogger(__name__)
 FOLDER = "journal/"
 BATCH, A_FEW = 5000, 20
 """Entries of a segment at most, and those that get their job.json before the time is looked at again."""
+NOTE_EVERY_S = 10
+WRITTEN = FOLDER + "written.json"
 Entry = tuple[str, Record]
+Sid = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Journal:
 
     def __init__(self, client: redis.Redis, storage: Storage) -> None:
         self._redis, self._storage = client, storage
+        self._note_again = 0.0
 
     def write_segment(self) -> int:
         """What came since the last segment, as one object; how many entries."""
@@ -50,63 +55,94 @@ class Journal:
 
     def write_job_json(self, for_s: float) -> list[Job]:
         """job.json for jobs that ended and are in a segment, for so many seconds; then the stream is trimmed."""
-        until, upto = time.monotonic() + for_s, _number(self._redis.get(keys.SEGMENTED) or "0-0")
+        until, upto = time.monotonic() + for_s, number(self._redis.get(keys.SEGMENTED) or "0-0")
         jobs: list[Job] = []
-        while entries := [entry for entry in self._after(keys.WRITTEN, A_FEW) if _number(entry[0]) <= upto]:
-            jobs += [self._write(fields) for _, fields in entries if fields["type"] == "ended"]
+        while entries := [entry for entry in self._after(keys.WRITTEN, A_FEW) if number(entry[0]) <= upto]:
+            ended = [fields for _, fields in entries if fields["type"] == "ended"]
+            jobs += [self.write(fields) for fields in ended if self._is_kept(fields)]
             self._redis.set(keys.WRITTEN, entries[-1][0])
+            self._note_written(entries[-1][0])
             self._redis.xtrim(keys.JOURNAL, minid=_next(entries[-1][0]), approximate=True)
             if time.monotonic() > until:
                 break
         return jobs
 
+    def _note_written(self, sid: str) -> None:
+        """In the bucket too, now and then: who puts a lost Redis back then knows whose job.json may be missing."""
+        if time.monotonic() >= self._note_again:
+            self._storage.put_bytes(WRITTEN, json.dumps({"written": sid}).encode(), "application/json")
+            self._note_again = time.monotonic() + NOTE_EVERY_S
+
     def lag_s(self) -> float:
         """How old the oldest entry without its job.json is."""
         oldest = self._after(keys.WRITTEN, 1)
-        return time.time() - _number(oldest[0][0])[0] / 1000 if oldest else 0
+        return time.time() - number(oldest[0][0])[0] / 1000 if oldest else 0
 
-    def _write(self, ended: Record) -> Job:
+    def write(self, ended: Record) -> Job:
+        """The job.json of a job that ended."""
         tenant, job = Fixed.model_validate_json(ended["fixed"]).tenant, Job.of_record(ended)
         self._storage.put_bytes(job_json_key(tenant, job.id), job.model_dump_json().encode(), "application/json")
         return job
+
+    def _is_kept(self, ended: Record) -> bool:
+        """Whether the job was not erased meanwhile: its job.json would take the place of its tombstone."""
+        return bool(self._redis.exists(keys.job(ended["id"])))
 
     def _after(self, cursor: str, most: int) -> list[Entry]:
         return self._redis.xrange(keys.JOURNAL, min=f"({self._redis.get(cursor) or '0-0'}", count=most)
 
 
-def entries(storage: Storage) -> Iterator[Record]:
-    """Every entry of every segment, oldest segment first."""
-    for name in sorted((found.key for found in storage.list(FOLDER)), key=_first):
-        for line in storage.get_bytes(name).decode().splitlines():
-            yield json.loads(line)
+def segments(storage: Storage) -> list[str]:
+    """The keys of all segments, oldest first."""
+    names = (found.key for found in storage.list(FOLDER) if found.key.endswith(".jsonl"))
+    return sorted(names, key=lambda name: span(name)[0])
+
+
+def span(name: str) -> tuple[Sid, Sid]:
+    """The first and the last stream id of the segment journal/<ms>-<part>-<ms>-<part>.jsonl."""
+    first_ms, first_part, last_ms, last_part = name.removeprefix(FOLDER).removesuffix(".jsonl").split("-")
+    return (int(first_ms), int(first_part)), (int(last_ms), int(last_part))
+
+
+def read(storage: Storage, name: str) -> list[Record]:
+    """The entries of a segment. Errors: NotFound."""
+    return [json.loads(line) for line in storage.get_bytes(name).decode().splitlines()]
+
+
+def written(storage: Storage) -> Sid:
+    """Up to here, at least, every ended job has its job.json."""
+    try:
+        return number(json.loads(storage.get_bytes(WRITTEN))["written"])
+    except NotFound:
+        return 0, 0
+
+
+def accepted(entry: Record) -> Accepted:
+    """What an entry of that type says."""
+    key = entry["key"].rpartition(":")[2]
+    return Accepted(Fixed.model_validate_json(entry["fixed"]), float(entry["created_ms"]),
+                    Idempotency(key, entry["fingerprint"]) if key else None)
 
 
 def living(journal: Iterable[Record]) -> dict[str, Accepted]:
     """The jobs that were accepted and have not ended, by id."""
     alive: dict[str, Accepted] = {}
-    ended: set[str] = set()
+    over: set[str] = set()
     for entry in journal:
-        if entry["type"] == "ended":
-            ended.add(entry["id"])
+        if entry["type"] != "accepted":
+            over.add(entry["id"])
             alive.pop(entry["id"], None)
-        elif entry["id"] not in ended:
-            key = entry["key"].rpartition(":")[2]
-            alive[entry["id"]] = Accepted(Fixed.model_validate_json(entry["fixed"]), float(entry["created_ms"]),
-                                          Idempotency(key, entry["fingerprint"]) if key else None)
+        elif entry["id"] not in over:
+            alive[entry["id"]] = accepted(entry)
     return alive
 
 
-def _first(key: str) -> tuple[int, int]:
-    """The first stream id of journal/<ms>-<part>-<ms>-<part>.jsonl."""
-    ms, part, *_ = key.removeprefix(FOLDER).split("-")
-    return int(ms), int(part)
-
-
-def _number(sid: str) -> tuple[int, int]:
+def number(sid: str) -> Sid:
+    """A stream id, to be compared."""
     ms, _, part = sid.partition("-")
     return int(ms), int(part or 0)
 
 
 def _next(sid: str) -> str:
-    ms, part = _number(sid)
+    ms, part = number(sid)
     return f"{ms}-{part + 1}"

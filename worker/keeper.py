@@ -2,7 +2,7 @@
 
     every round     epoch, sweep, due, expire, lost bells     Redis alone, on the main thread
     every round     segments of the journal                   the bucket too, on a thread of its own
-    as it can       job.json, retention, uploads, trash       likewise, so that a slow bucket delays nothing else
+    as it can       job.json, retention, uploads, trash, ...  likewise, so that a slow bucket delays nothing else
 """
 
 import logging
@@ -21,6 +21,9 @@ from tasks.ledger import Ledger, connect, keys
 from tasks.settings import Settings
 from tasks.storage import ARTEFACTS, Storage
 from worker import journal, metrics
+from worker.restore import Restore
+from worker.shrink import Shrinker
+from worker.stock import Stock
 
 log = logging.getLogger(__name__)
 A_FEW = 200
@@ -45,6 +48,8 @@ class Keeper:
         self.stop = threading.Event()
         self._unrung_since: dict[str, float] = {}
         self._look_at_artefacts = 0.0
+        self.shrinker = Shrinker(self.ledger, self.redis, self.storage)
+        self.stock = Stock(self.redis, self.storage)
 
     def run(self) -> int:
         """Exit status."""
@@ -72,12 +77,14 @@ class Keeper:
         self.ring_lost_bells()
 
     def keep_epoch(self) -> None:
-        """Say that this start of Redis may be used. Errors: NotReady where it would evict."""
+        """Say that this start of Redis may be used, once what it lost is put back. Errors: NotReady where it would
+        evict, or another keeper puts it back; StorageUnavailable."""
         try:
             self.ledger.ready()
         except NotReady:
             if self.redis.info("memory")["maxmemory_policy"] != "noeviction":
                 raise
+            Restore(self.settings, self.redis, self.storage).run()
             self.ledger.set_epoch()
             log.info("the epoch is set: this start of Redis is in use")
 
@@ -108,10 +115,9 @@ class Keeper:
         share = LATE_SHARE if self.journal.lag_s() > LATE_S else SHARE
         for job in self.journal.write_job_json(self.settings.renew_s * share):
             metrics.ended(job)
-        self.forget_old_jobs()
-        self.ask_for_uploads()
-        self.empty_trash()
-        self.drop_artefacts()
+        for duty in (self.forget_old_jobs, self.ask_for_uploads, self.empty_trash, self.drop_artefacts,
+                     self.stock.round, self.shrinker.round):
+            duty()
 
     def forget_old_jobs(self) -> None:
         """Records past their retention."""
@@ -133,10 +139,11 @@ class Keeper:
                 self.redis.zrem(keys.UPLOADS, member)
 
     def empty_trash(self) -> None:
-        """Delete what attempts without a commit, erased jobs and old uploads left."""
+        """Delete what attempts without a commit, erased jobs and old uploads left. Of a job a tombstone stays."""
         for prefix in self._until_now(keys.TRASH):
             if not self._committed(prefix):
                 self.storage.delete_prefix(prefix)
+                self.stock.bury(prefix)
             self.redis.zrem(keys.TRASH, prefix)
 
     def drop_artefacts(self) -> None:

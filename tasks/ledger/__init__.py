@@ -22,7 +22,7 @@ from tasks.ledger import keys
 from tasks.settings import Settings
 
 VERBS = ("submit", "claim", "renew", "report", "commit", "fail", "release", "cancel", "sweep", "due", "expire",
-         "forget")
+         "forget", "conclude")
 IDEMPOTENCY_MS = 24 * 3600 * 1000
 UPLOADING_MS = 120_000
 A_FEW = 100
@@ -124,8 +124,11 @@ class Ledger:
 
     # -- callers' verbs
 
-    def submit(self, fixed: Fixed, idempotency: Idempotency | None = None) -> Submitted:
-        """Record a job. Errors: Overloaded; Conflict where the same key's inputs are still coming in."""
+    def submit(self, fixed: Fixed, idempotency: Idempotency | None = None, restoring: bool = False) -> Submitted:
+        """Record a job. Errors: Overloaded; Conflict where the same key's inputs are still coming in.
+
+        `restoring`: the keeper puts an accepted job back, before the epoch is set; its own clock says when it came.
+        """
         start = "" if fixed.start_ms is None else fixed.start_ms
         deadline = "" if fixed.deadline_s is None else _ms(fixed.deadline_s)
         answer = self._run(
@@ -135,7 +138,7 @@ class Ledger:
              *(keys.upload_jobs(fixed.tenant, upload) for upload in fixed.uploads)],
             [fixed.id, fixed.model_dump_json(exclude_none=True), fixed.tenant, fixed.line, fixed.priority, start,
              _ms(fixed.queue_ttl_s), deadline, _ms(fixed.run_timeout_s), _ms(fixed.retention_s), fixed.max_attempts,
-             self.settings.bells, idempotency.fingerprint if idempotency else "", IDEMPOTENCY_MS])
+             self.settings.bells, idempotency.fingerprint if idempotency else "", IDEMPOTENCY_MS, int(restoring)])
         match answer:
             case [1, job_id, bell]:
                 return Submitted(job_id, bell=bool(bell))
@@ -186,8 +189,8 @@ class Ledger:
 
     def commit_and_claim(self, job_id: str, token: str, result: dict, outputs: Sequence[dict], metrics: dict,
                          worker: Worker, slot: str, next_token: str) -> tuple[str, Claimed | None]:
-        """`commit`, then `claim`. Not in one pipeline: where Redis lacks commit's script alone, the claim would be first,
-        and a slot's claim hands its old job back."""
+        """`commit`, then `claim`. Not in one pipeline: where Redis lacks commit's script alone, the claim would be
+        first, and a slot's claim hands its old job back."""
         committed = self._run("commit", *_to_commit(job_id, token, result, outputs, metrics))
         return committed, self.claim(worker, slot, next_token)
 
@@ -246,6 +249,11 @@ class Ledger:
     def expire(self, error: BacklotError) -> list[str]:
         """End jobs whose clock ran out while they waited; their ids. `error` is for those that ran before."""
         return self._run("expire", [keys.EXPIRIES], [A_FEW, json.dumps(error.as_dict())])[1:]
+
+    def conclude(self, job_id: str, ended: Record) -> bool:
+        """While restoring: give a job that this Redis takes for living its end; False where there is none such."""
+        fields = [part for pair in ended.items() for part in pair]
+        return bool(self._run("conclude", [keys.job(job_id)], [job_id, *fields]))
 
     def set_epoch(self) -> None:
         """Say that this start of the server is reconciled."""

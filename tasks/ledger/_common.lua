@@ -96,7 +96,7 @@ local function end_attempt(job, outcome, error, now)
   set(job, 'attempt:' .. job.starts, cjson.encode(entry))
   redis.call('ZREM', 'bl:leases:' .. job.pool, job.id)
   if outcome ~= 'succeeded' then
-    local prefix = 'tenants/' .. job.tenant .. '/jobs/' .. job.id .. '/' .. job.starts .. '-' .. string.sub(job.token, 1, 8) .. '/'
+    local prefix = 'tenants/' .. job.tenant .. '/jobs/' .. job.id .. '/' .. job.starts .. '-' .. string.sub(job.token, -8) .. '/'
     redis.call('ZADD', 'bl:trash', num(now + 60000), prefix)
   end
 end

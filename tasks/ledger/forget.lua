@@ -1,4 +1,4 @@
--- forget: an ended job's record goes; what it left in the bucket is put on the trash list.
+-- forget: an ended job's record goes, which the journal hears; what it left in the bucket is put on the trash list.
 --
 -- KEYS[1]  job      hash    bl:job:<id>
 -- KEYS[2]  index    zset    bl:jobs:<tenant>
@@ -20,4 +20,5 @@ redis.call('ZREM', KEYS[2], job.id)
 redis.call('ZREM', 'bl:retained', job.id)
 for i = 3, #KEYS do redis.call('SREM', KEYS[i], job.id) end
 redis.call('ZADD', 'bl:trash', num(now), prefix)
+redis.call('XADD', 'bl:journal', '*', 'type', 'forgotten', 'id', job.id, 'tenant', job.tenant)
 return 1

@@ -12,10 +12,12 @@
 -- ARGV[4]  tenant, [5] line, [6] priority, [7] start_ms or '', [8] queue_ttl ms, [9] deadline ms or '',
 -- ARGV[10] run timeout ms, [11] retention ms, [12] max attempts, [13] bells wanted at most
 -- ARGV[14] fingerprint of the request, for the Idempotency-Key, [15] how long that is kept, ms
+-- ARGV[16] 1 while the keeper puts back what this Redis lost: the epoch is not asked, nor how full memory is
 --
 -- Returns {1, id, 1|0} recorded (now or before), and whether a doorbell is needed; {2, id, fingerprint} the key
 -- belongs to that job; {3, id} to one that is still being uploaded; {-2, percent} memory is nearly full; {-1} not ready.
-if not ready() then return {-1} end
+local restoring = ARGV[16] == '1'
+if not ready() and not restoring then return {-1} end
 local now = clock(ARGV[1])
 local id, tenant = ARGV[2], ARGV[4]
 local queue = string.match(ARGV[5], '^([^:]+)')
@@ -33,7 +35,7 @@ if KEYS[5] ~= '' then
 end
 local memory = redis.call('INFO', 'memory')
 local used, most = string.match(memory, 'used_memory:(%d+)'), string.match(memory, 'maxmemory:(%d+)')
-if tonumber(most) > 0 and tonumber(used) > 0.85 * tonumber(most) then
+if not restoring and tonumber(most) > 0 and tonumber(used) > 0.85 * tonumber(most) then
   return {-2, math.floor(100 * used / most)}
 end
 

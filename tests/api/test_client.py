@@ -164,7 +164,7 @@ class TestClient:
         acme.delete(job["id"])
         with pytest.raises(ApiError) as raised:
             acme.get(job["id"])
-        assert raised.value.status == 404
+        assert raised.value.status == 410
         assert acme.model("generate", "lstm")["name"] in {model["name"] for model in acme.models()}
 
 
@@ -191,7 +191,7 @@ class TestCommandLine:
         assert table.index(again["id"]) < table.index(job["id"])
         assert json.loads(run("list", "--status", "canceled", "--json").stdout)["id"] == job["id"]
         run("delete", job["id"])
-        assert "not_found" in run("get", job["id"], status=1).stderr
+        assert "gone" in run("get", job["id"], status=1).stderr
 
     def test_a_file_is_named_with_an_at_sign(self, run, tmp_path):
         talk = tmp_path / "talk.wav"

@@ -120,8 +120,8 @@ class TestErase:
         job = acme.submit()
         hand.finish(hand.claim())
         assert acme.delete(path(job)).status_code == 204
-        problem(acme.get(path(job)), 404, "not_found")
-        problem(acme.delete(path(job)), 404, "not_found")
+        problem(acme.get(path(job)), 410, "gone")
+        problem(acme.delete(path(job)), 410, "gone")
         assert ledger.redis.zscore(keys.TRASH, f"tenants/acme/jobs/{job['id']}/")
 
     def test_a_job_under_way_stays(self, acme):

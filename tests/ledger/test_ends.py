@@ -127,7 +127,7 @@ def test_an_attempt_that_did_not_commit_leaves_its_prefix_on_the_trash_list(desk
     first = desk.claim()
     desk.fail(first)
     desk.commit(desk.claim())
-    assert ledger.redis.zrange(keys.TRASH, 0, -1) == [f"tenants/acme/jobs/{job.id}/1-{first.token[:8]}/"]
+    assert ledger.redis.zrange(keys.TRASH, 0, -1) == [f"tenants/acme/jobs/{job.id}/1-{first.token[-8:]}/"]
 
 
 def test_a_report_is_shown_to_people(desk, ledger, clock):

@@ -99,6 +99,15 @@ class Case:
         with pytest.raises(NotFound):
             self.desk.cancel(claimed)
 
+    def conclude(self):
+        claimed = self.desk.running()
+        living = self.desk.ledger.redis.dump(keys.job(claimed.fixed.id))
+        self.desk.commit(claimed)
+        ended = self.desk.record(claimed)
+        self.desk.ledger.redis.restore(keys.job(claimed.fixed.id), 0, living, replace=True)
+        yield lambda: self.lossy.conclude(claimed.fixed.id, ended), True
+        assert self.desk.record(claimed) == ended
+
     def entries(self, job_id):
         return [e["type"] for _, e in self.desk.ledger.redis.xrange(keys.JOURNAL) if e["id"] == job_id]
 

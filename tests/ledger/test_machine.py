@@ -240,6 +240,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.tenants_accounts_hold_what_waits_and_nothing_else()
         ends = Counter(e["id"] for _, e in self.ledger.redis.xrange(keys.EVENTS) if e["status"] in FINAL)
         journal = Counter((e["type"], e["id"]) for _, e in self.ledger.redis.xrange(keys.JOURNAL))
+        forgotten = [entry for entry in journal if entry[0] == "forgotten"]
+        assert all(journal.pop(entry) == 1 for entry in forgotten)
         assert ends == Counter(self.submitted)
         assert journal == Counter((kind, job_id) for kind in ("accepted", "ended") for job_id in self.submitted)
 

@@ -33,9 +33,9 @@ LOOK = {
 
 
 @pytest.mark.parametrize("epoch", [None, "0" * 40])
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", sorted(set(VERBS) - {"conclude"}))
 def test_without_the_epoch_of_this_start_no_verb_does_anything(desk, ledger, verb, epoch):
-    """Empty, older or restarted Redis: not ready, and every key is as it was."""
+    """Empty, older or restarted Redis: not ready, and every key is as it was. (`conclude` works only then.)"""
     claimed = desk.running()
     desk.submit()
     ledger.redis.set(keys.EPOCH, epoch) if epoch else ledger.redis.delete(keys.EPOCH)

@@ -209,7 +209,7 @@ def test_whatever_the_name_the_server_takes_it(storage):
 def test_all_of_a_job_lies_under_one_prefix_and_attempts_apart():
     assert upload_key("acme", "upload_7", "../a.wav") == "tenants/acme/uploads/upload_7/a.wav"
     assert job_json_key("acme", "job_7") == "tenants/acme/jobs/job_7/job.json"
-    assert attempt_prefix("acme", "job_7", 2, "0123456789abcdef") == "tenants/acme/jobs/job_7/2-01234567/"
+    assert attempt_prefix("acme", "job_7", 2, "0123456789abcdef") == "tenants/acme/jobs/job_7/2-89abcdef/"
     assert attempt_prefix("acme", "job_7", 2, "0123456789abcdef").startswith(job_prefix("acme", "job_7"))
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from tasks.errors import NotReady
 from tasks.ledger import Ledger, keys
+from tasks.storage import job_json_key
 from tests.stack import until
 from worker.keeper import Keeper
 
@@ -56,7 +57,7 @@ def test_what_an_uncommitted_attempt_left_is_deleted_and_the_committed_stays(led
     job = fixed()
     ledger.submit(job)
     ledger.claim(worker, "w1:1:1:1", "00000001aa")
-    left, kept = (f"tenants/acme/jobs/{job.id}/{n}-{token}/a.txt" for n, token in ((1, "00000001"), (2, "00000002")))
+    left, kept = (f"tenants/acme/jobs/{job.id}/{n}-{token}/a.txt" for n, token in ((1, "000001aa"), (2, "000002aa")))
     storage.put_bytes(left, b"half", "text/plain")
     ledger.release(job.id, "00000001aa")
     ledger.claim(worker, "w1:1:1:1", "00000002aa")
@@ -74,14 +75,19 @@ def test_what_an_uncommitted_attempt_left_is_deleted_and_the_committed_stays(led
 
 
 def test_past_its_retention_a_job_is_forgotten_with_all_it_left(ledger, storage, keeper, fixed):
-    """Record, index, outputs and job.json are gone."""
+    """Record, index and outputs are gone; of job.json a tombstone is left, and that goes a month later."""
     job = fixed(retention_s=0.01)
     ledger.submit(job)
     ledger.cancel("acme", job.id)
+    output = f"tenants/acme/jobs/{job.id}/1-000001aa/a.txt"
+    storage.put_bytes(output, b"x", "text/plain")
     keeper.write_segments()
-    keeper.tidy()
-    until(lambda: keeper.tidy() or not list(storage.list(f"tenants/acme/jobs/{job.id}/")), 10)
+    until(lambda: keeper.tidy() or not storage.head(output), 10)
     assert ledger.record(job.id) is None
+    assert b"erased_at" in storage.get_bytes(job_json_key("acme", job.id))
+    ledger.redis.zadd(keys.TOMBSTONES, {f"acme/{job.id}": 1})
+    keeper.tidy()
+    assert not list(storage.list(f"tenants/acme/jobs/{job.id}/"))
     assert not ledger.redis.zcard(keys.tenant_jobs("acme"))
 
 

@@ -1,0 +1,23 @@
+-- conclude: a job that this Redis, which has lost what came last, takes for living has ended: the record of its end.
+--
+-- The keeper's alone, while it puts back what was lost; so the epoch is not asked.
+--
+-- KEYS[1]  job      hash    bl:job:<id>
+-- ARGV[1]  now      ms; 0 = Redis TIME (not used)
+-- ARGV[2]  id, [3+] field, value of the record as it ended
+--
+-- Returns 1 concluded (now or before), 0 this Redis knows no such job, or knows of another end.
+redis.call('DEL', 'bl:none')
+local job = load(ARGV[2])
+if not job then return 0 end
+local ended = {}
+for i = 3, #ARGV, 2 do ended[ARGV[i]] = ARGV[i + 1] end
+if job.ended_ms then return job.ended_ms == ended.ended_ms and 1 or 0 end
+leave_line(job)
+for _, key in ipairs({'bl:due', 'bl:expiries', 'bl:leases:' .. job.pool}) do redis.call('ZREM', key, job.id) end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], unpack(ARGV, 3))
+job = load(job.id)
+redis.call('ZADD', 'bl:retained', job.retained_ms, job.id)
+event(job, job.status)
+return 1

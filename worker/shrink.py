@@ -1,0 +1,83 @@
+"""Segments of the journal give way: what of them is still needed is little, and in the end nothing.
+
+Needed are the jobs that have not ended, and the Idempotency-Keys of the last day. A segment is looked at a minute
+after it came and then each time its age has doubled, so that each is read a few times in all.
+"""
+
+import json
+import logging
+import time
+
+import redis
+
+from tasks.errors import NotFound
+from tasks.ledger import IDEMPOTENCY_MS, Ledger, Record, keys
+from tasks.storage import Storage
+from worker import journal
+
+log = logging.getLogger(__name__)
+FIRST_S, LONGEST_S, A_FEW = 60, 86_400, 5
+"""Seconds from one look at a segment to the next, and segments a round."""
+LIST_EVERY_S = 60
+
+
+class Shrinker:
+    """One keeper's. Two may do the same at the same time: what they write is alike."""
+
+    def __init__(self, ledger: Ledger, client: redis.Redis, storage: Storage) -> None:
+        self.ledger, self.redis, self.storage = ledger, client, storage
+        self._next: dict[str, float] = {}
+        self._list_again = 0.0
+
+    def round(self) -> None:
+        """Look at the few segments that are due. Errors: NotReady, StorageUnavailable."""
+        now = time.time()
+        if now >= self._list_again:
+            self._list_again = now + LIST_EVERY_S
+            names = journal.segments(self.storage)
+            self._next = {name: self._next.get(name, _age_s(name, now) >= FIRST_S and now or now + FIRST_S)
+                          for name in names}
+        due = sorted((at, name) for name, at in self._next.items() if at <= now)
+        for _, name in due[:A_FEW]:
+            self.shrink(name)
+            self._next[name] = now + min(LONGEST_S, max(FIRST_S, _age_s(name, now)))
+
+    def shrink(self, name: str) -> int:
+        """Keep what is needed of a segment whose ended jobs all have their job.json; how many entries that is."""
+        written = journal.number(self.redis.get(keys.WRITTEN) or "0-0")
+        if journal.span(name)[1] > written:
+            return -1
+        try:
+            entries = journal.read(self.storage, name)
+        except NotFound:
+            return 0  # another keeper was first
+        needed = self._needed(entries)
+        if not needed:
+            self.storage.delete_prefix(name)
+        elif len(needed) < len(entries):
+            lines = "\n".join(json.dumps(entry) for entry in needed)
+            self.storage.put_bytes(name, lines.encode(), "application/jsonl")
+        return len(needed)
+
+    def _needed(self, entries: list[Record]) -> list[Record]:
+        accepted = [entry for entry in entries if entry["type"] == "accepted"]
+        living, recent = self._living([entry["id"] for entry in accepted]), time.time() * 1000 - IDEMPOTENCY_MS
+        return [entry for entry in accepted
+                if entry["id"] in living or (entry["key"] and float(entry["created_ms"]) > recent)]
+
+    def _living(self, ids: list[str]) -> set[str]:
+        """Those that have not ended. Asked in one transaction with whether this Redis may be trusted: one that has
+        lost something in this moment would take living jobs for forgotten. Errors: NotReady."""
+        with self.redis.pipeline(transaction=True) as together:
+            together.info("server")
+            together.get(keys.EPOCH)
+            for job_id in ids:
+                together.hmget(keys.job(job_id), "status", "ended_ms")
+            server, epoch, *seen = together.execute()
+        if epoch != server["run_id"]:
+            self.ledger.ready()
+        return {job_id for job_id, (status, ended) in zip(ids, seen, strict=True) if status and not ended}
+
+
+def _age_s(name: str, now: float) -> float:
+    return now - journal.span(name)[1][0] / 1000
