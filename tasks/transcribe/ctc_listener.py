@@ -1,0 +1,72 @@
+"""What `rnn` and `dnn` share in use: frames, the network, the search, words with times and confidence.
+
+Which network it is, the files of its weights say.
+
+    config.json        {"network": "rnn" or "dnn", "size": {...}, "judge": {"weight", "bonus"}, ...}
+    model.safetensors  its weights, in half precision
+    words.json         the word model (ngram.py)
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from tasks.errors import ModelFailed
+from tasks.transcribe import Params
+from tasks.transcribe.features import FRAMES_PER_S, log_mel
+from tasks.transcribe.listening import Listener
+from tasks.transcribe.networks import NETWORKS, SUBSAMPLE
+from tasks.transcribe.ngram import WordModel
+from tasks.transcribe.search import Judge, beam_search, best_path, spoken
+from tasks.transcribe.transcript import Word
+
+STEP_S = SUBSAMPLE / FRAMES_PER_S
+LINGER_S = 0.15  # CTC speaks a sign at its surest moment: its sound goes on, for so long at most
+FILES = ("config.json", "model.safetensors", "words.json")
+
+
+class CtcListener(Listener):
+    """One stretch after another: what is heard of it does not depend on what is heard beside it."""
+
+    def __init__(self, network: torch.nn.Module, judge: Judge, device: str) -> None:
+        self.network, self.judge, self.device = network.eval().to(device), judge, device
+
+    @classmethod
+    def load(cls, weights: Path | None, device: str) -> "CtcListener":
+        """Errors: ModelFailed, where a file is missing or another network's."""
+        for name in FILES:
+            if weights is None or not (weights / name).is_file():
+                raise ModelFailed(f"transcribe by {cls.name} needs a folder of weights with {name}; {weights} has none")
+        config = json.loads((weights / "config.json").read_text())
+        if config["network"] != cls.name:
+            raise ModelFailed(f"{weights} holds weights of {config['network']!r}, not of {cls.name!r}")
+        network = NETWORKS[cls.name](**config["size"])
+        network.load_state_dict({name: value.float()
+                                 for name, value in load_file(weights / "model.safetensors").items()})
+        return cls(network, Judge(WordModel.read(weights / "words.json"), **config["judge"]), device)
+
+    def hear(self, sounds: Sequence[np.ndarray], params: Params) -> list[list[Word]]:
+        return [self._words(self.emission(sound), params) for sound in sounds]
+
+    @torch.inference_mode()
+    def emission(self, sound: np.ndarray) -> np.ndarray:
+        """(samples,) int16 to ln p of each sign at each step, (steps, signs)."""
+        frames = log_mel(sound)
+        return self.network(frames[None].to(self.device), torch.tensor([len(frames)]))[0].cpu().numpy()
+
+    def _words(self, emission: np.ndarray, params: Params) -> list[Word]:
+        signs = (best_path(emission) if params.beams == 1
+                 else beam_search(emission, params.beams, self.judge if params.language_model else None))
+        return timed(spoken(emission, signs), len(emission) * STEP_S)
+
+
+def timed(said: Sequence, seconds: float) -> list[Word]:
+    """Words with times, given those with steps."""
+    starts = [word.start * STEP_S for word in said]
+    following = [*starts[1:], seconds]
+    return [Word(word.text, start, min(word.end * STEP_S + LINGER_S, after), round(word.confidence, 4))
+            for word, start, after in zip(said, starts, following, strict=True)]

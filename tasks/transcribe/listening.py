@@ -1,0 +1,118 @@
+"""What all transcribing algorithms share: from a recording to a transcript, stretch by stretch.
+
+Decoding, finding speech, noise, progress, cancels, times and files are here; what was said in a stretch, a
+subclass knows.
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO, ClassVar
+
+import numpy as np
+
+from tasks.algorithm import Algorithm, Call, Result
+from tasks.errors import BacklotError, Canceled, InvalidInput
+from tasks.transcribe import Params, audio, segments
+from tasks.transcribe.denoise import CONTEXT_S, denoised
+from tasks.transcribe.transcript import Segment, Transcript, Word
+
+
+class Listener(Algorithm):
+    """Calls run one after another; of each, `at_once` stretches of speech are heard together.
+
+    name       what transcript.json calls the model
+    languages  that it knows; empty where only its weights know
+    """
+
+    name: ClassVar[str]
+    languages: ClassVar[tuple[str, ...]] = ("en",)
+    at_once: ClassVar[int] = 1
+
+    @abstractmethod
+    def hear(self, sounds: Sequence[np.ndarray], params: Params) -> list[list[Word]]:
+        """The words of each stretch, (samples,) int16; times in seconds from its own start."""
+
+    def prepare(self, params: Params) -> None:
+        """Before a call's first stretch; errors: InvalidInput, for params that cannot be used."""
+
+    def run(self, calls: Sequence[Call]) -> list[Result | BacklotError]:
+        """A transcript for each call. Errors: InvalidInput (also for a language that is not known),
+        UnsupportedMedia, TooLarge, Canceled."""
+        return [self._result(call) for call in calls]
+
+    def length(self, call: Call) -> int:
+        """Bytes: as good a guess as there is before decoding."""
+        return Path(call.inputs["audio"]).stat().st_size
+
+    def _result(self, call: Call) -> Result | BacklotError:
+        try:
+            transcript = self._transcribe(call)
+            return Result(transcript.result(), transcript.write(call.workdir))
+        except BacklotError as error:
+            return error
+
+    def _transcribe(self, call: Call) -> Transcript:
+        self._refuse_other_languages(call.params.language)
+        self.prepare(call.params)
+        with TemporaryFile(dir=call.workdir) as pcm:
+            spans = segments.find(_kept(audio.blocks(call.inputs["audio"]), pcm, call.canceled))
+            duration = pcm.tell() / 2 / audio.RATE
+            made = tuple(self._segments(call, spans, pcm))
+        call.report(1.0, f"{len(spans)} segments")
+        return Transcript(made, duration, call.params.language, self.name)
+
+    def _refuse_other_languages(self, language: str) -> None:
+        if self.languages and language not in self.languages:
+            known = "English ('en')" if self.languages == ("en",) else ", ".join(map(repr, self.languages))
+            raise InvalidInput(f"this model knows {known} only; language {language!r} was asked for")
+
+    def _segments(self, call: Call, spans: list[segments.Span], pcm: BinaryIO) -> Iterator[Segment]:
+        total = sum(span.end - span.start for span in spans)
+        done = 0.0
+        for first in range(0, len(spans), self.at_once):
+            group = spans[first:first + self.at_once]
+            _stop_if(call.canceled)
+            call.report(done / total, f"segment {first + 1} of {len(spans)}")
+            sounds = [_sound(pcm, span, call.params.denoise) for span in group]
+            for span, words in zip(group, self.hear(sounds, call.params), strict=True):
+                yield Segment(round(span.start, 3), round(span.end, 3), tuple(_placed(words, span)))
+            done += sum(span.end - span.start for span in group)
+
+
+def _kept(blocks: Iterator[np.ndarray], file: BinaryIO, canceled: Callable[[], bool]) -> Iterator[np.ndarray]:
+    """The blocks, which are also written to `file`: the whole file is known to be sound before the long work starts,
+    and four hours of it take disk, not memory."""
+    for block in blocks:
+        _stop_if(canceled)
+        file.write(block.tobytes())
+        yield block
+
+
+def _sound(file: BinaryIO, span: segments.Span, denoise: str) -> np.ndarray:
+    """The samples of a span, int16. What is measured of the noise, is also measured a little before and behind it."""
+    if denoise == "off":
+        return _read(file, span.start, span.end)[0]
+    sound, before = _read(file, span.start - CONTEXT_S, span.end + CONTEXT_S)
+    start = round(span.start * audio.RATE) - before
+    return denoised(sound)[start:start + round(span.end * audio.RATE) - round(span.start * audio.RATE)]
+
+
+def _read(file: BinaryIO, start: float, end: float) -> tuple[np.ndarray, int]:
+    """Samples between two times, as far as there are any, and the number of the first."""
+    first, last = max(0, round(start * audio.RATE)), round(end * audio.RATE)
+    file.seek(2 * first)
+    return np.frombuffer(file.read(2 * (last - first)), np.int16), first
+
+
+def _placed(words: Sequence[Word], span: segments.Span) -> Iterator[Word]:
+    """With times from the start of the recording, none past its stretch."""
+    for word in words:
+        start, end = (round(min(span.start + time, span.end), 3) for time in (word.start, word.end))
+        yield Word(word.text, start, max(end, start), word.confidence)
+
+
+def _stop_if(canceled: Callable[[], bool]) -> None:
+    if canceled():
+        raise Canceled("the transcription was canceled")

@@ -1,0 +1,6 @@
+"""What `python -m worker.train transcribe/<algorithm>` can train. The trainings themselves stand in train_*.py."""
+
+from tasks.recipe import Recipe
+from tasks.transcribe.train_ctc import Dnn, Rnn
+
+RECIPES: dict[str, type[Recipe]] = {"rnn": Rnn, "dnn": Dnn}
