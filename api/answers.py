@@ -1,6 +1,7 @@
 """What all resources share: the services, one way to read a body and one way to answer."""
 
 import json
+import math
 from typing import Any, TypeVar
 
 from flask import Request, Response, current_app, request
@@ -23,6 +24,12 @@ def services() -> Services:
 def answer(body: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """JSON that no cache keeps."""
     return Response(body.model_dump_json(), status, {**PRIVATE, **(headers or {})}, mimetype="application/json")
+
+
+def rate_limit(left: int, reset_s: float) -> dict[str, str]:
+    """How many submits are left, and in how many seconds there will be more (IETF draft, RateLimit header fields)."""
+    most = services().settings.submits_per_minute
+    return {"RateLimit-Policy": f'"submits";q={most};w=60', "RateLimit": f'"submits";r={left};t={math.ceil(reset_s)}'}
 
 
 def json_body(asked: Request) -> bytes:

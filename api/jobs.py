@@ -6,7 +6,7 @@ from typing import Literal
 from flask import Blueprint, Response, request
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from api.answers import PRIVATE, answer, json_body, read_query, services
+from api.answers import PRIVATE, answer, json_body, rate_limit, read_query, services
 from api.auth import tenant
 from api.multipart import read_form
 from api.prefer import waited
@@ -109,6 +109,8 @@ def _accepted(accepted: Accepted) -> Response:
     headers["Location"] = job.links.self
     if not job.done:
         headers["Retry-After"] = "1"
+    if accepted.left is not None:
+        headers |= rate_limit(accepted.left, accepted.reset_s)
     if accepted.replayed:
         headers["Idempotency-Replayed"] = "true"
     return answer(job, 202, headers)

@@ -50,7 +50,7 @@ class Operation:
 
 
 OPERATIONS = (
-    Operation("post", "/v1/jobs", "Submit a job", {202: "Job"}, (400, 409, 413, 415, 422), "JobRequest",
+    Operation("post", "/v1/jobs", "Submit a job", {202: "Job"}, (400, 409, 413, 415, 422, 429), "JobRequest",
               ("Prefer", "Idempotency-Key"), SUBMIT),
     Operation("get", "/v1/jobs", "List jobs, newest first", {200: "JobList"}, (422,)),
     Operation("get", "/v1/jobs/{job_id}", "Look at a job, or wait for it", {200: "Job"}, (404, 410), None, ("Prefer",)),
@@ -59,7 +59,7 @@ OPERATIONS = (
     Operation("post", "/v1/jobs/{job_id}/cancel", "Ask a job to stop; it may still succeed", {202: "Job"},
               (404, 409, 410)),
     Operation("post", "/v1/jobs/{job_id}/retry", "A new job of an ended one's request", {202: "Job"},
-              (400, 404, 409, 410, 422), None, ("Prefer", "Idempotency-Key")),
+              (400, 404, 409, 410, 422, 429), None, ("Prefer", "Idempotency-Key")),
     Operation("get", "/v1/jobs/{job_id}/outputs/{name}", "Where an output can be had now", {307: None}, (404, 410)),
     Operation("post", "/v1/uploads", "A place for a large file", {201: "Upload"}, (400, 413, 415, 422),
               "UploadRequest", (), UPLOAD),

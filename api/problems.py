@@ -4,6 +4,7 @@ Never HTML, never a traceback: what nobody foresaw is logged with a reference, w
 """
 
 import logging
+import math
 import secrets
 from http import HTTPStatus
 from typing import Literal
@@ -12,7 +13,7 @@ from flask import Flask, Response, request
 from pydantic import BaseModel, Field
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from api.answers import services
+from api.answers import rate_limit, services
 from tasks import errors
 
 log = logging.getLogger(__name__)
@@ -30,11 +31,13 @@ STATUS: dict[type[errors.BacklotError], int] = {
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.KeyReused: 422,
+    errors.RateLimited: 429,
+    errors.QuotaExceeded: 429,
     errors.NotReady: 503,
     errors.Overloaded: 503,
     errors.StorageUnavailable: 503,
 }
-RETRY_AFTER_S = {503: 2}
+RETRY_AFTER_S = {429: 5, 503: 2}
 CODES = {400: "malformed", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media"}
 
 
@@ -76,7 +79,10 @@ def of_ours(error: errors.BacklotError) -> Response:
         return of_unforeseen(error)
     headers = {"WWW-Authenticate": 'Bearer realm="backlot"'} if status == 401 else {}
     if error.retryable:
-        headers["Retry-After"] = str(RETRY_AFTER_S.get(status, 1))
+        after_s = getattr(error, "retry_after_s", RETRY_AFTER_S.get(status, 1))
+        headers["Retry-After"] = str(math.ceil(after_s))
+    if isinstance(error, errors.RateLimited):
+        headers |= rate_limit(0, error.retry_after_s)
     return problem(status, error.code, error.detail, error.retryable, getattr(error, "errors", None), headers)
 
 

@@ -14,6 +14,8 @@
     │   ├── NotFound                 not_found
     │   │   └── Gone                 gone
     │   ├── Conflict                 conflict
+    │   ├── RateLimited              rate_limited
+    │   ├── QuotaExceeded            quota_exceeded
     │   └── KeyReused                idempotency_key_reused
     ├── OperatorError                the service or a model must be mended, or simply waited for
     │   ├── NotReady                 not_ready
@@ -124,6 +126,24 @@ class Conflict(CallerError):
     """The job is in a status that does not allow this."""
 
     code = "conflict"
+
+
+class RateLimited(CallerError):
+    """More submits a minute than a tenant may make; the next may be made after `retry_after_s`."""
+
+    code = "rate_limited"
+    retryable = True
+
+    def __init__(self, detail: str, retry_after_s: float) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class QuotaExceeded(CallerError):
+    """The tenant has all that it may have; some of it must end first."""
+
+    code = "quota_exceeded"
+    retryable = True
 
 
 class KeyReused(CallerError):

@@ -31,10 +31,13 @@ LOOK_AGAIN_S = 5
 
 @dataclass(frozen=True)
 class Accepted:
-    """`replayed`: the same request with the same Idempotency-Key made this job before."""
+    """`replayed`: the same request with the same Idempotency-Key made this job before. `left` and `reset_s`: of the
+    submits that the tenant may make a minute, where they are limited and this was one."""
 
     job: Job
     replayed: bool = False
+    left: int | None = None
+    reset_s: float = 0
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,8 @@ class Jobs:
         """Record a job of a parsed request (tasks/request.py); `files` by upload id, where the request names
         `upload:<id>` for bytes that came with it.
 
-        Errors: InvalidInput, TooLarge, UnknownModel; KeyReused, Conflict for the Idempotency-Key; Overloaded;
-        StorageUnavailable where an input has to be stored or found.
+        Errors: InvalidInput, TooLarge, UnknownModel; KeyReused, Conflict for the Idempotency-Key; RateLimited,
+        QuotaExceeded; Overloaded; StorageUnavailable where an input has to be stored or found.
         """
         files = files or {}
         model = self.registry.model(request.kind, request.model)
@@ -205,7 +208,8 @@ class Jobs:
             return self._replay(fixed.tenant, submitted.job_id, submitted.replay_fingerprint, idempotency)
         if submitted.bell:
             self.broker.ring(fixed.queue)
-        return Accepted(_fresh(fixed, now))
+        limited = self.settings.submits_per_minute > 0
+        return Accepted(_fresh(fixed, now), left=submitted.left if limited else None, reset_s=submitted.reset_s)
 
     def _store(self, fixed: Fixed, prepared: Prepared, idempotency: Idempotency | None):
         """Store the pending files; under an Idempotency-Key only once, else who holds it is returned."""

@@ -16,7 +16,16 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from tasks.errors import BacklotError, Conflict, NotFound, NotReady, Overloaded, WorkerLost
+from tasks.errors import (
+    BacklotError,
+    Conflict,
+    NotFound,
+    NotReady,
+    Overloaded,
+    QuotaExceeded,
+    RateLimited,
+    WorkerLost,
+)
 from tasks.job import Fixed
 from tasks.ledger import keys
 from tasks.settings import Settings
@@ -45,11 +54,15 @@ class Idempotency:
 
 @dataclass(frozen=True)
 class Submitted:
-    """`bell`: a doorbell is needed. `replay_fingerprint`: the key was used before, by this job, for such a request."""
+    """`bell`: a doorbell is needed. `replay_fingerprint`: the key was used before, by this job, for such a request.
+    `left` submits the tenant may still make at once, where they are limited; in `reset_s` it may make all of a minute.
+    """
 
     job_id: str
     bell: bool = False
     replay_fingerprint: str | None = None
+    left: int = 0
+    reset_s: float = 0
 
 
 @dataclass(frozen=True)
@@ -125,7 +138,8 @@ class Ledger:
     # -- callers' verbs
 
     def submit(self, fixed: Fixed, idempotency: Idempotency | None = None, restoring: bool = False) -> Submitted:
-        """Record a job. Errors: Overloaded; Conflict where the same key's inputs are still coming in.
+        """Record a job. Errors: Overloaded; RateLimited; QuotaExceeded; Conflict where the same key's inputs are still
+        coming in.
 
         `restoring`: the keeper puts an accepted job back, before the epoch is set; its own clock says when it came.
         """
@@ -134,18 +148,24 @@ class Ledger:
         answer = self._run(
             "submit",
             [keys.job(fixed.id), keys.line(fixed.line), fixed.queue, keys.tenant_jobs(fixed.tenant),
-             keys.idempotency(fixed.tenant, idempotency.digest) if idempotency else "",
+             keys.idempotency(fixed.tenant, idempotency.digest) if idempotency else "", keys.rate(fixed.tenant),
              *(keys.upload_jobs(fixed.tenant, upload) for upload in fixed.uploads)],
             [fixed.id, fixed.model_dump_json(exclude_none=True), fixed.tenant, fixed.line, fixed.priority, start,
              _ms(fixed.queue_ttl_s), deadline, _ms(fixed.run_timeout_s), _ms(fixed.retention_s), fixed.max_attempts,
-             self.settings.bells, idempotency.fingerprint if idempotency else "", IDEMPOTENCY_MS, int(restoring)])
+             self.settings.bells, idempotency.fingerprint if idempotency else "", IDEMPOTENCY_MS, int(restoring),
+             self.settings.submits_per_minute, self.settings.max_waiting_jobs])
         match answer:
-            case [1, job_id, bell]:
-                return Submitted(job_id, bell=bool(bell))
+            case [1, job_id, bell, left, reset_ms]:
+                return Submitted(job_id, bool(bell), left=left, reset_s=reset_ms / 1000)
             case [2, job_id, fingerprint]:
                 return Submitted(job_id, replay_fingerprint=fingerprint)
             case [3, _]:
                 raise Conflict("a request with this Idempotency-Key is still being received; ask again in a moment")
+            case [-3, ms]:
+                raise RateLimited(f"a tenant may submit {self.settings.submits_per_minute:,} jobs a minute", ms / 1000)
+            case [-4, waiting]:
+                raise QuotaExceeded(f"{waiting:,} of your jobs wait; a tenant may have "
+                                    f"{self.settings.max_waiting_jobs:,} waiting")
             case [_, percent]:
                 raise Overloaded(f"Redis is {percent} % full and takes no new jobs above 85 %; running jobs go on")
 

@@ -81,6 +81,11 @@ def tenant_jobs(tenant: str) -> str:
     return f"bl:jobs:{tenant}"
 
 
+def rate(tenant: str) -> str:
+    """string: the ms until which the tenant's submits are paid for; a minute."""
+    return f"bl:rate:{tenant}"
+
+
 def upload_jobs(tenant: str, upload_id: str) -> str:
     """set: ids of the jobs that name the upload, until they are forgotten."""
     return f"bl:upload:{tenant}/{upload_id}"

@@ -5,17 +5,21 @@
 -- KEYS[3]  queue   list    Celery's list of doorbells; only its length is read
 -- KEYS[4]  index   zset    bl:jobs:<tenant>
 -- KEYS[5]  idem    string  bl:idem:<tenant>:<digest>; '' without an Idempotency-Key
--- KEYS[6+] uploads set     bl:upload:<tenant>/<id> of each upload that the job names
+-- KEYS[6]  rate    string  bl:rate:<tenant>, the ms until which the submits so far are paid for
+-- KEYS[7+] uploads set     bl:upload:<tenant>/<id> of each upload that the job names
 -- ARGV[1]  now     ms; 0 = Redis TIME
 -- ARGV[2]  id
 -- ARGV[3]  fixed   JSON that never changes
 -- ARGV[4]  tenant, [5] line, [6] priority, [7] start_ms or '', [8] queue_ttl ms, [9] deadline ms or '',
 -- ARGV[10] run timeout ms, [11] retention ms, [12] max attempts, [13] bells wanted at most
 -- ARGV[14] fingerprint of the request, for the Idempotency-Key, [15] how long that is kept, ms
--- ARGV[16] 1 while the keeper puts back what this Redis lost: the epoch is not asked, nor how full memory is
+-- ARGV[16] 1 while the keeper puts back what this Redis lost: the epoch is not asked, nor limits
+-- ARGV[17] submits a minute that the tenant may make, [18] jobs that it may have waiting; 0 for any number
 --
--- Returns {1, id, 1|0} recorded (now or before), and whether a doorbell is needed; {2, id, fingerprint} the key
--- belongs to that job; {3, id} to one that is still being uploaded; {-2, percent} memory is nearly full; {-1} not ready.
+-- Returns {1, id, 1|0, left, ms} recorded (now or before), whether a doorbell is needed, and of the tenant's minute how
+-- many submits are left and in how many ms all will be; {2, id, fingerprint} the key belongs to that job; {3, id} to
+-- one that is still being uploaded; {-2, percent} memory is nearly full; {-3, ms} the next submit is paid for then;
+-- {-4, waiting} the tenant has so many jobs waiting; {-1} not ready.
 local restoring = ARGV[16] == '1'
 if not ready() and not restoring then return {-1} end
 local now = clock(ARGV[1])
@@ -28,15 +32,29 @@ local function bell_needed()
   return redis.call('LLEN', KEYS[3]) < wanted and 1 or 0
 end
 
-if redis.call('EXISTS', KEYS[1]) == 1 then return {1, id, bell_needed()} end
+-- The generic cell rate algorithm: each submit takes its share of a minute, a minute may be taken at once.
+local rate = tonumber(ARGV[17])
+local paid = math.max(now, tonumber(redis.call('GET', KEYS[6]) or 0))
+local function left() return rate > 0 and math.floor((now + 60000 - paid) * rate / 60000 + 1e-6) or 0 end
+
+if redis.call('EXISTS', KEYS[1]) == 1 then return {1, id, bell_needed(), left(), paid - now} end
 if KEYS[5] ~= '' then
   local first, print, uploading = string.match(redis.call('GET', KEYS[5]) or '', '^(%S+) (%S+)(.*)$')
   if first and first ~= id then return uploading == '' and {2, first, print} or {3, first} end
 end
-local memory = redis.call('INFO', 'memory')
-local used, most = string.match(memory, 'used_memory:(%d+)'), string.match(memory, 'maxmemory:(%d+)')
-if not restoring and tonumber(most) > 0 and tonumber(used) > 0.85 * tonumber(most) then
-  return {-2, math.floor(100 * used / most)}
+if not restoring then
+  local used, most = string.match(redis.call('INFO', 'memory'), 'used_memory:(%d+).*maxmemory:(%d+)')
+  if tonumber(most) > 0 and tonumber(used) > 0.85 * tonumber(most) then return {-2, math.floor(100 * used / most)} end
+  local waits, most_waiting = 0, tonumber(ARGV[18])
+  for _, pool in ipairs(most_waiting > 0 and {'cpu', 'gpu'} or {}) do
+    waits = waits + (redis.call('HGET', 'bl:fair:' .. pool, 'jobs:' .. tenant) or 0)
+  end
+  if most_waiting > 0 and waits >= most_waiting then return {-4, waits} end
+  if rate > 0 then
+    if left() < 1 then return {-3, math.ceil(paid + 60000 / rate - now - 60000)} end
+    paid = paid + 60000 / rate
+    redis.call('SET', KEYS[6], num(paid), 'PX', 60000)
+  end
 end
 
 local job = {id = id, tenant = tenant, line = ARGV[5], priority = ARGV[6], queue = queue, pool = string.match(queue, '^%a+')}
@@ -52,15 +70,15 @@ end
 redis.call('ZADD', 'bl:expiries', num(expiry), id)
 redis.call('ZADD', KEYS[4], num(now), id)
 redis.call('SADD', 'bl:lines', ARGV[5])
-for i = 6, #KEYS do redis.call('SADD', KEYS[i], id) end
+for i = 7, #KEYS do redis.call('SADD', KEYS[i], id) end
 if KEYS[5] ~= '' then redis.call('SET', KEYS[5], id .. ' ' .. ARGV[14], 'PX', ARGV[15]) end
 redis.call('XADD', 'bl:journal', '*', 'type', 'accepted', 'id', id, 'fixed', ARGV[3], 'created_ms', num(now),
   'key', KEYS[5], 'fingerprint', ARGV[14])
 if start > now then
   event(job, 'scheduled')
   redis.call('ZADD', 'bl:due', num(start), id)
-  return {1, id, 0}
+  return {1, id, 0, left(), paid - now}
 end
 enter_line(job, now)
 event(job, 'queued')
-return {1, id, bell_needed()}
+return {1, id, bell_needed(), left(), paid - now}

@@ -128,3 +128,21 @@ class TestForms:
                                              "params": '{"language": 5}'})
         assert answer.status_code == 422
         assert list(storage.list("tenants/")) == []
+
+
+class TestRateLimits:
+    """A tenant's submits a minute, told in the fields of the IETF draft."""
+
+    @pytest.fixture
+    def settings(self, settings):
+        return settings.model_copy(update={"submits_per_minute": 2, "max_waiting_jobs": 0})
+
+    def test_each_answer_says_what_is_left_and_a_refusal_when_to_ask_again(self, acme, rival):
+        left = [acme.post("/v1/jobs", json=PROMPT) for _ in range(3)]
+        assert [answer.status_code for answer in left] == [202, 202, 429]
+        assert [answer.headers["RateLimit"].partition(";t=")[0] for answer in left] == [
+            '"submits";r=1', '"submits";r=0', '"submits";r=0']
+        assert {answer.headers["RateLimit-Policy"] for answer in left} == {'"submits";q=2;w=60'}
+        assert 1 <= int(left[2].headers["Retry-After"]) <= 30
+        assert left[2].json["code"] == "rate_limited" and left[2].json["retryable"]
+        assert rival.post("/v1/jobs", json=PROMPT).status_code == 202
