@@ -62,12 +62,8 @@ local start = tonumber(ARGV[7]) or now
 local start_by = num(math.max(start, now) + tonumber(ARGV[8]))
 set(job, 'fixed', ARGV[3], 'tenant', tenant, 'line', ARGV[5], 'priority', ARGV[6], 'created_ms', num(now),
   'start_by_ms', start_by, 'run_ms', ARGV[10], 'keep_ms', ARGV[11], 'max', ARGV[12])
-local expiry = tonumber(start_by)
-if ARGV[9] ~= '' then
-  set(job, 'deadline_ms', num(now + tonumber(ARGV[9])))
-  expiry = math.min(expiry, tonumber(job.deadline_ms))
-end
-redis.call('ZADD', 'bl:expiries', num(expiry), id)
+if ARGV[9] ~= '' then set(job, 'deadline_ms', num(now + tonumber(ARGV[9]))) end
+redis.call('ZADD', 'bl:expiries', num(math.min(tonumber(start_by), tonumber(job.deadline_ms or start_by))), id)
 redis.call('ZADD', KEYS[4], num(now), id)
 redis.call('SADD', 'bl:lines', ARGV[5])
 for i = 7, #KEYS do redis.call('SADD', KEYS[i], id) end
