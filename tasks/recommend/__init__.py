@@ -1,32 +1,80 @@
-"""Recommend: a catalogue and a history in, ranked titles out. The contract; algorithms lie beside this file.
+"""Recommend: a catalogue, what people chose and whom to ask for in, ranked titles out. The contract; algorithms lie
+beside this file.
 
-Beside the result, one file: recommendations.json (the ranked items with all that is known of them).
+Files beside the result: for one person recommendations.json (the ranked items with all that is known of them), for
+many recommendations.parquet; data-report.json, where interactions were read or something had to be cleaned;
+evaluation.json and evaluation.png, where they were asked for.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tasks.inputs import MIB, Limits, Source
 
-ItemId = Annotated[str, Field(min_length=1, max_length=200)]
+
+def _as_text(value: object) -> object:
+    """Ids are often numbers."""
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Id = Annotated[str, Field(min_length=1, max_length=200), BeforeValidator(_as_text, json_schema_input_type=str | int)]
+Tag = Annotated[str, Field(min_length=1, max_length=200)]
+LEARN = ("user-knn", "item-knn", "svd", "nmf")
+ONLY: dict[str, tuple[str, ...]] = {
+    "objective": ("svd", "nmf"), "factors": ("svd", "nmf"), "seed": ("svd", "nmf", "hybrid"),
+    "neighbours": ("user-knn", "item-knn"), "shrinkage": ("item-knn",), "half_life": LEARN}
+WHO = "history, tags, user or users"
 
 
 class Inputs(BaseModel):
-    """What there is, and what this person liked."""
+    """What there is, what people chose of it, and for whom titles are wanted: a history, tags, a user or users."""
 
     model_config = ConfigDict(extra="forbid")
     catalogue: Annotated[Source, Limits(max_bytes=256 * MIB)] = Field(
-        description="the titles: CSV with a header, or JSON lines; columns id (or title) and any of title, year, "
-                    "genres, director, cast, plot; at most 256 MiB")
-    history: list[ItemId] = Field(min_length=1, max_length=1000, description="ids of items liked, newest last")
+        description="the titles: CSV with a header, JSON lines or Parquet; columns id (or title) and any of title, "
+                    "year, genres, director, cast, plot; at most 256 MiB")
+    interactions: Annotated[Source, Limits(max_bytes=256 * MIB)] = Field(
+        None, description="who chose what: CSV with a header, JSON lines or Parquet; columns user and item, and any of "
+                          "rating and time; at most 256 MiB. All models but content and hybrid need it")
+    history: list[Id] = Field(
+        default_factory=list, max_length=1000,
+        description="ids (or titles) of items that a person liked, newest last; empty for one of whom nothing is known")
+    tags: list[Tag] = Field(
+        default_factory=list, max_length=50,
+        description="what a person without history says to like: genres, directors, actors of the catalogue")
+    user: Id = Field(None, description="a user of the interactions; one that they do not know has no history")
+    users: Annotated[list[Id], Field(min_length=1, max_length=100_000)] | Literal["all"] = Field(
+        None, description='users of the interactions, or "all" of them')
+
+    @model_validator(mode="after")
+    def _somebody_is_asked_for(self) -> "Inputs":
+        given = self.model_fields_set
+        if not given & {"history", "tags", "user", "users"}:
+            raise ValueError(f"say for whom: {WHO} is needed")
+        if "users" in given and given & {"history", "tags", "user"}:
+            raise ValueError("users stands alone: history, tags and user are for one person")
+        if given & {"user", "users"} and "interactions" not in given:
+            raise ValueError("user and users are looked up in interactions, which are not given")
+        return self
 
 
 class Params(BaseModel):
-    """How many."""
+    """How many, by what, and whether the models are to be measured."""
 
     model_config = ConfigDict(extra="forbid")
     k: int = Field(10, ge=1, le=1000, description="how many titles to return")
+    evaluate: bool = Field(False, description="also measure all models on the interactions: each user's last item is "
+                                              "held out, and looked for among the k best")
+    objective: Literal["ranking", "rating"] = Field(
+        "ranking", description="learn which items are chosen, or what rating they are given")
+    factors: int = Field(None, ge=1, le=256, description="length of the vectors; the model's own where left out")
+    neighbours: int = Field(50, ge=1, le=1000, description="how many similar users (or, of each item, items) count")
+    shrinkage: float = Field(10, ge=0, le=1e6, allow_inf_nan=False,
+                             description="the more, the less is a similarity trusted that few people stand behind")
+    half_life: float = Field(5, gt=0, le=1e9, allow_inf_nan=False,
+                             description="after this many newer items, an item of a history counts half")
+    seed: int = Field(0, ge=0, lt=2**32, description="of what is drawn: first values of vectors, bootstrap samples")
 
 
 class Item(BaseModel):
@@ -38,7 +86,30 @@ class Item(BaseModel):
     reason: str = Field(description="a sentence for a person: why this title")
 
 
+class Many(BaseModel):
+    """What recommendations.parquet holds."""
+
+    users: int = Field(description="users that were asked for")
+    rows: int = Field(description="of user, rank, id, title, score, reason")
+    without_history: int = Field(description="users whom the interactions do not know; they get what is popular")
+
+
+class Measured(BaseModel):
+    """One model on held-out items, 0 to 1, at k; `low` and `high`: 95 % bootstrap interval of the nDCG."""
+
+    model: str
+    ndcg: float
+    low: float
+    high: float
+    recall: float
+    map: float
+    mrr: float
+    coverage: float = Field(description="share of the catalogue that is recommended to anybody")
+
+
 class Result(BaseModel):
-    """Ranked, best first; nothing of the history among them."""
+    """Ranked, best first; nothing of the history among them. `items` is empty where `many` says what was made."""
 
     items: list[Item]
+    many: Many | None = None
+    evaluation: list[Measured] | None = None

@@ -7,7 +7,7 @@ and the score the cosine between the two.
 
     M        (titles, features)  csr float64   blocks side by side, each row of a block of length 1 (or 0)
                                                times the root of the block's share; then rows of length 1
-    profile  (features,)         float64       mean of the rows of the history
+    profile  (features,)         float64       mean of the rows of the history, weighted by interest (ratings)
     score    (titles,)           float64       cosine, 0-1
 
 idf = ln((1 + n) / (1 + df)) + 1, scikit-learn's. Between two titles that have all blocks the cosine is the
@@ -16,19 +16,19 @@ mean of the blocks' cosines, weighted by SHARES. The order of the history does n
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import normalize
 
-from tasks.algorithm import Algorithm, Call, Result
-from tasks.errors import BacklotError, Canceled, InvalidInput
-from tasks.recommend import catalogue
+from tasks.errors import InvalidInput
+from tasks.recommend import Params
 from tasks.recommend.catalogue import Title
-from tasks.recommend.history import History, find
+from tasks.recommend.chosen import Chosen
+from tasks.recommend.data import Arrays, Data, Step
+from tasks.recommend.recommender import Recommender
 
 SHARES = {"genres": 0.3, "director": 0.2, "cast": 0.2, "plot": 0.3}
 PLOT_WORDS = 50_000  # the most frequent are kept
@@ -44,51 +44,36 @@ class Space:
     features: list[tuple[str, str]]
 
 
-class Model(Algorithm):
-    """Nothing is loaded: a catalogue comes with each call."""
+class Model(Recommender):
+    """fitted: a Space as arrays. Only titles are recommended that have something in common with the history, which the
+    reason names. Without interactions, a history is all that it needs."""
 
-    @classmethod
-    def load(cls, weights: Path | None = None, device: str = "cpu") -> "Model":
-        return cls()
+    name = "content"
+    needs_interactions = False
 
-    def run(self, calls: Sequence[Call]) -> list[Result | BacklotError]:
-        """At most k titles for each call, best first: only such as have something in common with the history, which
-        the reason names. Equal scores stand in the order of the catalogue.
+    def fit(self, data: Data, params: Params, step: Step) -> Arrays:
+        space = build(data.titles, step)
+        features = np.frombuffer(json.dumps(space.features).encode(), np.uint8)
+        return {"data": space.rows.data, "indices": space.rows.indices, "indptr": space.rows.indptr,
+                "features": features}
 
-        Errors: those of catalogue.read; InvalidInput where the history or all that could be compared is missing.
-        """
-        return [self._result(call) for call in calls]
+    def scores(self, fitted: Arrays, asked: Chosen, params: Params) -> np.ndarray:
+        found = score(_space(fitted).rows, asked.interest())
+        return np.where(found > 0, found, -np.inf)
 
-    def _result(self, call: Call) -> Result | BacklotError:
-        try:
-            return _recommend(call)
-        except BacklotError as error:
-            return error
-
-
-def _recommend(call: Call) -> Result:
-    titles = catalogue.read(call.inputs["catalogue"], lambda rows: _step(call, 0.3, f"{rows:,} titles read"))
-    history = find(call.inputs["history"], titles)
-    _step(call, 0.3, f"{len(titles):,} titles read")
-    space = build(titles, call)
-    scores = score(space, history.rows)
-    _step(call, 0.9, "titles ranked")
-    best = ranked(scores, history.rows, call.params.k)
-    items = [{"id": titles[row].id, "title": titles[row].title, "score": float(scores[row]),
-              "reason": reason(space, titles, history.rows, row)} for row in best]
-    path = call.workdir / "recommendations.json"
-    _write(path, items, [titles[row] for row in best], history)
-    call.report(1.0, f"{len(items)} titles" + (f"; {history.complaint}" if history.complaint else ""))
-    return Result({"items": items}, [path])
+    def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[int], titles: Sequence[Title],
+                params: Params) -> list[str]:
+        space = _space(fitted)
+        return [reason(space, titles, asked.item, item) for item in items]
 
 
-def _step(call: Call, progress: float, message: str) -> None:
-    if call.canceled():
-        raise Canceled("the recommendation was canceled")
-    call.report(progress, message)
+def _space(fitted: Arrays) -> Space:
+    features = json.loads(fitted["features"].tobytes())
+    shape = (len(fitted["indptr"]) - 1, len(features))
+    return Space(sparse.csr_matrix((fitted["data"], fitted["indices"], fitted["indptr"]), shape), features)
 
 
-def build(titles: Sequence[Title], call: Call) -> Space:
+def build(titles: Sequence[Title], step: Step) -> Space:
     """The titles' vectors; errors: InvalidInput where no title has anything to compare."""
     blocks, features = [], []
     for done, (name, share) in enumerate(SHARES.items()):
@@ -96,7 +81,7 @@ def build(titles: Sequence[Title], call: Call) -> Space:
         if block is not None:
             blocks.append(block * np.sqrt(share))
             features += [(name, word) for word in words]
-        _step(call, 0.3 + 0.15 * (done + 1), f"{name} compared")
+        step((done + 1) / len(SHARES), f"{name} compared")
     if not blocks:
         raise InvalidInput(f"the catalogue says nothing to compare titles by: {', '.join(SHARES)} are missing or empty")
     return Space(normalize(sparse.hstack(blocks, format="csr")), features)
@@ -124,19 +109,9 @@ def _block(name: str, titles: Sequence[Title]) -> tuple[sparse.csr_matrix, list[
     return block, [spelled.get(word, word) for word in vectorizer.get_feature_names_out()]
 
 
-def score(space: Space, history: Sequence[int]) -> np.ndarray:
-    """(titles,) cosines with the profile, rounded so that equal titles are equal."""
-    profile = np.asarray(space.rows[list(history)].mean(axis=0)).ravel()
-    length = np.linalg.norm(profile)
-    return np.round(space.rows @ profile / length, 9) if length else np.zeros(space.rows.shape[0])
-
-
-def ranked(scores: np.ndarray, history: Sequence[int], k: int) -> list[int]:
-    """Row numbers, best first: at most k, none of the history, none that scores 0."""
-    scores = scores.copy()
-    scores[list(history)] = 0
-    order = np.argsort(-scores, kind="stable")[:k]
-    return [int(row) for row in order if scores[row] > 0]
+def score(rows: sparse.csr_matrix, interest: sparse.csr_matrix) -> np.ndarray:
+    """(people, titles) cosines with the profiles, rounded so that equal titles are equal."""
+    return np.round((normalize(interest @ rows) @ rows.T).toarray(), 9)
 
 
 def reason(space: Space, titles: Sequence[Title], history: Sequence[int], row: int) -> str:
@@ -161,11 +136,3 @@ def _phrases(features: Sequence[tuple[str, str]]) -> Iterator[str]:
 
 def _listed(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-
-
-def _write(path: Path, items: Sequence[dict], titles: Sequence[Title], history: History) -> None:
-    """recommendations.json: the items with all that is known of them, and what became of the history."""
-    known = [{key: value for key, value in asdict(title).items() if key != "line"} for title in titles]
-    full = [{"rank": rank, **fields, **item} for rank, (item, fields) in enumerate(zip(items, known, strict=True), 1)]
-    path.write_text(json.dumps({"items": full, "history": history.used, "unknown": history.unknown},
-                               ensure_ascii=False, indent=1) + "\n", encoding="utf-8", errors="backslashreplace")

@@ -1,0 +1,81 @@
+"""For whom titles are wanted: the inputs history, tags, user and users, looked up in catalogue and interactions.
+
+It knows ids and titles; what is then recommended, and how, is not known here.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from tasks.errors import InvalidInput
+from tasks.recommend import WHO
+from tasks.recommend.catalogue import Title
+from tasks.recommend.chosen import Chosen, nobody
+from tasks.recommend.history import History
+from tasks.recommend.history import find as find_history
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The people, with what they chose so far.
+
+    chosen   their histories; one without entries is of a person of whom nothing is known
+    many     whether a list of users (or all) was asked for, even if it is a list of one
+    tags     what the one person says to like
+    history  what became of the entries of the input history; None where it was not given
+    notes    sentences on what was passed over
+    """
+
+    chosen: Chosen
+    many: bool
+    tags: tuple[str, ...] = ()
+    history: History | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def find(inputs: Mapping[str, Any], titles: Sequence[Title], chosen: Chosen | None) -> Asked:
+    """Errors: InvalidInput where the inputs name nobody, or where nothing of a history is known."""
+    users, user = inputs.get("users"), inputs.get("user")
+    if (users or user) and chosen is None:
+        raise InvalidInput("user and users are looked up in interactions, which are not given")
+    if users:
+        return _many(users, chosen)
+    if user is None and all(inputs.get(name) is None for name in ("history", "tags")):
+        raise InvalidInput(f"say for whom: {WHO} is needed")
+    return _one(user, inputs.get("history") or [], tuple(inputs.get("tags") or ()), titles, chosen)
+
+
+def _many(users: Sequence[str] | str, chosen: Chosen) -> Asked:
+    if users == "all":
+        return Asked(chosen, many=True)
+    by_name = {name: row for row, name in enumerate(chosen.users)}
+    names = list(dict.fromkeys(users))
+    rows = np.array([by_name.get(name, -1) for name in names])
+    unknown = [name for name, row in zip(names, rows, strict=True) if row < 0]
+    selected = chosen.select(rows)
+    notes = [f"{len(unknown):,} users are not in the interactions, {', '.join(map(repr, unknown[:3]))}"
+             f"{' ...' if len(unknown) > 3 else ''}: they get what is popular"] if unknown else []
+    return Asked(_named(selected, names), many=True, notes=notes)
+
+
+def _one(user: str | None, entries: Sequence[str], tags: tuple[str, ...], titles: Sequence[Title],
+         chosen: Chosen | None) -> Asked:
+    notes = []
+    person = nobody(len(titles), chosen.scale if chosen else None)
+    if user is not None and user in chosen.users:
+        person = chosen.select(np.array([list(chosen.users).index(user)]))
+    elif user is not None:
+        notes.append(f"user {user!r} is not in the interactions")
+    history = find_history(entries, titles) if entries else None
+    if history:
+        person = person.liking(history.rows)
+        notes += [history.complaint] if history.complaint else []
+    if tags and len(person.item):
+        notes.append("tags are for people without a history: they were not used")
+    return Asked(person, many=False, tags=tags, history=history, notes=notes)
+
+
+def _named(chosen: Chosen, names: Sequence[str]) -> Chosen:
+    return replace(chosen, users=names)

@@ -1,0 +1,165 @@
+"""Biased matrix factorisation, by alternating least squares.
+
+    s_ui = mu + b_u + b_i + p_u . q_i
+
+Koren, Bell, Volinsky, "Matrix factorization techniques for recommender systems" (2009), equation 4, where it is called
+SVD as is usual; what is minimised differs by objective:
+
+    rating   sum over known (r_ui - s_ui)^2 + penalties; each vector's grows with the number of its ratings (Zhou,
+             Wilkinson, Schreiber, Pan, "Large-scale parallel collaborative filtering for the Netflix prize", 2008)
+    ranking  sum over all pairs c_ui (t_ui - s_ui)^2 + penalties: t = 1 and c = 1 + alpha * interest where u chose i,
+             else t = 0 and c = 1; mu = 0 (Hu, Koren, Volinsky, "Collaborative filtering for implicit feedback
+             datasets", 2008, section 4, there without biases)
+
+Departures: a bias is solved together with its vector, as one more coordinate of it against a constant 1. A person is
+folded in by the very half-step that fits users, so that somebody who was never in the data is answered without a refit;
+with their interest halved each `half_life` newer items (ranking only). Reasons are those of Hu et al., section 5.
+
+    v   (items, factors + 1)  vectors with a 1 behind them     b   (items,)  biases
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from tasks.errors import InvalidInput
+from tasks.recommend import Params
+from tasks.recommend.catalogue import Title
+from tasks.recommend.chosen import Chosen
+from tasks.recommend.data import Arrays, Data, Step
+from tasks.recommend.recommender import Recommender
+
+ROWS = 1024  # systems of equations that are solved at once
+FIRST = 0.1  # standard deviation of the first values
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One objective's numbers. Chosen on MovieLens-100K, on each user's last but one (ranking), or a tenth (rating).
+
+    unknown  weight of pairs that are not known
+    alpha    added weight of a choice, times its interest
+    fixed    penalty on each vector; by_count: on top, times the number of what is known of it
+    bias     penalty on each bias
+    """
+
+    factors: int
+    rounds: int
+    unknown: float
+    alpha: float
+    fixed: float
+    by_count: float
+    bias: float
+
+    def penalty(self, number: int, factors: int) -> np.ndarray:
+        return np.r_[np.full(factors, self.fixed + self.by_count * number), self.bias]
+
+
+GOALS = {"ranking": Goal(factors=64, rounds=10, unknown=1, alpha=20, fixed=50, by_count=0, bias=50),
+         "rating": Goal(factors=20, rounds=10, unknown=0, alpha=0, fixed=3, by_count=0.1, bias=3)}
+
+
+class Model(Recommender):
+    """fitted: vectors (items, factors), biases (items,), mean (1,)."""
+
+    name = "svd"
+
+    def relevant(self, params: Params) -> dict:
+        return {"objective": params.objective, "factors": params.factors, "seed": params.seed}
+
+    def fit(self, data: Data, params: Params, step: Step) -> Arrays:
+        goal = GOALS[params.objective]
+        mean = rating_mean(data.chosen) if params.objective == "rating" else 0.0
+        known, weight = _known(data.chosen, params.objective, mean, None)
+        turned, turned_weight = known.T.tocsr(), weight.T.tocsr()
+        factors = params.factors or goal.factors
+        items = np.random.default_rng(params.seed).normal(0, FIRST, (known.shape[1], factors + 1))
+        items[:, -1] = 0
+        for number in range(goal.rounds):
+            step(number / goal.rounds, f"round {number + 1} of {goal.rounds}")
+            users = half_step(known, weight, items, goal)
+            items = half_step(turned, turned_weight, users, goal)
+        return {"vectors": items[:, :-1], "biases": items[:, -1], "mean": np.array([mean])}
+
+    def scores(self, fitted: Arrays, asked: Chosen, params: Params) -> np.ndarray:
+        items = np.column_stack([fitted["vectors"], fitted["biases"]])
+        known, weight = _known(asked, params.objective, fitted["mean"][0], params.half_life)
+        people = half_step(known, weight, items, GOALS[params.objective])
+        return fitted["mean"][0] + people[:, -1:] + people[:, :-1] @ fitted["vectors"].T + fitted["biases"]
+
+    def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[int], titles: Sequence[Title],
+                params: Params) -> list[str]:
+        """The score is a sum over the history but for a constant: its two largest parts."""
+        parts, expected = self._parts(fitted, asked, items, params), self.scores(fitted, asked, params)[0]
+        best = [[row for row in np.argsort(-part, kind="stable")[:2] if part[row] > 0] for part in parts]
+        named = [" and ".join(titles[asked.item[row]].title for row in rows) for rows in best]
+        if params.objective == "rating":
+            return [f"a rating of {expected[item]:.1f} is expected" + (f"; {name} speak for it" if name else "")
+                    for item, name in zip(items, named, strict=True)]
+        return [f"fits the taste that {name} show" if name else "fits most people's taste" for name in named]
+
+    def _parts(self, fitted: Arrays, asked: Chosen, items: Sequence[int], params: Params) -> np.ndarray:
+        """(items, history) what each item of the history adds to each score."""
+        whole = np.column_stack([fitted["vectors"], fitted["biases"]])
+        known, weight = _known(asked, params.objective, fitted["mean"][0], params.half_life)
+        left, right = _equations(known, weight, whole, GOALS[params.objective], 0)
+        place = {item: row for row, item in enumerate(known.indices)}
+        of_history = right[[place[item] for item in asked.item]]
+        return _with_one(whole)[items] @ np.linalg.solve(left, of_history.T)
+
+
+def rating_mean(chosen: Chosen) -> float:
+    """Errors: InvalidInput where nothing is rated."""
+    if not chosen.scale:
+        raise InvalidInput("params.objective rating needs a column rating in the interactions, with numbers")
+    return float(chosen.rating.mean())
+
+
+def half_step(known: sparse.csr_matrix, weight: sparse.csr_matrix, other: np.ndarray, goal: Goal) -> np.ndarray:
+    """(rows, factors + 1) the best vectors and, last, biases for the other side's as they are."""
+    solved = np.empty((known.shape[0], other.shape[1]))
+    always = _always(other, goal)
+    for first in range(0, len(solved), ROWS):
+        rows = range(first, min(first + ROWS, len(solved)))
+        equations = [_equations(known, weight, other, goal, row, always) for row in rows]
+        left = np.stack([a for a, _ in equations])
+        right = np.stack([parts.sum(axis=0) - goal.unknown * always[1] for _, parts in equations])
+        solved[rows.start:rows.stop] = np.linalg.solve(left, right[..., None])[..., 0]
+    return solved
+
+
+def _always(other: np.ndarray, goal: Goal) -> tuple[np.ndarray, np.ndarray]:
+    """What all pairs together, were they unknown, put into every row's equations."""
+    v, bias = _with_one(other), other[:, -1]
+    return v.T @ v, v.T @ bias
+
+
+def _equations(known: sparse.csr_matrix, weight: sparse.csr_matrix, other: np.ndarray, goal: Goal, row: int,
+               always: tuple[np.ndarray, np.ndarray] | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Of a row's normal equations the left side (f + 1, f + 1), and what each known pair adds to the right one."""
+    where = slice(known.indptr[row], known.indptr[row + 1])
+    at, target, c = known.indices[where], known.data[where], weight.data[where]
+    v, bias = np.column_stack([other[at, :-1], np.ones(len(at))]), other[at, -1]
+    gram = (always or _always(other, goal))[0] if goal.unknown else 0
+    more = c - goal.unknown
+    left = goal.unknown * gram + (v.T * more) @ v + np.diag(goal.penalty(len(at), other.shape[1] - 1))
+    return left, v * (c * target - more * bias)[:, None]
+
+
+def _with_one(other: np.ndarray) -> np.ndarray:
+    return np.column_stack([other[:, :-1], np.ones(len(other))])
+
+
+def _known(chosen: Chosen, objective: str, mean: float, half_life: float | None) -> tuple[sparse.csr_matrix, ...]:
+    """Targets and weights of the known pairs, of one sparsity."""
+    if objective == "rating":
+        target = chosen.ratings()
+        weight = target.copy()
+        target.data, weight.data = target.data - mean, np.ones_like(target.data)
+        return target, weight
+    weight = chosen.interest(half_life)
+    target = weight.copy()
+    target.data, weight.data = np.ones_like(weight.data), 1 + GOALS[objective].alpha * weight.data
+    return target, weight
