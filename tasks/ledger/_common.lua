@@ -22,8 +22,7 @@ local function load(id)
   local flat, job = redis.call('HGETALL', 'bl:job:' .. id), {}
   for i = 1, #flat, 2 do job[flat[i]] = flat[i + 1] end
   if not job.status then return nil end
-  job.id, job.flat = id, flat
-  job.queue, job.pool = string.match(job.line, '^([^:]+)'), string.match(job.line, '^(%a+)')
+  job.id, job.flat, job.queue, job.pool = id, flat, string.match(job.line, '^([^:]+)'), string.match(job.line, '^(%a+)')
   return job
 end
 
@@ -135,6 +134,7 @@ local function fail_attempt(job, error, retryable, delay, now)
   local over = job.deadline_ms and now + delay >= tonumber(job.deadline_ms)
   if retryable and counted < tonumber(job.max) and not over then
     end_attempt(job, 'retry', error, now)
+    if string.find(error, '"worker_lost"', 1, true) then set(job, 'suspect', 1) end
     requeue(job, delay, now)
     return answer(job, 'queued')
   end

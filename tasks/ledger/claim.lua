@@ -9,6 +9,9 @@
 -- ARGV[6]  linger  ms for which the slot will wait to be woken if there is nothing; 0 not at all
 -- ARGV[7]  how many lines
 --
+-- A job whose process died is suspected of it, and runs next with nothing beside it: a process that is busy does not
+-- get it and gets nothing else meanwhile, so that it becomes free; beside a suspect nothing is handed out.
+--
 -- Returns {1, id, field, value, ...} the record, for a token already given its job again; {0} nothing; {-1} not ready.
 if not ready() then return {-1} end
 local now, slot, token = clock(ARGV[1]), ARGV[3], ARGV[4]
@@ -23,7 +26,15 @@ end
 if last and token < last then return {0} end
 local old = last and owned(held, last)
 if old then release_attempt(old, now) end
-if redis.call('HGET', KEYS[2], 'draining') == '1' then return {0} end
+local process = string.match(slot, '^(.*):')
+local seen = redis.call('HMGET', KEYS[2], 'draining', 'alone:' .. process)
+if seen[1] == '1' then return {0} end
+local function beside(id)
+  local other = load(id)
+  return other and other.token and other.slot ~= slot and string.match(other.slot, '^(.*):') == process
+end
+if seen[2] and beside(seen[2]) then return {0} end
+if seen[2] then redis.call('HDEL', KEYS[2], 'alone:' .. process) end
 
 local best, id
 for i = 4, 3 + lines do
@@ -40,6 +51,12 @@ end
 -- The pool's clock follows the tags served, and moves by a fair share (1 / tenants waiting, two fields each) at each
 -- new job at least: else jobs served ahead by their priority would not move it, and a stream of them starve the rest.
 local job = load(id)
+if job.suspect then
+  for _, value in ipairs(redis.call('HVALS', KEYS[1])) do
+    if beside(string.match(value, '(%S+)$')) then return {0} end
+  end
+  redis.call('HSET', KEYS[2], 'alone:' .. process, id)
+end
 local fair = 'bl:fair:' .. job.pool
 local clock_was = tonumber(redis.call('HGET', fair, 'clock') or 0)
 local share = job.starts and 0 or 1 / math.max(1, math.floor(redis.call('HLEN', fair) / 2))

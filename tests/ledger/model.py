@@ -26,6 +26,7 @@ class Job:
     due: int | None = None
     expiry: int | None = None
     waits: bool = False
+    suspect: bool = False
     answers: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -92,9 +93,12 @@ class Model:
         heads = [min((j for j in self.jobs.values() if j.waits and j.line == line), key=lambda j: j.place, default=None)
                  for line in lines]
         heads = [job for job in heads if job]
-        if not heads:
+        beside = self._beside(slot)
+        if not heads or any(other.suspect for other in beside):
             return None
         job = min(heads, key=lambda j: j.place[0])
+        if job.suspect and beside:
+            return None
         share = 0 if job.starts else 1 / max(1, (len(self.tags) + len(self.counts) + (self.clock is not None)) // 2)
         self.clock = max((self.clock or 0) + share, min(job.tag, job.place[0]))
         self._leave(job)
@@ -102,6 +106,13 @@ class Model:
         job.lease, job.expiry = self.now + LEASE, job.deadline
         self.slots[slot] = (token, job.id)
         return job.id
+
+    def _beside(self, slot: str) -> list[Job]:
+        """What runs in the other slots of the same process."""
+        process = slot.rpartition(":")[0]
+        held = [self._owned(job_id, token) for other, (token, job_id) in self.slots.items()
+                if other != slot and other.rpartition(":")[0] == process]
+        return [job for job in held if job]
 
     def renew(self, worker: str) -> dict[str, str]:
         """By slot: running, canceling or lost."""
@@ -145,7 +156,7 @@ class Model:
         for job in list(self.jobs.values()):
             if self.now >= self.hold and job.token and job.lease <= self.now:
                 token = job.token
-                self._fail(job, True, 0)
+                self._fail(job, True, 0, lost=True)
                 job.answers[token] = "lost"
 
     def due(self) -> None:
@@ -182,19 +193,20 @@ class Model:
         self._finish(job, status)
         return status
 
-    def _fail(self, job: Job, retryable: bool, delay: int) -> str:
+    def _fail(self, job: Job, retryable: bool, delay: int, lost: bool = False) -> str:
         if job.status == "canceling":
             return self._end(job, "canceled")
         over = job.deadline is not None and self.now + delay >= job.deadline
         if not retryable or job.starts - job.releases >= job.most or over:
             return self._end(job, "failed")
+        job.suspect = job.suspect or lost
         return self._requeue(job, "queued", delay)
 
     def _release(self, job: Job) -> str:
         if job.status == "canceling":
             return self._end(job, "canceled")
         if job.releases >= FREE_RELEASES:
-            return self._fail(job, True, 0)
+            return self._fail(job, True, 0, lost=True)
         job.releases += 1
         return self._requeue(job, "released", 0)
 

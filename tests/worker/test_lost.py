@@ -28,6 +28,19 @@ def test_a_poisonous_job_is_a_dead_letter_after_its_attempts_and_the_worker_live
     assert house.ended(house.submit(f"{pool}-noop", "still there")).status == Status.SUCCEEDED
 
 
+def test_a_poisonous_job_does_not_take_its_neighbours_along(house):
+    """It kills the process that it shares with others; after that each suspect runs alone, and the innocent finish."""
+    innocent = [house.submit("gpu-sleep", "1") for _ in range(3)]
+    house.started(innocent[0])
+    poison = house.submit("gpu-poison", "SIGSEGV", max_attempts=3)
+    innocent += [house.submit("gpu-sleep", "1") for _ in range(2)]
+    assert house.ended(poison).error.code == "worker_lost"
+    for job_id in innocent:
+        job = house.ended(job_id)
+        assert job.status == Status.SUCCEEDED, job.error
+        assert len(job.attempts) <= 2, "lost beside the poison once, at most"
+
+
 def test_celerys_main_process_killed_is_replaced_with_its_children(house, pool):
     """Nothing of the old one is left, also where a child holds the GIL, and the job runs again."""
     job_id = house.submit(f"{pool}-gil", "3")
