@@ -10,6 +10,8 @@ import pytest
 import tasks
 from api import keyfile
 from api.client import ApiError, Client
+from tasks.registry import Registry
+from tasks.storage import ARTEFACTS, Storage
 from tests.stack import RedisServer, S3Server, Stack, make_settings, make_storage
 
 SAMPLES = Path(tasks.__file__).parent
@@ -20,12 +22,17 @@ HUGE_PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x27\x10\0\0\x27\x10\x08\2\0\0\0\x
 
 
 @pytest.fixture(scope="module")
-def clients(redis_server: RedisServer, s3_server: S3Server, tmp_path_factory) -> Iterator[dict[str, Client]]:
-    """API, keeper and a worker of each pool with the models that ship; a client for each of two tenants."""
-    folder = tmp_path_factory.mktemp("flow")
+def bucket(redis_server: RedisServer, s3_server: S3Server, tmp_path_factory) -> Storage:
+    """That of this file's stack; its settings are the stack's."""
     redis_server.client(DATABASE).flushdb()
-    settings = make_settings(redis_server.url(DATABASE), s3_server, f"flow-{uuid.uuid4().hex[:12]}", folder)
-    make_storage(settings)
+    return make_storage(make_settings(redis_server.url(DATABASE), s3_server, f"flow-{uuid.uuid4().hex[:12]}",
+                                      tmp_path_factory.mktemp("flow")))
+
+
+@pytest.fixture(scope="module")
+def clients(bucket: Storage, tmp_path_factory) -> Iterator[dict[str, Client]]:
+    """API, keeper and a worker of each pool with the models that ship; a client for each of two tenants."""
+    settings, folder = bucket.settings, tmp_path_factory.mktemp("logs")
     names = {tenant: keyfile.add(settings.keys_file, tenant) for tenant in ("acme", "rival")}
     stack = Stack(settings, folder)
     with stack.keeper(), stack.worker("cpu"), stack.worker("gpu"), stack.api() as api:
@@ -78,6 +85,47 @@ def test_generate_a_continuation(client):
     assert (one["status"], one["pool"]) == ("succeeded", "gpu"), one["error"]
     assert one["result"] == two["result"]
     assert one["result"]["usage"]["completion_tokens"] == 24
+
+
+@pytest.fixture(scope="module")
+def interactions(tmp_path_factory) -> Path:
+    """Twelve people who like either Hitchcock's films or Spielberg's."""
+    path = tmp_path_factory.mktemp("data") / "interactions.csv"
+    liked = (["Vertigo", "Psycho", "The Birds", "Rear Window"],
+             ["Jaws", "Jurassic Park", "Minority Report", "Raiders of the Lost Ark"])
+    rows = [f"{person},{title},{5 - place}" for person in range(12)
+            for place, title in enumerate(liked[person % 2]) if (person + place) % 5]
+    path.write_text("user,item,rating\n" + "\n".join(rows) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("model", Registry.default().models, ids=lambda model: model.key)
+def test_every_model_that_ships_does_a_job(client, interactions, model):
+    """One after another in the same two workers, on the kind's sample."""
+    films = {"catalogue": SAMPLES / "recommend/samples/films.csv"}
+    inputs = {
+        "transcribe": {"audio": SAMPLES / "transcribe/samples/reading_female.opus"},
+        "recommend": {**films, "history": ["Jaws"]} if model.name == "content" else {
+            **films, "interactions": interactions, "user": "3"},
+        "caption": {"image": SAMPLES / "caption/samples/scene-20000.png"},
+        "generate": {"prompt": "Once upon a time"}}[model.kind]
+    params = {"generate": {"max_tokens": 8}, "recommend": {"k": 3}}.get(model.kind)
+    job = client.submit(model.kind, inputs, model=model.name, params=params, wait=ENDS_S)
+    assert (job["status"], job["model"]) == ("succeeded", model.name), job["error"]
+    assert len(job["attempts"]) == 1
+    assert job["outputs"]
+
+
+def test_ten_jobs_on_the_same_data_fit_a_model_once(client, bucket, interactions):
+    """What the first one fitted lies in the bucket, for the others and for tomorrow."""
+    films = SAMPLES / "recommend/samples/films.csv"
+    asked = [client.submit("recommend", {"catalogue": films, "interactions": interactions, "user": str(person)},
+                           model="item-knn", params={"neighbours": 7}) for person in range(10)]
+    ended = [client.wait(job["id"], ENDS_S) for job in asked]
+    assert {job["status"] for job in ended} == {"succeeded"}
+    assert len({tuple(item["id"] for item in job["result"]["items"]) for job in ended}) > 1
+    kept = [seen for seen in bucket.list(f"{ARTEFACTS}acme/recommend/") if "item-knn" in seen.key]
+    assert len(kept) <= 2, "at most this fit, and that of the model's own job above"
 
 
 def test_a_job_is_its_tenants_alone(clients):

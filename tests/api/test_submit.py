@@ -146,3 +146,13 @@ class TestRateLimits:
         assert 1 <= int(left[2].headers["Retry-After"]) <= 30
         assert left[2].json["code"] == "rate_limited" and left[2].json["retryable"]
         assert rival.post("/v1/jobs", json=PROMPT).status_code == 202
+
+
+def test_a_parameter_of_another_algorithm_is_refused_and_not_offered(acme):
+    """The refusal names those that take it; the model's own schema does not show it."""
+    answer = acme.post("/v1/jobs", json={**PROMPT, "params": {"on_long_prompt": "cut"}})
+    assert answer.status_code == 422
+    (wrong,) = answer.json["errors"]
+    assert wrong["pointer"] == "/params/on_long_prompt"
+    assert "the model lstm does not take it" in wrong["detail"] and "transformer" in wrong["detail"]
+    assert "on_long_prompt" not in acme.get("/v1/models/generate/lstm").json["params"]["properties"]
