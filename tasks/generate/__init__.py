@@ -1,45 +1,87 @@
-"""Generate: a prompt in, its continuation out. The contract; algorithms lie beside this file.
+"""Generate: a prompt in, its continuation out, or its meaning as a vector. The contract; algorithms lie beside it.
 
-Beside the result, one file: text.txt (the generated text).
+Beside the result: text.txt (the generated text), choices.json where `n` is more than 1, and for `mode: embed`
+embedding.json alone.
 """
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.inputs import MIB, Limits, Text
 
 Stop = Annotated[str, Field(min_length=1, max_length=100)]
+ONLY = {"on_long_prompt": ("transformer", "hf")}  # recurrent models have no context to overflow
+
+
+class Message(BaseModel):
+    """One turn of a conversation."""
+
+    model_config = ConfigDict(extra="forbid")
+    role: Literal["system", "user", "assistant"]
+    content: str = Field(max_length=100_000)
 
 
 class Inputs(BaseModel):
-    """What is to be continued."""
+    """What is to be continued: a prompt, or a conversation."""
 
     model_config = ConfigDict(extra="forbid")
     prompt: Annotated[Text, Limits(max_bytes=MIB)] = Field(
-        description="the beginning of a text, or {\"url\": source} of one; UTF-8, at most 1 MiB")
+        None, description="the beginning of a text, or {\"url\": source} of one; UTF-8, at most 1 MiB")
+    messages: list[Message] = Field(
+        None, min_length=1, max_length=1000,
+        description="in place of a prompt: a conversation to answer, for models with a chat template")
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> "Inputs":
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("give either a prompt or messages" + ("" if self.prompt is None else ", not both"))
+        return self
 
 
 class Params(BaseModel):
     """How much, and how freely."""
 
     model_config = ConfigDict(extra="forbid")
-    max_tokens: int = Field(128, ge=1, le=2048, description="tokens to generate at most")
+    mode: Literal["generate", "embed"] = Field(
+        "generate", description="'embed' answers what the prompt means, as a vector of length 1")
+    max_tokens: int = Field(128, ge=1, le=2048, description="tokens to generate at most, of each choice")
     temperature: float = Field(0.8, ge=0, le=5, allow_inf_nan=False, description="0 takes the likeliest token always")
     top_k: int = Field(0, ge=0, le=100_000, description="choose among the k likeliest tokens; 0 for all")
-    top_p: float = Field(1.0, gt=0, le=1, allow_inf_nan=False, description="choose among the likeliest that sum to p")
+    top_p: float = Field(
+        1.0, gt=0, le=1, allow_inf_nan=False, description="choose among the likeliest that sum to p")
+    repetition_penalty: float = Field(
+        1.0, ge=0.1, le=10, allow_inf_nan=False, description="above 1, tokens the text has already are less likely")
     stop: list[Stop] = Field([], max_length=4, description="end before any of these texts")
     seed: int = Field(0, ge=0, lt=2**53, description="the same job with the same seed gives the same text")
+    n: int = Field(1, ge=1, le=16, description="how many continuations; the first is that of n = 1")
+    on_long_prompt: Literal["refuse", "cut"] = Field(
+        "refuse", description="where the prompt is longer than the model's context: 'cut' reads its end")
 
 
 class Usage(BaseModel):
+    """Tokens; of all choices together."""
+
     prompt_tokens: int = Field(ge=0)
     completion_tokens: int = Field(ge=0)
 
 
-class Result(BaseModel):
-    """The continuation without its prompt. `finish_reason`: 'stop' (a stop text came) or 'length' (max_tokens)."""
+FinishReason = Literal["stop", "length"]
+
+
+class Choice(BaseModel):
+    """A continuation without its prompt. `finish_reason`: 'stop' (a stop text came, or the model ended the text) or
+    'length' (max_tokens, or the model's context is full)."""
 
     text: str
-    finish_reason: Literal["stop", "length"]
+    finish_reason: FinishReason
+
+
+class Result(BaseModel):
+    """`text` and `finish_reason` are those of the first choice. With `mode: embed`, an `embedding` and no choice."""
+
+    text: str | None = None
+    finish_reason: FinishReason | None = None
+    choices: list[Choice] = []
+    embedding: list[float] | None = None
     usage: Usage

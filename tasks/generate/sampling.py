@@ -1,11 +1,13 @@
 """Decoding, the same for every algorithm of generate: which token comes next, and which text its bytes make.
 
 It knows scores, bytes and stop texts; it does not know any network. Holtzman et al. (2020), "The Curious
-Case of Neural Text Degeneration", sections 3.1 (top-p) and 3.2 (top-k, temperature).
+Case of Neural Text Degeneration", sections 3.1 (top-p) and 3.2 (top-k, temperature). Keskar et al. (2019), "CTRL",
+section 4.1: the repetition penalty; as the transformers library reads it, it covers the prompt too, and a score below
+0 is multiplied where one above is divided.
 """
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -37,15 +39,24 @@ def _unlikely(weights: np.ndarray, params: Params) -> np.ndarray:
     return order[kept:]
 
 
-def choose(scores: np.ndarray, params: Params, random: np.random.Generator) -> int:
+def penalised(scores: np.ndarray, seen: Collection[int], penalty: float) -> np.ndarray:
+    """The scores with those of tokens that the text has already made less likely, by `penalty` above 1."""
+    if penalty == 1 or not seen:
+        return scores
+    again, changed = np.fromiter(seen, dtype=np.int64), scores.astype(np.float64)
+    changed[again] = np.where(changed[again] > 0, changed[again] / penalty, changed[again] * penalty)
+    return changed
+
+
+def choose(scores: np.ndarray, params: Params, random: np.random.Generator, seen: Collection[int] = ()) -> int:
     """The next token's number: one draw of `random`, always, so that a seed's later draws do not shift."""
-    sums = np.cumsum(distribution(scores, params))
+    sums = np.cumsum(distribution(penalised(scores, seen, params.repetition_penalty), params))
     drawn = min(random.random() * sums[-1], np.nextafter(sums[-1], 0))  # below the sum: a share of 0 is never hit
     return int(np.searchsorted(sums, drawn, side="right"))
 
 
 class Continuation:
-    """The text of one call, as the bytes of its tokens come.
+    """One text, as its tokens come.
 
     text      whole characters only; bytes that make no character are left out; ends before a stop text
     stopped   a stop text came: nothing may be added
@@ -58,7 +69,12 @@ class Continuation:
         self._decoder = codecs.getincrementaldecoder("utf-8")("ignore")
 
     def add(self, piece: bytes) -> None:
-        before, fresh = len(self.text), self._decoder.decode(piece)
+        """The bytes of one token, which may end in the middle of a character."""
+        self.say(self._decoder.decode(piece))
+
+    def say(self, fresh: str) -> None:
+        """Text that one token completes."""
+        before = len(self.text)
         if self._swallow and fresh:
             fresh, self._swallow = fresh.removeprefix(" "), False
         self.text += fresh

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from tasks.algorithm import Call, load
 from tasks.errors import Canceled, InvalidInput, ModelFailed
 from tasks.generate import Result as Contract
-from tasks.generate import lstm
+from tasks.generate import writing
 from tasks.generate.lstm import Model, Network
 from tasks.generate.vocabulary import Vocabulary
 from tasks.registry import Registry
@@ -194,7 +194,7 @@ def test_progress_rises_and_shows_the_text_so_far(model):
     result, = model.run([Call(asked.inputs, asked.params, asked.workdir, lambda *report: reports.append(report))])
     shares = [share for share, _ in reports]
     assert shares == sorted(shares) and shares[0] == 0 and 0.5 < shares[-1] < 1
-    assert all(tail in text(result) and len(tail) <= lstm.TAIL for _, tail in reports) and reports[-1][1]
+    assert all(tail in text(result) and len(tail) <= writing.TAIL for _, tail in reports) and reports[-1][1]
 
 
 def test_of_a_long_prompt_the_last_512_tokens_are_read(model):
