@@ -59,11 +59,11 @@ def read(path: Path, progress: Callable[[int], None] = lambda rows: None,
         if first is not title:
             _twice(first, title, cleaning)
         if len(titles) > MAX_ROWS:
-            raise TooLarge(f"the catalogue has more than {MAX_ROWS:,} rows, the most that is read")
+            raise TooLarge(f"the input catalogue has more than {MAX_ROWS:,} rows, the most that is read")
         if cleaning.rows % 5000 == 0:
             progress(cleaning.rows)
     if not cleaning.rows:
-        raise InvalidInput(f"the catalogue {'has no rows' if path.stat().st_size and cleaning.form else 'is empty'}")
+        raise InvalidInput("the input catalogue has no rows")
     cleaning.check()
     return list(titles.values())
 

@@ -61,6 +61,10 @@ class Chosen:
         """(users,) length of each history."""
         return np.bincount(self.user, minlength=len(self.users))
 
+    def histories(self) -> list[np.ndarray]:
+        """Each user's items, oldest first."""
+        return np.split(self.item, np.cumsum(self.counts())[:-1])
+
     def interest(self, half_life: float | None = None) -> sparse.csr_matrix:
         """(users, items) 0-1: by the rating, linear from LEAST to 1 (1 where there is none); with a half-life, halved
         for every so many newer choices of the same user."""
@@ -97,18 +101,27 @@ class Chosen:
         rating = np.r_[self.rating[stays], np.full(len(items), np.nan)]
         return replace(self, user=np.zeros(len(item), int), item=item, rating=rating, ordered=True)
 
+    def as_strangers(self) -> "Chosen":
+        """The same people as if they were not in the data that a model was fitted on."""
+        return replace(self, rows=np.full(len(self.users), -1))
+
+    def as_data(self) -> "Chosen":
+        """The same people as data to fit on."""
+        return replace(self, rows=np.arange(len(self.users)))
+
     def newest(self, number: int) -> "Chosen":
         """Of each history the newest `number`."""
-        return self._where(self._newer() < number)
+        return self.where(self._newer() < number)
 
     def without_last(self) -> tuple["Chosen", np.ndarray]:
         """All but each user's newest choice, and (users,) those, -1 for users who have but one."""
         held = (self._newer() == 0) & (self.counts()[self.user] > 1)
         last = np.full(len(self.users), -1)
         last[self.user[held]] = self.item[held]
-        return self._where(~held), last
+        return self.where(~held), last
 
-    def _where(self, rows: np.ndarray) -> "Chosen":
+    def where(self, rows: np.ndarray) -> "Chosen":
+        """Some of the choices; all of the users."""
         return replace(self, user=self.user[rows], item=self.item[rows], rating=self.rating[rows])
 
     def _newer(self) -> np.ndarray:

@@ -61,10 +61,11 @@ class Model(Recommender):
         found = score(_space(fitted).rows, asked.interest())
         return np.where(found > 0, found, -np.inf)
 
-    def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[int], titles: Sequence[Title],
-                params: Params) -> list[str]:
+    def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[Sequence[int]], titles: Sequence[Title],
+                params: Params) -> list[list[str]]:
         space = _space(fitted)
-        return [reason(space, titles, asked.item, item) for item in items]
+        return [[reason(space, titles, history, item) for item in own]
+                for history, own in zip(asked.histories(), items, strict=True)]
 
 
 def _space(fitted: Arrays) -> Space:

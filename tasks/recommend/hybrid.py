@@ -16,7 +16,6 @@ The models are fitted twice: without what is held back, to weigh them; then on e
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 from scipy.optimize import minimize
@@ -68,22 +67,31 @@ class Model(Recommender):
         raw = _raw(parts, asked, Params(seed=params.seed))
         return _blend(fitted, list(parts), raw, standard(raw, fitted["counts"]), asked)
 
-    def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[int], titles: Sequence[Title],
-                params: Params) -> list[str]:
+    def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[Sequence[int]], titles: Sequence[Title],
+                params: Params) -> list[list[str]]:
         """Those of the part that adds most to the score."""
         parts, own = _grouped(fitted), Params(seed=params.seed)
         if "counts" not in fitted:
             return _part("content").reasons(parts["content"], asked, items, titles, own)
-        raw = _raw(parts, asked, own)[0]
-        adds = standard(raw[None], fitted["counts"])[0] * fitted["weights"][_long(asked)[0]][:, None]
-        adds = np.where(np.isfinite(raw), adds, -np.inf)[:, items]
-        strongest = [list(parts)[row] if np.isfinite(adds[row, place]) else "content"
-                     for place, row in enumerate(adds.argmax(axis=0))]
-        said: dict[int, str] = {}
-        for name in set(strongest):
-            of_name = [item for item, part in zip(items, strongest, strict=True) if part == name]
-            said |= zip(of_name, _part(name).reasons(parts[name], asked, of_name, titles, own), strict=True)
-        return [said[item] for item in items]
+        strongest = self._strongest(fitted, parts, asked, items, own)
+        said: list[dict[int, str]] = [{} for _ in items]
+        for name, arrays in parts.items():
+            mine = [[item for item, part in zip(some, of_person, strict=True) if part == name]
+                    for some, of_person in zip(items, strongest, strict=True)]
+            if any(mine):
+                for person, why in enumerate(_part(name).reasons(arrays, asked, mine, titles, own)):
+                    said[person] |= zip(mine[person], why, strict=True)
+        return [[of_person[item] for item in some] for of_person, some in zip(said, items, strict=True)]
+
+    def _strongest(self, fitted: Arrays, parts: Mapping[str, Arrays], asked: Chosen, items: Sequence[Sequence[int]],
+                   own: Params) -> list[list[str]]:
+        """The name of the part that adds most, for each item of each person; of one that nobody chose, content."""
+        raw = _raw(parts, asked, own)
+        adds = standard(raw, fitted["counts"]) * fitted["weights"][_long(asked)][:, :, None]
+        adds[~np.isfinite(raw)] = -np.inf
+        names = list(parts)
+        return [["content" if fitted["counts"][item] == 0 else names[adds[person, :, item].argmax()] for item in some]
+                for person, some in enumerate(items)]
 
 
 def _part(name: str) -> Recommender:
@@ -146,17 +154,13 @@ def _weigh(parts: Mapping[str, Arrays], asked: Chosen, last: np.ndarray, own: Pa
     """Weights and lines for short and long histories, from what was held back of the people asked for."""
     counts = np.bincount(asked.item, minlength=asked.items)
     weights, cold = [], []
-    for people in (_strangers(asked.newest(ASKED_WITH)), asked):
+    for people in (asked.newest(ASKED_WITH).as_strangers(), asked):
         raw = _raw(parts, people, own)
         unseen = np.isfinite(raw).any(axis=1)
         z = standard(raw, counts).astype(np.float32)
         weights.append(likeliest(z, unseen, last))
         cold.append(_line(z, weights[-1], unseen, counts, list(parts)))
     return {"weights": np.stack(weights), "cold": np.stack(cold)}
-
-
-def _strangers(asked: Chosen) -> Chosen:
-    return replace(asked, rows=np.full(len(asked.users), -1))
 
 
 def likeliest(z: np.ndarray, unseen: np.ndarray, last: np.ndarray) -> np.ndarray:

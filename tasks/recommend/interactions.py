@@ -61,15 +61,15 @@ def read(path: Path, titles: Sequence[Title], progress: Callable[[int], None] = 
         except Unusable as why:
             cleaning.refuse(line, str(why))
         if cleaning.rows > MAX_ROWS:
-            raise TooLarge(f"the interactions have more than {MAX_ROWS:,} rows, the most that is read")
+            raise TooLarge(f"the input interactions has more than {MAX_ROWS:,} rows, the most that is read")
         if cleaning.rows % 20_000 == 0:
             progress(cleaning.rows)
     if not cleaning.rows:
-        raise InvalidInput("the interactions have no rows")
+        raise InvalidInput("the input interactions has no rows")
     cleaning.check()
     if not read.user:
         shown = ", ".join(short(name) for name in list(unknown)[:5])
-        raise InvalidInput(f"no item of the interactions is in the catalogue; they name {shown}")
+        raise InvalidInput(f"no item of the input interactions is in the catalogue; they name {shown}")
     if unknown:
         cleaning.notes["items that are not in the catalogue"] = {"count": len(unknown), "first": list(unknown)[:20]}
     return _cleaned(read, len(titles), cleaning)
@@ -84,7 +84,7 @@ def _items(titles: Sequence[Title]) -> dict[str, int]:
 
 def _missing(columns: Sequence[str]) -> str:
     lacking = [name for name in ("user", "item") if not any(known in columns for known in COLUMNS[name])]
-    return f"have no column {' and none '.join(lacking)}" if lacking else ""
+    return f"has no column {' and none '.join(lacking)}" if lacking else ""
 
 
 def _add(row: Row, names: Mapping[str, str], line: int, items: Mapping[str, int], read: _Columns,

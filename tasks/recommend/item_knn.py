@@ -42,11 +42,12 @@ class Model(Recommender):
         found = (asked.interest(params.half_life) @ _matrix(fitted)).toarray()
         return np.where(found > 0, found, -np.inf)
 
-    def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[int], titles: Sequence[Title],
-                params: Params) -> list[str]:
+    def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[Sequence[int]], titles: Sequence[Title],
+                params: Params) -> list[list[str]]:
         """The two items of the history that add most to the score."""
-        part = sparse.diags(asked.interest(params.half_life).toarray().ravel()) @ _matrix(fitted)[:, items]
-        return [f"people who chose {_best(part[:, [column]], titles)} chose it too" for column in range(len(items))]
+        similarities, interest = _matrix(fitted), asked.interest(params.half_life)
+        return [[f"people who chose {_best(person, similarities, item, titles)} chose it too" for item in own]
+                for person, own in zip(interest, items, strict=True)]
 
 
 def similar(x: sparse.csr_matrix, neighbours: int, shrinkage: float, step: Step) -> sparse.csc_matrix:
@@ -80,7 +81,9 @@ def _matrix(fitted: Arrays) -> sparse.csc_matrix:
     return sparse.csc_matrix((fitted["data"], fitted["indices"], fitted["indptr"]), (number, number))
 
 
-def _best(parts: sparse.spmatrix, titles: Sequence[Title]) -> str:
-    parts = parts.tocoo()
-    order = np.lexsort((parts.row, -parts.data))[:2]
-    return " and ".join(titles[row].title for row in parts.row[order])
+def _best(interest: sparse.csr_matrix, similarities: sparse.csc_matrix, item: int, titles: Sequence[Title]) -> str:
+    column = slice(similarities.indptr[item], similarities.indptr[item + 1])
+    similar = dict(zip(similarities.indices[column].tolist(), similarities.data[column].tolist(), strict=True))
+    pairs = zip(interest.indices.tolist(), interest.data.tolist(), strict=True)
+    adds = sorted((-weight * similar[j], j) for j, weight in pairs if j in similar)
+    return " and ".join(titles[j].title for _, j in adds[:2])

@@ -65,17 +65,13 @@ class Model(Recommender):
         found = self._themes(fitted, asked, params) @ fitted["h"].T
         return np.where(fitted["h"].max(axis=1) > TINY * 10, found, -np.inf)  # nobody chose it: nothing is known
 
-    def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[int], titles: Sequence[Title],
-                params: Params) -> list[str]:
+    def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[Sequence[int]], titles: Sequence[Title],
+                params: Params) -> list[list[str]]:
         """The theme that adds most to the score, named by what the person has of it and its best known item."""
-        w, h = self._themes(fitted, asked, params)[0], fitted["h"]
-        said = []
-        for item in items:
-            theme = int(np.argmax(w * h[item]))
-            own = titles[asked.item[np.argmax(h[asked.item, theme])]].title
-            said.append(f"of one kind with {own} (the theme around {titles[int(np.argmax(h[:, theme]))].title})")
-        return [f"a rating of {w @ h[item]:.1f} is expected; {why}" for item, why in zip(items, said, strict=True)] \
-            if params.objective == "rating" else said
+        h, best = fitted["h"], fitted["h"].argmax(axis=0)
+        people = zip(self._themes(fitted, asked, params), asked.histories(), items, strict=True)
+        return [[_reason(w * h[item], h[history], [titles[row].title for row in history], titles, best,
+                         params.objective == "rating") for item in own] for w, history, own in people]
 
     def _themes(self, fitted: Arrays, asked: Chosen, params: Params) -> np.ndarray:
         rating = params.objective == "rating"
@@ -84,6 +80,13 @@ class Model(Recommender):
         for _ in range(FOLD_ROUNDS[params.objective]):
             w = update(x, w, fitted["h"], rating)
         return w
+
+
+def _reason(adds: np.ndarray, of_history: np.ndarray, names: Sequence[str], titles: Sequence[Title], best: np.ndarray,
+            rating: bool) -> str:
+    theme = int(adds.argmax())
+    said = f"of one kind with {names[of_history[:, theme].argmax()]} (the theme around {titles[best[theme]].title})"
+    return f"a rating of {adds.sum():.1f} is expected; {said}" if rating else said
 
 
 def update(x: sparse.csr_matrix, w: np.ndarray, h: np.ndarray, rating: bool) -> np.ndarray:

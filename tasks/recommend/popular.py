@@ -28,6 +28,7 @@ class Model(Recommender):
         counts = fitted["counts"]
         return np.tile(np.where(counts > 0, counts.astype(float), -np.inf), (len(asked.users), 1))
 
-    def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[int], titles: Sequence[Title],
-                params: Params) -> list[str]:
-        return [f"chosen by {fitted['counts'][item]:,} of {int(fitted['people'][0]):,} people" for item in items]
+    def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[Sequence[int]], titles: Sequence[Title],
+                params: Params) -> list[list[str]]:
+        counts, people = fitted["counts"], int(fitted["people"][0])
+        return [[f"chosen by {counts[item]:,} of {people:,} people" for item in own] for own in items]

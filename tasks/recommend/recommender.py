@@ -47,9 +47,9 @@ class Recommender(Algorithm):
         """(people, items) for people with a history: higher is better, -inf for what cannot be recommended."""
 
     @abstractmethod
-    def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[int], titles: Sequence[Title],
-                params: Params) -> list[str]:
-        """Why each of these items, for one person."""
+    def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[Sequence[int]], titles: Sequence[Title],
+                params: Params) -> list[list[str]]:
+        """Why each of these items, a list of them for each person."""
 
     def relevant(self, params: Params) -> dict:
         """The params that a fit depends on."""
@@ -136,11 +136,13 @@ class Recommender(Algorithm):
         if known.any():
             scores[known] = self.scores(fitted, block.select(np.flatnonzero(known)), params)
         scores[block.user, block.item] = -np.inf
+        best = [top(scores[person], params.k) for person in np.flatnonzero(known)]
+        why = self.reasons(fitted, block.select(np.flatnonzero(known)), best, titles, params) if best else []
+        reasoned = iter(zip(best, why, strict=True))
         for person, knows in enumerate(known):
             if knows:
-                best = top(scores[person], params.k)
-                why = self.reasons(fitted, block.select(np.array([person])), best, titles, params) if best else []
-                yield list(zip(best, scores[person, best].tolist(), why, strict=True))
+                items, reasons = next(reasoned)
+                yield list(zip(items, scores[person, items].tolist(), reasons, strict=True))
             else:
                 yield [(item, float(cold.scores[item]), cold.reason(item)) for item in top(cold.scores, params.k)]
 

@@ -57,7 +57,7 @@ class Goal:
         return np.r_[np.full(factors, self.fixed + self.by_count * number), self.bias]
 
 
-GOALS = {"ranking": Goal(factors=64, rounds=10, unknown=1, alpha=20, fixed=50, by_count=0, bias=50),
+GOALS = {"ranking": Goal(factors=64, rounds=10, unknown=1, alpha=30, fixed=30, by_count=0, bias=1000),
          "rating": Goal(factors=20, rounds=10, unknown=0, alpha=0, fixed=3, by_count=0.1, bias=3)}
 
 
@@ -89,25 +89,33 @@ class Model(Recommender):
         people = half_step(known, weight, items, GOALS[params.objective])
         return fitted["mean"][0] + people[:, -1:] + people[:, :-1] @ fitted["vectors"].T + fitted["biases"]
 
-    def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[int], titles: Sequence[Title],
-                params: Params) -> list[str]:
-        """The score is a sum over the history but for a constant: its two largest parts."""
-        parts, expected = self._parts(fitted, asked, items, params), self.scores(fitted, asked, params)[0]
-        best = [[row for row in np.argsort(-part, kind="stable")[:2] if part[row] > 0] for part in parts]
-        named = [" and ".join(titles[asked.item[row]].title for row in rows) for rows in best]
-        if params.objective == "rating":
-            return [f"a rating of {expected[item]:.1f} is expected" + (f"; {name} speak for it" if name else "")
-                    for item, name in zip(items, named, strict=True)]
-        return [f"fits the taste that {name} show" if name else "fits most people's taste" for name in named]
-
-    def _parts(self, fitted: Arrays, asked: Chosen, items: Sequence[int], params: Params) -> np.ndarray:
-        """(items, history) what each item of the history adds to each score."""
-        whole = np.column_stack([fitted["vectors"], fitted["biases"]])
+    def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[Sequence[int]], titles: Sequence[Title],
+                params: Params) -> list[list[str]]:
+        """A score is a sum over the history, but for a constant: its two largest parts are named."""
+        whole, goal = np.column_stack([fitted["vectors"], fitted["biases"]]), GOALS[params.objective]
         known, weight = _known(asked, params.objective, fitted["mean"][0], params.half_life)
-        left, right = _equations(known, weight, whole, GOALS[params.objective], 0)
-        place = {item: row for row, item in enumerate(known.indices)}
-        of_history = right[[place[item] for item in asked.item]]
-        return _with_one(whole)[items] @ np.linalg.solve(left, of_history.T)
+        expected = self.scores(fitted, asked, params) if params.objective == "rating" else None
+        always, said = _always(whole, goal), []
+        for person, own in enumerate(items):
+            left, right = _equations(known, weight, whole, goal, person, always)
+            adds = _with_one(whole)[own] @ np.linalg.solve(left, right.T)
+            history = known.indices[known.indptr[person]:known.indptr[person + 1]]
+            names = [_names(part, history, titles) for part in adds]
+            said.append([_rated(expected[person, item], name) if expected is not None else _chosen(name)
+                         for item, name in zip(own, names, strict=True)])
+        return said
+
+
+def _names(adds: np.ndarray, history: np.ndarray, titles: Sequence[Title]) -> str:
+    return " and ".join(titles[history[row]].title for row in np.argsort(-adds, kind="stable")[:2] if adds[row] > 0)
+
+
+def _rated(expected: float, names: str) -> str:
+    return f"a rating of {expected:.1f} is expected" + (f"; the ratings of {names} speak for it" if names else "")
+
+
+def _chosen(names: str) -> str:
+    return f"fits the taste that shows in {names}" if names else "fits most people's taste"
 
 
 def rating_mean(chosen: Chosen) -> float:

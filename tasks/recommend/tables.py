@@ -49,8 +49,8 @@ def rows(path: Path, needed: Needed, cleaning: Cleaning) -> Iterator[tuple[int, 
         with path.open("rb") as file:
             first = next((line for line in _lines(file, encoding) if line.strip()), "").lstrip()[:1]
         if first == "[":
-            raise UnsupportedMedia(f"the {cleaning.table} is a JSON array; CSV, Parquet and JSON lines (an object a "
-                                   "line) are read")
+            raise UnsupportedMedia(f"the input {cleaning.table} is a JSON array; CSV, Parquet and JSON lines are read: "
+                                   "an object a line, no brackets around them")
         cleaning.form = f"{'JSON lines' if first == '{' else 'CSV'}, {encoding}"
         found = _json_rows(path, encoding, needed, cleaning) if first == "{" else _csv_rows(
             path, encoding, needed, cleaning)
@@ -93,7 +93,7 @@ def _encoding(path: Path, head: bytes, table: str) -> str:
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     if b"\0" in head:
-        raise UnsupportedMedia(f"the {table} is a binary file; CSV, JSON lines and Parquet are read")
+        raise UnsupportedMedia(f"the input {table} is a binary file; CSV, JSON lines and Parquet are read")
     sample = bytearray()  # from the first line on that is not UTF-8
     with path.open("rb") as file:
         while len(sample) < SAMPLE and (line := file.readline(MAX_LINE + 1)):
@@ -166,7 +166,7 @@ def _header(lines: Sequence[str], delimiter: str) -> list[str]:
 
 def _check_header(header: list[str], needed: Needed, table: str) -> None:
     if not any(header):
-        raise InvalidInput(f"the {table} is empty")
+        raise InvalidInput(f"the input {table} is empty")
     twice = sorted({name for name in header if name and header.count(name) > 1})
     if twice:
         raise InvalidInput(f"the header names column {short(twice[0])} twice")
@@ -177,7 +177,7 @@ def _check_columns(columns: Sequence[str], needed: Needed, table: str, hint: str
     missing = needed(columns)
     if missing:
         shown = ", ".join(short(name) for name in columns[:8])
-        raise InvalidInput(f"the {table} {missing}; its columns are {shown}{hint}")
+        raise InvalidInput(f"the input {table} {missing}; its columns are {shown}{hint}")
 
 
 def _json_rows(path: Path, encoding: str, needed: Needed, cleaning: Cleaning) -> Iterator[tuple[int, Row | None]]:
@@ -209,7 +209,8 @@ def _parquet_rows(path: Path, needed: Needed, cleaning: Cleaning) -> Iterator[tu
         file = parquet.ParquetFile(path)
         size = sum(file.metadata.row_group(g).total_byte_size for g in range(file.metadata.num_row_groups))
         if size > MAX_DECODED:
-            raise TooLarge(f"the {cleaning.table} has {size:,} bytes when decoded; at most {MAX_DECODED:,} are read")
+            raise TooLarge(f"the input {cleaning.table} has {size:,} bytes when decoded; at most {MAX_DECODED:,} are "
+                           "read")
         _check_header([name.lower() for name in file.schema_arrow.names], needed, cleaning.table)
         number = 0
         for batch in file.iter_batches(BATCH):
@@ -218,4 +219,4 @@ def _parquet_rows(path: Path, needed: Needed, cleaning: Cleaning) -> Iterator[tu
                 number += 1
                 yield number, dict(zip(names, values, strict=True))
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise InvalidInput(f"the {cleaning.table} is not readable as Parquet: {error}"[:500]) from error
+        raise InvalidInput(f"the input {cleaning.table} is not readable as Parquet: {error}"[:500]) from error
