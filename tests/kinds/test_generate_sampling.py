@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.generate import Params
-from tasks.generate.sampling import Continuation, choose, distribution
+from tasks.generate.sampling import Continuation, choose, distribution, penalised
 
 SCORES = st.lists(st.integers(-40, 40).map(lambda n: n / 4), min_size=1, max_size=12)
 
@@ -67,6 +67,19 @@ def test_a_token_left_out_is_never_drawn():
     scores = np.array([0.0, 5.0, 4.0, 0.0])
     drawn = {choose(scores, Params(top_k=2), Ends(value)) for value in (0.0, 1 - 2**-53)}
     assert drawn == {1, 2}
+
+
+@given(SCORES, st.sets(st.integers(0, 11)), st.sampled_from([0.5, 1.0, 1.7]))
+def test_the_repetition_penalty_is_the_transformers_librarys(scores, seen, penalty):
+    """Its processor, on the same scores and a text of the tokens seen."""
+    import torch
+    from transformers import RepetitionPenaltyLogitsProcessor
+
+    seen = {token for token in seen if token < len(scores)}
+    expected = torch.tensor([scores], dtype=torch.float64)
+    if seen:
+        expected = RepetitionPenaltyLogitsProcessor(penalty)(torch.tensor([sorted(seen)]), expected)
+    np.testing.assert_allclose(penalised(np.array(scores), seen, penalty), expected[0].numpy())
 
 
 PIECES = st.lists(st.sampled_from(["a", "b", "ab", "ba", " ", "é", "aba"]), max_size=30)
