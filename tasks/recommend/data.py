@@ -10,7 +10,7 @@ import numpy as np
 from tasks.recommend.catalogue import Title
 from tasks.recommend.chosen import Chosen
 
-BLOCK = 20_000_000  # numbers in a block of scores at most
+BLOCK = 4_000_000  # numbers in a block of scores at most
 
 Arrays = Mapping[str, np.ndarray]
 Step = Callable[[float, str], None]

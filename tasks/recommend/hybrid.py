@@ -31,7 +31,7 @@ from tasks.recommend.recommender import Recommender
 PARTS = ("popular", "content", "user-knn", "item-knn", "svd", "nmf")
 FEW = 5  # choices; with more, a history is a long one
 ASKED_WITH = 3  # choices, where weights for short histories are sought
-NUMBERS = 100_000_000  # of z that are in memory at once when weights are sought
+NUMBERS = 30_000_000  # of z that are in memory at once when weights are sought
 PENALTY = 1e-3  # times the weights' squares, so that equal models share
 RARE = 0.1  # share of the chosen items that stand for those nobody chose
 

@@ -54,7 +54,28 @@ class Goal:
     bias: float
 
     def penalty(self, number: int, factors: int) -> np.ndarray:
-        return np.r_[np.full(factors, self.fixed + self.by_count * number), self.bias]
+        each = np.full(factors + 1, self.fixed + self.by_count * number)
+        each[-1] = self.bias
+        return each
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side as the other's half-step sees it.
+
+    v  (rows, factors + 1) vectors with a 1 behind them; bias (rows,); gram and pull: what all pairs, were they unknown,
+    put into every equation
+    """
+
+    v: np.ndarray
+    bias: np.ndarray
+    gram: np.ndarray
+    pull: np.ndarray
+
+    @classmethod
+    def of(cls, vectors: np.ndarray, bias: np.ndarray) -> "Side":
+        v = np.column_stack([vectors, np.ones(len(bias))])
+        return cls(v, bias, v.T @ v, v.T @ bias)
 
 
 GOALS = {"ranking": Goal(factors=64, rounds=10, unknown=1, alpha=30, fixed=30, by_count=0, bias=1000),
@@ -79,26 +100,25 @@ class Model(Recommender):
         items[:, -1] = 0
         for number in range(goal.rounds):
             step(number / goal.rounds, f"round {number + 1} of {goal.rounds}")
-            users = half_step(known, weight, items, goal)
-            items = half_step(turned, turned_weight, users, goal)
+            users = half_step(known, weight, Side.of(items[:, :-1], items[:, -1]), goal)
+            items = half_step(turned, turned_weight, Side.of(users[:, :-1], users[:, -1]), goal)
         return {"vectors": items[:, :-1], "biases": items[:, -1], "mean": np.array([mean])}
 
     def scores(self, fitted: Arrays, asked: Chosen, params: Params) -> np.ndarray:
-        items = np.column_stack([fitted["vectors"], fitted["biases"]])
         known, weight = _known(asked, params.objective, fitted["mean"][0], params.half_life)
-        people = half_step(known, weight, items, GOALS[params.objective])
+        people = half_step(known, weight, Side.of(fitted["vectors"], fitted["biases"]), GOALS[params.objective])
         return fitted["mean"][0] + people[:, -1:] + people[:, :-1] @ fitted["vectors"].T + fitted["biases"]
 
     def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[Sequence[int]], titles: Sequence[Title],
                 params: Params) -> list[list[str]]:
         """A score is a sum over the history, but for a constant: its two largest parts are named."""
-        whole, goal = np.column_stack([fitted["vectors"], fitted["biases"]]), GOALS[params.objective]
+        side, goal = Side.of(fitted["vectors"], fitted["biases"]), GOALS[params.objective]
         known, weight = _known(asked, params.objective, fitted["mean"][0], params.half_life)
         expected = self.scores(fitted, asked, params) if params.objective == "rating" else None
-        always, said = _always(whole, goal), []
+        said = []
         for person, own in enumerate(items):
-            left, right = _equations(known, weight, whole, goal, person, always)
-            adds = _with_one(whole)[own] @ np.linalg.solve(left, right.T)
+            left, right = equations(known, weight, side, goal, person)
+            adds = side.v[own] @ np.linalg.solve(left, right.T)
             history = known.indices[known.indptr[person]:known.indptr[person + 1]]
             names = [_names(part, history, titles) for part in adds]
             said.append([_rated(expected[person, item], name) if expected is not None else _chosen(name)
@@ -125,39 +145,27 @@ def rating_mean(chosen: Chosen) -> float:
     return float(chosen.rating.mean())
 
 
-def half_step(known: sparse.csr_matrix, weight: sparse.csr_matrix, other: np.ndarray, goal: Goal) -> np.ndarray:
+def half_step(known: sparse.csr_matrix, weight: sparse.csr_matrix, other: Side, goal: Goal) -> np.ndarray:
     """(rows, factors + 1) the best vectors and, last, biases for the other side's as they are."""
-    solved = np.empty((known.shape[0], other.shape[1]))
-    always = _always(other, goal)
+    solved = np.empty((known.shape[0], other.v.shape[1]))
     for first in range(0, len(solved), ROWS):
         rows = range(first, min(first + ROWS, len(solved)))
-        equations = [_equations(known, weight, other, goal, row, always) for row in rows]
-        left = np.stack([a for a, _ in equations])
-        right = np.stack([parts.sum(axis=0) - goal.unknown * always[1] for _, parts in equations])
-        solved[rows.start:rows.stop] = np.linalg.solve(left, right[..., None])[..., 0]
+        left, right = zip(*(equations(known, weight, other, goal, row) for row in rows), strict=True)
+        right = np.stack([parts.sum(axis=0) for parts in right]) - goal.unknown * other.pull
+        solved[rows.start:rows.stop] = np.linalg.solve(np.stack(left), right[..., None])[..., 0]
     return solved
 
 
-def _always(other: np.ndarray, goal: Goal) -> tuple[np.ndarray, np.ndarray]:
-    """What all pairs together, were they unknown, put into every row's equations."""
-    v, bias = _with_one(other), other[:, -1]
-    return v.T @ v, v.T @ bias
-
-
-def _equations(known: sparse.csr_matrix, weight: sparse.csr_matrix, other: np.ndarray, goal: Goal, row: int,
-               always: tuple[np.ndarray, np.ndarray] | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Of a row's normal equations the left side (f + 1, f + 1), and what each known pair adds to the right one."""
+def equations(known: sparse.csr_matrix, weight: sparse.csr_matrix, other: Side, goal: Goal,
+              row: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of a row's normal equations the left side (f + 1, f + 1), and what each known pair adds to the right one; what
+    the unknown pairs add, `other.pull`, is not in it."""
     where = slice(known.indptr[row], known.indptr[row + 1])
-    at, target, c = known.indices[where], known.data[where], weight.data[where]
-    v, bias = np.column_stack([other[at, :-1], np.ones(len(at))]), other[at, -1]
-    gram = (always or _always(other, goal))[0] if goal.unknown else 0
-    more = c - goal.unknown
-    left = goal.unknown * gram + (v.T * more) @ v + np.diag(goal.penalty(len(at), other.shape[1] - 1))
-    return left, v * (c * target - more * bias)[:, None]
-
-
-def _with_one(other: np.ndarray) -> np.ndarray:
-    return np.column_stack([other[:, :-1], np.ones(len(other))])
+    at, c = known.indices[where], weight.data[where]
+    v, more = other.v[at], c - goal.unknown
+    left = (v.T * more) @ v + goal.unknown * other.gram
+    left.flat[::len(left) + 1] += goal.penalty(len(at), len(left) - 1)
+    return left, v * (c * known.data[where] - more * other.bias[at])[:, None]
 
 
 def _known(chosen: Chosen, objective: str, mean: float, half_life: float | None) -> tuple[sparse.csr_matrix, ...]:

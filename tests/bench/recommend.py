@@ -20,12 +20,12 @@ from tasks.recommend import Params, chart, evaluate
 from tasks.recommend.chosen import Chosen
 from tasks.recommend.data import Data
 from tests.bench import machine
+from tests.bench import recommend_choices as choices
 from tests.bench import recommend_data as sets
 from tests.bench import recommend_rivals as rivals
+from tests.bench.recommend_choices import LEARN, rmse, table
 
 SEED, K = 0, 10
-LEARN = ("user-knn", "item-knn", "svd", "nmf")
-HALF_LIVES = (3, 5, 10, 20, 50, 1e9)
 TARGETS = {"popular": "about .025", "user-knn": ">= .035", "item-knn": ">= .035", "svd": "> popular",
            "nmf": "> popular", "hybrid": ">= the best"}
 RMSE_TARGETS = {"svd": "<= .94", "nmf": "<= .97"}
@@ -59,15 +59,6 @@ def report(facts: dict[str, str], lines: Iterable[str]) -> Iterator[str]:
     yield from lines
 
 
-def table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> Iterator[str]:
-    heads = list(heads)
-    yield ""
-    yield "| " + " | ".join(heads) + " |"
-    yield "|---" + "|--:" * (len(heads) - 1) + "|"
-    for row in rows:
-        yield "| " + " | ".join(f"{cell:.4f}" if isinstance(cell, float) else str(cell) for cell in row) + " |"
-
-
 def measured(name: str, data: Data, asked: Chosen, last: np.ndarray, params: Params, fitted=None) -> dict:
     """Figures of one model; `seconds` to fit, `all_users_s` to score and rank everybody."""
     model = implementation("recommend", name)()
@@ -88,7 +79,7 @@ def ranking(films: Data, out: Path) -> Iterator[str]:
     """Leave-last-out: choices on the last but one, then the test."""
     train, last = films.chosen.without_last()
     earlier, last_but_one = train.without_last()
-    yield from half_lives(Data(films.titles, earlier), last_but_one)
+    yield from choices.ranking(Data(films.titles, earlier), last_but_one, SEED)
     yield from ("", "## Test: each user's last film, all unseen films ranked, nDCG@10", "",
                 "'Last' by time; equal times by film number. Half-life 5 is the default; 'no half-life': all of a "
                 "history counts alike, as in the papers. MAP equals MRR where one film is looked for.")
@@ -112,65 +103,54 @@ def ranking(films: Data, out: Path) -> Iterator[str]:
     chart.draw(out / "recommend.png", {"models": shown, "k": K, "users": len(last)}, "hybrid")
 
 
-def half_lives(data: Data, last: np.ndarray) -> Iterator[str]:
-    yield from ("", "## Validation: each user's last film but one, by half-life", "",
-                "nDCG@10; the newest film is not in the data at all. The default is the best compromise of the four.")
-    found = {}
-    for name in LEARN:
-        fitted = None
-        for half_life in HALF_LIVES:
-            figures = measured(name, data, data.chosen, last, Params(seed=SEED, half_life=half_life), fitted)
-            fitted, found[name, half_life] = figures["fitted"], figures["ndcg"]
-    yield from table(["model", *("none" if h > 1e6 else f"{h:g}" for h in HALF_LIVES)],
-                     [[name, *(found[name, h] for h in HALF_LIVES)] for name in LEARN])
-
-
 def ratings(films: Data) -> Iterator[str]:
-    """RMSE over five random folds; each rating is foretold once."""
-    chosen = films.chosen
+    """RMSE over five random folds, each rating foretold once; penalties chosen within each fold's training part."""
+    chosen, errors, taken = films.chosen, {"mean and biases": [], "svd": [], "nmf": []}, {"svd": [], "nmf": []}
     fold = np.random.default_rng(SEED).permutation(len(chosen.item)) % 5
-    params, errors = Params(seed=SEED, objective="rating"), {"mean and biases": [], "svd": [], "nmf": []}
     for number in range(5):
         console.print(f"ratings: fold {number}")
         train, test = chosen.where(fold != number), chosen.where(fold == number)
-        for name in ("svd", "nmf"):
-            model = implementation("recommend", name)()
-            told = model.scores(model.fit(Data(films.titles, train), params, lambda *_: None), train, params)
-            errors[name].append(rmse(told, train, test))
         errors["mean and biases"].append(rmse(rivals.biases(train), train, test))
+        for name in ("svd", "nmf"):
+            taken[name].append(choices.best_penalty(name, films, train))
+            with choices.penalty(name, taken[name][-1]):
+                errors[name].append(rmse(choices.foretold(name, films, train), train, test))
     yield from ("", "## Ratings: RMSE over five folds", "",
-                "A film without ratings in a fold's training part gets the mean.")
-    rows = [[name, float(np.mean(of)), " ".join(f"{e:.4f}" for e in of), RMSE_TARGETS.get(name, "")]
-            for name, of in errors.items()]
-    yield from table(["model", "RMSE", "by fold", "target"], rows)
-
-
-def rmse(told: np.ndarray, train: Chosen, test: Chosen) -> float:
-    told = np.where(np.isfinite(told), told, train.rating.mean())[test.user, test.item]
-    return float(np.sqrt(np.mean((np.clip(told, *train.scale) - test.rating) ** 2)))
+                "A film without ratings in a fold's training part gets the mean. The penalty by number of ratings was "
+                "chosen for each fold on a tenth of its training part, never on its test part.")
+    rows = [[name, float(np.mean(of)), " ".join(f"{e:.4f}" for e in of), " ".join(map(str, taken.get(name, ()))),
+             RMSE_TARGETS.get(name, "")] for name, of in errors.items()]
+    yield from table(["model", "RMSE", "by fold", "penalties chosen", "target"], rows)
 
 
 def cold_users(films: Data) -> Iterator[str]:
-    """A fifth of the users is in no training; with 0 to 10 films each, their last is looked for."""
+    """Each fifth of the users is once in no training; with 1 to 10 films each, their last is looked for."""
     train, last = films.chosen.without_last()
-    strangers = np.random.default_rng(SEED).permutation(len(last))[:len(last) // 5]
-    known = np.setdiff1d(np.arange(len(last)), strangers)
-    data = Data(films.titles, train.select(known).as_data())
-    rows = []
-    for name in ("popular", *LEARN, "hybrid"):
-        console.print(f"cold users: {name}")
-        model, params, cells = implementation("recommend", name)(), Params(seed=SEED), []
-        fitted = model.fit(data, params, lambda *_: None)
-        for number in (1, 3, 10):
-            asked = train.select(strangers).newest(number).as_strangers()
-            # what the person has seen beyond the few is not known here either, so it may be recommended
-            ranked = evaluate.rank(model, fitted, asked, len(films.titles), params)
-            cells.append(evaluate.figures(ranked, [{i} for i in last[strangers].tolist()], len(films.titles), params))
-        rows.append([name, *(f"{c['ndcg']:.4f} ({c['low']:.4f}-{c['high']:.4f})" for c in cells)])
-    yield from ("", f"## Cold users: {len(strangers)} people who were never in the data, folded in by a few films", "",
-                "nDCG@10 of their last film; known are the 1, 3 or 10 before it. Without any, every model gives what "
-                "is popular.")
+    fold, params, number_of = np.random.default_rng(SEED).permutation(len(last)) % 5, Params(seed=SEED), (1, 3, 10)
+    found: dict[tuple[str, int], list] = {}
+    for number in range(5):
+        console.print(f"cold users: fold {number}")
+        strangers, known = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
+        data = Data(films.titles, train.select(known).as_data())
+        for name in ("popular", *LEARN, "hybrid"):
+            model = implementation("recommend", name)()
+            fitted = model.fit(data, params, lambda *_: None)
+            for few in number_of:
+                asked = train.select(strangers).newest(few).as_strangers()
+                ranked = evaluate.rank(model, fitted, asked, len(films.titles), params)
+                found.setdefault((name, few), []).extend(zip(ranked, last[strangers].tolist(), strict=True))
+    yield from ("", "## Cold users: people who were never in the data, folded in by a few films", "",
+                f"nDCG@10 of the last film of all {len(last)} users, a fifth at a time in no training; known are the 1, "
+                "3 or 10 films before it. Without any, every model gives what is popular.")
+    rows = [[name, *(_cell(found[name, few], films, params) for few in number_of)]
+            for name in ("popular", *LEARN, "hybrid")]
     yield from table(["model", "1 film", "3 films", "10 films"], rows)
+
+
+def _cell(found: list, films: Data, params: Params) -> str:
+    ranked, last = zip(*found, strict=True)
+    figures = evaluate.figures(ranked, [{item} for item in last], len(films.titles), params)
+    return f"{figures['ndcg']:.4f} ({figures['low']:.4f}-{figures['high']:.4f})"
 
 
 def cold_items(films: Data) -> Iterator[str]:

@@ -114,7 +114,7 @@ def test_svds_half_step_is_where_the_loss_is_least(chosen, objective):
     goal, random = svd.GOALS[objective], np.random.default_rng(1)
     known, weight = svd._known(chosen, objective, 3.0 if objective == "rating" else 0.0, 5)
     items = random.normal(size=(ITEMS, 7))
-    solved = svd.half_step(known, weight, items, goal)
+    solved = svd.half_step(known, weight, svd.Side.of(items[:, :-1], items[:, -1]), goal)
     for user in (0, 17, 39):
         of = slice(known.indptr[user], known.indptr[user + 1])
         target, c = np.zeros(ITEMS), np.full(ITEMS, float(goal.unknown))
@@ -131,7 +131,7 @@ def test_svds_half_step_is_the_dense_closed_form(chosen):
     goal, items = svd.GOALS["ranking"], np.random.default_rng(2).normal(size=(ITEMS, 5))
     known, weight = svd._known(chosen, "ranking", 0.0, None)
     v = np.column_stack([items[:, :-1], np.ones(ITEMS)])
-    solved = svd.half_step(known, weight, items, goal)
+    solved = svd.half_step(known, weight, svd.Side.of(items[:, :-1], items[:, -1]), goal)
     for user in range(USERS):
         c = np.diag(np.where(known[[user]].toarray().ravel() > 0, weight[[user]].toarray().ravel(), 1))
         left = v.T @ c @ v + np.diag(goal.penalty(int(known[[user]].nnz), 4))
@@ -261,12 +261,12 @@ def test_svds_parts_add_up_to_the_score(data, chosen):
     """Score = a constant + what each item of the history adds: the reason names the two largest true parts."""
     model, arrays, params = fitted("svd", data)
     asked, item = chosen.select(np.array([4])), 1
-    whole = np.column_stack([arrays["vectors"], arrays["biases"]])
+    side = svd.Side.of(arrays["vectors"], arrays["biases"])
     known, weight = svd._known(asked, "ranking", 0.0, params.half_life)
-    left, right = svd._equations(known, weight, whole, svd.GOALS["ranking"], 0)
-    adds = svd._with_one(whole)[item] @ np.linalg.solve(left, right.T)
-    always = svd._with_one(whole)[item] @ np.linalg.solve(left, svd._always(whole, svd.GOALS["ranking"])[1])
-    assert model.scores(arrays, asked, params)[0, item] == pytest.approx(adds.sum() - always + arrays["biases"][item])
+    left, right = svd.equations(known, weight, side, svd.GOALS["ranking"], 0)
+    adds = side.v[item] @ np.linalg.solve(left, right.T)
+    constant = side.bias[item] - side.v[item] @ np.linalg.solve(left, side.pull)
+    assert model.scores(arrays, asked, params)[0, item] == pytest.approx(adds.sum() + constant)
     best = known.indices[np.argsort(-adds)[:2]]
     assert reasons("svd", data, asked, [item]) == [
         f"fits the taste that shows in Film {best[0]} and Film {best[1]}"]
