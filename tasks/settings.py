@@ -56,6 +56,7 @@ class Settings(BaseSettings):
     max_retry_s: float = Field(300, ge=0, description="the longest")
     bells: int = Field(16, ge=1, description="doorbells that lie in a queue at most; at least a worker's slots")
     linger_s: float = Field(1, ge=0, le=1, description="how long an idle slot stays awake before it goes to Celery")
+    watchdog_s: float = Field(30, gt=0, description="bells that lie so long before a free slot: Celery is replaced")
     cpu_slots: int = Field(1, ge=1, le=256, description="processes of a cpu worker")
     gpu_slots: int = Field(8, ge=1, le=256, description="threads of a gpu worker")
     cache_dir: Path = Field(

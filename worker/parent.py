@@ -8,6 +8,7 @@ A process is ended in this order: ask the attempt, wait, kill, see that the proc
 write the job's end into the ledger.
 """
 
+import contextlib
 import logging
 import multiprocessing
 import os
@@ -29,6 +30,7 @@ from worker import app
 from worker.limits import Limits
 from worker.loaded import has_gpu
 from worker.processes import Processes
+from worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 CRASH_LOOP_S = 2
@@ -54,6 +56,7 @@ class Parent:
         self.broker = broker.Broker(self.settings)
         self.folder = Path(tempfile.mkdtemp(prefix="backlot-"))
         self.processes = Processes(self.folder / "link")
+        self.watchdog = Watchdog(self.settings.watchdog_s)
         self.limits = Limits(self.settings, models, shared=self.pool == "gpu")
 
     def run(self) -> int:
@@ -90,6 +93,8 @@ class Parent:
                     self._bury(slot)
                 else:
                     self._restrain(slot, now_ms)
+            with contextlib.suppress(NotReady):
+                self._watch(held)
         self._replace()
 
     def _bury(self, slot: Held) -> None:
@@ -116,6 +121,17 @@ class Parent:
         elif step == "kill":
             log.warning("%s: killing its process (%s)", slot.job_id, self.limits.why(slot))
             self.processes.kill(slot.slot)
+
+    def _watch(self, held: list[Held]) -> None:
+        """End a Celery process that takes no bells though a slot is free; what its other slots do is handed back."""
+        free = self._draining_since is None and self.processes.is_up() and len(held) < self.slots
+        lies = free and self.ledger.bells(self.worker) > 0
+        if self.watchdog.bites(lies, (self.processes.bells, frozenset(slot.token for slot in held))):
+            log.error("no bell was taken for %g s though a slot is free: replacing the Celery process",
+                      self.settings.watchdog_s)
+            for slot in held:
+                self.limits.end(slot)
+            self.processes.kill_all()
 
     # -- the Celery process
 

@@ -34,9 +34,11 @@ class _Known:
 
 
 class Processes:
-    """Listens on a Unix socket for the links of the worker's processes. `main` is the Celery process."""
+    """Listens on a Unix socket for the links of the worker's processes. `main` is the Celery process; `bells` how many
+    were taken by all that there ever were."""
 
     main: BaseProcess
+    bells: int = 0
 
     def __init__(self, path: Path) -> None:
         self._listener = socket.socket(socket.AF_UNIX)
@@ -65,6 +67,10 @@ class Processes:
         """End a wait; safe from signal handlers and other threads."""
         with contextlib.suppress(BlockingIOError):  # full: it is awake
             self._waker.send(b"!")
+
+    def is_up(self) -> bool:
+        """Whether the Celery process has said hello."""
+        return any(known.process is self.main for known in self._by_pid.values())
 
     def is_gone(self, slot: str) -> bool:
         """Whether the process of the slot has ended, and all is known of it that will be."""
@@ -149,6 +155,7 @@ class Processes:
     def _hear(self, known: _Known, message: dict) -> bool:
         if "serving" in message:
             known.serving = message["serving"]
+            self.bells += 1
             return False
         for other in self._by_pid.values():
             if other.serving == message["lost"]:

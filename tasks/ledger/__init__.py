@@ -292,6 +292,11 @@ class Ledger:
         with _away():
             return any(self.redis.zcard(keys.line(line)) for line in worker.lines)
 
+    def bells(self, worker: Worker) -> int:
+        """Doorbells that lie in the queues of a worker."""
+        with _away():
+            return sum(self.redis.llen(queue) for queue in worker.queues)
+
     def position(self, record: Record) -> int | None:
         """The exact place in its line, 1 is next; None where it does not wait."""
         if record["status"] != "queued":

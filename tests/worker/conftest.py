@@ -68,6 +68,11 @@ class House:
         return self.job(job_id)
 
 
+def celery_of(parent: int) -> psutil.Process:
+    """The Celery process: the parent's child that has a session of its own (the other is Python's resource tracker)."""
+    return next(child for child in psutil.Process(parent).children() if "spawn_main" in " ".join(child.cmdline()))
+
+
 def is_there(pid: int, born: float) -> bool:
     """Whether the process that was born then still runs; one that only waits to be reaped does not."""
     try:

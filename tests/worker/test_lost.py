@@ -5,6 +5,7 @@ import pytest
 
 from tasks.job import Status
 from tests.stack import until
+from tests.worker.conftest import celery_of
 
 
 @pytest.mark.parametrize("model", ["sleep", "gil"])
@@ -45,7 +46,7 @@ def test_celerys_main_process_killed_is_replaced_with_its_children(house, pool):
     """Nothing of the old one is left, also where a child holds the GIL, and the job runs again."""
     job_id = house.submit(f"{pool}-gil", "3")
     runner = house.started(job_id)
-    main = _celery_of(house.workers[pool].pid)
+    main = celery_of(house.workers[pool].pid)
     old = [main, *main.children(recursive=True)]
     main.kill()
     job = house.ended(job_id)
@@ -70,11 +71,6 @@ def test_a_killed_parent_leaves_nothing_running_and_its_job_goes_to_another(hous
         assert "lease" in job.attempts[0].error.detail
     for job_id in jobs:
         assert house.ended(job_id).status == Status.SUCCEEDED
-
-
-def _celery_of(parent: int) -> psutil.Process:
-    """The Celery process: the parent's child that has a session of its own (the other is Python's resource tracker)."""
-    return next(child for child in psutil.Process(parent).children() if "spawn_main" in " ".join(child.cmdline()))
 
 
 def _held_by(house, parent: int, jobs: list[str]) -> str | None:
