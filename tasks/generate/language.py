@@ -47,28 +47,54 @@ class LanguageModel(Algorithm):
     def run(self, calls: Sequence[Call]) -> list[Result | BacklotError]:
         """Errors of a call: InvalidInput, TooLarge, Canceled."""
         begun = [self._begin(call) for call in calls]
-        answers = [answer for answer in begun if isinstance(answer, Answer)]
+        answers = [each for each in begun if isinstance(each, Answer)]
         Writing(self.reading(len(answers)), answers).run()
-        return [answer.outcome() if isinstance(answer, Answer) else answer for answer in begun]
+        embed(self, [each for each in begun if isinstance(each, Meaning)])
+        return [each if isinstance(each, BacklotError) else each.outcome() for each in begun]
 
-    def _begin(self, call: Call) -> Answer | Result | BacklotError:
+    def _begin(self, call: Call) -> "Answer | Meaning | BacklotError":
         try:
-            return Answer(call, self.prompt(call)) if call.params.mode == "generate" else self._embed(call)
+            return Answer(call, self.prompt(call)) if call.params.mode == "generate" else Meaning(call, self)
         except BacklotError as error:
             return error
 
-    def _embed(self, call: Call) -> Result:
+
+class Meaning:
+    """A call to be embedded: the mean of what was understood in all windows of its text."""
+
+    def __init__(self, call: Call, model: LanguageModel) -> None:
+        """Errors: InvalidInput."""
         if call.inputs.get("messages") is not None:
             raise InvalidInput("mode embed reads a prompt, not messages")
-        windows = self.windows(usable(call.inputs.get("prompt")))
-        total, weight = 0.0, 0.0
-        for start in range(0, len(windows), WINDOWS):
-            if call.canceled():
-                raise Canceled(f"canceled after {start} of {len(windows)} parts of the text")
-            sums, weights = self.pooled(windows[start:start + WINDOWS])
-            total, weight = total + sums.sum(0), weight + weights.sum()
-            call.report(min(1.0, (start + WINDOWS) / len(windows)), "")
-        return embedded(call, sum(map(len, windows)), total / weight)
+        self.call, self.windows = call, model.windows(usable(call.inputs.get("prompt")))
+        self.sum, self.weight, self.done = 0.0, 0.0, 0
+        self.error: BacklotError | None = None
+
+    def look(self) -> None:
+        if self.call.canceled():
+            self.error = Canceled(f"canceled after {self.done} of {len(self.windows)} parts of the text")
+        self.call.report(self.done / len(self.windows), "")
+
+    def add(self, vector: np.ndarray, weight: float) -> None:
+        self.sum, self.weight, self.done = self.sum + vector, self.weight + weight, self.done + 1
+
+    def outcome(self) -> Result | BacklotError:
+        return self.error or embedded(self.call, sum(map(len, self.windows)), self.sum / self.weight)
+
+
+def embed(model: LanguageModel, meanings: Sequence[Meaning]) -> None:
+    """All windows of all texts, like lengths side by side."""
+    left = [(meaning, window) for meaning in meanings for window in meaning.windows]
+    left.sort(key=lambda pair: len(pair[1]))
+    while left:
+        for meaning in dict.fromkeys(meaning for meaning, _ in left[:WINDOWS]):
+            meaning.look()
+        now = [(meaning, window) for meaning, window in left[:WINDOWS] if meaning.error is None]
+        left = [(meaning, window) for meaning, window in left[WINDOWS:] if meaning.error is None]
+        if now:
+            sums, weights = model.pooled([window for _, window in now])
+            for (meaning, _), vector, weight in zip(now, sums, weights, strict=True):
+                meaning.add(vector, weight)
 
 
 def usable(prompt: object) -> str:
