@@ -37,16 +37,16 @@ class Network(ABC):
         self.inputs = [exact[f"{cell}.weight_ih_l{n}"].T.contiguous() for n in range(1, self.layers)]
         self.projection, self.projection_bias = exact["projection.weight"].T.contiguous(), exact["projection.bias"]
         self.embedding, self.bias = exact["embedding.weight"].T.contiguous(), exact["bias"]
-        read = snap(exact["embedding.weight"], COARSE)
+        self.words = snap(exact["embedding.weight"], COARSE)
         first = exact[f"{cell}.weight_ih_l0"].T
-        self.read = read @ first + self.biases[0]  # (vocabulary, gates * hidden): what each token says to layer 0
-        self._check_exact(read, first)
+        self.read = self.words @ first + self.biases[0]  # (vocabulary, gates * hidden): what each token says to layer 0
+        self._check_exact(first)
 
-    def _check_exact(self, read: Tensor, first: Tensor) -> None:
-        """Activations are at most 1, `read` and the query what they are; up to four such sums and biases are added."""
+    def _check_exact(self, first: Tensor) -> None:
+        """Activations are at most 1, words and the query what they are; up to four such sums and biases are added."""
         query = self.projection.abs().sum(0).max() + self.projection_bias.abs().max()
         sums = [(weight, 1.0) for weight in (*self.recurrent, *self.inputs, self.projection)]
-        sums += [(first, read.abs().max()), (self.embedding, query)]
+        sums += [(first, self.words.abs().max()), (self.embedding, query)]
         largest = max(float(weight.abs().sum(0).max() * size) for weight, size in sums)
         if not largest < EXACT / 4:
             raise ModelFailed(f"the weights are too large for exact sums ({largest:.0f}; the limit is {EXACT / 4:.0f})")
@@ -102,11 +102,6 @@ class RecurrentModel(ProseModel):
         return min(super().length(call) - most, CONTEXT) + most
 
     def pooled(self, windows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-        order = sorted(range(len(windows)), key=lambda n: -len(windows[n]))
-        state, sums = self.network.blank(len(windows)), np.zeros((len(windows), self.network.hidden))
-        for place in range(len(windows[order[0]])):
-            live = [n for n in order if len(windows[n]) > place]
-            state = tuple(part[:, :len(live)] for part in state)
-            state = self.network.step([windows[n][place] for n in live], *state)
-            sums[live] += state[0][-1].cpu().numpy()
-        return sums, np.array([float(len(window)) for window in windows])
+        """What was read, and not the state after it: films' neighbours by plot are better so."""
+        sums = [self.network.words[list(window)].sum(0).cpu().numpy() for window in windows]
+        return np.stack(sums), np.array([float(len(window)) for window in windows])

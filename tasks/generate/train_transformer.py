@@ -116,10 +116,10 @@ class Transformer(LanguageRecipe):
     steps = 1150
     every = 100
     read = staticmethod(prose)
-    context, texts = CONTEXT, TEXTS
+    width, context, texts = WIDTH, CONTEXT, TEXTS
 
     def build(self) -> None:
-        self.network = Network(self.tokens.size, WIDTH, LAYERS, HEAD, PREVIOUS).to(self.device)
+        self.network = Network(self.tokens.size, self.width, LAYERS, HEAD, PREVIOUS).to(self.device)
         matrices = [value for block in self.network.blocks for value in block.parameters()]
         others = [self.network.embedding, self.network.before, self.network.score]
         self.optimiser = Muon(matrices, others, RATE, OTHER_RATE)
@@ -141,7 +141,7 @@ class Transformer(LanguageRecipe):
         return whole[:, :-1], whole[:, 1:]
 
     def shape(self) -> dict[str, int]:
-        return {"vocabulary": self.tokens.size, "width": WIDTH, "layers": LAYERS, "head": HEAD, "context": self.context}
+        return {"vocabulary": self.tokens.size, "width": self.width, "layers": LAYERS, "head": HEAD, "context": self.context}
 
     def nats(self, tokens: Tensor) -> float:
         return nats_per_token(self.network, tokens, self.context, self.context // 2)

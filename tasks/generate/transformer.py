@@ -89,8 +89,11 @@ class Network:
         if not worst < EXACT:
             raise ModelFailed(f"the weights are too large for exact sums ({worst:.0f}; the limit is {EXACT:.0f})")
 
-    def read(self, tokens: Tensor, cache: Cache, rows: slice) -> Tensor:
-        """Tokens (rows, places) of these rows of the cache, which takes them in; (rows, places, width), normed."""
+    def read(self, tokens: Tensor, cache: Cache, rows: slice, layers: int | None = None) -> Tensor:
+        """Tokens (rows, places) of these rows of the cache, which takes them in; (rows, places, width), normed.
+
+        After so many `layers`; all of them where a text is to be gone on with.
+        """
         whole = torch.cat([cache.last[rows], tokens], dim=1)
         cache.last[rows] = whole[:, -2:]
         places = cache.read[rows, None] + torch.arange(tokens.shape[1], device=tokens.device)
@@ -99,7 +102,7 @@ class Network:
         cache.places[rows][at, places % CONTEXT] = places
         x = norm(self.embedding[tokens] + self.before[0][whole[:, 1:-1]] + self.before[1][whole[:, :-2]])
         hidden = cache.places[rows][:, None, :] > places[:, :, None]  # (rows, places, CONTEXT): not read yet then
-        for part, keys, values in zip(self.parts, cache.keys, cache.values, strict=True):
+        for part, keys, values in zip(self.parts[:layers], cache.keys, cache.values, strict=False):
             q, k, v = (norm(x) @ part["qkv"]).unflatten(-1, (3, -1, HEAD)).unbind(2)  # (rows, places, heads, head)
             keys[rows][at, :, places % CONTEXT] = self._turned(k, places)
             values[rows][at, :, places % CONTEXT] = snap(v, COARSE)
@@ -174,6 +177,8 @@ class Model(ProseModel):
         return Attending(self.network, rows)
 
     def pooled(self, windows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-        sums = [self.network.read(torch.tensor([window]), Cache(self.network, 1), slice(None)).sum((0, 1)).cpu().numpy()
-                for window in windows]
+        """After the first layer: films' neighbours by plot are better so than after the later ones."""
+        device = self.network.score.device
+        sums = [self.network.read(torch.tensor([window], device=device), Cache(self.network, 1), slice(None), layers=1)
+                .sum((0, 1)).cpu().numpy() for window in windows]
         return np.stack(sums), np.array([float(len(window)) for window in windows])

@@ -21,7 +21,7 @@ from tasks.recipe import DataMissing
 WORDS = ["the", "old", "man", "saw", "a", "ship", "and", "said", "nothing", "to", "her", "while", "it", "was", "dark"]
 SIZES = {"lstm": {"embedding": 12, "hidden": 16, "texts": 4, "warm_up": 5, "steps": 60},
          "rnn": {"embedding": 12, "hidden": 16, "texts": 4, "warm_up": 5, "steps": 60},
-         "transformer": {"context": 24, "texts": 4, "steps": 60}}
+         "transformer": {"width": 32, "context": 24, "texts": 4, "steps": 60}}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -50,7 +50,6 @@ def small(monkeypatch, data):
     """The recipe of an algorithm with a network of a few thousand weights."""
     monkeypatch.setattr(tokens, "VOCABULARY", 280)
     monkeypatch.setattr(train_recurrent, "SPAN", 8)
-    monkeypatch.setattr(train_transformer, "WIDTH", 32)
     monkeypatch.setattr(train_transformer, "LAYERS", 2)
     return lambda algorithm="lstm": type("Small", (RECIPES[algorithm],), SIZES[algorithm])(data, "cpu")
 
