@@ -51,29 +51,29 @@ class Model(Recommender):
 
 
 def similar(x: sparse.csr_matrix, neighbours: int, shrinkage: float, step: Step) -> sparse.csc_matrix:
-    """S, computed a block of columns at a time: the whole of it, dense, may not fit into memory."""
+    """S, computed a block of columns at a time: the whole of it may not fit into memory."""
     number = x.shape[1]
     length = np.sqrt(np.asarray(x.multiply(x).sum(axis=0))).ravel()
     size, columns, turned = max(1, COLUMN_BLOCK // number), x.tocsc(), x.T.tocsr()
     kept = []
     for first in range(0, number, size):
         step(first / number, f"{first:,} of {number:,} items compared")
-        block = np.arange(first, min(first + size, number))
-        dots = (turned @ columns[:, block]).toarray()
-        dots[block, block - first] = 0
-        below = np.outer(length, length[block]) + shrinkage
-        kept.append(_largest(np.divide(dots, below, out=np.zeros_like(dots), where=below > 0), neighbours))
+        dots = (turned @ columns[:, first:first + size]).tocoo()
+        others = dots.row != dots.col + first
+        row, column, dot = dots.row[others], dots.col[others], dots.data[others]
+        similarity = dot / (length[row] * length[column + first] + shrinkage)
+        kept.append(_largest(row, column, similarity, dots.shape, neighbours))
     return sparse.hstack(kept, format="csc")
 
 
-def _largest(similarities: np.ndarray, neighbours: int) -> sparse.csc_matrix:
-    """Of each column the largest that are above 0."""
-    neighbours = min(neighbours, len(similarities))
-    rows = np.argpartition(-similarities, neighbours - 1, axis=0)[:neighbours]
-    values = np.take_along_axis(similarities, rows, axis=0)
-    column = np.broadcast_to(np.arange(similarities.shape[1]), rows.shape)
-    positive = values > 0
-    return sparse.csc_matrix((values[positive], (rows[positive], column[positive])), similarities.shape)
+def _largest(row: np.ndarray, column: np.ndarray, similarity: np.ndarray, shape: tuple[int, int],
+             neighbours: int) -> sparse.csc_matrix:
+    """Of each column the largest; of equals those of the earlier rows."""
+    order = np.lexsort((row, -similarity, column))
+    row, column, similarity = row[order], column[order], similarity[order]
+    starts = np.searchsorted(column, np.arange(shape[1]))
+    keep = np.arange(len(column)) - starts[column] < neighbours
+    return sparse.csc_matrix((similarity[keep], (row[keep], column[keep])), shape)
 
 
 def _matrix(fitted: Arrays) -> sparse.csc_matrix:

@@ -140,8 +140,8 @@ def cold_users(films: Data) -> Iterator[str]:
                 ranked = evaluate.rank(model, fitted, asked, len(films.titles), params)
                 found.setdefault((name, few), []).extend(zip(ranked, last[strangers].tolist(), strict=True))
     yield from ("", "## Cold users: people who were never in the data, folded in by a few films", "",
-                f"nDCG@10 of the last film of all {len(last)} users, a fifth at a time in no training; known are the 1, "
-                "3 or 10 films before it. Without any, every model gives what is popular.")
+                f"nDCG@10 of the last film of all {len(last)} users, a fifth at a time in no training; known are the "
+                "1, 3 or 10 films before it. Without any, every model gives what is popular.")
     rows = [[name, *(_cell(found[name, few], films, params) for few in number_of)]
             for name in ("popular", *LEARN, "hybrid")]
     yield from table(["model", "1 film", "3 films", "10 films"], rows)

@@ -1,4 +1,4 @@
-"""How the models' numbers are chosen: on each user's last film but one, or on some training ratings; on no test data."""
+"""How the models' numbers are chosen: on each user's last film but one, or on some training ratings; no test data."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -39,7 +39,7 @@ def ranking(data: Data, last: np.ndarray, seed: int) -> Iterator[str]:
         fitted = model.fit(data, Params(seed=seed), lambda *_: None)
         rows.append([name, *(_ndcg(model, fitted, data, last, Params(seed=seed, half_life=h)) for h in HALF_LIVES)])
     yield from table(["model", *("none" if h > 1e6 else f"{h:g}" for h in HALF_LIVES)], rows)
-    yield from ("", "By each model's own numbers (defaults: 50 neighbours, shrinkage 10, 64 factors for svd, 40 for nmf):")
+    yield from ("", "By a model's own numbers (defaults: 50 neighbours, shrinkage 10, 64 factors for svd, 40 for nmf):")
     rows = [[name, *row] for name in LEARN for row in _grid(name, data, last, seed)]
     yield from table(["model", "numbers", "nDCG@10"], rows)
 

@@ -3,6 +3,9 @@
 import json
 import os
 import re
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +15,11 @@ from pydantic import ValidationError
 
 from tasks.algorithm import Call, Result, load
 from tasks.errors import Canceled, InvalidInput
-from tasks.recommend import Inputs, evaluate, interactions, metrics
+from tasks.ledger import connect
+from tasks.recommend import Inputs, evaluate, interactions, metrics, popular
 from tasks.recommend import catalogue as catalogues
 from tasks.registry import Registry
+from worker.artefacts import Artefacts
 
 MODELS = [model.name for model in Registry.default().models if model.kind == "recommend"]
 LEARN = [name for name in MODELS if name not in ("content", "hybrid")]
@@ -226,6 +231,31 @@ def test_what_is_kept_needs_no_pickle(catalogue, choices, kept):
     kept.ask("hybrid", catalogue=catalogue, interactions=choices, user="u2")
     with np.load(kept.folder / kept.made[0] / "fitted.npz", allow_pickle=False) as arrays:
         assert all(arrays[name].dtype.kind in "iufb" for name in arrays)
+
+
+def test_ten_jobs_at_once_fit_once(catalogue, choices, settings, storage, fixed, tmp_path, monkeypatch):
+    """On a real bucket, each with a client of its own as ten processes would have: one fits, nine wait and load."""
+    fits, start, fit = [], threading.Barrier(10), popular.Model.fit
+
+    def slow(*args):
+        fits.append(1)
+        time.sleep(0.3)
+        return fit(*args)
+
+    def job(number: int) -> dict:
+        artefacts = Artefacts(storage, connect(settings, read_timeout_s=5))
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        call = Call.of("recommend", catalogue=catalogue, interactions=choices, user=f"u{number}")
+        start.wait()
+        result, = load("recommend", "popular").run([Call(
+            call.inputs, call.params, call.workdir, artefact=artefacts.of(fixed(), folder, lambda: False))])
+        return result.value
+
+    monkeypatch.setattr(popular.Model, "fit", slow)
+    with ThreadPoolExecutor(10) as pool:
+        assert all(value["items"] for value in pool.map(job, range(10)))
+    assert len(fits) == 1
 
 
 # -- evaluation
