@@ -141,7 +141,8 @@ class Transformer(LanguageRecipe):
         return whole[:, :-1], whole[:, 1:]
 
     def shape(self) -> dict[str, int]:
-        return {"vocabulary": self.tokens.size, "width": self.width, "layers": LAYERS, "head": HEAD, "context": self.context}
+        return {"vocabulary": self.tokens.size, "width": self.width, "layers": LAYERS, "head": HEAD,
+                "context": self.context}
 
     def nats(self, tokens: Tensor) -> float:
         return nats_per_token(self.network, tokens, self.context, self.context // 2)

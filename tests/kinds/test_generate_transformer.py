@@ -1,15 +1,25 @@
 """The transformer of generate: its formulas, the same text in any batch and however a prompt is read, its context."""
 
+import json
+import math
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from tasks.algorithm import Call
+from tasks.algorithm import Call, load
 from tasks.errors import Canceled, InvalidInput, ModelFailed, TooLarge
 from tasks.generate import train_transformer
+from tasks.generate.corpus import PARAGRAPH, read_prose
 from tasks.generate.transformer import CONTEXT, Attending, Cache, Model, Network
 from tasks.generate.vocabulary import Vocabulary
+from tasks.recipe import DataMissing
+from tasks.registry import Registry
 
+SHIPPED = Registry.default().model("generate", "transformer").weights_path()
 STORY = "It was a dark night, and the old man went down to the sea. \"Who is there?\" said she.\n\n" * 20
 PROMPTS = ("It was a dark night", "“Who is there”", "She", "the old man " * 30, "It was \n\n", "é—…")
 
@@ -121,6 +131,50 @@ def test_weights_too_large_for_exact_sums_are_refused():
     """The promise of equal texts is checked at loading, not hoped for."""
     with pytest.raises(ModelFailed, match="too large"):
         network(size=500)
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return load("generate", "transformer")
+
+
+def test_what_ships_is_the_network_that_was_trained(shipped):
+    """Its mean cost of a text is that of PyTorch's network with the same weights, to a thousandth of the perplexity."""
+    given = {name: value.float() for name, value in load_file(SHIPPED / "model.safetensors").items()}
+    size, width = given["embedding"].shape
+    network = train_transformer.Network(size, width, shipped.network.layers, 32, 2)
+    network.load_state_dict(given)
+    story = "\n\nThe old man looked at the sea for a long time, and said nothing. " * 12
+    text = torch.tensor(shipped.vocabulary.encode(story)[:CONTEXT])
+    scores = shipped.network.scores(shipped.network.read(text[None, :-1], Cache(shipped.network, 1), slice(None))[0])
+    cost = torch.nn.functional.cross_entropy(torch.from_numpy(scores), text[1:]).item()
+    assert cost == pytest.approx(train_transformer.nats_per_token(network, text, CONTEXT, 0), abs=1e-3)
+
+
+def test_what_ships_is_small_and_has_a_card():
+    """Under 12 MB, with the numbers the card states in config.json; better than counts of the same text."""
+    held_out = json.loads((SHIPPED / "config.json").read_text())["held_out"]
+    card = (SHIPPED / "CARD.md").read_text()
+    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 12e6
+    assert all(f"{held_out[name]['perplexity']:.1f}" in card for name in ("transformer", "kneser_ney", "trigram"))
+    assert held_out["transformer"]["perplexity"] < held_out["kneser_ney"]["perplexity"]
+
+
+@pytest.mark.skipif("BACKLOT_DATA" not in os.environ, reason="BACKLOT_DATA is unset: the card's perplexity NOT checked")
+def test_the_cards_perplexity_is_met_on_the_held_out_text(shipped):
+    """Through the very network that serves, on 3,000 tokens from 24 places of the test text: within 10 %."""
+    try:
+        test = read_prose(Path(os.environ["BACKLOT_DATA"])).test
+    except DataMissing as error:
+        pytest.skip(f"the card's perplexity NOT checked: {error}")
+    held_out = json.loads((SHIPPED / "config.json").read_text())["held_out"]
+    told = torch.tensor(shipped.vocabulary.encode(PARAGRAPH.join(test)))
+    assert len(told) == held_out["tokens"]
+    streams = told[:len(told) // 24 * 24].view(24, -1)[:, :CONTEXT + 1]
+    top = shipped.network.read(streams[:, :-1], Cache(shipped.network, 24), slice(None))[:, 128:]
+    scores = torch.from_numpy(shipped.network.scores(top))
+    nats = torch.nn.functional.cross_entropy(scores.flatten(0, 1), streams[:, 129:].flatten()).item()
+    assert math.exp(nats) == pytest.approx(held_out["transformer"]["perplexity"], rel=0.1)
 
 
 def mixed_calls() -> list[Call]:
