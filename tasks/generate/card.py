@@ -21,9 +21,9 @@ CARD = """# generate/{algorithm}: English prose of the 19th century, continued
 
 {what} over byte-level BPE tokens, {parameters} parameters, stored as float16.
 Trained with `python -m worker.train generate/{algorithm}` for {steps:,} steps
-({minutes:.0f} minutes of a shared CPU core; the curves are in curves.png). Made to show a real model at work on a small machine: it writes in the manner of its books
-and keeps a phrase together; sentences often lose their sense, a story its thread after one or two, and some words are
-of its own making.
+({minutes:.0f} minutes of a shared CPU core; the curves are in curves.png). Made to show a real model at work on a small
+machine: it writes in the manner of its books and keeps a phrase together; sentences often lose their sense, a story its
+thread after one or two, and some words are of its own making.
 
 ## Data
 
