@@ -5,7 +5,7 @@ Knows the layout of the data sets below BACKLOT_DATA; not what is done with them
 
 import csv
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,11 +24,12 @@ TRAINING_NOISE = ("boat_engine", "crowd_cheering", "dryer", "film_static", "keyb
 
 @dataclass(frozen=True)
 class Utterance:
-    """A recording of one person and what is said in it, in lower case."""
+    """A recording of one person and what is said in it, in lower case; `subset` as its corpus names it, or ""."""
 
     path: Path
     text: str
     speaker: str
+    subset: str = ""
 
 
 def an4(data: Path, part: str) -> list[Utterance]:
@@ -57,17 +58,20 @@ class Digit:
 
     digit: int
     speaker: str
+    index: int
     official: str
     sound: np.ndarray
 
 
-def digits(data: Path) -> Iterator[Digit]:
-    """All of FSDD; the recordings have 8 kHz, so nothing is above 4 kHz."""
+def digits(data: Path, indexes: Container[int] = range(50)) -> Iterator[Digit]:
+    """All of FSDD, or some of each speaker's digits; the recordings have 8 kHz, so nothing is above 4 kHz."""
     folder = _folder(data, "audio/fsdd")
     with TemporaryDirectory() as scratch, tarfile.open(folder / "fsdd.tar.gz") as tar:
         tar.extractall(scratch, filter="data")
         for row in _table(folder / "manifest.tsv"):
-            yield Digit(int(row["digit"]), row["speaker"], row["split"], sound(Path(scratch) / row["path"]))
+            if int(row["index"]) in indexes:
+                heard = sound(Path(scratch) / row["path"])
+                yield Digit(int(row["digit"]), row["speaker"], int(row["index"]), row["split"], heard)
 
 
 def sound(path: Path) -> np.ndarray:
@@ -81,7 +85,8 @@ def speakers(utterances: Iterable[Utterance | Digit]) -> set[str]:
 
 def _rows(data: Path, folder: str, name: str) -> list[Utterance]:
     place = _folder(data, folder)
-    return [Utterance(place / row["path"], row["text"].lower(), row["speaker"]) for row in _table(place / name)]
+    return [Utterance(place / row["path"], row["text"].lower(), row["speaker"], row.get("subset", ""))
+            for row in _table(place / name)]
 
 
 def _table(path: Path) -> list[dict[str, str]]:

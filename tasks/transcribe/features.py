@@ -32,7 +32,7 @@ def _mel() -> MelSpectrogram:
 
 
 def log_mel(sound: np.ndarray | Tensor) -> Tensor:
-    """(samples,) int16 or float in [-1, 1] to (1 + samples // HOP, MELS) float32; silence is all zeros."""
+    """(samples,) int16 or float in [-1, 1] to (1 + samples // HOP, MELS) float32; silence is all but zero."""
     wave = torch.as_tensor(sound)
     if wave.dtype == torch.int16:
         wave = wave.float() / 32768
@@ -41,4 +41,4 @@ def log_mel(sound: np.ndarray | Tensor) -> Tensor:
     energy = _mel()(wave).T
     level = torch.log(energy + FLOOR * energy.mean() + 1e-12)
     level = level - level.mean(dim=0)
-    return level / (level.std(correction=0) + 1e-5)
+    return level / (level.std(correction=0) + 1e-3)

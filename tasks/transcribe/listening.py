@@ -81,6 +81,14 @@ class Listener(Algorithm):
             done += sum(span.end - span.start for span in group)
 
 
+def shared(words: Sequence[str], seconds: float, confidence: float) -> list[Word]:
+    """Words that share a stretch of so many seconds, each by its letters and the space behind it."""
+    ends = np.cumsum([0, *(len(word) + 1 for word in words)])
+    ends = ends / max(1, ends[-1]) * seconds
+    return [Word(word, float(start), float(end), round(confidence, 4))
+            for word, start, end in zip(words, ends[:-1], ends[1:], strict=True)]
+
+
 def _kept(blocks: Iterator[np.ndarray], file: BinaryIO, canceled: Callable[[], bool]) -> Iterator[np.ndarray]:
     """The blocks, which are also written to `file`: the whole file is known to be sound before the long work starts,
     and four hours of it take disk, not memory."""

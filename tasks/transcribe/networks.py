@@ -54,7 +54,7 @@ class Dnn(nn.Module):
     1989; Peddinti, Povey, Khudanpur, 2015). Departures: ReLU with layer normalisation, and residual sums.
     """
 
-    def __init__(self, width: int = 384, reach: tuple[int, ...] = (1, 2, 3, 4, 5), dropout: float = 0.0) -> None:
+    def __init__(self, width: int = 288, reach: tuple[int, ...] = (1, 2, 3, 4, 5), dropout: float = 0.0) -> None:
         super().__init__()
         self.splice = nn.Conv1d(MELS, width, 21, SUBSAMPLE, padding=10)
         self.norm = nn.LayerNorm(width)

@@ -1,7 +1,8 @@
 """Where somebody speaks: a recording cut at its pauses into stretches short enough to be recognised one by one.
 
 Knows samples and seconds, no words. Speech is told from noise by PocketSphinx's Endpointer (the voice
-activity detector of WebRTC over a sliding window); a stretch longer than MAX_S is cut at its quietest place.
+activity detector of WebRTC over a sliding window); a stretch longer than MAX_S is cut at its quietest place. A whole
+recording of one word is too short for that window: it is kept as it is, unless it is silent.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,8 @@ WINDOW_S = 0.3  # a pause is at least this long
 RATIO = 0.9  # of the window must be silent (or speech) for the change to count
 MARGIN_S = 0.2  # kept around speech: soft first and last sounds, and silence the recogniser can measure
 MAX_S = 20.0
+SHORT_S = 2.0  # a recording no longer than this may be one word
+SILENT = 100.0  # an amplitude, 50 dB below the highest
 FRAME = 480  # samples, 30 ms: what the endpointer looks at
 
 
@@ -47,6 +50,8 @@ def find(blocks: Iterable[np.ndarray]) -> list[Span]:
     if endpointer.in_speech:
         speech.append(Span(endpointer.speech_start, samples / RATE))
     power = np.array(levels, dtype=np.float32)
+    if not speech and 0 < samples <= SHORT_S * RATE and power.max() > SILENT**2:
+        return [Span(0.0, samples / RATE)]
     return [part for span in _widened(speech, samples / RATE) for part in _divided(span, power)]
 
 

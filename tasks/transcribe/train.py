@@ -2,5 +2,6 @@
 
 from tasks.recipe import Recipe
 from tasks.transcribe.train_ctc import Dnn, Rnn
+from tasks.transcribe.train_words import HmmWords
 
-RECIPES: dict[str, type[Recipe]] = {"rnn": Rnn, "dnn": Dnn}
+RECIPES: dict[str, type[Recipe]] = {"rnn": Rnn, "dnn": Dnn, "hmm-words": HmmWords}

@@ -92,15 +92,15 @@ class CtcRecipe(Recipe):
 class Rnn(CtcRecipe):
     """Three bidirectional layers of 192."""
 
-    name, steps, every, peak_rate = "rnn", 2200, 150, 1.5e-3
+    name, steps, every, peak_rate = "rnn", 1950, 150, 1.5e-3
     size = {"width": 192, "hidden": 192, "layers": 3, "dropout": 0.25}
 
 
 class Dnn(CtcRecipe):
-    """Six layers of 384 that splice; a second to each side."""
+    """Six layers of 288 that splice; half a second to each side."""
 
-    name, steps, every, peak_rate = "dnn", 2200, 150, 1.5e-3
-    size = {"width": 384, "reach": (1, 2, 3, 4, 5), "dropout": 0.15}
+    name, steps, every, peak_rate = "dnn", 2400, 200, 1.5e-3
+    size = {"width": 288, "reach": (1, 2, 3, 4, 5), "dropout": 0.1}
 
 
 def batches(lengths: list[int]) -> list[np.ndarray]:

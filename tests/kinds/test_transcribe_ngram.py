@@ -51,4 +51,4 @@ def test_errors_are_counted_as_jiwer_counts_them():
     jiwer = pytest.importorskip("jiwer")
     pairs = [("a b c d", "a x c d e"), ("one two", ""), ("go", "go on then"), ("s t o p", "s o p p")]
     assert word_error_rate(pairs) == pytest.approx(jiwer.wer(*map(list, zip(*pairs, strict=True))))
-    assert edits("a b c".split(), "b c d".split()) == 2
+    assert edits(["a", "b", "c"], ["b", "c", "d"]) == 2

@@ -73,6 +73,12 @@ def test_where_nobody_speaks_there_is_nothing(sound):
     assert find(blocks(sound)) == []
 
 
+def test_a_recording_of_one_short_word_is_kept():
+    """A fifth of a second is too short to tell speech from noise; where it is all there is, it is heard."""
+    assert find(blocks(voice(0.2).astype(np.int16))) == [Span(0.0, 0.2)]
+    assert find(blocks((voice(0.2) / 1000).astype(np.int16))) == []
+
+
 def test_a_span_is_in_seconds():
     """Spans are plain numbers that anyone can make."""
     assert Span(1.0, 2.5).end - Span(1.0, 2.5).start == 1.5

@@ -1,0 +1,77 @@
+"""Speech by a Transformer that says a sign at each step: any CTC checkpoint that transformers loads.
+
+Baevski et al., "wav2vec 2.0" (2020), Hsu et al., "HuBERT" (2021), and what follows them: a checkpoint in safetensors
+with its feature extractor and tokenizer beside it, named by the operator (models.hub.toml). Text is the likeliest sign
+of each step. Words, their times and their confidence come from the same steps as the text; where a tokenizer has no
+sign that parts words, a stretch's words share its time by their lengths.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoModelForCTC, AutoProcessor, PreTrainedModel
+
+from tasks.errors import ModelFailed
+from tasks.transcribe import Params, audio
+from tasks.transcribe.listening import Listener, shared
+from tasks.transcribe.transcript import Word
+
+
+class Model(Listener):
+    """One stretch a pass: many of these networks hear the padding of a batch."""
+
+    name = "ctc"
+    languages = ()
+
+    def __init__(self, processor: object, network: PreTrainedModel, device: str) -> None:
+        self.processor, self.network, self.device = processor, network.eval().to(device), device
+        self.tokens = processor.tokenizer
+        self.delimiter = getattr(self.tokens, "word_delimiter_token_id", None)
+
+    @classmethod
+    def load(cls, weights: Path | None, device: str) -> "Model":
+        """From a folder as transformers writes it; no code of the folder's is run. Errors: ModelFailed."""
+        try:
+            processor = AutoProcessor.from_pretrained(weights, local_files_only=True, trust_remote_code=False)
+            network = AutoModelForCTC.from_pretrained(weights, local_files_only=True, trust_remote_code=False,
+                                                      use_safetensors=True, dtype=torch.float32)
+        except (OSError, ValueError, TypeError) as error:
+            raise ModelFailed(f"{weights} holds no CTC model in safetensors with its processor: {error}") from error
+        return cls(processor, network, device)
+
+    def hear(self, sounds: Sequence[np.ndarray], params: Params) -> list[list[Word]]:
+        return [self._words(sound) for sound in sounds]
+
+    @torch.inference_mode()
+    def _words(self, sound: np.ndarray) -> list[Word]:
+        wave = sound.astype(np.float32) / 32768
+        features = self.processor(wave, sampling_rate=audio.RATE, return_tensors="pt").to(self.device)
+        log_p = self.network(**features).logits[0].log_softmax(dim=-1).cpu().numpy()
+        seconds = len(sound) / audio.RATE
+        if self.delimiter is None:
+            best = log_p.argmax(axis=1)
+            return shared(self.tokens.decode(best).split(), seconds, float(np.exp(log_p.max(axis=1).mean())))
+        step = seconds / len(log_p)
+        return [Word(text, start * step, end * step, round(sure, 4)) for text, start, end, sure in self._read(log_p)]
+
+    def _read(self, log_p: np.ndarray) -> Iterator[tuple[str, int, int, float]]:
+        """(steps, signs) to words, first step, step past the last, confidence: the mean p of a word's signs."""
+        runs, at = [], 0
+        for sign, run in groupby(log_p.argmax(axis=1).tolist()):
+            length = len(list(run))
+            if sign != self.tokens.pad_token_id:
+                runs.append((sign, at, at + length, float(np.exp(log_p[at:at + length, sign].max()))))
+            at += length
+        word: list[tuple] = []
+        for run in [*runs, None]:
+            parts = run is None or run[0] == self.delimiter
+            if parts and word:
+                text = self.tokens.decode([sign for sign, *_ in word], group_tokens=False).strip()
+                if text:
+                    yield text, word[0][1], word[-1][2], float(np.mean([one[3] for one in word]))
+                word = []
+            if not parts:
+                word.append(run)

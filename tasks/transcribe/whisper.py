@@ -1,0 +1,69 @@
+"""Speech in any language that a Whisper-like checkpoint knows: Transformer, sound in, text out.
+
+Radford et al., "Robust speech recognition via large-scale weak supervision" (2022). Any checkpoint that transformers
+loads as a speech sequence-to-sequence model, in safetensors, with its feature extractor and tokenizer beside it; named
+by the operator (models.hub.toml). The text is read off greedily, as the checkpoint's own generation settings say.
+Word times: the model is asked for none (its time stamps need heads that only some checkpoints name); a stretch's words
+share its time by their lengths. Confidence: each word has the mean p of its stretch's tokens.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor, GenerationMixin
+
+from tasks.errors import InvalidInput, ModelFailed
+from tasks.transcribe import Params, audio
+from tasks.transcribe.listening import Listener, shared
+from tasks.transcribe.transcript import Word
+
+
+class Model(Listener):
+    """Stretches of at most 20 s, several a pass; no stretch hears another."""
+
+    name = "whisper"
+    languages = ()
+    at_once = 8
+
+    def __init__(self, processor: object, network: GenerationMixin, device: str) -> None:
+        self.processor, self.network, self.device = processor, network.eval().to(device), device
+        self.known = getattr(network.generation_config, "lang_to_id", None) or {}
+
+    @classmethod
+    def load(cls, weights: Path | None, device: str) -> "Model":
+        """From a folder as transformers writes it; no code of the folder's is run. Errors: ModelFailed."""
+        try:
+            processor = AutoProcessor.from_pretrained(weights, local_files_only=True, trust_remote_code=False)
+            network = AutoModelForSpeechSeq2Seq.from_pretrained(
+                weights, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32)
+        except (OSError, ValueError, TypeError) as error:
+            raise ModelFailed(f"{weights} holds no speech sequence-to-sequence model in safetensors with its "
+                              f"processor: {error}") from error
+        return cls(processor, network, device)
+
+    def prepare(self, params: Params) -> None:
+        """Errors: InvalidInput, for a language that the checkpoint lists not."""
+        if self.known and f"<|{params.language}|>" not in self.known:
+            known = ", ".join(sorted(token.strip("<|>") for token in self.known))
+            raise InvalidInput(f"this model knows the languages {known}; {params.language!r} was asked for")
+
+    @torch.inference_mode()
+    def hear(self, sounds: Sequence[np.ndarray], params: Params) -> list[list[Word]]:
+        waves = [sound.astype(np.float32) / 32768 for sound in sounds]
+        features = self.processor(waves, sampling_rate=audio.RATE, return_tensors="pt", return_attention_mask=True)
+        asked = {"language": params.language, "task": "transcribe"} if self.known else {}
+        made = self.network.generate(**features.to(self.device), **asked, return_dict_in_generate=True,
+                                     output_scores=True, do_sample=False, num_beams=1)
+        texts = self.processor.batch_decode(made.sequences, skip_special_tokens=True)
+        return [shared(text.split(), len(sound) / audio.RATE, sure)
+                for text, sound, sure in zip(texts, sounds, self._sure(made), strict=True)]
+
+    def _sure(self, made: object) -> list[float]:
+        """Mean p of the tokens of each text that are none of the special ones."""
+        tokens = made.sequences[:, -len(made.scores):]
+        chosen = torch.stack(made.scores, dim=1).softmax(dim=-1).gather(2, tokens[..., None])[..., 0]
+        special = torch.isin(tokens, torch.tensor(self.processor.tokenizer.all_special_ids, device=tokens.device))
+        counted = (~special).float()
+        return ((chosen * counted).sum(1) / counted.sum(1).clamp(min=1)).tolist()
