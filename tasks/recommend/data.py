@@ -4,9 +4,11 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass
+from typing import Protocol
 
 import numpy as np
 
+from tasks.recommend import Params
 from tasks.recommend.catalogue import Title
 from tasks.recommend.chosen import Chosen
 
@@ -15,6 +17,12 @@ BLOCK = 4_000_000  # numbers in a block of scores at most
 Arrays = Mapping[str, np.ndarray]
 Step = Callable[[float, str], None]
 """step(0-1, message): tells people, and raises Canceled where the call has been."""
+
+
+class Scorer(Protocol):
+    """A model as those see it who compare models; recommender.py has the whole."""
+
+    def scores(self, fitted: Arrays, asked: Chosen, params: Params) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from tasks.algorithm import Call, Result, implementation
 from tasks.errors import InvalidInput
 from tasks.recommend import Params, chart, metrics
 from tasks.recommend.chosen import Chosen
-from tasks.recommend.data import Data, Step, blocks, top
+from tasks.recommend.data import Arrays, Data, Scorer, Step, blocks, top
 
 MODELS = ("popular", "content", "user-knn", "item-knn", "svd", "nmf", "hybrid")
 MOST_USERS = 10_000  # are asked for; of more, so many are drawn
@@ -66,13 +66,15 @@ def _model(name: str, data: Data, asked: Chosen, last: np.ndarray, params: Param
     return {"model": name, **figures(ranked, [{item} for item in last.tolist()], len(data.titles), params)}
 
 
-def rank(model, fitted, asked: Chosen, items: int, params: Params) -> list[list[int]]:
-    """Each person's k best of what they have not chosen yet."""
+def rank(model: Scorer, fitted: Arrays, asked: Chosen, items: int, params: Params,
+         seen: Chosen | None = None) -> list[list[int]]:
+    """Each person's k best of what they have not chosen yet; `seen` where that is more than the model is told of."""
     found: list[list[int]] = []
     for some in blocks(len(asked.users), items):
         block = asked.select(some)
         scores = model.scores(fitted, block, params)
-        scores[block.user, block.item] = -np.inf
+        chosen = (seen or asked).select(some)
+        scores[chosen.user, chosen.item] = -np.inf
         found += [top(row, params.k) for row in scores]
     return found
 
