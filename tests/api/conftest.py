@@ -74,7 +74,7 @@ class Hand:
 
     def __init__(self, ledger: Ledger, storage: Storage) -> None:
         self.ledger, self.storage = ledger, storage
-        self.worker = Worker("hand", "gpu", ["gpu.generate"], ["gpu.generate:lstm"])
+        self.worker = Worker("hand", "gpu", ["gpu.generate"], ["gpu.generate:transformer"])
         self._tokens = 0
 
     def claim(self) -> Claimed:

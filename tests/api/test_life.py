@@ -167,7 +167,7 @@ class TestList:
         assert ids(status="cancelled") == ids(status="canceled") == [first["id"]]
         assert ids(status="queued") == [third["id"], second["id"]]
         assert ids(kind="caption") == [third["id"]] == ids(model="cnn-lstm")
-        assert ids(kind="generate", status="queued", model="lstm") == [second["id"]]
+        assert ids(kind="generate", status="queued", model="transformer") == [second["id"]]
         assert ids(model="none-such") == []
 
     def test_a_page_examines_a_bounded_number(self, acme, monkeypatch):

@@ -42,7 +42,7 @@ def test_a_form_that_is_none_is_malformed(acme):
 
 
 @pytest.mark.parametrize(("changes", "pointer"), [
-    ({"input": {}}, "/input/prompt"),
+    ({"input": {}}, "/input"),
     ({"input": {"prompt": 5}}, "/input/prompt"),
     ({"input": {"prompt": {"link": "x"}}}, "/input/prompt/url"),
     ({"input": {"prompt": "x", "a/b~c": 1}}, "/input/a~1b~0c"),

@@ -20,7 +20,7 @@ def test_a_submit_is_answered_with_the_queued_job_and_where_it_is(acme):
     assert answer.status_code == 202
     assert answer.headers["Location"] == f"/v1/jobs/{job.id}" == job.links.self
     assert int(answer.headers["Retry-After"]) > 0
-    assert (job.status, job.done, job.kind, job.model) == ("queued", False, "generate", "lstm")
+    assert (job.status, job.done, job.kind, job.model) == ("queued", False, "generate", "transformer")
 
 
 def test_the_answer_is_what_a_look_shows_a_moment_later(acme):
@@ -35,7 +35,7 @@ def test_the_answer_is_what_a_look_shows_a_moment_later(acme):
 def test_the_record_and_a_doorbell_are_there(acme, ledger):
     """Record first, then the doorbell in Celery's list."""
     job = acme.submit()
-    assert ledger.redis.zrange(keys.line("gpu.generate:lstm"), 0, -1) == [job["id"]]
+    assert ledger.redis.zrange(keys.line("gpu.generate:transformer"), 0, -1) == [job["id"]]
     assert ledger.redis.llen("gpu.generate") == 1
 
 
@@ -150,7 +150,7 @@ class TestRateLimits:
 
 def test_a_parameter_of_another_algorithm_is_refused_and_not_offered(acme):
     """The refusal names those that take it; the model's own schema does not show it."""
-    answer = acme.post("/v1/jobs", json={**PROMPT, "params": {"on_long_prompt": "cut"}})
+    answer = acme.post("/v1/jobs", json={**PROMPT, "model": "lstm", "params": {"on_long_prompt": "cut"}})
     assert answer.status_code == 422
     (wrong,) = answer.json["errors"]
     assert wrong["pointer"] == "/params/on_long_prompt"

@@ -111,7 +111,7 @@ class TestEndedBeforeARestore:
     @pytest.fixture
     def ended(self, jobs: Jobs, ledger: Ledger, storage) -> Job:
         job = jobs.submit("acme", request()).job
-        worker = Worker("w1", "gpu", ["gpu.generate"], ["gpu.generate:lstm"])
+        worker = Worker("w1", "gpu", ["gpu.generate"], ["gpu.generate:transformer"])
         claimed = ledger.claim(worker, "w1:0", "1" * 32)
         key = attempt_prefix("acme", job.id, 1, claimed.token) + "text.txt"
         storage.put_bytes(key, b"the end", "text/plain")
@@ -152,7 +152,7 @@ def test_a_retry_keeps_within_the_models_limits(jobs, ledger, settings, tmp_path
     job = jobs.submit("acme", request()).job
     jobs.cancel("acme", job.id)
     models = tmp_path / "models.toml"
-    models.write_text('[[model]]\nkind = "generate"\nname = "lstm"\nalgorithm = "lstm"\ndefault = true\n'
+    models.write_text('[[model]]\nkind = "generate"\nname = "transformer"\nalgorithm = "transformer"\ndefault = true\n'
                       'pool = "cpu"\nrun_timeout_s = 7\n')
     later = Jobs.of(settings.model_copy(update={"models": models}))
     again = Fixed.model_validate_json(ledger.record(later.retry("acme", job.id).job.id)["fixed"])
