@@ -131,9 +131,11 @@ class Model(LanguageModel):
         return cls(model.to(device).eval(), tokenizer)
 
     def prompt(self, call: Call) -> Prompt:
-        tokens = self._tokens(call)
+        whole = tokens = self._tokens(call)
         if self.context is not None:
-            tokens = fitted(tokens, self.context - 1, call.params.on_long_prompt)
+            tokens = list(fitted(whole, self.context - 1, call.params.on_long_prompt))
+            if whole[0] == self.tokenizer.bos_token_id:
+                tokens[0] = whole[0]  # a text that is cut begins like any other
         most = min(call.params.max_tokens, (self.context or UNBOUNDED) - len(tokens))
         return Prompt(tokens, len(tokens), most, lambda: self._speller(tokens), self.ends)
 

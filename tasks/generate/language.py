@@ -14,6 +14,7 @@ from tasks.errors import BacklotError, Canceled, InvalidInput, TooLarge
 from tasks.generate.answers import embedded
 from tasks.generate.writing import Answer, Prompt, Reading, Writing
 
+ROWS = 128  # choices written side by side at most, which bounds the memory of keys and values
 WINDOWS = 16  # of a text to embed, read side by side between two looks at whether the call was canceled
 
 
@@ -47,8 +48,8 @@ class LanguageModel(Algorithm):
     def run(self, calls: Sequence[Call]) -> list[Result | BacklotError]:
         """Errors of a call: InvalidInput, TooLarge, Canceled."""
         begun = [self._begin(call) for call in calls]
-        answers = [each for each in begun if isinstance(each, Answer)]
-        Writing(self.reading(len(answers)), answers).run()
+        for answers in shares([each for each in begun if isinstance(each, Answer)]):
+            Writing(self.reading(len(answers)), answers).run()
         embed(self, [each for each in begun if isinstance(each, Meaning)])
         return [each if isinstance(each, BacklotError) else each.outcome() for each in begun]
 
@@ -57,6 +58,19 @@ class LanguageModel(Algorithm):
             return Answer(call, self.prompt(call)) if call.params.mode == "generate" else Meaning(call, self)
         except BacklotError as error:
             return error
+
+
+def shares(answers: Sequence[Answer]) -> list[list[Answer]]:
+    """The answers in their order, so many together as have ROWS choices."""
+    parts: list[list[Answer]] = []
+    rows = ROWS
+    for answer in answers:
+        rows += answer.call.params.n
+        if rows > ROWS:
+            parts.append([])
+            rows = answer.call.params.n
+        parts[-1].append(answer)
+    return parts
 
 
 class Meaning:

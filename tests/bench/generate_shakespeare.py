@@ -25,14 +25,14 @@ class Rnn(Recurrent):
     algorithm = "rnn"
     read = staticmethod(shakespeare)
     embedding, hidden = 64, 256
-    steps, every = 1200, 100
+    steps, every = 900, 100
 
 
 class Lstm(Rnn):
     """Two layers of 256, as the baseline has; stepped by Muon."""
 
     algorithm = "lstm"
-    steps, every = 700, 100
+    steps, every = 600, 50
 
 
 class Gpt(Transformer):
@@ -40,7 +40,7 @@ class Gpt(Transformer):
 
     read = staticmethod(shakespeare)
     width = 128
-    steps, every = 1000, 100
+    steps, every = 700, 50
 
 
 RECIPES: dict[str, type[LanguageRecipe]] = {"rnn": Rnn, "lstm": Lstm, "transformer": Gpt}

@@ -138,6 +138,7 @@ def test_a_prompt_over_the_context_is_refused_with_its_limit_or_cut_as_asked(mod
     assert isinstance(refused, TooLarge) and "511" in refused.detail
     assert cut.value["usage"] == {"prompt_tokens": 511, "completion_tokens": 1}
     assert cut.value["finish_reason"] == "length"
+    assert model.prompt(call(long, on_long_prompt="cut")).tokens[0] == model.tokenizer.bos_token_id
 
 
 def test_a_canceled_call_leaves_and_the_others_go_on(model):

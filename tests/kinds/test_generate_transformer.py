@@ -12,10 +12,11 @@ from safetensors.torch import load_file
 
 from tasks.algorithm import Call, load
 from tasks.errors import Canceled, InvalidInput, ModelFailed, TooLarge
-from tasks.generate import train_transformer
+from tasks.generate import language, train_transformer
 from tasks.generate.corpus import PARAGRAPH, read_prose
 from tasks.generate.transformer import CONTEXT, Attending, Cache, Model, Network
 from tasks.generate.vocabulary import Vocabulary
+from tasks.generate.writing import Answer
 from tasks.recipe import DataMissing
 from tasks.registry import Registry
 
@@ -206,6 +207,16 @@ def test_the_first_of_n_choices_is_that_of_one(model):
     assert len({choice["text"] for choice in four.value["choices"]}) == 4
     assert four.value["usage"]["completion_tokens"] == 48
     assert [file.name for file in four.files] == ["text.txt", "choices.json"]
+
+
+def test_more_choices_than_fit_in_memory_are_written_in_turn(model, monkeypatch):
+    """Each call's as they were, whichever share of the calls it came into."""
+    calls = [call(prompt, seed=3, max_tokens=4, n=n) for prompt, n in (("She", 2), ("the", 3), ("It", 1), ("old", 4))]
+    expected = [result.value for result in model.run(calls)]
+    monkeypatch.setattr(language, "ROWS", 4)
+    assert [[answer.call.params.n for answer in share] for share in language.shares(
+        [Answer(each, model.prompt(each)) for each in calls])] == [[2], [3, 1], [4]]
+    assert [result.value for result in model.run(calls)] == expected
 
 
 def test_a_prompt_over_the_context_is_refused_with_its_limit_or_cut_as_asked(model):
