@@ -25,8 +25,8 @@ class History:
         return _complaint(self.unknown)
 
 
-def find(entries: Sequence[str], titles: Sequence[Title]) -> History:
-    """Errors: InvalidInput, with the entries, where none is known."""
+def find(entries: Sequence[str], titles: Sequence[Title], may_be_unknown: bool = False) -> History:
+    """Errors: InvalidInput, with the entries, where none is known, unless that may be."""
     by_id = {title.id: row for row, title in enumerate(titles)}
     by_title: dict[str, list[int]] = {}
     for row, title in enumerate(titles):
@@ -42,7 +42,7 @@ def find(entries: Sequence[str], titles: Sequence[Title]) -> History:
         else:
             unknown.append({"asked": entry, "why": f"{len(found)} rows have this title: give the id" if found
                             else "no such id or title in the catalogue"})
-    if not rows:
+    if not rows and not may_be_unknown:
         raise InvalidInput(f"nothing of the history can be used: {_complaint(unknown)}")
     return History(list(rows), used, unknown)
 

@@ -85,7 +85,8 @@ class Model(Recommender):
 def _reason(adds: np.ndarray, of_history: np.ndarray, names: Sequence[str], titles: Sequence[Title], best: np.ndarray,
             rating: bool) -> str:
     theme = int(adds.argmax())
-    said = f"of one kind with {names[of_history[:, theme].argmax()]} (the theme around {titles[best[theme]].title})"
+    own, known = names[of_history[:, theme].argmax()], titles[best[theme]].title
+    said = f"of one kind with {own}" + (f" (the theme around {known})" if known != own else "")
     return f"a rating of {adds.sum():.1f} is expected; {said}" if rating else said
 
 

@@ -37,21 +37,22 @@ class Asked:
 
 def find(inputs: Mapping[str, Any], titles: Sequence[Title], chosen: Chosen | None) -> Asked:
     """Errors: InvalidInput where the inputs name nobody, or where nothing of a history is known."""
-    users, user = inputs.get("users"), inputs.get("user")
+    users, user = inputs.get("users"), None if inputs.get("user") is None else str(inputs["user"])
     if (users or user) and chosen is None:
         raise InvalidInput("user and users are looked up in interactions, which are not given")
     if users:
         return _many(users, chosen)
     if user is None and all(inputs.get(name) is None for name in ("history", "tags")):
         raise InvalidInput(f"say for whom: {WHO} is needed")
-    return _one(user, inputs.get("history") or [], tuple(inputs.get("tags") or ()), titles, chosen)
+    history = [str(entry) for entry in inputs.get("history") or ()]
+    return _one(user, history, tuple(inputs.get("tags") or ()), titles, chosen)
 
 
 def _many(users: Sequence[str] | str, chosen: Chosen) -> Asked:
     if users == "all":
         return Asked(chosen, many=True)
     by_name = {name: row for row, name in enumerate(chosen.users)}
-    names = list(dict.fromkeys(users))
+    names = list(dict.fromkeys(map(str, users)))
     rows = np.array([by_name.get(name, -1) for name in names])
     unknown = [name for name, row in zip(names, rows, strict=True) if row < 0]
     selected = chosen.select(rows)
@@ -68,9 +69,9 @@ def _one(user: str | None, entries: Sequence[str], tags: tuple[str, ...], titles
         person = chosen.select(np.array([list(chosen.users).index(user)]))
     elif user is not None:
         notes.append(f"user {user!r} is not in the interactions")
-    history = find_history(entries, titles) if entries else None
+    history = find_history(entries, titles, may_be_unknown=len(person.item) > 0) if entries else None
     if history:
-        person = person.liking(history.rows)
+        person = person.liking(history.rows) if history.rows else person
         notes += [history.complaint] if history.complaint else []
     if tags and len(person.item):
         notes.append("tags are for people without a history: they were not used")

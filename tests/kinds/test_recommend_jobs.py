@@ -139,6 +139,13 @@ def test_a_users_fresh_likes_are_newer_than_the_data(catalogue, choices):
     assert all(int(item["id"][1:]) % 2 == 0 for item in items)
 
 
+def test_fresh_likes_that_are_unknown_do_not_hide_what_the_data_knows(catalogue, choices):
+    """The rest still counts, and the report tells."""
+    both = ask("item-knn", catalogue=catalogue, interactions=choices, user="u1", history=["gone"])
+    assert both.value == ask("item-knn", catalogue=catalogue, interactions=choices, user="u1").value
+    assert "'gone': no such id or title" in saved(both, "data-report.json")["asked"][0]
+
+
 def test_hybrid_without_interactions_is_content(catalogue):
     """Score by score, reason by reason."""
     asked = {"catalogue": catalogue, "history": ["f1", "f6"]}

@@ -272,6 +272,19 @@ def test_svds_parts_add_up_to_the_score(data, chosen):
         f"fits the taste that shows in Film {best[0]} and Film {best[1]}"]
 
 
+def test_nmfs_reason_names_the_theme_that_adds_most(data, chosen):
+    """Recomputed from the arrays: of the largest w times h the theme, its best film, and the own one nearest to it."""
+    model, arrays, params = fitted("nmf", data, factors=3)
+    asked, h = chosen.select(np.array([4])), arrays["h"]
+    w = np.ones((1, 3))
+    for _ in range(nmf.FOLD_ROUNDS["ranking"]):
+        w = nmf.update(asked.interest(params.half_life), w, h, rating=False)
+    theme = max(range(3), key=lambda t: w[0, t] * h[1, t])
+    own, best = max(asked.item, key=lambda item: h[item, theme]), max(range(ITEMS), key=lambda item: h[item, theme])
+    expected = f"of one kind with Film {own}" + (f" (the theme around Film {best})" if best != own else "")
+    assert model.reasons(arrays, asked, [[1]], TITLES, params) == [[expected]]
+
+
 def test_ratings_are_told_in_the_reason(data, chosen):
     """The number in the sentence is the score."""
     asked = chosen.select(np.array([4]))
