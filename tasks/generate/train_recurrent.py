@@ -161,4 +161,4 @@ class Rnn(Recurrent):
     """A plain recurrent network over 14 novels."""
 
     algorithm = "rnn"
-    steps, every = 400, 50
+    steps, every = 900, 100

@@ -32,7 +32,7 @@ class Lstm(Rnn):
     """Two layers of 256, as the baseline has; stepped by Muon."""
 
     algorithm = "lstm"
-    steps, every = 600, 50
+    steps, every = 700, 50
 
 
 class Gpt(Transformer):
