@@ -122,9 +122,9 @@ def _raw(parts: Mapping[str, Arrays], asked: Chosen, own: Params) -> np.ndarray:
 
 def standard(raw: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """z (people, parts, items); mean and deviation are those of unseen items that anybody chose."""
-    known = np.isfinite(raw[:, :1, :]) | (np.isfinite(raw).any(axis=1, keepdims=True))
-    root = np.sqrt(np.clip(np.where(np.isfinite(raw), raw, 0), 0, None))
-    counted = np.broadcast_to(known & (counts > 0), raw.shape)
+    scored = np.isfinite(raw)
+    root = np.sqrt(np.clip(np.where(scored, raw, 0), 0, None))
+    counted = np.broadcast_to(scored.any(axis=1, keepdims=True) & (counts > 0), raw.shape)
     number = np.maximum(counted.sum(axis=-1, keepdims=True), 1)
     mean = np.where(counted, root, 0).sum(axis=-1, keepdims=True) / number
     spread = np.sqrt(np.where(counted, (root - mean) ** 2, 0).sum(axis=-1, keepdims=True) / number)

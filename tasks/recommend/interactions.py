@@ -4,6 +4,7 @@ It knows columns and rules of cleaning; of files it knows as much as tables.py t
 """
 
 import math
+from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
@@ -33,11 +34,8 @@ class _Columns:
 
     def __init__(self) -> None:
         self.users: dict[str, int] = {}
-        self.user: list[int] = []
-        self.item: list[int] = []
-        self.rating: list[float] = []
-        self.time: list[float] = []
-        self.line: list[int] = []
+        self.user, self.item, self.line = array("q"), array("q"), array("q")
+        self.rating, self.time = array("d"), array("d")
 
 
 def read(path: Path, titles: Sequence[Title], progress: Callable[[int], None] = lambda rows: None,
@@ -53,11 +51,11 @@ def read(path: Path, titles: Sequence[Title], progress: Callable[[int], None] = 
     MAX_ROWS rows.
     """
     cleaning = cleaning or Cleaning("interactions")
-    items, read, unknown, names = _items(titles), _Columns(), dict[str, int](), dict[str, str]()
+    items, found, unknown, names = _items(titles), _Columns(), dict[str, int](), dict[str, str]()
     for line, row in tables.rows(path, _missing, cleaning):
         names = names or {column: next((n for n in known if n in row), known[0]) for column, known in COLUMNS.items()}
         try:
-            _add(row, names, line, items, read, unknown, cleaning)
+            _add(row, names, line, items, found, unknown, cleaning)
         except Unusable as why:
             cleaning.refuse(line, str(why))
         if cleaning.rows > MAX_ROWS:
@@ -67,12 +65,12 @@ def read(path: Path, titles: Sequence[Title], progress: Callable[[int], None] = 
     if not cleaning.rows:
         raise InvalidInput("the input interactions has no rows")
     cleaning.check()
-    if not read.user:
+    if not found.user:
         shown = ", ".join(short(name) for name in list(unknown)[:5])
         raise InvalidInput(f"no item of the input interactions is in the catalogue; they name {shown}")
     if unknown:
         cleaning.notes["items that are not in the catalogue"] = {"count": len(unknown), "first": list(unknown)[:20]}
-    return _cleaned(read, len(titles), cleaning)
+    return _cleaned(found, len(titles), cleaning)
 
 
 def _items(titles: Sequence[Title]) -> dict[str, int]:
@@ -87,7 +85,7 @@ def _missing(columns: Sequence[str]) -> str:
     return f"has no column {' and none '.join(lacking)}" if lacking else ""
 
 
-def _add(row: Row, names: Mapping[str, str], line: int, items: Mapping[str, int], read: _Columns,
+def _add(row: Row, names: Mapping[str, str], line: int, items: Mapping[str, int], found: _Columns,
          unknown: dict[str, int], cleaning: Cleaning) -> None:
     user, item = (_id(row, names[column]) for column in ("user", "item"))
     rating = _number(row.get(names["rating"]), "rating", line, cleaning)
@@ -95,11 +93,11 @@ def _add(row: Row, names: Mapping[str, str], line: int, items: Mapping[str, int]
     if item not in items:
         unknown[item] = line
         return cleaning.drop(UNKNOWN, line)
-    read.user.append(read.users.setdefault(user, len(read.users)))
-    read.item.append(items[item])
-    read.rating.append(rating)
-    read.time.append(time)
-    read.line.append(line)
+    found.user.append(found.users.setdefault(user, len(found.users)))
+    found.item.append(items[item])
+    found.rating.append(rating)
+    found.time.append(time)
+    found.line.append(line)
 
 
 def _id(row: Row, column: str) -> str:
@@ -145,9 +143,9 @@ def _time(value: object, line: int, cleaning: Cleaning) -> float:
     return _number(value, "time", line, cleaning)
 
 
-def _cleaned(read: _Columns, items: int, cleaning: Cleaning) -> Chosen:
-    user, item = np.array(read.user), np.array(read.item)
-    rating, time, line = np.array(read.rating), np.array(read.time), np.array(read.line)
+def _cleaned(found: _Columns, items: int, cleaning: Cleaning) -> Chosen:
+    user, item, line = np.array(found.user), np.array(found.item), np.array(found.line)
+    rating, time = np.array(found.rating), np.array(found.time)
     keep = _newest(user, item, rating, time, line, cleaning)
     user, item, rating, time, line = user[keep], item[keep], rating[keep], time[keep], line[keep]
     if np.isfinite(time).any():
@@ -155,7 +153,7 @@ def _cleaned(read: _Columns, items: int, cleaning: Cleaning) -> Chosen:
             cleaning.fill("time is missing: counts as the oldest", int(where))
     if np.isfinite(rating).any():
         rating = _filled(user, rating, line, cleaning)
-    return Chosen.of(list(read.users), items, user, item, rating, time)
+    return Chosen.of(list(found.users), items, user, item, rating, time)
 
 
 def _newest(user: np.ndarray, item: np.ndarray, rating: np.ndarray, time: np.ndarray, line: np.ndarray,

@@ -117,7 +117,7 @@ class Recommender(Algorithm):
 
     def _evaluation(self, call: Call, data: Data) -> Result:
         wanted = call.params.model_dump(exclude={"evaluate"})
-        return evaluation(call, data, self._artefact(f"evaluation-{self.name}", data, wanted), self.name,
+        return evaluation(call, data, self._artefact("evaluation", data, wanted), self.name,
                           lambda done, said: _step(call, 0.8 + 0.15 * done, said))
 
     def _ranked(self, call: Call, fitted: Arrays, asked: Asked, titles: Sequence[Title],
