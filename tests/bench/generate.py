@@ -6,6 +6,8 @@ quiet core) is kept under .train/generate, so that a second run only evaluates.
 
 import math
 import os
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from tasks.generate.tokens import prose
 from tasks.registry import Registry
 from tests.bench import generate_meaning as meaning
 from tests.bench import generate_shakespeare as shakespeare
+from tests.bench import generate_worker as worker
 from tests.bench import machine
 
 KEPT = Path(".train/generate")
@@ -36,16 +39,18 @@ def say(text: str) -> None:
 
 @click.command(help=__doc__)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path(__file__).parent)
-@click.option("--only", type=click.Choice(["shakespeare", "prose", "together", "meaning"]),
+@click.option("--only", type=click.Choice(["shakespeare", "prose", "together", "worker", "meaning"]),
               help="this part alone, printed and not written")
 @click.option("--train", "what", type=click.Choice(list(shakespeare.RECIPES)), help="train one on Shakespeare, no more")
 def main(out: Path, only: str | None, what: str | None) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers end with us
     start, facts, data = time.monotonic(), machine.facts(), Path(os.environ["BACKLOT_DATA"])
     if what:
         shakespeare.trained(what, data, KEPT, say)
         return
     parts = {"shakespeare": lambda: shakespeare.table(data, KEPT, say), "prose": lambda: on_prose(data),
-             "together": side_by_side, "meaning": lambda: meaning.table(data, (*MODELS, "stories"), say)}
+             "together": side_by_side, "worker": lambda: worker.table(OPENINGS),
+             "meaning": lambda: meaning.table(data, (*MODELS, "stories"), say)}
     made = {name: part() for name, part in parts.items() if only in (None, name)}
     facts["took"] = f"{time.monotonic() - start:.0f} s, with networks that were trained before"
     if only:
@@ -122,6 +127,8 @@ training part.
 ## Side by side
 
 {together}
+
+{worker}
 
 ## Meaning: a film's neighbours by its plot
 
