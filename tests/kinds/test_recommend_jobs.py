@@ -18,7 +18,7 @@ from tasks.errors import Canceled, InvalidInput
 from tasks.ledger import connect
 from tasks.recommend import Inputs, evaluate, interactions, metrics, popular
 from tasks.recommend import catalogue as catalogues
-from tasks.registry import Registry
+from tasks.registry import Registry, contract
 from worker.artefacts import Artefacts
 
 MODELS = [model.name for model in Registry.default().models if model.kind == "recommend"]
@@ -46,6 +46,8 @@ def choices(catalogue) -> Path:
 
 def ask(name: str, params: dict | None = None, **inputs) -> Result | Exception:
     result, = load("recommend", name).run([Call.of("recommend", params, **inputs)])
+    if isinstance(result, Result):
+        contract("recommend").result.model_validate(result.value)
     return result
 
 
