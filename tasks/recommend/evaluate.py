@@ -12,7 +12,7 @@ import numpy as np
 
 from tasks.algorithm import Call, Result, implementation
 from tasks.errors import InvalidInput
-from tasks.recommend import Params, chart, metrics
+from tasks.recommend import Params, metrics
 from tasks.recommend.chosen import Chosen
 from tasks.recommend.data import Arrays, Data, Scorer, Step, blocks, top
 
@@ -25,6 +25,8 @@ def evaluation(call: Call, data: Data, artefact: str, asked: str, step: Step) ->
 
     Errors: InvalidInput where no user has two choices.
     """
+    from tasks.recommend import chart  # loads matplotlib, which few jobs need
+
     def make(folder: Path) -> None:
         (folder / "evaluation.json").write_text(json.dumps(measure(data, call.params, step), indent=1) + "\n")
 
