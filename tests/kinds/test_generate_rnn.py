@@ -1,14 +1,17 @@
 """The plain recurrent network of generate: its formula, the same text alone and in any batch, what it refuses."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
-from tasks.algorithm import Call
+from tasks.algorithm import Call, load
 from tasks.errors import InvalidInput, ModelFailed
 from tasks.generate import train_recurrent
 from tasks.generate.rnn import Model, Network
 from tasks.generate.vocabulary import Vocabulary
+from tasks.registry import Registry
 
 STORY = "It was a dark night, and the old man went down to the sea. \"Who is there?\" said she.\n\n" * 20
 PROMPTS = ("It was a dark night", "She", "the old man " * 20, "It was \n\n", "é—…")
@@ -90,3 +93,14 @@ def test_weights_too_large_for_exact_sums_are_refused():
     """As for the LSTM."""
     with pytest.raises(ModelFailed, match="too large"):
         Network(weights(size=6000), "cpu")
+
+
+def test_what_ships_is_small_and_has_a_card():
+    """Under 12 MB, with the numbers of config.json: it learns much, and no more than counts do, as the card says."""
+    shipped = Registry.default().model("generate", "rnn").weights_path()
+    held_out = json.loads((shipped / "config.json").read_text())["held_out"]
+    card = (shipped / "CARD.md").read_text()
+    assert sum(path.stat().st_size for path in shipped.iterdir()) < 12e6
+    assert all(f"{held_out[name]['perplexity']:.1f}" in card for name in ("rnn", "kneser_ney", "trigram", "unigram"))
+    assert held_out["rnn"]["perplexity"] < held_out["unigram"]["perplexity"] / 3
+    assert load("generate", "rnn").run([call(max_tokens=8)])[0].value["usage"]["completion_tokens"] == 8
