@@ -21,6 +21,11 @@ SUBMIT: dict[str, Any] = {
         "summary": "titles like those already liked",
         "value": {"kind": "recommend", "input": {"catalogue": "https://example.com/catalogue.csv",
                                                  "history": ["tt0033467", "tt0052357"]}, "params": {"k": 5}}},
+    "recommend_all": {
+        "summary": "titles for every user, from what all of them chose",
+        "value": {"kind": "recommend", "model": "item-knn", "input": {
+            "catalogue": "https://example.com/catalogue.csv", "interactions": "https://example.com/views.parquet",
+            "users": "all"}}},
 }
 
 UPLOAD: dict[str, Any] = {
