@@ -1,6 +1,6 @@
 """Caption: a picture in, a sentence about it out. The contract; algorithms lie beside this file.
 
-Beside the result, one file: caption.json (the caption and its alternatives, with log-probabilities).
+Beside the result, files: caption.json (the same), and of cnn-attention attention.png (where it looked, word by word).
 """
 
 from typing import Annotated
@@ -24,6 +24,10 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid")
     beams: int = Field(3, ge=1, le=10, description="beam width; 1 is greedy")
     alternatives: int = Field(3, ge=0, le=10, description="how many further captions to return, at most beams - 1")
+    length_penalty: float = Field(0.0, ge=0, le=2, description="captions are compared by log-probability / tokens ** "
+                                  "this: 0 the likeliest caption, above it longer ones gain")
+    max_tokens: int = Field(40, ge=1, le=200, description="longest caption, in the model's tokens; a caption still "
+                            "unfinished is ended there")
 
 
 class Alternative(BaseModel):
@@ -33,8 +37,26 @@ class Alternative(BaseModel):
     logprob: float = Field(le=0)
 
 
+class Quality(BaseModel):
+    """How good the picture itself is. Light and sharpness are measured at 256 pixels; luma 0 is black, 1 white.
+
+    An empty surface has no sharpness: it is 0 there, and says nothing of the lens.
+    """
+
+    width: int = Field(description="pixels, upright")
+    height: int = Field(description="pixels, upright")
+    brightness: float = Field(ge=0, le=1, description="mean luma")
+    contrast: float = Field(ge=0, le=1, description="luma's 95th less its 5th percentile")
+    dark: float = Field(ge=0, le=1, description="share of pixels with luma below 0.05")
+    bright: float = Field(ge=0, le=1, description="share of pixels with luma above 0.98")
+    sharpness: float = Field(ge=0, le=1, description="the share of the change between neighbours that a mean over "
+                             "nine pixels takes away; photographs in focus have 0.57 and more")
+
+
 class Result(BaseModel):
-    """The best caption; `alternatives` starts with it, best first."""
+    """The best caption; `alternatives` starts with it, best first. `warnings`: why not to trust it, if anything."""
 
     caption: str
     alternatives: list[Alternative]
+    quality: Quality
+    warnings: list[str]

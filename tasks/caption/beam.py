@@ -1,8 +1,10 @@
 """Beam search: the likeliest sentences of a network that says one token after another.
 
-Knows nothing of pictures or vocabularies; the network is a function. Length: sentences are compared by
-the logarithm of their whole probability, <end> included, without a bonus for length (as Vinyals et al.
-2015, section 3.1.2); a sentence still unfinished at the longest length must end there.
+Knows nothing of pictures or vocabularies; the network is a function. Sentences are compared by the logarithm of
+their whole probability, <end> included, divided by length ** penalty (length: tokens, <end> included). Penalty 0
+compares probabilities (as Vinyals et al. 2015, section 3.1.2), 1 their mean a token; the form is that of the
+libraries of Hugging Face, so that a number means the same for all captioners. A sentence still unfinished at the
+longest length must end there.
 """
 
 import math
@@ -12,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-State = tuple[Tensor, ...]  # each (layers, rows, size)
+State = tuple[Tensor, ...]  # each (layers, rows, ...)
 Step = Callable[[Tensor, State], tuple[Tensor, State]]
 
 
@@ -23,9 +25,14 @@ class Sentence:
     tokens: tuple[int, ...] = ()
     logprob: float = 0.0
 
+    def score(self, penalty: float) -> float:
+        """By which finished sentences are compared."""
+        return self.logprob / len(self.tokens) ** penalty
 
-def search(step: Step, state: State, start: int, end: int, width: int, longest: int) -> list[Sentence]:
-    """At most `width` finished sentences of at most `longest` tokens, likeliest first; at least one.
+
+def search(step: Step, state: State, start: int, end: int, width: int, longest: int,
+           penalty: float = 0.0) -> list[Sentence]:
+    """At most `width` finished sentences of at most `longest` tokens, best first; at least one.
 
     step   (last token of each row (rows,), state) -> log-probabilities of the next (rows, vocabulary), state
     state  of the one row the search begins with
@@ -40,9 +47,10 @@ def search(step: Step, state: State, start: int, end: int, width: int, longest: 
         grown = _best(live, scores, width)
         done += [sentence for sentence, _ in grown if sentence.tokens[-1] == end]
         going = [(sentence, row) for sentence, row in grown if sentence.tokens[-1] != end]
-        done.sort(key=lambda sentence: -sentence.logprob)
-        if not going or (len(done) >= width and going[0][0].logprob <= done[width - 1].logprob):
-            break  # more tokens only make a sentence less likely
+        done.sort(key=lambda sentence: -sentence.score(penalty))
+        if not going or (len(done) >= width and
+                         going[0][0].logprob / longest ** penalty <= done[width - 1].score(penalty)):
+            break  # more tokens only make a sentence less likely, and none is divided by more than the longest is
         live = [sentence for sentence, _ in going]
         state = tuple(part[:, [row for _, row in going]] for part in state)
         last = torch.tensor([sentence.tokens[-1] for sentence in live])

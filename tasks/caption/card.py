@@ -1,4 +1,4 @@
-"""What is shipped of a captioner: its files, and the card with the test on scenes it has never seen.
+"""What is shipped of a captioner of scenes: its files, and the card with the test on scenes it has never seen.
 
 The card is written by the code that tests, from the weights as they were written to disk (float16),
 loaded as a worker loads them.
@@ -10,19 +10,36 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from safetensors.torch import save
+import numpy as np
 
 from tasks.algorithm import Call
-from tasks.caption.cnn_lstm import Captioner, Model
+from tasks.caption.captioner import Captioner, Network
+from tasks.caption.card_text import CARD
 from tasks.caption.scenes import TEST_SEEDS, TRAIN_SEEDS, VALIDATION_SEEDS, Composer, Scene
+from tasks.caption.stored import write_tensors
 from tasks.caption.vocabulary import meaning
 
-TEST_SCENES = 3000
+TEST_SCENES = 1000  # of known and of new compositions
+STRANGE_SCENES, DOUBT_SCENES = 500, 500
 CHANCE_SCENES = 20_000  # composed to find the most frequent caption, and the captions drawn by chance
-BATCH = 64
-CONFUSED = 20
+RIGHT_BUT_DOUBTED = 0.05
+BATCH = 50
+CONFUSED = 12
 SAMPLES = Path(__file__).parent / "samples"
+LEARNED = {"cnn-lstm": "Vinyals et al. 2015, 'Show and Tell'",
+           "cnn-attention": "Xu et al. 2015, 'Show, Attend and Tell'",
+           "transformer": "Vaswani et al. 2017, 'Attention Is All You Need'"}
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a model says of scenes, beside the truth: token lists, and the log-probability of each."""
+
+    shown: list[Scene]
+    tokens: list[list[str]]
+    logprobs: list[float]
 
 
 @dataclass(frozen=True)
@@ -34,7 +51,8 @@ class Scores:
     relation: float
 
     def row(self, name: str) -> str:
-        return f"| {name} | {self.exact:.1%} | {self.things:.1%} | {self.relation:.1%} |"
+        relation = "-" if np.isnan(self.relation) else f"{self.relation:.1%}"
+        return f"| {name} | {self.exact:.1%} | {self.things:.1%} | {relation} |"
 
 
 def score(shown: Sequence[Scene], told: Sequence[Sequence[str]]) -> Scores:
@@ -47,14 +65,14 @@ def score(shown: Sequence[Scene], told: Sequence[Sequence[str]]) -> Scores:
         relation=_share(true == said for true, said in related))
 
 
-def captions(model: Model, composer: Composer, shown: Sequence[Scene], beams: int = 3) -> list[list[str]]:
-    """The tokens of the model's best caption of each scene."""
-    call = Call.of("caption", params={"beams": beams})
-    told = []
+def tell(model: Captioner, composer: Composer, shown: Sequence[Scene], beams: int = 3) -> Told:
+    """The model's best caption of each scene."""
+    call, found = Call.of("caption", params={"beams": beams}), []
     for first in range(0, len(shown), BATCH):
         pictures = [composer.draw(scene, model.side) for scene in shown[first:first + BATCH]]
-        told += [model.vocabulary.decode(model.tell(v, call)[0].tokens) for v in model.encode(pictures)]
-    return told
+        seen = model.encode(pictures)
+        found += [model.tell(seen[[row]], call)[0] for row in range(len(pictures))]
+    return Told(list(shown), [model.vocabulary.decode(one.tokens) for one in found], [one.logprob for one in found])
 
 
 def most_confused(shown: Sequence[Scene], told: Sequence[Sequence[str]]) -> list[str]:
@@ -71,67 +89,92 @@ def most_confused(shown: Sequence[Scene], told: Sequence[Sequence[str]]) -> list
             + ", ".join(f"{other} ({n})" for other, n in instead[thing].most_common(3)) + " |" for thing in worst]
 
 
-def export(network: Captioner, config: dict, composer: Composer, folder: Path, history: list[dict], batch: int) -> None:
-    """Write model.safetensors (float16), config.json and CARD.md into the folder."""
-    tensors = {name: value.half() if value.is_floating_point() else value
-               for name, value in network.state_dict().items()}
-    stored = save({name: value.contiguous().cpu() for name, value in tensors.items()})
-    (folder / "model.safetensors").write_bytes(stored)  # save_file would make it unreadable for other users
-    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-    model = Model.load(folder, "cpu")
-    shown = [composer.scene(seed) for seed in TEST_SEEDS[:TEST_SCENES]]
-    told = captions(model, composer, shown)
-    best = min(history, key=lambda entry: entry["wrong_captions"])
-    text = CARD.format(
-        things=len(composer.things), words=len(model.vocabulary), names=textwrap.fill(", ".join(composer.things), 112),
-        parameters=sum(p.numel() for p in network.parameters()) / 1e6, config=config,
-        steps=history[-1]["step"], best=best["step"], batch=batch, scenes=history[-1]["step"] * batch,
-        minutes=history[-1]["seconds"] / 60, tests=len(shown), rows="\n".join(_rows(model, composer, shown, told)),
-        novel=_novel(composer, shown, told, best["step"] * batch), confused="\n".join(most_confused(shown, told)),
-        by_number="\n".join(_by_number(shown, told)), samples="\n".join(_samples(model)),
-        train=_range(TRAIN_SEEDS), validation=_range(VALIDATION_SEEDS), test=_range(TEST_SEEDS))
-    (folder / "CARD.md").write_text(text)
+def doubt(told: Told) -> float:
+    """The log-probability under which RIGHT_BUT_DOUBTED of the captions that are right fall."""
+    right = [logprob for scene, tokens, logprob in zip(told.shown, told.tokens, told.logprobs, strict=True)
+             if scene.tokens == tuple(tokens)]
+    return round(float(np.quantile(right, RIGHT_BUT_DOUBTED)), 2) if right else 0.0
 
 
-def _rows(model: Model, composer: Composer, shown: Sequence[Scene], told: list[list[str]]) -> list[str]:
+def export(kind: type[Captioner], network: Network, config: dict[str, Any], composer: Composer, folder: Path,
+           history: list[dict], encoder: dict[str, Any], scenes: int) -> None:
+    """Write model.safetensors (float16), config.json and CARD.md into the folder; `encoder`: its config.json."""
+    def written(limit: float) -> Captioner:
+        (folder / "config.json").write_text(json.dumps({**config, "doubt": limit}, indent=1) + "\n")
+        return kind.load(folder, "cpu")
+
+    def scenes_of(seeds: range, number: int, sort: str) -> list[Scene]:
+        return [composer.scene(seed, sort) for seed in seeds[:number]]
+
+    write_tensors(network, folder)
+    limit = doubt(tell(written(0.0), composer, scenes_of(VALIDATION_SEEDS, DOUBT_SCENES, "known")))
+    model = written(limit)
+    known, new = (tell(model, composer, scenes_of(TEST_SEEDS, TEST_SCENES, sort)) for sort in ("known", "new"))
+    strange = tell(model, composer, scenes_of(TEST_SEEDS, STRANGE_SCENES, "strange"))
+    both = (known.shown + new.shown, known.tokens + new.tokens)
+    best, last = min(history, key=lambda entry: entry["wrong_captions"]), history[-1]
+    (folder / "CARD.md").write_text(CARD.format(
+        model=kind.name, learned=LEARNED[kind.name], file=kind.name.replace("-", "_"), things=len(composer.things),
+        names=textwrap.fill(", ".join(composer.things), 116), words=len(model.vocabulary), config=config,
+        parameters=sum(p.numel() for p in network.parameters()) / 1e6, tests=TEST_SCENES, limit=limit,
+        rows="\n".join(_rows(model, composer, known, new)), by_number="\n".join(_by_number(new)),
+        confused="\n".join(most_confused(*both)), confused_number=CONFUSED, strange_number=len(composer.strange),
+        strange_names=", ".join(composer.strange), strange=_strange(composer, strange), strange_scenes=STRANGE_SCENES,
+        instead="\n".join(most_confused(strange.shown, strange.tokens)), doubts=_doubts(limit, known, strange),
+        samples="\n".join(_samples(model)), steps=last["step"], best=best["step"], scenes=scenes,
+        minutes=last["seconds"] / 60, encoder_steps=encoder["history"][-1]["step"], encoder_batch=encoder["batch"],
+        encoder_minutes=encoder["history"][-1]["seconds"] / 60, train=_range(TRAIN_SEEDS),
+        validation=_range(VALIDATION_SEEDS), test=_range(TEST_SEEDS)))
+
+
+def _rows(model: Captioner, composer: Composer, known: Told, new: Told) -> list[str]:
     """The model beside what needs no picture."""
     others = [composer.scene(TRAIN_SEEDS[-1 - n]).tokens for n in range(CHANCE_SCENES)]
     frequent = Counter(others).most_common(1)[0][0]
     relation = Counter(tokens for tokens in (meaning(t)[1] for t in others) if tokens).most_common(1)[0][0]
-    always = score(shown, [list(frequent)] * len(shown))
-    return [score(shown, told).row("this model, 3 beams"),
-            score(shown, captions(model, composer, shown, beams=1)).row("this model, greedy"),
-            Scores(always.exact, always.things, score(shown, [[relation]] * len(shown)).relation)
+    always = score(known.shown, [list(frequent)] * len(known.shown))
+    greedy = tell(model, composer, new.shown, beams=1).tokens
+    return [score(new.shown, new.tokens).row("**new compositions**, 3 beams"),
+            score(new.shown, greedy).row("new compositions, greedy"),
+            score(known.shown, known.tokens).row("known compositions, new scenes, 3 beams"),
+            Scores(always.exact, always.things, score(known.shown, [[relation]] * len(known.shown)).relation)
             .row("the most frequent caption; the most frequent relation"),
-            score(shown, others[:len(shown)]).row("a caption drawn by chance")]
+            score(known.shown, others[:len(known.shown)]).row("a caption drawn by chance")]
 
 
-def _by_number(shown: Sequence[Scene], told: list[list[str]]) -> list[str]:
+def _by_number(told: Told) -> list[str]:
     rows = []
-    for number in (1, 2, 3):
-        picked = [(scene, tokens) for scene, tokens in zip(shown, told, strict=True) if len(scene.things) == number]
-        ones, others = zip(*picked, strict=True)
-        if number == 1:
-            found = score(ones, others)
-            rows.append(f"| 1 thing ({len(ones)} scenes) | {found.exact:.1%} | {found.things:.1%} | - |")
-        else:
-            rows.append(score(ones, others).row(f"{number} things ({len(ones)} scenes)"))
+    for number in sorted({len(scene.things) for scene in told.shown}):
+        picked = [(scene, tokens) for scene, tokens in zip(told.shown, told.tokens, strict=True)
+                  if len(scene.things) == number]
+        rows.append(score(*zip(*picked, strict=True)).row(f"{number} things ({len(picked)} scenes)"))
     return rows
 
 
-def _novel(composer: Composer, shown: Sequence[Scene], told: list[list[str]], trained: int) -> str:
-    """How well it tells what it was never told: test scenes whose very caption no training scene had."""
-    known = {composer.scene(seed).tokens for seed in TRAIN_SEEDS[:trained]}
-    picked = [(scene, tokens) for scene, tokens in zip(shown, told, strict=True) if scene.tokens not in known]
-    return f"{_share(scene.tokens == tuple(tokens) for scene, tokens in picked):.1%} of {len(picked)}"
+def _strange(composer: Composer, told: Told) -> str:
+    """How much of what is not strange is still told right."""
+    others, right = 0, 0
+    for scene, tokens in zip(told.shown, told.tokens, strict=True):
+        true, said = meaning(scene.tokens)[0], meaning(tokens)[0]
+        for thing in set(true) - set(composer.strange):
+            others, right = others + 1, right + (said[thing] == true[thing])
+    return f"{right / others:.1%} of the {others} things beside them are named and counted right"
 
 
-def _samples(model: Model) -> list[str]:
+def _doubts(limit: float, known: Told, strange: Told) -> str:
+    right, wrong = ([logprob for scene, tokens, logprob in zip(known.shown, known.tokens, known.logprobs, strict=True)
+                     if (scene.tokens == tuple(tokens)) == wanted] for wanted in (True, False))
+    shares = [_share(one < limit for one in part) for part in (right, wrong, strange.logprobs)]
+    return (f"{shares[0]:.0%} of the right captions of known compositions, {shares[1]:.0%} of the wrong ones, "
+            f"{shares[2]:.0%} of those of scenes with a strange thing")
+
+
+def _samples(model: Captioner) -> list[str]:
     """What it says of the pictures in samples/."""
     files = sorted(path for path in SAMPLES.iterdir() if path.suffix in (".png", ".jpg"))
     results = model.run([Call.of("caption", image=path) for path in files])
-    return [f"| {path.name} | {result.value['caption']} | {result.value['alternatives'][0]['logprob']:.2f} |"
-            for path, result in zip(files, results, strict=True)]
+    return [f"| {path.name} | {result.value['caption']} | {result.value['alternatives'][0]['logprob']:.2f} | "
+            f"{'; '.join(result.value['warnings'])} |" for path, result in zip(files, results, strict=True)]
 
 
 def _range(seeds: range) -> str:
@@ -142,57 +185,3 @@ def _share(true) -> float:
     true = list(true)
     return sum(true) / len(true) if true else float("nan")
 
-
-CARD = """# caption/cnn-lstm
-
-Tells small composed scenes of emoji in a sentence: one to three things, their number, and how they lie to one
-another ('two cats above a guitar'). A convolutional encoder and an LSTM, {parameters:.2f} million weights, after
-Vinyals et al. 2015, 'Show and Tell'; the departures are listed in tasks/caption/cnn_lstm.py.
-
-**It knows nothing but those scenes.** A photograph it describes as if it were one of them, which is wrong, and may
-be said with confidence: see the last table.
-
-## Test
-
-The first {tests} scenes of the test seeds ({test}). Training ({train}) and
-validation ({validation}) never see these. Exact: the whole caption. Things: every thing and its number.
-Relation: the word for it, of the scenes that have one; whether the right thing is named first, 'exact' judges.
-
-| | exact | things | relation |
-|---|---|---|---|
-{rows}
-
-By how much there is to see (3 beams):
-
-| | exact | things | relation |
-|---|---|---|---|
-{by_number}
-
-Of the test scenes whose very caption no training scene had, the whole caption is right in {novel}. The things and
-their pictures are the same in training and test: this measures new arrangements, not new things.
-
-The {confused_number} things most often missed, with what was named instead:
-
-| thing | missed | named instead |
-|---|---|---|
-{confused}
-
-## Training
-
-`python -m worker.train caption/cnn-lstm` with BACKLOT_DATA; one CPU thread beside other work, {minutes:.0f} minutes,
-{steps} steps of {batch} scenes ({scenes:,}, each drawn once), AdamW, one cycle; weights of step {best}, the best on 384
-validation scenes. curves.png has the course. Input {config[side]} x {config[side]} pixels, widths {config[widths]},
-vectors of {config[size]}; {words} tokens. Stored as float16.
-
-Data: Noto Color Emoji pictures (Copyright Google LLC, Apache-2.0, googlefonts/noto-emoji, February 2024), English
-names from Unicode CLDR (Unicode License v3). The things, {things}, are those that the rule `is_shown` of
-tasks/caption/scenes.py takes by their names and groups; none was chosen by results:
-
-{names}.
-
-## What it says of the samples
-
-| picture | caption | log-probability |
-|---|---|---|
-{samples}
-""".replace("{confused_number}", str(CONFUSED))

@@ -19,6 +19,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 BEGINNINGS = {"png": rb"\x89PNG\r\n\x1a\n", "jpeg": rb"\xff\xd8\xff", "webp": rb"RIFF....WEBP",
               "gif": rb"GIF8", "bmp": rb"BM"}
 WHITE = (255, 255, 255)
+CENTRE, SPREAD = 127.5, 64  # grey values that become 0 and 1
 
 
 def open_picture(path: Path) -> Image.Image:
@@ -110,7 +111,7 @@ def _edge_colour(picture: Image.Image) -> tuple[int, ...]:
 def normalise(pictures: Sequence[Image.Image]) -> torch.Tensor:
     """RGB pictures of one size -> (batch, 3, height, width) float32, from about -2 to 2."""
     pixels = torch.from_numpy(np.stack([np.asarray(picture) for picture in pictures]))
-    return pixels.permute(0, 3, 1, 2).float().sub_(127.5).div_(64)
+    return pixels.permute(0, 3, 1, 2).float().sub_(CENTRE).div_(SPREAD)
 
 
 def _name(picture: Image.Image) -> str:

@@ -1,54 +1,55 @@
-"""Composes pictures of things with captions that are true of them: what the captioner learns from and is tried on.
+"""Composes scenes of things with captions that are true of them: what the captioners learn from and are tried on.
 
-The things are emoji pictures (Noto Color Emoji, Apache-2.0) of the data set images/emoji. A scene is
-fully decided by its seed. Knows nothing of networks.
+A scene is fully decided by its seed and its sort. Knows what is where and how it is said; not how it is
+drawn (drawing.py), nor anything of networks.
 
-Grammar. A scene has one side or two, and one to three things. A side is n of one thing ('two cats')
+Grammar. A scene has one side or two, and one to four things. A side is n of one thing ('two cats')
 or two different things ('a cat and a guitar'). Captions go in reading order: of two sides the left or
-upper one comes first, of two things of one side the one nearer to the upper left corner. So each
-scene has one caption.
+upper one comes first, of two things of one side the one nearer to the upper left corner. A scene of which
+two captions could be said is thrown anew, so each has exactly one.
 
-    a pizza | two cats | a dog to the left of a red apple | two cats above a guitar | a bell and a cat above a crown
+    a pizza | two cats | a dog to the left of a red apple | four cats | a bell and a cat above a crown and an ox
+
+Sorts. 'known': no composition that things.py holds out: all that training sees. 'new': at least one that it
+holds out. 'strange': one of the things is held out altogether. 'crowd': nine known things, no caption;
+only the encoder learns from them.
 
 Seeds. The ranges below are disjoint: no training scene is ever tested on.
 """
 
-import csv
-import io
 import random
-import re
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
 from PIL import Image
 
+from tasks.caption import things as known
+from tasks.caption.drawing import Painter, read_sprites
 from tasks.caption.vocabulary import NUMBERS
+
+Sort = Literal["known", "new", "strange", "crowd"]
 
 TEST_SEEDS = range(0, 10_000)
 VALIDATION_SEEDS = range(10_000, 20_000)
 SAMPLE_SEEDS = range(20_000, 30_000)
 TRAIN_SEEDS = range(1_000_000, 1_000_000_000)
 
-GROUPS = {"Animals & Nature", "Food & Drink", "Travel & Places", "Activities", "Objects"}
-LEFT_OUT_SUBGROUPS = {"time", "sky & weather"}  # clock faces and moons differ by a hand or a shade only
-NAME = re.compile(r"((red|green|blue|orange|white) )?[a-z]+")
-NEWEST_EMOJI = 0.7  # the oldest and best known pictures
-NOT_A_COUNTED_THING = {  # substances, events, views, plurals and bare shapes: 'two foggies' is no caption
-    "bread", "popcorn", "spaghetti", "oden", "sushi", "dango", "custard", "sake", "foggy", "cityscape", "sunrise",
-    "sunset", "construction", "badminton", "desert", "motorway", "herb", "blossom", "link", "fire", "cooking",
-    "camping", "wedding", "bowling", "bacon", "locked", "unlocked"}
 NUMBER_WORDS = {n: word for word, n in NUMBERS.items()}
-
-LAYOUTS = (  # things of one side and of the other, a letter a thing; how often
-    ("a", "", 20), ("aa", "", 9), ("aaa", "", 6), ("a", "b", 35), ("aa", "b", 15), ("ab", "c", 15))
-SIZES = {1: (0.34, 0.62), 2: (0.32, 0.48), 3: (0.30, 0.42)}  # longest side in picture sides, by things shown
+LAYOUTS = (  # things of one side and of the other, a letter a thing; how often: a quarter each of one to four things
+    ("a", "", 25), ("aa", "", 7), ("a", "b", 18), ("aaa", "", 5), ("aa", "b", 10), ("ab", "c", 10),
+    ("aaaa", "", 4), ("aaa", "b", 5), ("aa", "bb", 5), ("aa", "bc", 5), ("ab", "cd", 6))
+SIZES = {1: (0.34, 0.62), 2: (0.32, 0.48), 3: (0.28, 0.40), 4: (0.26, 0.36)}  # longest side in picture sides
+CROWD, CROWD_SIZES = 3, (0.22, 0.33)  # boxes a side
+BORDER = (0.3, 0.7)  # where one side ends and the other begins
+THROWS = 8  # for one thing, before all are thrown anew
 CLEAR = 1.5  # middles lie at least this many times further apart along the relation than across it
 CLEARLY_NEARER = 0.15  # of two things of one side: the difference of their x + y
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is to be drawn, and the tokens of its caption."""
+    """What is to be drawn, and the tokens of its caption (none for a crowd)."""
 
     things: tuple[Placed, ...]
     tokens: tuple[str, ...]
@@ -75,84 +76,124 @@ class Composer:
     """Scenes of one set of sprites. `sprites`: by thing an RGBA picture, cropped to what is visible."""
 
     def __init__(self, sprites: dict[str, Image.Image]) -> None:
-        self.sprites = sprites
-        self.things = tuple(sorted(sprites))
-        self._sprite = lru_cache(maxsize=30_000)(self._resized)
-        self._grain = np.random.default_rng(0).normal(size=(512, 512, 1)).astype(np.float32)
+        self.painter = Painter(sprites)
+        self.strange = tuple(sorted(thing for thing in sprites if known.is_strange(thing)))
+        self.things = tuple(sorted(set(sprites) - set(self.strange)))
 
     @classmethod
     def read(cls, folder: Path) -> "Composer":
         """The things of images/emoji below the data folder; errors: FileNotFoundError."""
-        with zipfile.ZipFile(folder / "png128.zip") as pictures:
-            return cls({row["name"]: _cropped(pictures.read(row["file"])) for row in _rows(folder) if is_shown(row)})
+        return cls(read_sprites(folder, [row for row in known.rows(folder) if known.is_shown(row)]))
 
-    def scene(self, seed: int) -> Scene:
+    def scene(self, seed: int, sort: Sort = "known") -> Scene:
         """The scene of a seed: the same on every machine."""
         chance = random.Random(seed)
-        layout = chance.choices(LAYOUTS, [often for *_, often in LAYOUTS])[0]
-        letters = dict(zip("abc", chance.sample(self.things, 3), strict=True))
-        sides = [[letters[letter] for letter in side] for side in layout[:2] if side]
-        return Scene(*_arranged(sides, chance), seed)
+        if sort == "crowd":
+            return Scene(self._crowd(chance), (), seed)
+        layouts = LAYOUTS[1:] if sort == "new" else LAYOUTS
+        layout = chance.choices(layouts, [often for *_, often in layouts])[0]
+        while True:
+            letters = self._letters(sort, chance)
+            sides = [[letters[letter] for letter in side] for side in layout[:2] if side]
+            shown = [thing for side in sides for thing in side]
+            if sort == "strange" and not set(shown) & set(self.strange):
+                continue
+            if sort == "strange" or bool(known.held_out(shown)) == (sort == "new"):
+                return Scene(*_arranged(sides, chance), seed)
 
     def draw(self, scene: Scene, side: int) -> Image.Image:
         """The picture of a scene, side x side pixels, RGB."""
-        picture = self._background(np.random.default_rng(scene.seed), side)
-        for placed in scene.things:
-            sprite = self._sprite(placed.thing, max(1, round(placed.size * side)), placed.mirrored)
-            corner = (round(placed.x * side - sprite.width / 2), round(placed.y * side - sprite.height / 2))
-            picture.paste(sprite, corner, sprite)
-        return picture
+        return self.painter.draw(scene.things, side, scene.seed)
 
-    def _resized(self, thing: str, longest: int, mirrored: bool) -> Image.Image:
-        sprite = self.sprites[thing]
-        scale = longest / max(sprite.size)
-        small = sprite.resize([max(1, round(length * scale)) for length in sprite.size], Image.Resampling.LANCZOS)
-        return small.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else small
+    def _letters(self, sort: Sort, chance: random.Random) -> dict[str, str]:
+        """A thing for each letter of a layout."""
+        chosen = chance.sample(self.things, 4)
+        if sort == "strange":
+            chosen[chance.randrange(4)] = chance.choice(self.strange)
+        return dict(zip("abcd", chosen, strict=True))
 
-    def _background(self, chance: np.random.Generator, side: int) -> Image.Image:
-        """A plain colour, half the time a gradient between two, a third of the time with mild grain."""
-        colour = chance.uniform(40, 255, size=3).astype(np.float32)
-        pixels = np.broadcast_to(colour, (side, side, 3))
-        if chance.random() < 0.5:
-            ramp = np.linspace(0, 1, side, dtype=np.float32)
-            ramp = ramp[:, None, None] if chance.random() < 0.5 else ramp[None, :, None]
-            pixels = pixels + ramp * (chance.uniform(40, 255, size=3).astype(np.float32) - colour)
-        if chance.random() < 1 / 3:
-            top, left = chance.integers(0, 512 - min(side, 511), size=2)
-            grain = self._grain[top:top + side, left:left + side]
-            pixels = pixels + chance.uniform(2, 12) * np.resize(grain, (side, side, 1))
-        return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
-
-
-def is_shown(row: dict) -> bool:
-    """The rule by which a row of names.tsv becomes a thing of the scenes; it looks at words only."""
-    return (row["kind"] == "single" and row["group"] in GROUPS and row["subgroup"] not in LEFT_OUT_SUBGROUPS
-            and NAME.fullmatch(row["name"]) is not None and float(row["emoji_version"]) <= NEWEST_EMOJI
-            and not row["name"].endswith("s") and row["name"] not in NOT_A_COUNTED_THING)
-
-
-def _rows(folder: Path) -> list[dict]:
-    with (folder / "names.tsv").open(encoding="utf-8", newline="") as table:
-        return list(csv.DictReader(table, delimiter="\t"))
-
-
-def _cropped(png: bytes) -> Image.Image:
-    picture = Image.open(io.BytesIO(png)).convert("RGBA")
-    return picture.crop(picture.getchannel("A").getbbox())
+    def _crowd(self, chance: random.Random) -> tuple[Placed, ...]:
+        """Different things, one in each box of a grid, no two of them held out together."""
+        chosen: list[str] = []
+        for thing in chance.sample(self.things, min(len(self.things), 3 * CROWD ** 2)):
+            if len(chosen) < CROWD ** 2 and not known.held_out([*chosen, thing]):
+                chosen.append(thing)
+        boxes = [(n % CROWD / CROWD, n // CROWD / CROWD, (n % CROWD + 1) / CROWD, (n // CROWD + 1) / CROWD)
+                 for n in range(CROWD ** 2)]
+        return tuple(_thrown(thing, box, CROWD_SIZES, chance) for thing, box in zip(chosen, boxes, strict=False))
 
 
 def _arranged(sides: Sequence[Sequence[str]], chance: random.Random) -> tuple[tuple[Placed, ...], tuple[str, ...]]:
-    """Throw things until none covers another and one caption clearly holds; what lies where, and its tokens."""
+    """Throw things until none covers another and exactly one caption clearly holds; what lies where, and its tokens."""
     things = [thing for side in sides for thing in side]
     while True:
-        placed = _scatter(things, chance)
-        tokens = _caption(placed[:len(sides[0])], placed[len(sides[0]):]) if _apart(placed) else None
-        if tokens:
-            return placed, tokens
+        boxes = _boxes(chance) if len(sides) == 2 else (WHOLE, WHOLE)
+        placed = _scatter([(thing, box) for side, box in zip(sides, boxes, strict=False) for thing in side],
+                          SIZES[len(things)], chance)
+        said = {tokens for one, other in _groupings(placed) if (tokens := _caption(one, other))} if placed else ()
+        if len(said) == 1:
+            return placed, said.pop()
+
+
+def _boxes(chance: random.Random) -> tuple[Box, Box]:
+    """Where each side is thrown: left and right, or above and below, either first."""
+    border = chance.uniform(*BORDER)
+    boxes = (((0.0, 0.0, border, 1.0), (border, 0.0, 1.0, 1.0)) if chance.random() < 0.5
+             else ((0.0, 0.0, 1.0, border), (0.0, border, 1.0, 1.0)))
+    return boxes if chance.random() < 0.5 else boxes[::-1]
+
+
+def _scatter(things: Sequence[tuple[str, Box]], sizes: tuple[float, float],
+             chance: random.Random) -> tuple[Placed, ...]:
+    """Each wholly inside its box and apart from the others; empty where one found no room."""
+    placed: list[Placed] = []
+    for thing, box in things:
+        thrown = (_thrown(thing, box, sizes, chance) for _ in range(THROWS if _holds(box, sizes[0]) else 0))
+        free = next((one for one in thrown if all(_apart(one, other) for other in placed)), None)
+        if free is None:
+            return ()
+        placed.append(free)
+    return tuple(placed)
+
+
+def _holds(box: Box, size: float) -> bool:
+    return min(box[2] - box[0], box[3] - box[1]) >= size
+
+
+def _thrown(thing: str, box: Box, sizes: tuple[float, float], chance: random.Random) -> Placed:
+    """Anywhere inside the box, of any of the sizes that it holds."""
+    left, top, right, bottom = box
+    size = chance.uniform(sizes[0], min(sizes[1], right - left, bottom - top))
+    x, y = chance.uniform(left + size / 2, right - size / 2), chance.uniform(top + size / 2, bottom - size / 2)
+    return Placed(thing, x, y, size, chance.random() < 0.5)
+
+
+def _apart(one: Placed, other: Placed) -> bool:
+    """No square around a thing touches another."""
+    return max(abs(one.x - other.x), abs(one.y - other.y)) >= (one.size + other.size) / 2
+
+
+def _groupings(placed: Sequence[Placed]) -> list[tuple[list[Placed], list[Placed]]]:
+    """Every way to see the things as sides that the grammar knows; things of one kind stay together."""
+    kinds = {p.thing: [q for q in placed if q.thing == p.thing] for p in placed}
+    if len(kinds) == 1:
+        return [(list(placed), [])]
+    found = []
+    for size in range(1, len(kinds)):
+        for names in combinations(kinds, size):
+            if next(iter(kinds)) in names:  # each way once
+                sides = [[p for p in placed if (p.thing in names) == wanted] for wanted in (True, False)]
+                found += [(sides[0], sides[1])] if all(map(_is_side, sides)) else []
+    return found
+
+
+def _is_side(placed: Sequence[Placed]) -> bool:
+    kinds = len({p.thing for p in placed})
+    return kinds == 1 or (kinds == 2 and len(placed) == 2)
 
 
 def _caption(one: Sequence[Placed], other: Sequence[Placed]) -> tuple[str, ...] | None:
-    """The tokens, in reading order; None where two captions could be said."""
+    """The tokens, in reading order; None where these sides cannot clearly be told."""
     if not other:
         return _side(one)
     for first, second in ((one, other), (other, one)):
@@ -170,22 +211,6 @@ def _side(placed: Sequence[Placed]) -> tuple[str, ...] | None:
     if far.x + far.y - near.x - near.y < CLEARLY_NEARER:
         return None
     return "a", near.thing, "and", "a", far.thing
-
-
-def _scatter(things: Sequence[str], chance: random.Random) -> tuple[Placed, ...]:
-    """Each wholly inside the picture, of any allowed size."""
-    smallest, largest = SIZES[len(things)]
-    placed = []
-    for thing in things:
-        size = chance.uniform(smallest, largest)
-        x, y = (chance.uniform(size / 2, 1 - size / 2) for _ in "xy")
-        placed.append(Placed(thing, x, y, size, chance.random() < 0.5))
-    return tuple(placed)
-
-
-def _apart(placed: Sequence[Placed]) -> bool:
-    """No square around a thing touches another."""
-    return all(max(abs(a.x - b.x), abs(a.y - b.y)) >= (a.size + b.size) / 2 for a, b in combinations(placed, 2))
 
 
 def _relation(first: Sequence[Placed], second: Sequence[Placed]) -> str | None:

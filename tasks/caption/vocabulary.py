@@ -1,7 +1,8 @@
 """The words of a caption: how tokens become a sentence, and what a caption of tokens says.
 
-A token is a thing ('red apple' is one), a number or a relation. Articles and plurals are not
-learned: the sentence gets them by rule. Knows nothing of pictures or networks.
+Of scenes, a token is a thing ('red apple' is one), a number or a relation. Articles and plurals are not
+learned: the sentence gets them by rule. Of other captions a token is a word. Knows nothing of pictures or
+networks.
 
     a dog left-of a red apple   ->  'a dog to the left of a red apple'
     two mouse above an ... ox   ->  'two mice above an ox'
@@ -9,40 +10,76 @@ learned: the sentence gets them by rule. Knows nothing of pictures or networks.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 START, END = "<start>", "<end>"
-NUMBERS = {"a": 1, "two": 2, "three": 3}
+NUMBERS = {"a": 1, "two": 2, "three": 3, "four": 4}
 AND = "and"
 RELATIONS = ("to the left of", "above")
 WORDS = (START, END, *NUMBERS, AND, *RELATIONS)
 
-MAX_TOKENS = 9  # 'a' thing 'and' 'a' thing relation 'a' thing <end>: the longest sentence of the grammar
+MAX_TOKENS = 12  # 'a' thing 'and' 'a' thing relation 'a' thing 'and' 'a' thing <end>: the longest of the grammar
 
 IRREGULAR = {"mouse": "mice", "ox": "oxen", "wolf": "wolves", "fish": "fish", "blowfish": "blowfish",
              "tomato": "tomatoes", "volcano": "volcanoes"}
 SPOKEN_WITH_A = ("unicorn", "ewe")  # a vowel in writing only
 
 
-class Vocabulary:
-    """Tokens and their numbers: the words above, then the things in alphabetical order."""
+class Words:
+    """Tokens and their numbers, as they are in a text. A word that is not there is left out.
 
-    def __init__(self, things: Iterable[str]) -> None:
-        self.things = tuple(sorted(things))
-        self.tokens = (*WORDS, *self.things)
+    longest   tokens of the longest caption, <end> included
+    """
+
+    def __init__(self, tokens: Iterable[str], longest: int) -> None:
+        self.tokens, self.longest = tuple(tokens), longest
         self.number = {token: n for n, token in enumerate(self.tokens)}
         self.start, self.end = self.number[START], self.number[END]
+
+    @classmethod
+    def of(cls, captions: Iterable[Sequence[str]]) -> "Words":
+        """All words of these captions, in alphabetical order."""
+        captions = list(captions)
+        return cls((START, END, *sorted({word for caption in captions for word in caption})),
+                   1 + max(map(len, captions)))
 
     def __len__(self) -> int:
         return len(self.tokens)
 
     def encode(self, tokens: Sequence[str]) -> list[int]:
         """Token numbers, <end> included, <start> not."""
-        return [*(self.number[token] for token in tokens), self.end]
+        return [*(self.number[token] for token in tokens if token in self.number), self.end]
 
     def decode(self, numbers: Iterable[int]) -> list[str]:
         """The tokens before the first <end>."""
         tokens = [self.tokens[n] for n in numbers]
         return tokens[:tokens.index(END)] if END in tokens else tokens
+
+    def sentence(self, tokens: Sequence[str]) -> str:
+        return " ".join(tokens)
+
+    def config(self) -> dict[str, Any]:
+        """What `vocabulary()` makes it of again."""
+        return {"words": self.tokens, "longest": self.longest}
+
+
+class Vocabulary(Words):
+    """Of scenes: the words above, then the things in alphabetical order."""
+
+    def __init__(self, things: Iterable[str]) -> None:
+        self.things = tuple(sorted(things))
+        super().__init__((*WORDS, *self.things), MAX_TOKENS)
+
+    def sentence(self, tokens: Sequence[str]) -> str:
+        return sentence(tokens)
+
+    def config(self) -> dict[str, Any]:
+        return {"things": self.things}
+
+
+def vocabulary(config: dict[str, Any]) -> Words:
+    """That of a model's config.json: {"things": [...]} of scenes, or {"words": [...], "longest": n}."""
+    return Vocabulary(config["things"]) if "things" in config else Words(config["words"], config["longest"])
 
 
 def sentence(tokens: Sequence[str]) -> str:

@@ -1,39 +1,50 @@
-"""The network and the algorithm around it, with weights at random: shapes, errors, reports. No training needed."""
+"""Encoders, decoders and the algorithm around them, with weights at random: shapes, errors, reports. No training."""
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from tasks.algorithm import Call
-from tasks.caption import Result
-from tasks.caption.cnn_lstm import Captioner, Model, moments
-from tasks.caption.vocabulary import Vocabulary
+from tasks.caption import Result, cnn_attention, cnn_lstm, transformer
+from tasks.caption.captioner import network
+from tasks.caption.encoder import MOST, SceneEncoder, Sight, SqueezeNetEncoder, everywhere, likelihood, peaks
+from tasks.caption.scenes import Composer
+from tasks.caption.stored import write_tensors
+from tasks.caption.teller import waves
+from tasks.caption.train_encoder import whereabouts
+from tasks.caption.vocabulary import MAX_TOKENS, Vocabulary
 from tasks.errors import Canceled, InvalidInput, ModelFailed, TooLarge, UnsupportedMedia
 from tests.kinds.test_caption_image import png_header
+from tests.kinds.test_caption_scenes import COLOURS
 
 THINGS = ["cat", "dog", "ox"]
 SIDE, SIZE = 32, 16
+MODELS = {"cnn-lstm": (cnn_lstm.Model, {}), "cnn-attention": (cnn_attention.Model, {"attention": 8}),
+          "transformer": (transformer.Model, {"layers": 2, "heads": 2, "longest": MAX_TOKENS})}
+
+
+def config_of(name):
+    return {"encoder": {"name": "scenes", "widths": [4, 6, 8]}, "side": SIDE, "things": THINGS, "doubt": -2.0,
+            "decoder": {"size": SIZE, "dropout": 0.0, **MODELS[name][1]}}
+
+
+@pytest.fixture(params=sorted(MODELS))
+def name(request):
+    return request.param
 
 
 @pytest.fixture
-def weights(tmp_path):
-    """A folder of weights as the recipe writes one, at random."""
+def model(name, tmp_path):
+    """Read from a folder of weights as a recipe writes one, at random."""
     torch.manual_seed(0)
     folder = tmp_path / "weights"
     folder.mkdir()
-    network = Captioner(len(Vocabulary(THINGS)), len(THINGS), [4, 6, 8], SIZE)
-    save_file({name: value.half() if value.is_floating_point() else value
-               for name, value in network.state_dict().items()}, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps({"side": SIDE, "widths": [4, 6, 8], "size": SIZE, "things": THINGS}))
-    return folder
-
-
-@pytest.fixture
-def model(weights):
-    return Model.load(weights, "cpu")
+    write_tensors(network(config_of(name), MODELS[name][0].teller), folder)
+    (folder / "config.json").write_text(json.dumps(config_of(name)))
+    return MODELS[name][0].load(folder, "cpu")
 
 
 @pytest.fixture
@@ -46,44 +57,150 @@ def picture(tmp_path):
     return save
 
 
-def test_encoder_and_decoder_shapes():
-    """Pictures (batch, 3, side, side) and tokens (batch, length) give logits of every next token, and a map."""
-    network = Captioner(13, 3, [4, 6, 8], SIZE)
-    logits, seen = network(torch.zeros(5, 3, SIDE, SIDE), torch.zeros(5, 7, dtype=torch.int64))
-    assert logits.shape == (5, 7, 13) and seen.shape == (5, 3 + 1, SIDE // 8, SIDE // 8)
-    assert network.show(seen).shape == (5, SIZE)
+def seen(*things):
+    """The sight of things that are certain: (number of the thing, x, y)."""
+    features = torch.zeros(1, MOST, len(THINGS))
+    x, y = torch.zeros(2, 1, MOST)
+    for n, (thing, across, down) in enumerate(things):
+        features[0, n, thing], x[0, n], y[0, n] = 1.0, across, down
+    return Sight(features, x, y, torch.arange(MOST)[None], (3, 3))
 
 
+def any_sight(rows=1):
+    """Of as many peaks as there may be, at random."""
+    x, y = torch.rand(2, rows, MOST) * 2 - 1
+    return Sight(torch.rand(rows, MOST, len(THINGS)), x, y, torch.arange(MOST).expand(rows, -1), (3, 3))
+
+
+def test_a_place_of_the_scene_encoder_is_eight_pixels():
+    """The last stage keeps the size; the likelihoods of a place, with 'nothing', sum to one."""
+    encoder = SceneEncoder([4, 6, 8, 10], things=3).eval()
+    M = encoder.map(torch.randn(2, 3, 96, 96))
+    assert M.shape == (2, 3 + 1, 12, 12)
+    assert torch.allclose(likelihood(M).sum(dim=1) + M.softmax(dim=1)[:, -1], torch.ones(2, 12, 12), atol=1e-5)
+
+
+def test_peaks_are_one_a_thing_with_its_place_and_its_odds():
+    """Two cats (one between four places, one dim and in doubt) and a dog at the rim, on a 12 x 12 map."""
+    L = torch.zeros(1, 3, 12, 12)
+    L[0, 0, 2:4, 5:7] = torch.tensor([[0.1, 0.2], [0.3, 0.4]])  # a cat, nearer to the lower right of four places
+    L[0, 0, 9, 2], L[0, 2, 9, 2] = 0.3, 0.1  # dim: three to one a cat, not an ox
+    L[0, 1, 0, 11] = 0.9
+    found = peaks(L)
+    there = {tuple(one.tolist()) for one in found.features[0].round(decimals=3) if one.any()}
+    assert there == {(1.0, 0.0, 0.0), (0.75, 0.0, 0.25), (0.0, 1.0, 0.0)}
+    assert (found.features[0].sum(dim=1) > 0).sum() == 3
+    cat = (found.features[0, :, 0] > 0.9).nonzero().item()
+    assert found.places[0, cat] == 3 * 12 + 6
+    assert found.x[0, cat].item() == pytest.approx((0.4 * 5.5 + 0.6 * 6.5) / 6 - 1, abs=1e-5)
+    assert found.y[0, cat].item() == pytest.approx((0.3 * 2.5 + 0.7 * 3.5) / 6 - 1, abs=1e-5)
+
+
+def test_an_empty_map_has_no_peaks():
+    """Features are zeros, and so is every place; no division by nothing."""
+    found = peaks(torch.full((2, 3, 12, 12), 1e-4))
+    assert not found.features.any() and not found.x.any() and not found.y.any()
+
+
+def test_the_map_that_is_taught_has_its_peaks_where_the_things_are():
+    """Through whereabouts() and peaks(), a scene's things come back: which, how many, and where."""
+    composer = Composer({thing: Image.new("RGBA", (64, 64)) for thing in COLOURS})
+    for seed in range(100):
+        scene = composer.scene(seed)
+        found = peaks(whereabouts(composer.things, [scene], 12, 12)[:, :-1])
+        got = sorted((composer.things[one.argmax()], x.item(), y.item()) for one, x, y in zip(
+            found.features[0], found.x[0], found.y[0], strict=True) if one.any())
+        wanted = sorted((p.thing, 2 * p.x - 1, 2 * p.y - 1) for p in scene.things)
+        assert [one[0] for one in got] == [one[0] for one in wanted]
+        assert np.allclose([one[1:] for one in got], [one[1:] for one in wanted], atol=0.02)
+
+
+def test_the_squeezenet_encoder_is_torchvisions_on_its_own_input():
+    """On a picture normalised by hand as torchvision's weights want it, the same features, averaged to 7 x 7."""
+    torch.manual_seed(0)
+    encoder = SqueezeNetEncoder().eval()
+    pixels = torch.randint(0, 256, (1, 3, 224, 224)).float()
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    wanted = (pixels / 255 - mean[:, None, None]) / std[:, None, None]
+    with torch.no_grad():
+        ours, theirs = encoder.map((pixels - 127.5) / 64), encoder.layers(wanted)
+    assert theirs.shape == (1, 512, 13, 13)
+    assert torch.allclose(ours, torch.nn.functional.adaptive_avg_pool2d(theirs, 7), atol=1e-4)
+
+
+@torch.no_grad()
 def test_telling_token_by_token_is_teacher_forcing(model):
     """step() after begin() gives the same log-probabilities as forward() over the whole caption."""
-    tokens = torch.tensor([[0, 3, 9, 5]])
-    with torch.no_grad():
-        logits, seen = model.network(torch.randn(1, 3, SIDE, SIDE), tokens)
-        state = model.network.begin(model.network.show(seen))
-        for n in range(tokens.shape[1]):
-            scores, state = model.network.step(tokens[:, n], state)
-            assert torch.allclose(scores, logits[:, n].log_softmax(dim=-1), atol=1e-5)
+    tokens, sight = torch.tensor([[0, 3, 9, 5], [0, 4, 8, 6]]), any_sight(rows=2)
+    teller = model.network.teller
+    logits, state = teller(sight, tokens), teller.begin(sight)
+    for n in range(tokens.shape[1]):
+        scores, state = teller.step(tokens[:, n], state)
+        assert torch.allclose(scores, logits[:, n].log_softmax(dim=-1), atol=1e-5)
 
 
-def test_moments_are_numbers_and_places():
-    """Two cats in opposite corners and a dog in the middle of a 5 x 5 map, each certain: counted and placed."""
-    M = torch.full((1, 3, 5, 5), -40.0)
-    M[0, 2] = 0.0  # nothing
-    for thing, row, column in ((0, 0, 0), (0, 4, 4), (1, 2, 2)):
-        M[0, thing, row, column], M[0, 2, row, column] = 40.0, -40.0
-    each, everything = moments(M)
-    assert torch.allclose(each, torch.tensor([[[2.0, 1.0], [0.0, 0.0], [0.0, 0.0]]]), atol=1e-5)
-    assert torch.allclose(everything, torch.tensor([[3.0, 1.28 / 3.1, 1.28 / 3.1]]), atol=1e-5)
+@torch.no_grad()
+def test_a_word_depends_on_no_later_one(model):
+    """Another last token changes no logits but its own."""
+    sight = any_sight()
+    one, other = (model.network.teller(sight, torch.tensor([[0, 3, 9, last]])) for last in (5, 6))
+    assert torch.allclose(one[:, :3], other[:, :3], atol=1e-5) and not torch.allclose(one[:, 3], other[:, 3], atol=1e-3)
 
 
-def test_what_is_left_of_what_reaches_the_picture_vector():
-    """A cat left of a dog and a dog left of a cat are the same numbers, but not the same v."""
+@torch.no_grad()
+def test_what_is_left_of_what_and_how_many_there_are_reaches_the_words(model):
+    """A cat left of a dog, a dog left of a cat, and two cats left of a dog give different first words' odds."""
+    scenes = [seen((0, -0.8, 0), (1, 0.8, 0)), seen((1, -0.8, 0), (0, 0.8, 0)),
+              seen((0, -0.8, 0.5), (0, -0.8, -0.5), (1, 0.8, 0))]
+    odds = [model.network.teller(sight, torch.tensor([[0]]))[0, 0] for sight in scenes]
+    for n, one in enumerate(odds):
+        assert not torch.allclose(one, odds[n - 1], atol=1e-3)
+
+
+@torch.no_grad()
+def test_the_order_of_peaks_does_not_matter(model):
+    """The same things in another order are the same picture."""
+    things = [(0, -0.8, 0.1), (1, 0.8, -0.2), (2, 0.1, 0.9)]
+    one, other = (model.network.teller(seen(*order), torch.tensor([[0, 3]])) for order in (things, things[::-1]))
+    assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_v_is_the_sum_and_the_first_moments_by_hand():
+    """Two cats and a dog: their word vectors, as they are, turned by x (-0.8, 0.8, 0.8) and by y (-0.8, 0.8, 0)."""
     torch.manual_seed(0)
-    network = Captioner(len(Vocabulary(THINGS)), len(THINGS), [4, 6, 8], SIZE)
-    M = torch.full((2, 4, 1, 2), -40.0)
-    M[0, 0, 0, 0] = M[0, 1, 0, 1] = M[1, 1, 0, 0] = M[1, 0, 0, 1] = 40.0
-    one, other = network.show(M)
-    assert torch.allclose(*moments(M)[0][:, 0]) and not torch.allclose(one, other, atol=0.1)
+    teller = network(config_of("cnn-lstm"), cnn_lstm.ShowAndTell).teller
+    cat, dog, _ = teller.words.weight[-3:] * SIZE ** 0.5
+    sight = seen((0, -0.8, -0.8), (0, 0.8, 0.8), (1, 0.8, 0))
+    wanted = 2 * cat + dog + teller.across(0.8 * dog) + teller.down(0 * cat)
+    assert torch.allclose(teller.whole(teller.annotate(sight), sight)[0], wanted, atol=1e-5)
+
+
+def test_other_features_are_read_at_every_place_and_averaged():
+    """Of plain features, v is the mean of what the linear layer makes of them, with its moments."""
+    torch.manual_seed(0)
+    teller = cnn_lstm.ShowAndTell(13, 512, SIZE, named=False, dropout=0.0)
+    F = torch.randn(2, 512, 7, 7)
+    sight = everywhere(F)
+    a = teller.annotate(sight)
+    x = torch.linspace(-6 / 7, 6 / 7, 7).repeat(7)
+    y = torch.linspace(-6 / 7, 6 / 7, 7).repeat_interleave(7)
+    wanted = (a + teller.across(a * x[:, None]) + teller.down(a * y[:, None])).mean(dim=1)
+    assert torch.allclose(a[:, 9], teller.see[1](F[:, :, 1, 2]), atol=1e-5)
+    assert torch.allclose(teller.whole(a, sight), wanted, atol=1e-5)
+
+
+@torch.no_grad()
+def test_attention_is_the_softmax_of_f_att():
+    """alpha_1 by the formula of the paper, from a and h_0, place by place."""
+    torch.manual_seed(0)
+    teller, sight = network(config_of("cnn-attention"), cnn_attention.AttendAndTell).teller, any_sight()
+    _, alphas = teller.attend(sight, torch.tensor([[0, 3, 9]]))
+    a = teller.annotate(sight)
+    h = teller.init_h(teller.whole(a, sight))[0].tanh()
+    placed = (a + teller.place(waves(sight)))[0]
+    e = torch.stack([teller.e((teller.of_a(a_i) + teller.of_h(h)).tanh()) for a_i in placed])
+    assert torch.allclose(alphas[0, 0], e[:, 0].softmax(dim=0), atol=1e-5)
+    assert torch.allclose(alphas.sum(dim=2), torch.ones(1, 3), atol=1e-5)
 
 
 def test_a_result_fits_the_contract_and_its_file_is_the_same(model, picture):
@@ -94,8 +211,18 @@ def test_a_result_fits_the_contract_and_its_file_is_the_same(model, picture):
     assert len(told.alternatives) == 3 and told.caption == told.alternatives[0].caption
     logprobs = [one.logprob for one in told.alternatives]
     assert logprobs == sorted(logprobs, reverse=True)
-    assert list(result.files) == [call.workdir / "caption.json"]
+    assert result.files[0] == call.workdir / "caption.json"
     assert json.loads(result.files[0].read_text()) == result.value
+    assert all(file.exists() for file in result.files)
+
+
+def test_only_attention_shows_where_it_looked(name, model, picture):
+    """One tile a word of the best caption, <end> too."""
+    (result,) = model.run([Call.of("caption", image=picture(), params={"max_tokens": 3})])
+    assert [file.name for file in result.files] == ["caption.json", "attention.png"][:1 + (name == "cnn-attention")]
+    if name == "cnn-attention":
+        width, height = Image.open(result.files[1]).size
+        assert width in {164 * tiles - 4 for tiles in (2, 3, 4)} and height == 178
 
 
 @pytest.mark.parametrize(("beams", "alternatives", "expected"), [(1, 10, 1), (3, 10, 3), (10, 0, 1), (10, 3, 4)])
@@ -104,6 +231,22 @@ def test_alternatives_are_at_most_one_less_than_beams(model, picture, beams, alt
     call = Call.of("caption", image=picture(), params={"beams": beams, "alternatives": alternatives})
     told = [one["caption"] for one in model.run([call])[0].value["alternatives"]]
     assert len(told) == expected and all(told)
+
+
+def test_a_caption_has_at_most_so_many_tokens_and_one_at_least(model, picture):
+    """max_tokens ends it; whatever the length penalty."""
+    call = Call.of("caption", image=picture(), params={"max_tokens": 1, "length_penalty": 2.0})
+    sight = model.encode([Image.new("RGB", (SIDE, SIDE))])
+    assert all(len(one.tokens) == 2 and one.tokens[1] == model.vocabulary.end for one in model.tell(sight, call))
+
+
+def test_an_unlikely_caption_is_called_doubtful(model, picture):
+    """Under the limit of config.json there is a warning that names both numbers, above it none."""
+    for model.doubt, expected in ((0.0, 1), (float("-inf"), 0)):
+        (result,) = model.run([Call.of("caption", image=picture(size=(60, 60)))])
+        doubts = [one for one in result.value["warnings"] if "doubtful" in one]
+        assert len(doubts) == expected
+        assert all(f"{result.value['alternatives'][0]['logprob']:.2f}" in one for one in doubts)
 
 
 def test_each_call_of_a_batch_gets_what_it_would_get_alone(model, picture):
@@ -121,9 +264,9 @@ def test_each_call_of_a_batch_gets_what_it_would_get_alone(model, picture):
 def test_a_bad_picture_spoils_only_its_own_call(model, picture, tmp_path):
     """Errors come in the place of their call; the others are told."""
     bad = {"empty.png": b"", "text.png": b"no picture at all", "huge.png": png_header(20_000, 3_000)}
-    for name, content in bad.items():
-        (tmp_path / name).write_bytes(content)
-    paths = [picture(), *(tmp_path / name for name in bad), picture("blue")]
+    for file, content in bad.items():
+        (tmp_path / file).write_bytes(content)
+    paths = [picture(), *(tmp_path / file for file in bad), picture("blue")]
     answers = model.run([Call.of("caption", image=path) for path in paths])
     assert [type(answer) for answer in answers[1:4]] == [InvalidInput, UnsupportedMedia, TooLarge]
     assert answers[0].value["caption"] and answers[4].value["caption"]
@@ -159,8 +302,13 @@ def test_a_canceled_call_stops_soon_and_alone(model, picture, asked_before_stop)
     assert second.value["caption"]
 
 
-def test_without_weights_the_model_says_what_is_missing(tmp_path):
+def test_without_weights_the_model_says_what_is_missing(name, tmp_path):
     """No folder, or an empty one."""
     for folder in (None, tmp_path):
         with pytest.raises(ModelFailed, match="model.safetensors"):
-            Model.load(folder, "cpu")
+            MODELS[name][0].load(folder, "cpu")
+
+
+def test_things_are_the_last_words():
+    """What ties the likelihoods of the encoder to the words of the decoder."""
+    assert Vocabulary(THINGS).tokens[-len(THINGS):] == tuple(THINGS)
