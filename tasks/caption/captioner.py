@@ -99,7 +99,8 @@ class Captioner(Algorithm):
             return error
         captions = [{"caption": self.vocabulary.sentence(self.vocabulary.decode(one.tokens)),
                      "logprob": min(one.logprob, 0.0)} for one in found[:1 + call.params.alternatives]]
-        result = written(call, captions, opened.quality, self.doubt,
+        strange = [] if sight.features.any() else ["the picture shows nothing that the captioner knows"]
+        result = written(call, captions, opened.quality, self.doubt, strange,
                          self.draw(opened.square, sight, found[0].tokens, call.workdir))
         call.report(1.0, "told")
         return result
@@ -129,11 +130,12 @@ class Captioner(Algorithm):
                            call.params.beams, longest, call.params.length_penalty)
 
 
-def written(call: Call, captions: list[dict], measured: dict, doubt: float, files: Sequence[Path] = ()) -> Result:
-    """The result of the captions found, best first, and caption.json in the workdir."""
+def written(call: Call, captions: list[dict], measured: dict, doubt: float, more: Sequence[str] = (),
+            files: Sequence[Path] = ()) -> Result:
+    """The result of the captions found, best first, and caption.json in the workdir. `more`: other warnings."""
     doubts = [f"the caption is doubtful: its log-probability is {captions[0]['logprob']:.2f}, under {doubt:.2f}"]
     value = {"caption": captions[0]["caption"], "alternatives": captions, "quality": measured,
-             "warnings": quality.warnings(measured) + (doubts if captions[0]["logprob"] < doubt else [])}
+             "warnings": [*quality.warnings(measured), *more, *(doubts if captions[0]["logprob"] < doubt else [])]}
     file = call.workdir / "caption.json"
     file.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return Result(value, (file, *files))

@@ -21,8 +21,8 @@ from tasks.caption.scenes import TEST_SEEDS, TRAIN_SEEDS, VALIDATION_SEEDS, Comp
 from tasks.caption.stored import write_tensors
 from tasks.caption.vocabulary import meaning
 
-TEST_SCENES = 1000  # of known and of new compositions
-STRANGE_SCENES, DOUBT_SCENES = 500, 500
+TEST_SCENES = 600  # of known and of new compositions
+STRANGE_SCENES, DOUBT_SCENES = 300, 500
 CHANCE_SCENES = 20_000  # composed to find the most frequent caption, and the captions drawn by chance
 RIGHT_BUT_DOUBTED = 0.05
 BATCH = 50

@@ -36,7 +36,7 @@ CONFUSED, TAKEN = 0.3, 0.45  # how often a thing is taken for another; how much 
 class SceneTeller(Recipe):
     """A decoder of scenes; subclasses say which. blank: the share of scenes whose things are blanks."""
 
-    steps: ClassVar[int] = 900
+    steps: ClassVar[int] = 1200
     every: ClassVar[int] = 300
     metric: ClassVar[str] = "wrong_captions"
     model: ClassVar[type[Captioner]]
@@ -106,7 +106,7 @@ class SceneTeller(Recipe):
 class CnnLstm(SceneTeller):
     """Show and Tell."""
 
-    steps: ClassVar[int] = 1650  # one vector holds all that it is told: it learns more slowly than those that look
+    steps: ClassVar[int] = 1500  # one vector holds all that it is told: it learns more slowly than those that look
     model, peak_rate = cnn_lstm.Model, 2e-3
     decoder: ClassVar = {"size": 320, "dropout": 0.0}
 
@@ -121,7 +121,7 @@ class CnnAttention(SceneTeller):
 class Transformer(SceneTeller):
     """Patches in, words out."""
 
-    steps: ClassVar[int] = 1050
+    steps: ClassVar[int] = 1800
     model, peak_rate = transformer.Model, 1e-3
     decoder: ClassVar = {"size": 192, "dropout": 0.0, "layers": 2, "heads": 6, "longest": MAX_TOKENS}
 
