@@ -5,18 +5,20 @@ from pathlib import Path
 
 CARD = """# transcribe/{name}: spelled words, digits, dates and commands in English
 
-{what}, under CTC; {parameters:.1f} million parameters, stored as float16, and a word trigram. Trained with `python -m
-worker.train transcribe/{name}` for {steps:,} steps ({minutes:.0f} minutes of a share of one CPU core; the curves are in
-curves.png). Made for close speech of a small vocabulary: letters, numbers, months, a few commands.
+{what}, under CTC;
+{parameters:.1f} million parameters, stored as float16, and a word trigram. Trained with `python -m worker.train
+transcribe/{name}` for {steps:,} steps ({minutes:.0f} minutes of a share of one CPU core; the curves are in curves.png).
+Made for close speech of a small vocabulary: letters, numbers, months, a few commands.
 
 ## Data
 
 CMU AN4 (1991), training part: {train} utterances of {speakers} speakers, American English, close microphone, 16 kHz.
 Copyright (c) 1991-2005 Carnegie Mellon University; free for any purpose, commercial or otherwise, with that notice (its
-licence is BSD-style; the weights hold no recording). Six more of its speakers ({validation}) were heard only to choose
-the weights and the word model's say. The word model has counted the words of the training part, these six included.
-In training {noisy:.0%} of the recordings had noise added, from clips that are all CC0 ({noises}); the speed was changed
-by a tenth.
+licence is BSD-style; the weights hold no recording). Six more of its speakers ({validation})
+were heard only to choose the weights and the word model's say. The word model has counted the words of the training
+part, these six included. In training {noisy:.0%} of the recordings had noise added, from clips that are all CC0
+({noises}),
+and the speed was changed by a tenth.
 
 ## Held-out test: AN4's test part, {utterances} utterances of ten speakers who are in no other part
 

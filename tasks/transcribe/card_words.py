@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 CARD = """# transcribe/hmm-words: ten spoken English digits
 
-Hidden Markov models of whole words, {states} states left to right, {mixtures} Gaussians a state over {size} cepstra and
-their slopes, and one state of silence; {parameters:,} numbers. Trained with `python -m worker.train
-transcribe/hmm-words`: {iterations} iterations of Baum-Welch over {train:,} recordings ({minutes:.1f} minutes; the
-curves are in curves.png).
+Hidden Markov models of whole words, {states} states left to right, {mixtures} Gaussians a state over {size} numbers a
+frame (cepstra and their slopes), and one state of silence; {parameters:,} numbers in all. Trained with `python -m
+worker.train transcribe/hmm-words`: {iterations} iterations of Baum-Welch over {train:,} recordings ({minutes:.1f}
+minutes; the curves are in curves.png).
 
 ## Data
 

@@ -13,13 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from tasks.errors import ModelFailed
 from tasks.transcribe import Params
 from tasks.transcribe.features import FRAMES_PER_S, log_mel
 from tasks.transcribe.listening import Listener
-from tasks.transcribe.networks import NETWORKS, SUBSAMPLE
+from tasks.transcribe.networks import SUBSAMPLE, read
 from tasks.transcribe.ngram import WordModel
 from tasks.transcribe.search import Judge, beam_search, best_path, spoken
 from tasks.transcribe.transcript import Word
@@ -41,13 +40,9 @@ class CtcListener(Listener):
         for name in FILES:
             if weights is None or not (weights / name).is_file():
                 raise ModelFailed(f"transcribe by {cls.name} needs a folder of weights with {name}; {weights} has none")
-        config = json.loads((weights / "config.json").read_text())
-        if config["network"] != cls.name:
-            raise ModelFailed(f"{weights} holds weights of {config['network']!r}, not of {cls.name!r}")
-        network = NETWORKS[cls.name](**config["size"])
-        network.load_state_dict({name: value.float()
-                                 for name, value in load_file(weights / "model.safetensors").items()})
-        return cls(network, Judge(WordModel.read(weights / "words.json"), **config["judge"]), device)
+        network = read(weights, cls.name)
+        judge = json.loads((weights / "config.json").read_text())["judge"]
+        return cls(network, Judge(WordModel.read(weights / "words.json"), **judge), device)
 
     def hear(self, sounds: Sequence[np.ndarray], params: Params) -> list[list[Word]]:
         return [self._words(self.emission(sound), params) for sound in sounds]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tasks.transcribe.train_ctc import CtcRecipe
 
 ORDER = 3
-WEIGHTS, BONUSES = (0.3, 0.5, 0.8, 1.1, 1.5, 2.0), (0.0, 1.0, 2.0, 3.0, 4.0)
+WEIGHTS, BONUSES = (0.3, 0.6, 1.0, 1.5, 2.0), (0.0, 1.5, 3.0)
 BEAMS = 16
 
 

@@ -3,10 +3,15 @@
 Knows shapes and weights, the same in training and in use; not where frames come from or what becomes of the signs.
 """
 
+import json
+from pathlib import Path
+
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from tasks.errors import ModelFailed
 from tasks.transcribe.alphabet import SIGNS
 from tasks.transcribe.features import MELS
 
@@ -60,6 +65,7 @@ class Dnn(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.layers = nn.ModuleList(nn.Conv1d(width, width, 3, padding=beside, dilation=beside) for beside in reach)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in reach)
+        self.last = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
         self.out = nn.Linear(width, len(SIGNS))
 
@@ -72,7 +78,17 @@ class Dnn(nn.Module):
         for layer, norm in zip(self.layers, self.norms, strict=True):
             spliced = norm(layer(heard.transpose(1, 2)).transpose(1, 2))
             heard = (heard + self.dropout(torch.relu(spliced))) * inside
-        return self.out(self.dropout(heard)).log_softmax(dim=-1)
+        return self.out(self.dropout(self.last(heard))).log_softmax(dim=-1)
 
 
 NETWORKS: dict[str, type[nn.Module]] = {"rnn": Rnn, "dnn": Dnn}
+
+
+def read(folder: Path, name: str) -> nn.Module:
+    """The network of a folder of weights, on the CPU; errors: ModelFailed, where it is another one's."""
+    config = json.loads((folder / "config.json").read_text())
+    if config["network"] != name:
+        raise ModelFailed(f"{folder} holds weights of {config['network']!r}, not of {name!r}")
+    network = NETWORKS[name](**config["size"])
+    network.load_state_dict({key: value.float() for key, value in load_file(folder / "model.safetensors").items()})
+    return network

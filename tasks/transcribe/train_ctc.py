@@ -12,17 +12,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from tasks.recipe import Recipe
+from tasks.recipe import DataMissing, Recipe
 from tasks.transcribe import alphabet, augment, corpora
 from tasks.transcribe.corpora import Utterance
 from tasks.transcribe.export import export
 from tasks.transcribe.features import FRAMES_PER_S, log_mel
-from tasks.transcribe.networks import NETWORKS, steps
+from tasks.transcribe.networks import NETWORKS, read, steps
 from tasks.transcribe.search import best_path
 from tasks.transcribe.wer import word_error_rate
 
 BATCH_S = 40.0  # seconds of sound a step
 WARM_UP, FALL, CLIP, DECAY = 100, 0.4, 5.0, 0.01  # warm-up in steps; the last FALL of all steps, the rate falls
+TEACHER = Path(__file__).parent / "weights" / "rnn"  # whom `dnn` learns from
+LESSON = 3.0  # weight of what the teacher says beside CTC
 
 
 class CtcRecipe(Recipe):
@@ -50,25 +52,31 @@ class CtcRecipe(Recipe):
         epoch, place = divmod(number, len(self.batches))
         order = np.random.default_rng([0, epoch]).permutation(len(self.batches))
         chosen = self.batches[order[place]]
-        frames = [self._frames(int(one), random) for one in chosen]
+        pairs = [self._frames(int(one), random) for one in chosen]
         for group in self.optimiser.param_groups:
             group["lr"] = self.peak_rate * schedule(number, self.steps)
         torch.manual_seed(number)  # dropout draws what this step always draws
         self.network.train()
-        loss = ctc_loss(self.network, frames, [self.train[one] for one in chosen], self.device)
+        loss = self._loss(*map(list, zip(*pairs, strict=True)), [self.train[one] for one in chosen])
         self.optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         self.optimiser.step()
         return loss.item()
 
-    def _frames(self, number: int, random: np.random.Generator) -> Tensor:
-        """An utterance as this step hears it."""
+    def _loss(self, plain: list[Tensor], masked: list[Tensor], said: list[Utterance]) -> Tensor:
+        """Of recordings without stripes and with them."""
+        lengths, emission = heard(self.network, masked, self.device)
+        return ctc_loss(emission, lengths, said)
+
+    def _frames(self, number: int, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """An utterance at this step's speed and in its noise; and the same with stripes."""
         tenths = augment.SPEEDS[int(random.integers(len(augment.SPEEDS)))]
         if (number, tenths) not in self.faster:
             self.faster[number, tenths] = augment.at_speed(self.sounds[number], tenths)
         sound = augment.noisy(self.faster[number, tenths], self.noises, random)
-        return augment.masked(log_mel(sound), random)
+        frames = log_mel(sound)
+        return frames, augment.masked(frames, random)
 
     def evaluate(self) -> dict[str, float]:
         """Greedy, on the validation speakers."""
@@ -92,15 +100,35 @@ class CtcRecipe(Recipe):
 class Rnn(CtcRecipe):
     """Three bidirectional layers of 192."""
 
-    name, steps, every, peak_rate = "rnn", 1950, 150, 1.5e-3
+    name, steps, every, peak_rate = "rnn", 2450, 100, 1.5e-3
     size = {"width": 192, "hidden": 192, "layers": 3, "dropout": 0.25}
 
 
 class Dnn(CtcRecipe):
-    """Six layers of 288 that splice; half a second to each side."""
+    """Six layers of 288 that splice; half a second to each side.
 
-    name, steps, every, peak_rate = "dnn", 2400, 200, 1.5e-3
+    By CTC alone it stays for long where a space stands for every sound. So it also learns, step by step, what the
+    trained `rnn` says of the same sound (Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network", 2015).
+    """
+
+    name, steps, every, peak_rate = "dnn", 720, 120, 1e-3
     size = {"width": 288, "reach": (1, 2, 3, 4, 5), "dropout": 0.1}
+
+    def __init__(self, data: Path, device: str) -> None:
+        """Errors: DataMissing, also where no `rnn` has been trained."""
+        super().__init__(data, device)
+        if not (TEACHER / "model.safetensors").is_file():
+            raise DataMissing("dnn learns from the trained rnn: run `python -m worker.train transcribe/rnn` first")
+        self.teacher = read(TEACHER, "rnn").to(device).eval()
+
+    def _loss(self, plain: list[Tensor], masked: list[Tensor], said: list[Utterance]) -> Tensor:
+        """CTC's, and LESSON times the mean over steps of the divergence from what the teacher says."""
+        lengths, emission = heard(self.network, masked, self.device)
+        with torch.no_grad():
+            _, wanted = heard(self.teacher, plain, self.device)
+        inside = torch.arange(emission.shape[1])[None, :] < steps(lengths)[:, None]
+        apart = nn.functional.kl_div(emission, wanted, reduction="none", log_target=True).sum(dim=-1)
+        return ctc_loss(emission, lengths, said) + LESSON * apart[inside.to(apart.device)].mean()
 
 
 def batches(lengths: list[int]) -> list[np.ndarray]:
@@ -114,10 +142,14 @@ def batches(lengths: list[int]) -> list[np.ndarray]:
     return made
 
 
-def ctc_loss(network: nn.Module, frames: list[Tensor], said: list[Utterance], device: str) -> Tensor:
-    """Mean over the batch of -ln p(text | sound) a sign."""
+def heard(network: nn.Module, frames: list[Tensor], device: str) -> tuple[Tensor, Tensor]:
+    """Lengths in frames, (batch,), and what a network says of each step, (batch, steps, signs)."""
     lengths = torch.tensor([len(one) for one in frames])
-    emission = network(pad_sequence(frames, batch_first=True).to(device), lengths)
+    return lengths, network(pad_sequence(frames, batch_first=True).to(device), lengths)
+
+
+def ctc_loss(emission: Tensor, lengths: Tensor, said: list[Utterance]) -> Tensor:
+    """Mean over the batch of -ln p(text | sound) a sign."""
     signs = [torch.tensor(alphabet.encode(utterance.text)) for utterance in said]
     return nn.functional.ctc_loss(emission.transpose(0, 1), torch.cat(signs), steps(lengths),
                                   torch.tensor([len(one) for one in signs]), alphabet.BLANK, zero_infinity=True)

@@ -27,7 +27,7 @@ from tasks.transcribe.word_models import SILENCE, Loop, WordHmm, as_tensors, of_
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 STATES, MIXTURES = 8, 4
 SILENCE_MIXTURES = 4
-ITERATIONS = 10
+ITERATIONS, LEFT_OUT_ITERATIONS = 10, 3
 ROOM_S = (0.12, 0.35)  # of quiet before and behind a word
 ROOM_DB = (15.0, 50.0)  # below the word
 VALIDATION = range(5, 10)  # indexes of each speaker's digits that no training hears
@@ -109,12 +109,14 @@ class HmmWords(Recipe):
         loop = self.loop()
         save_file(as_tensors(loop.models), folder / "model.safetensors")
         test = [digit for digit in self.digits if digit.official == "test"]
+        count = len(self.train)
         facts = {"isolated": accuracy(loop, test), "free": free_accuracy(loop, test), "chance": 1 / len(WORDS),
                  "left_out": self._left_out()}
         config = {"words": list(WORDS), "held_out": facts}
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         facts |= {"states": STATES, "mixtures": MIXTURES, "size": SIZE, "iterations": ITERATIONS, "test": len(test),
-                  "loso_iterations": ITERATIONS, "train": len(self.train), "noises": ", ".join(corpora.TRAINING_NOISE),
+                  "loso_iterations": LEFT_OUT_ITERATIONS, "train": count,
+                  "noises": ", ".join(corpora.TRAINING_NOISE),
                   "parameters": sum(value.size for value in as_tensors(loop.models).values()),
                   "validation": f"indexes {VALIDATION[0]} to {VALIDATION[-1]}"}
         (folder / "CARD.md").write_text(card(facts, history), encoding="utf-8")
@@ -124,7 +126,7 @@ class HmmWords(Recipe):
         found = {}
         for speaker in sorted(corpora.speakers(self.digits)):
             self._begin(lambda digit, speaker=speaker: digit.speaker != speaker)
-            for number in range(self.steps):
+            for number in range(LEFT_OUT_ITERATIONS * len(WORDS)):
                 self.step(number)
             found[speaker] = accuracy(self.loop(), [digit for digit in self.digits if digit.speaker == speaker])
         return found

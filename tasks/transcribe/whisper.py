@@ -29,7 +29,11 @@ class Model(Listener):
 
     def __init__(self, processor: object, network: GenerationMixin, device: str) -> None:
         self.processor, self.network, self.device = processor, network.eval().to(device), device
-        self.known = getattr(network.generation_config, "lang_to_id", None) or {}
+        settings = network.generation_config
+        self.asks = bool(getattr(settings, "lang_to_id", None))  # whether it can be told the language
+        english = getattr(settings, "is_multilingual", None) is False
+        known = settings.lang_to_id if self.asks else ("<|en|>",) if english else ()
+        self.known = sorted(token.strip("<|>") for token in known)
 
     @classmethod
     def load(cls, weights: Path | None, device: str) -> "Model":
@@ -45,15 +49,14 @@ class Model(Listener):
 
     def prepare(self, params: Params) -> None:
         """Errors: InvalidInput, for a language that the checkpoint lists not."""
-        if self.known and f"<|{params.language}|>" not in self.known:
-            known = ", ".join(sorted(token.strip("<|>") for token in self.known))
-            raise InvalidInput(f"this model knows the languages {known}; {params.language!r} was asked for")
+        if self.known and params.language not in self.known:
+            raise InvalidInput(f"this model knows {', '.join(self.known)}; language {params.language!r} was asked for")
 
     @torch.inference_mode()
     def hear(self, sounds: Sequence[np.ndarray], params: Params) -> list[list[Word]]:
         waves = [sound.astype(np.float32) / 32768 for sound in sounds]
         features = self.processor(waves, sampling_rate=audio.RATE, return_tensors="pt", return_attention_mask=True)
-        asked = {"language": params.language, "task": "transcribe"} if self.known else {}
+        asked = {"language": params.language, "task": "transcribe"} if self.asks else {}
         made = self.network.generate(**features.to(self.device), **asked, return_dict_in_generate=True,
                                      output_scores=True, do_sample=False, num_beams=1)
         texts = self.processor.batch_decode(made.sequences, skip_special_tokens=True)

@@ -1,7 +1,7 @@
-"""Measures the transcribing models: `python -m tests.bench.transcribe [parts]`; needs BACKLOT_DATA and jiwer.
+"""Measures the transcribing models: `python -m tests.bench.transcribe [parts and models]`; needs BACKLOT_DATA.
 
 Every figure is of whole jobs as a worker runs them (a file in, `Model.run`), word error rates by jiwer, lower-cased,
-without punctuation. Parts not named keep the figures of the last run, in transcribe.json; TRANSCRIBE.md shows all.
+without punctuation. What is not named keeps the figures of its last run, in transcribe.json; TRANSCRIBE.md shows all.
 
     an4         CMU AN4's test part: ten speakers nobody was trained on
     librispeech read books, a seeded sample of 74 speakers nobody was trained on
@@ -15,7 +15,8 @@ import sys
 import time
 import wave
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,7 +34,7 @@ from tests.bench.transcribe_report import render
 HERE = Path(__file__).parent
 SEED = 0
 LIBRISPEECH_EACH = 12  # utterances of each half
-NOISY_AN4, NOISY_DIGITS = 40, 100  # recordings mixed at each ratio
+NOISY_AN4, NOISY_DIGITS = 30, 60  # recordings mixed at each ratio
 SNR_DB = (20, 10, 5, 0)
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 Said = Sequence[tuple[Path, str]]  # a recording and what is said in it
@@ -50,16 +51,26 @@ def heard(model: Algorithm, said: Said, params: Mapping) -> tuple[list[str], flo
     return [result.value["text"] for result in results], spent / sum(r.value["duration_s"] for r in results)
 
 
-def measured(name: str, said: Said, params: Mapping | None = None) -> dict:
-    """A row: word error rate, share of recordings that are right as a whole, real-time factor."""
-    texts, factor = heard(model(name), said, params or {})
-    wanted = [text for _, text in said]
-    print(f"{name:10} {dict(params or {}).keys() or ''} WER {jiwer.wer(wanted, texts):.3f}", flush=True)
-    shown = {key: value if len(str(value)) < 40 else "..." for key, value in (params or {}).items()}
-    return {"model": name, "params": shown, "word_error_rate": jiwer.wer(wanted, texts),
-            "recordings": len(said), "words": len(" ".join(wanted).split()),
-            "whole": float(np.mean([one == other for one, other in zip(wanted, texts, strict=True)])),
-            "real_time_factor": factor, "examples": list(zip(wanted, texts, strict=True))[:5]}
+@dataclass(frozen=True)
+class Trial:
+    """One row: a model, what it is to hear, and how. `told` goes into the row."""
+
+    model: str
+    said: Said
+    params: Mapping
+    told: Mapping = field(default_factory=dict)
+
+    def row(self) -> dict:
+        """Word error rate, share of recordings that are right as a whole, real-time factor."""
+        texts, factor = heard(model(self.model), self.said, self.params)
+        wanted = [text for _, text in self.said]
+        shown = {key: value if len(str(value)) < 40 else "..." for key, value in self.params.items()}
+        rate = jiwer.wer(wanted, texts)
+        print(f"{self.model} {shown} {dict(self.told)}: {rate:.3f}, {factor:.3f} of real time", flush=True)
+        return {"model": self.model, "params": shown, **self.told, "word_error_rate": rate,
+                "recordings": len(self.said), "words": len(" ".join(wanted).split()),
+                "whole": float(np.mean([one == other for one, other in zip(wanted, texts, strict=True)])),
+                "real_time_factor": factor, "examples": list(zip(wanted, texts, strict=True))[:5]}
 
 
 @cache
@@ -76,48 +87,44 @@ def fitting(data: Path) -> tuple[str, list[str]]:
     return f"#JSGF V1.0; grammar an4; public <said> = ({choices})+;", sorted(known)
 
 
-def an4(data: Path, scratch: Path) -> list[dict]:
+def an4(data: Path, scratch: Path) -> Iterator[Trial]:
     said = [(one.path, one.text) for one in corpora.an4(data, "test")]
     grammar, words = fitting(data)
-    return [measured("hmm", said), measured("hmm", said, {"words": words}), measured("hmm", said, {"grammar": grammar}),
-            *(measured(name, said, params) for name in ("rnn", "dnn")
-              for params in ({"beams": 1}, {"language_model": False}, {}))]
+    yield from (Trial("hmm", said, params) for params in ({}, {"words": words}, {"grammar": grammar}))
+    yield from (Trial(name, said, params) for name in ("rnn", "dnn")
+                for params in ({"beams": 1}, {"language_model": False}, {}))
 
 
-def librispeech(data: Path, scratch: Path) -> list[dict]:
+def librispeech(data: Path, scratch: Path) -> Iterator[Trial]:
     random = np.random.default_rng(SEED)
     utterances = corpora.librispeech(data, "dev")
     halves = [[one for one in utterances if one.subset == subset] for subset in ("test-other", "train-clean-100")]
     said = [(half[int(n)].path, half[int(n)].text) for half in halves
             for n in random.choice(len(half), LIBRISPEECH_EACH, replace=False)]
-    return [measured("hmm", said), measured("rnn", said), measured("rnn", said, {"language_model": False}),
-            measured("dnn", said), measured("dnn", said, {"language_model": False})]
+    yield Trial("hmm", said, {})
+    yield from (Trial(name, said, params) for name in ("rnn", "dnn") for params in ({}, {"language_model": False}))
 
 
-def fsdd(data: Path, scratch: Path) -> list[dict]:
+def fsdd(data: Path, scratch: Path) -> Iterator[Trial]:
     said = _digits(data, scratch)
-    return [measured("hmm-words", said), measured("hmm", said, {"words": list(WORDS)}), measured("rnn", said),
-            measured("dnn", said)]
+    yield from (Trial(name, said, {"words": list(WORDS)} if name == "hmm" else {})
+                for name in ("hmm-words", "hmm", "rnn", "dnn"))
 
 
-def noise(data: Path, scratch: Path) -> list[dict]:
-    """The same recordings with the same clips for every algorithm; sorted by ratio and by denoising."""
+def noise(data: Path, scratch: Path) -> Iterator[Trial]:
+    """The same recordings with the same clips for every algorithm."""
     random = np.random.default_rng(SEED)
-    an4_test = corpora.an4(data, "test")
-    spoken = [(an4_test[int(n)].path, an4_test[int(n)].text)
-              for n in random.choice(len(an4_test), NOISY_AN4, replace=False)]
-    digits = _digits(data, scratch)
+    test, digits = corpora.an4(data, "test"), _digits(data, scratch)
+    spoken = [(test[int(n)].path, test[int(n)].text) for n in random.choice(len(test), NOISY_AN4, replace=False)]
     digits = [digits[int(n)] for n in random.choice(len(digits), NOISY_DIGITS, replace=False)]
-    grammar, _ = fitting(data)
-    rows = []
-    for name, said, params in (("hmm", spoken, {"grammar": grammar}), ("rnn", spoken, {}), ("dnn", spoken, {}),
-                               ("hmm-words", digits, {})):
-        for snr in (None, *SNR_DB):
-            worse = said if snr is None else _noisy(said, snr, data, scratch / f"{name}{snr}")
-            for denoise in ("off", "spectral"):
-                row = measured(name, worse, {**params, "denoise": denoise})
-                rows.append({**row, "snr_db": snr, "denoise": denoise})
-    return rows
+    clips = list(corpora.noises(data, training=False).values())
+    for snr in (None, *SNR_DB):
+        worse, digits_worse = (_noisy(said, snr, clips, scratch / f"{kind}{snr}")
+                               for kind, said in (("an4", spoken), ("digits", digits)))
+        for denoise in ("off", "spectral"):
+            for name in ("hmm", "rnn", "dnn", "hmm-words"):
+                params = {"denoise": denoise, **({"grammar": fitting(data)[0]} if name == "hmm" else {})}
+                yield Trial(name, digits_worse if name == "hmm-words" else worse, params, {"snr_db": snr})
 
 
 def _digits(data: Path, scratch: Path) -> Said:
@@ -128,10 +135,11 @@ def _digits(data: Path, scratch: Path) -> Said:
             for number, digit in enumerate(corpora.digits(data, range(5)))]
 
 
-def _noisy(said: Said, snr: float, data: Path, folder: Path) -> Said:
-    """Each recording over one of the clips that no training heard, drawn by its number alone."""
+def _noisy(said: Said, snr: float | None, clips: Sequence[np.ndarray], folder: Path) -> Said:
+    """Each recording over one of the clips, drawn by its number alone; None: as it is."""
+    if snr is None:
+        return said
     folder.mkdir()
-    clips = list(corpora.noises(data, training=False).values())
     made = []
     for number, (path, text) in enumerate(said):
         random = np.random.default_rng([SEED, number])
@@ -147,22 +155,33 @@ def _write(path: Path, sound: np.ndarray) -> Path:
     return path
 
 
-PARTS: dict[str, Callable[[Path, Path], list[dict]]] = {"an4": an4, "librispeech": librispeech, "fsdd": fsdd,
-                                                        "noise": noise}
+PARTS: dict[str, Callable[[Path, Path], Iterator[Trial]]] = {"an4": an4, "librispeech": librispeech, "fsdd": fsdd,
+                                                             "noise": noise}
+MODELS = ("hmm", "hmm-words", "rnn", "dnn")
 
 
 def main(names: Sequence[str]) -> None:
+    """`names` are parts and models; none of either means all."""
     torch.set_num_threads(1)
-    data = Path(os.environ["BACKLOT_DATA"])
+    parts, models = ([name for name in known if name in names] or list(known) for known in (PARTS, MODELS))
     store = HERE / "transcribe.json"
-    results = json.loads(store.read_text()) if store.exists() else {}
-    for name in names or PARTS:
+    for part in parts:
         started = time.monotonic()
         with TemporaryDirectory() as scratch:
-            rows = PARTS[name](data, Path(scratch))
-        results[name] = {"rows": rows, "seconds": round(time.monotonic() - started), "machine": facts()}
+            trials = PARTS[part](Path(os.environ["BACKLOT_DATA"]), Path(scratch))
+            rows = [trial.row() for trial in trials if trial.model in models]
+        results = json.loads(store.read_text()) if store.exists() else {}
+        results[part] = _merged(results.get(part, {}), rows, models, round(time.monotonic() - started))
         store.write_text(json.dumps(results, indent=1) + "\n")
         (HERE / "TRANSCRIBE.md").write_text(render(results))
+
+
+def _merged(old: Mapping, rows: list[dict], models: Sequence[str], seconds: int) -> dict:
+    """The rows of the models that were measured now, and what is known of the others."""
+    kept = [row for row in old.get("rows", ()) if row["model"] not in models]
+    took = {**old.get("seconds", {}), **{"+".join(models): seconds}}
+    return {"rows": sorted([*kept, *rows], key=lambda row: MODELS.index(row["model"])), "seconds": took,
+            "machine": facts()}
 
 
 if __name__ == "__main__":

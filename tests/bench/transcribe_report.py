@@ -15,8 +15,8 @@ TITLES = {"an4": "CMU AN4, test part: ten speakers nobody was trained on",
           "librispeech": "LibriSpeech, a seeded sample of the dev speakers, half clean, half hard",
           "fsdd": "Free Spoken Digits, the official test recordings (speakers are known, recordings are not)",
           "noise": "In noise: word error rate with `denoise` off and spectral"}
-NOISE = """Speech as in the tables above (AN4: 40 recordings, a grammar for hmm; digits: 100), over clips that no
-training heard, one drawn for each recording."""
+NOISE = """Speech as in the tables above (AN4: 30 recordings, a grammar for hmm; hmm-words hears 60 digits), over clips
+that no training heard, one drawn for each recording."""
 
 
 def render(results: Mapping) -> str:
@@ -61,4 +61,5 @@ def _params(params: Mapping) -> str:
 
 def _facts(result: Mapping) -> str:
     machine = result["machine"]
-    return f"Took {result['seconds']} s; {machine['measured at']}, {machine['cores']}, load {machine['load before']}.\n"
+    took = ", ".join(f"{names} {seconds} s" for names, seconds in result["seconds"].items())
+    return f"Took: {took}; {machine['measured at']}, {machine['cores']}, load {machine['load before']}.\n"
