@@ -48,6 +48,10 @@ class LanguageRecipe(Recipe):
     def nats(self, tokens: Tensor) -> float:
         """Mean -ln p(token | what stands before it) over a text (n,)."""
 
+    @abstractmethod
+    def share(self, number: int) -> float:
+        """Of the peak rate, at step `number`."""
+
     def quick_nats(self, tokens: Tensor) -> float:
         """The same or nearly, quicker: for the curve."""
         return self.nats(tokens)

@@ -102,9 +102,12 @@ class Recurrent(LanguageRecipe):
         self.optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
-        self.advance(schedule(number, self.steps, self.warm_up, self.fall))
+        self.advance(self.share(number))
         self.past = tuple(part.detach() for part in past)
         return loss.item()
+
+    def share(self, number: int) -> float:
+        return schedule(number, self.steps, self.warm_up, self.fall)
 
     def advance(self, share: float) -> None:
         self.optimiser.step(share)

@@ -130,8 +130,11 @@ class Transformer(LanguageRecipe):
         loss = cross_entropy(self.network(read).flatten(0, 1), wanted.flatten())
         self.optimiser.zero_grad()
         loss.backward()
-        self.optimiser.step(schedule(number, self.steps, WARM_UP, FALL))
+        self.optimiser.step(self.share(number))
         return loss.item()
+
+    def share(self, number: int) -> float:
+        return schedule(number, self.steps, WARM_UP, FALL)
 
     def _texts(self, number: int) -> tuple[Tensor, Tensor]:
         """What step `number` reads and should say next, (texts, context) each: places drawn from the training text."""
