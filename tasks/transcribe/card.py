@@ -42,7 +42,7 @@ what the network says of its own signs, which is too sure where it has never hea
 """
 
 WHAT = {"rnn": "A bidirectional gated recurrent network, three layers of {hidden}",
-        "dnn": "A feed-forward network over spliced frames, {layers} layers of {width}"}
+        "dnn": "A feed-forward network over spliced frames, {layers} layers of {width}, which `transcribe/rnn` taught"}
 
 
 def card(name: str, config: Mapping, data: Mapping, history: Sequence[Mapping], folder: Path) -> str:
