@@ -22,7 +22,7 @@ from tasks.caption.stored import write_tensors
 from tasks.caption.vocabulary import meaning
 
 TEST_SCENES = 600  # of known and of new compositions
-STRANGE_SCENES, DOUBT_SCENES = 300, 500
+STRANGE_SCENES, DOUBT_SCENES = 300, 300
 CHANCE_SCENES = 20_000  # composed to find the most frequent caption, and the captions drawn by chance
 RIGHT_BUT_DOUBTED = 0.05
 BATCH = 50
@@ -117,6 +117,7 @@ def export(kind: type[Captioner], network: Network, config: dict[str, Any], comp
         model=kind.name, learned=LEARNED[kind.name], file=kind.name.replace("-", "_"), things=len(composer.things),
         names=textwrap.fill(", ".join(composer.things), 116), words=len(model.vocabulary), config=config,
         parameters=sum(p.numel() for p in network.parameters()) / 1e6, tests=TEST_SCENES, limit=limit,
+        doubt_scenes=DOUBT_SCENES,
         rows="\n".join(_rows(model, composer, known, new)), by_number="\n".join(_by_number(new)),
         confused="\n".join(most_confused(*both)), confused_number=CONFUSED, strange_number=len(composer.strange),
         strange_names=", ".join(composer.strange), strange=_strange(composer, strange), strange_scenes=STRANGE_SCENES,

@@ -45,8 +45,9 @@ the strange thing itself it calls by the name of another, or passes over:
 |---|---|---|
 {instead}
 
-A caption is called doubtful under a log-probability of {limit:.2f} (5 % of the right captions of 500 validation
-scenes lie below). On the test scenes that marks {doubts}.
+A caption is called doubtful under a log-probability of {limit:.2f} (5 % of the right captions of {doubt_scenes}
+validation scenes lie below). On the test scenes that marks
+{doubts}.
 
 ## Training
 

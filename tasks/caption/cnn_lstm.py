@@ -5,7 +5,8 @@ whose letters we keep: x_-1 = CNN(I) is shown to the LSTM once, before the first
 x_t = W_e S_t and p_{t+1} = LSTM(x_t); the caption is found by beam search. Departures:
 
     - the CNN is small and trained here, or frozen (encoder.py), not an Inception network that is fine-tuned;
-    - x_-1 is v of teller.py, the sums and first moments of what is seen: how many of which thing, and where;
+    - x_-1 is v of teller.py, the sums and first moments of what is seen: how many of which thing, and where; of
+      scenes also how many things there are in all, and how alike;
     - W_e is the output layer too;
     - of scenes, a token is a thing, a number or a relation; articles and plurals are set by rule (vocabulary.py).
 """
@@ -24,14 +25,19 @@ class ShowAndTell(Teller):
     def __init__(self, vocabulary: int, features: int, size: int, named: bool, dropout: float) -> None:
         super().__init__(vocabulary, features, size, named, dropout)
         self.lstm = nn.LSTM(size, size, batch_first=True)
+        self.overall = nn.Linear(2, size) if named else None
 
     def forward(self, sight: Sight, tokens: Tensor) -> Tensor:
-        v = self.whole(self.annotate(sight), sight)
-        states, _ = self.lstm(torch.cat([v[:, None], self.embed(tokens)], dim=1))
+        states, _ = self.lstm(torch.cat([self.show(sight)[:, None], self.embed(tokens)], dim=1))
         return self.out(states[:, 1:])
 
     def begin(self, sight: Sight) -> tuple[Tensor, ...]:
-        return self.lstm(self.whole(self.annotate(sight), sight)[:, None])[1]
+        return self.lstm(self.show(sight)[:, None])[1]
+
+    def show(self, sight: Sight) -> Tensor:
+        """x_-1 (batch, size)."""
+        v = self.whole(self.annotate(sight), sight)
+        return v if self.overall is None else v + self.overall(self.numbers(sight))
 
     def step(self, last: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         output, state = self.lstm(self.embed(last)[:, None], state)

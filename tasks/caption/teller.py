@@ -62,6 +62,15 @@ class Teller(nn.Module):
         v = total + self.across(right) + self.down(below)
         return v if self.things else v / a.shape[1]
 
+    @staticmethod
+    def numbers(sight: Sight) -> Tensor:
+        """Of likelihoods (batch, 2): how many things there are; the sum of the squares of how many there are of each.
+
+        The two together tell all the ways apart in which up to four things can be alike.
+        """
+        each = sight.features.sum(dim=1)
+        return torch.stack([each.sum(dim=1), each.square().sum(dim=1)], dim=1) / 4
+
     def vectors(self) -> Tensor:
         """Of all words, and of the blanks, where there are some (words + blanks, size)."""
         return self.words.weight if self.blanks is None else torch.cat([self.words.weight, self.blanks])

@@ -175,6 +175,16 @@ def test_v_is_the_sum_and_the_first_moments_by_hand():
     assert torch.allclose(teller.whole(teller.annotate(sight), sight)[0], wanted, atol=1e-5)
 
 
+def test_how_many_and_how_alike_tell_all_the_ways_apart_in_which_four_things_can_be():
+    """Of every way to have one to four things, some of them alike, the two numbers are different."""
+    ways = [(1,), (2,), (1, 1), (3,), (2, 1), (1, 1, 1), (4,), (3, 1), (2, 2), (2, 1, 1)]  # each number of one thing
+    sights = [seen(*((thing, 0.1 * n, 0) for n, thing in enumerate(
+        thing for thing, number in enumerate(way) for _ in range(number)))) for way in ways]
+    found = [tuple((cnn_lstm.ShowAndTell.numbers(sight)[0] * 4).tolist()) for sight in sights]
+    assert found == [(sum(way), sum(number ** 2 for number in way)) for way in ways]
+    assert len(set(found)) == len(ways)
+
+
 def test_other_features_are_read_at_every_place_and_averaged():
     """Of plain features, v is the mean of what the linear layer makes of them, with its moments."""
     torch.manual_seed(0)
@@ -196,7 +206,7 @@ def test_attention_is_the_softmax_of_f_att():
     teller, sight = network(config_of("cnn-attention"), cnn_attention.AttendAndTell).teller, any_sight()
     _, alphas = teller.attend(sight, torch.tensor([[0, 3, 9]]))
     a = teller.annotate(sight)
-    h = teller.init_h(teller.whole(a, sight))[0].tanh()
+    h = teller.init_h(teller.whole(a, sight) + teller.overall(teller.numbers(sight)))[0].tanh()
     placed = (a + teller.place(waves(sight)))[0]
     e = torch.stack([teller.e((teller.of_a(a_i) + teller.of_h(h)).tanh()) for a_i in placed])
     assert torch.allclose(alphas[0, 0], e[:, 0].softmax(dim=0), atol=1e-5)
