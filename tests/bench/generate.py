@@ -34,7 +34,7 @@ console = Console(highlight=False)
 
 
 def say(text: str) -> None:
-    console.print(text, markup=False)
+    console.print(text, markup=False, soft_wrap=True)
 
 
 @click.command(help=__doc__)
