@@ -112,8 +112,8 @@ seed 0. A busy machine makes times worse, and qualities not.
 
 ## Tiny Shakespeare, in characters: the last 10 % held out
 
-85 % of the text is learned from first, and the 5 % after it too in the second half of the steps; the weights are those
-of the last step. nanoGPT's recipe for a CPU has 1.88 by its README, that for a GPU (10.6 M parameters, some 150 times
+85 % of the text is learned from first, and the 5 % after it too in the later steps; the weights are those of the last
+step. nanoGPT's recipe for a CPU has 1.88 by its README, that for a GPU (10.6 M parameters, more than 300 times
 the computing) 1.470.
 
 {shakespeare}
