@@ -62,6 +62,6 @@ class CtcListener(Listener):
 def timed(said: Sequence, seconds: float) -> list[Word]:
     """Words with times, given those with steps."""
     starts = [word.start * STEP_S for word in said]
-    following = [*starts[1:], seconds]
+    following = [*starts[1:], seconds][:len(starts)]  # none, where nothing was said
     return [Word(word.text, start, min(word.end * STEP_S + LINGER_S, after), round(word.confidence, 4))
             for word, start, after in zip(said, starts, following, strict=True)]

@@ -33,7 +33,7 @@ def _mel() -> MelSpectrogram:
 
 def log_mel(sound: np.ndarray | Tensor) -> Tensor:
     """(samples,) int16 or float in [-1, 1] to (1 + samples // HOP, MELS) float32; silence is all but zero."""
-    wave = torch.as_tensor(sound)
+    wave = torch.as_tensor(np.array(sound) if isinstance(sound, np.ndarray) else sound)  # a copy: it may be read-only
     if wave.dtype == torch.int16:
         wave = wave.float() / 32768
     if len(wave) <= FFT // 2:  # the edges are mirrored, for which there must be enough

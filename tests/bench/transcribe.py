@@ -34,7 +34,7 @@ from tests.bench.transcribe_report import render
 HERE = Path(__file__).parent
 SEED = 0
 LIBRISPEECH_EACH = 12  # utterances of each half
-NOISY_AN4, NOISY_DIGITS = 30, 60  # recordings mixed at each ratio
+NOISY_AN4, NOISY_DIGITS = 24, 60  # recordings mixed at each ratio
 SNR_DB = (20, 10, 5, 0)
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 Said = Sequence[tuple[Path, str]]  # a recording and what is said in it

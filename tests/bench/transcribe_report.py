@@ -15,7 +15,7 @@ TITLES = {"an4": "CMU AN4, test part: ten speakers nobody was trained on",
           "librispeech": "LibriSpeech, a seeded sample of the dev speakers, half clean, half hard",
           "fsdd": "Free Spoken Digits, the official test recordings (speakers are known, recordings are not)",
           "noise": "In noise: word error rate with `denoise` off and spectral"}
-NOISE = """Speech as in the tables above (AN4: 30 recordings, a grammar for hmm; hmm-words hears 60 digits), over clips
+NOISE = """Speech as in the tables above (AN4: 24 recordings, a grammar for hmm; hmm-words hears 60 digits), over clips
 that no training heard, one drawn for each recording."""
 
 

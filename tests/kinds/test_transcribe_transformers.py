@@ -77,7 +77,7 @@ def whisper_folder(tmp_path_factory) -> Path:
         eos_token_id=plain, decoder_start_token_id=plain + 1, begin_suppress_tokens=None, suppress_tokens=None))
     for values in network.parameters():  # so that what is said changes with sound and language
         if values.dim() > 1:
-            torch.nn.init.normal_(values, std=0.6)
+            torch.nn.init.normal_(values, std=0.3)
     silent = [n for piece, n in vocabulary.items() if not (piece.isascii() and piece.isalpha() or piece == "\u0120")]
     settings = {"pad_token_id": plain, "bos_token_id": plain, "eos_token_id": plain,
                 "decoder_start_token_id": plain + 1, "is_multilingual": True,
@@ -116,12 +116,13 @@ def test_a_tokenizer_without_word_marks_is_read_too(ctc_folder, speech, tmp_path
 
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_whisper_says_what_the_pipeline_says(whisper_folder, speech, language):
-    """Through real files, in the language asked for; a stretch says the same alone and beside others."""
+    """Through real files, greedily, in the language asked for; a stretch says the same alone and beside others."""
     model, params = whisper.Model.load(whisper_folder, "cpu"), Call.of("transcribe", {"language": language},
                                                                       audio="x").params
     (words,), both = model.hear([speech], params), model.hear([speech[:20_000], speech], params)
     text = " ".join(word.text for word in words)
-    expected = theirs(whisper_folder, speech, generate_kwargs={"language": language, "task": "transcribe"})
+    asked = {"language": language, "task": "transcribe", "num_beams": 1}
+    expected = theirs(whisper_folder, speech, generate_kwargs=asked)
     assert text == expected and len(text) > 5
     assert both[1] == words
     assert all(0 < word.confidence <= 1 for word in words)
