@@ -166,7 +166,7 @@ class TestList:
 
         assert ids(status="cancelled") == ids(status="canceled") == [first["id"]]
         assert ids(status="queued") == [third["id"], second["id"]]
-        assert ids(kind="caption") == [third["id"]] == ids(model="cnn-lstm")
+        assert ids(kind="caption") == [third["id"]] == ids(model=third["model"])
         assert ids(kind="generate", status="queued", model="transformer") == [second["id"]]
         assert ids(model="none-such") == []
 
