@@ -158,7 +158,7 @@ class TestList:
     def test_by_status_kind_and_model(self, acme):
         """'cancelled' is understood too."""
         first, second = acme.submit(), acme.submit()
-        third = acme.submit(kind="caption", input={"image": "https://example.com/a.png"})
+        third = acme.submit(kind="caption", model="cnn-lstm", input={"image": "https://example.com/a.png"})
         acme.post(path(first, "/cancel"))
 
         def ids(**query):
@@ -166,7 +166,7 @@ class TestList:
 
         assert ids(status="cancelled") == ids(status="canceled") == [first["id"]]
         assert ids(status="queued") == [third["id"], second["id"]]
-        assert ids(kind="caption") == [third["id"]] == ids(model=third["model"])
+        assert ids(kind="caption") == [third["id"]] == ids(model="cnn-lstm")
         assert ids(kind="generate", status="queued", model="transformer") == [second["id"]]
         assert ids(model="none-such") == []
 
