@@ -6,7 +6,7 @@ x_t = W_e S_t and p_{t+1} = LSTM(x_t); the caption is found by beam search. Depa
 
     - the CNN is small and trained here, or frozen (encoder.py), not an Inception network that is fine-tuned;
     - x_-1 is v of teller.py, the sums and first moments of what is seen: how many of which thing, and where; of
-      scenes also how many things there are in all, and how alike;
+      scenes also how many things there are in all, how alike, and how far apart across and down;
     - W_e is the output layer too;
     - of scenes, a token is a thing, a number or a relation; articles and plurals are set by rule (vocabulary.py).
 """
@@ -25,7 +25,7 @@ class ShowAndTell(Teller):
     def __init__(self, vocabulary: int, features: int, size: int, named: bool, dropout: float) -> None:
         super().__init__(vocabulary, features, size, named, dropout)
         self.lstm = nn.LSTM(size, size, batch_first=True)
-        self.overall = nn.Linear(2, size) if named else None
+        self.overall = nn.Linear(4, size) if named else None
 
     def forward(self, sight: Sight, tokens: Tensor) -> Tensor:
         states, _ = self.lstm(torch.cat([self.show(sight)[:, None], self.embed(tokens)], dim=1))
@@ -37,7 +37,9 @@ class ShowAndTell(Teller):
     def show(self, sight: Sight) -> Tensor:
         """x_-1 (batch, size)."""
         v = self.whole(self.annotate(sight), sight)
-        return v if self.overall is None else v + self.overall(self.numbers(sight))
+        if self.overall is None:
+            return v
+        return v + self.overall(torch.cat([self.numbers(sight), 4 * self.spread(sight)], dim=1))
 
     def step(self, last: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         output, state = self.lstm(self.embed(last)[:, None], state)

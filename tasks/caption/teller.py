@@ -71,6 +71,15 @@ class Teller(nn.Module):
         each = sight.features.sum(dim=1)
         return torch.stack([each.sum(dim=1), each.square().sum(dim=1)], dim=1) / 4
 
+    @staticmethod
+    def spread(sight: Sight) -> Tensor:
+        """Of likelihoods (batch, 2): the variance of x and of y over all things; which is larger says how they lie."""
+        weight = sight.features.sum(dim=2)
+        weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-6)
+        means = [(weight * axis).sum(dim=1, keepdim=True) for axis in (sight.x, sight.y)]
+        return torch.stack([(weight * (axis - mean).square()).sum(dim=1) for axis, mean in zip(
+            (sight.x, sight.y), means, strict=True)], dim=1)
+
     def vectors(self) -> Tensor:
         """Of all words, and of the blanks, where there are some (words + blanks, size)."""
         return self.words.weight if self.blanks is None else torch.cat([self.words.weight, self.blanks])

@@ -106,8 +106,8 @@ class SceneTeller(Recipe):
 class CnnLstm(SceneTeller):
     """Show and Tell."""
 
-    steps: ClassVar[int] = 900  # one vector holds all that it is told: it learns more slowly than those that look
-    blank: ClassVar[float] = 0.5
+    steps: ClassVar[int] = 1100  # one vector holds all that it is told: it learns more slowly than those that look
+    blank: ClassVar[float] = 0.3
     model, peak_rate = cnn_lstm.Model, 2e-3
     decoder: ClassVar = {"size": 320, "dropout": 0.0}
 
