@@ -43,7 +43,7 @@ def _plain(rows: Sequence[Mapping]) -> str:
 def _noise(rows: Sequence[Mapping]) -> str:
     ratios = sorted({row["snr_db"] for row in rows}, key=lambda ratio: -(ratio if ratio is not None else 999))
     names = list(dict.fromkeys(row["model"] for row in rows))
-    found = {(row["model"], row["snr_db"], row["denoise"]): row["word_error_rate"] for row in rows}
+    found = {(row["model"], row["snr_db"], row["params"]["denoise"]): row["word_error_rate"] for row in rows}
     lines = [NOISE, "", "| model | denoise | " + " | ".join("as it is" if ratio is None else f"{ratio} dB"
                                                          for ratio in ratios) + " | mean |",
              "|---|---|" + "---|" * (len(ratios) + 1)]
