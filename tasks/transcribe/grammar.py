@@ -38,9 +38,36 @@ class Graph:
         if len(self.arcs) > MAX_ARCS:
             raise InvalidInput(f"the grammar is too large: it has more than {MAX_ARCS} arcs once its rules are put in")
 
+    def closed(self) -> "Graph":
+        """The same, with an arc for every way that says nothing (the likeliest): PocketSphinx takes one at a time."""
+        silent: dict[int, list[tuple[int, float]]] = {}
+        for start, end, probability, word in self.arcs:
+            if word is None:
+                silent.setdefault(start, []).append((end, probability))
+        made = Graph([arc for arc in self.arcs if arc[3] is not None], self.states, self.final)
+        for start in silent:
+            for end, probability in _reached(silent, start).items():
+                made.arcs.append((start, end, probability, None))
+            if len(made.arcs) > 10 * MAX_ARCS:
+                raise InvalidInput("the grammar is too large: too many of its parts may be left out in a row")
+        return made
+
     @property
     def words(self) -> set[str]:
         return {word for *_, word in self.arcs if word is not None}
+
+
+def _reached(silent: dict[int, list[tuple[int, float]]], start: int) -> dict[int, float]:
+    """Where one gets from a state without a word, and the probability of the likeliest way."""
+    best, waiting = {start: 1.0}, [start]
+    while waiting:
+        here = waiting.pop()
+        for end, probability in silent.get(here, ()):
+            if best[here] * probability > best.get(end, 0.0):
+                best[end] = best[here] * probability
+                waiting.append(end)
+    del best[start]
+    return best
 
 
 def of_words(words: Sequence[str]) -> Graph:

@@ -65,7 +65,7 @@ class Model(Listener):
             more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
             raise InvalidInput(f"not in the dictionary of 134,000 English words: {', '.join(unknown[:NAMED])}{more}; "
                                "spell numbers out, and leave out punctuation")
-        arcs = [arc if arc[3] is not None else arc[:3] for arc in graph.arcs]
+        arcs = [arc if arc[3] is not None else arc[:3] for arc in graph.closed().arcs]
         self.decoder.add_fsg(ASKED, self.decoder.create_fsg(ASKED, 0, graph.final, arcs))
         self.decoder.activate_search(ASKED)
 

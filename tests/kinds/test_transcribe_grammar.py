@@ -59,6 +59,19 @@ def test_weights_share_a_choice():
     assert out == [0.75, 0.25]
 
 
+def test_ways_that_say_nothing_are_put_together():
+    """Afterwards one silent arc is enough between two words, with the probability of the likeliest way."""
+    graph = of_jsgf("public <x> = (/3/ a | b)+ [c];")
+    closed = graph.closed()
+    silent = {(start, end): probability for start, end, probability, word in closed.arcs if word is None}
+    assert all((one, other) in silent or one == other for one, middle in silent for start, other in silent
+               if start == middle)
+    said = {word: (start, end) for start, end, _, word in closed.arcs if word is not None}
+    assert silent[said["b"][1], said["a"][0]] == pytest.approx(0.5 * 0.75)  # once more, and then a
+    for sentence in ("a", "b a b", "a c", "c", "a c a"):
+        assert accepts(closed, sentence) == accepts(graph, sentence)
+
+
 def test_words_are_a_loop():
     """Any order, any number, lower-cased, each once."""
     graph = of_words(["Yes", "no", " yes "])
