@@ -49,6 +49,7 @@ def test_the_card_tells_what_was_measured(name):
     assert sum(path.stat().st_size for path in (WEIGHTS / name).iterdir()) < 12e6
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("BACKLOT_DATA" not in os.environ, reason="BACKLOT_DATA is unset: AN4 is NOT heard")
 @pytest.mark.parametrize(("name", "at_most"), [("rnn", 0.25), ("dnn", 0.4)])
 def test_speakers_that_nobody_was_trained_on_are_understood(name, at_most):

@@ -123,6 +123,7 @@ def test_rnn_learns(teacher):
     assert after < before / 4
 
 
+@pytest.mark.slow
 def test_dnn_learns_from_rnn(small, tmp_path):
     """What it says comes nearer to the texts and to its teacher; without a teacher there is no lesson."""
     recipe = small("dnn")
