@@ -35,8 +35,7 @@ class Shrinker:
         if now >= self._list_again:
             self._list_again = now + LIST_EVERY_S
             names = journal.segments(self.storage)
-            self._next = {name: self._next.get(name, _age_s(name, now) >= FIRST_S and now or now + FIRST_S)
-                          for name in names}
+            self._next = {name: self._next.get(name, now + max(0, FIRST_S - _age_s(name, now))) for name in names}
         due = sorted((at, name) for name, at in self._next.items() if at <= now)
         for _, name in due[:A_FEW]:
             self.shrink(name)
