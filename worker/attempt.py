@@ -30,10 +30,11 @@ CLAIMED = {"phase": "running"}
 
 @dataclass
 class Attempt:
-    """`stop`: why it should stop, a key of STOPS; None while it should not."""
+    """`stop`: why it should stop, a key of STOPS; None while it should not. `waits_for`: its message for now; or ''."""
 
     claimed: Claimed
     stop: str | None = None
+    waits_for: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
     _now: dict = field(default_factory=lambda: CLAIMED)
     _told: dict = field(default_factory=lambda: CLAIMED)
@@ -45,6 +46,12 @@ class Attempt:
 
     def stopped(self) -> bool:
         return self.stop is not None
+
+    def error(self) -> errors.BacklotError:
+        """What it ends with, having been asked to stop."""
+        if self.stop == "timeout" and self._now["phase"] == "uploading":
+            return errors.StorageUnavailable(late_upload(self.fixed.run_timeout_s))
+        return STOPS[self.stop](self.fixed)
 
     def report(self, progress: float, message: str) -> None:
         """Progress for people; costs nothing here, the next round takes the newest."""
@@ -60,16 +67,23 @@ class Attempt:
         yield
         self.metrics[metric] = round(time.monotonic() - start, 4)
         if self.stop:
-            raise STOPS[self.stop](self.fixed)
+            raise self.error()
 
     def tell(self, ledger: Ledger) -> None:
         """Bring the ledger up to date, if there is news."""
         # one at a time, or an older phase could overtake a newer; Redis away: people wait, the work goes on
         with self._telling, contextlib.suppress(errors.NotReady):
-            now = self._now
+            now = {**self._now, "message": self.waits_for} if self.waits_for else self._now
+            if "message" in self._told and "message" not in now:
+                now = {**now, "message": ""}  # what it waited for has come
             if now == self._told:
                 return
             answer = ledger.report(self.fixed.id, self.claimed.token, **now)
             self._told = now
             if answer != "noted":
                 self.stop = self.stop or {"canceling": "cancel", "lost": "lost"}[answer]
+
+
+def late_upload(run_timeout_s: float) -> str:
+    """The model was done in time and the bucket was not: that is no fault of the job's, which may be tried again."""
+    return f"the outputs were not in the bucket when run_timeout_s = {run_timeout_s:g} s was over"

@@ -6,10 +6,19 @@ Decides only; it neither kills nor writes. Times come from Redis' clock as `rene
 import time
 from typing import Literal
 
-from tasks.errors import BacklotError, Canceled, DeadlineExceeded, OutOfMemory, Timeout, WorkerLost
+from tasks.errors import (
+    BacklotError,
+    Canceled,
+    DeadlineExceeded,
+    OutOfMemory,
+    StorageUnavailable,
+    Timeout,
+    WorkerLost,
+)
 from tasks.ledger import Held
 from tasks.registry import Model, Registry
 from tasks.settings import Settings
+from worker.attempt import late_upload
 
 Step = Literal["nothing", "ask", "kill"]
 
@@ -35,7 +44,8 @@ class Limits:
         asked = self._asked.get(held.token)
         if asked is None:
             self._asked[held.token] = (why, time.monotonic())
-        patience = self._settings.grace_s if why in ("cancel", "lost") else self._settings.stop_s
+        slow = why in ("cancel", "lost") or held.phase == "uploading"  # boto3 hears of a stop between two tries
+        patience = self._settings.grace_s if slow else self._settings.stop_s
         waited = time.monotonic() - self._asked[held.token][1]
         if (why == "memory" or waited >= patience) and not (self._shared and why in ("cancel", "lost")):
             self._killed.add(held.token)
@@ -50,6 +60,8 @@ class Limits:
                 return None
             return WorkerLost(f"the process that ran the job is gone: {cause}")
         model = self._model(held)
+        if self.why(held) == "timeout" and held.phase == "uploading":
+            return StorageUnavailable(late_upload(held.run_ms / 1000))
         return {
             "cancel": Canceled("the job was canceled; its process was ended"),
             "lost": None,

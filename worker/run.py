@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,9 +28,10 @@ from tasks.settings import Settings
 from tasks.storage import Storage, attempt_prefix, media_type_of
 from tasks.weights import Weights
 from worker.artefacts import Artefacts
-from worker.attempt import STOPS, Attempt
+from worker.attempt import Attempt
 from worker.batcher import as_job_error
 from worker.loaded import Loaded
+from worker.patience import FETCH_S, UPLOAD_S, patiently
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -159,9 +161,10 @@ class Runner:
                 fetched[name] = value
                 continue
             target = folder / name
-            fetch.fetch(value["url"] if isinstance(value, dict) else value, target, tenant=fixed.tenant,
-                        max_bytes=limits.max_bytes, settings=self.settings, storage=self.storage,
-                        uploads=fixed.uploads, canceled=attempt.stopped)
+            one = partial(fetch.fetch, value["url"] if isinstance(value, dict) else value, target,
+                          tenant=fixed.tenant, max_bytes=limits.max_bytes, settings=self.settings,
+                          storage=self.storage, uploads=fixed.uploads, canceled=attempt.stopped)
+            patiently(attempt, f"give the input {name}", FETCH_S, self.ledger, one)
             fetched[name] = _text(target, name) if inputs.is_text(of_kind, name) else target
         return fetched
 
@@ -177,14 +180,15 @@ class Runner:
         outputs = []
         for path in files:
             media_type = media_type_of(path.name)
-            size, sha256 = self.storage.put_file(prefix + path.name, path, media_type)
+            put = partial(self.storage.put_file, prefix + path.name, path, media_type)
+            size, sha256 = patiently(attempt, "take the outputs", UPLOAD_S, self.ledger, put)
             outputs.append({"name": path.name, "media_type": media_type, "bytes": size, "sha256": sha256,
                             "key": prefix + path.name})
         return value, outputs
 
     def _fail(self, attempt: Attempt, error: errors.BacklotError) -> str:
         if attempt.stop and not isinstance(error, errors.LeaseLost):
-            error = STOPS[attempt.stop](attempt.fixed)  # whatever came up while it was being stopped
+            error = attempt.error()  # whatever came up while it was being stopped
         if isinstance(error, errors.LeaseLost):
             return "lost"
         log.info("%s %s: %s", attempt.fixed.id, error.code, error.detail)

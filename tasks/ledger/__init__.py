@@ -233,10 +233,12 @@ class Ledger:
             self.redis.hdel(keys.slots(worker.id), slot)
 
     def report(self, job_id: str, token: str, phase: str = "", progress: float | None = None,
-               message: str = "") -> str:
-        """Tell people; 'noted', 'canceling' or 'lost'."""
+               message: str | None = None, checkpoint: str = "") -> str:
+        """Tell people, and where the attempt's newest checkpoint lies; 'noted', 'canceling' or 'lost'. An empty
+        message takes the last one away."""
         answer = self._run("report", [keys.job(job_id)], [
-            job_id, token, phase, "" if progress is None else f"{progress:.4f}", message])
+            job_id, token, phase, "" if progress is None else f"{progress:.4f}",
+            "" if message is None else f"={message}", checkpoint])
         return {0: "lost", 1: "noted", 2: "canceling"}[answer]
 
     def commit(self, job_id: str, token: str, result: dict, outputs: Sequence[dict], metrics: dict) -> str:

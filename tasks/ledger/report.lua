@@ -2,7 +2,8 @@
 --
 -- KEYS[1]  job       hash    bl:job:<id>
 -- ARGV[1]  now       ms; 0 = Redis TIME
--- ARGV[2]  id, [3] token, [4] phase or '', [5] progress 0-1 or '', [6] message or ''
+-- ARGV[2]  id, [3] token, [4] phase or '', [5] progress 0-1 or '', [6] '=' and a message, which may be none; or ''
+-- ARGV[7]  key of the object with the attempt's newest checkpoint, or ''
 --
 -- Returns 1 noted, 2 noted and the attempt is asked to stop, 0 the attempt is not this token's, -1 not ready.
 if not ready() then return -1 end
@@ -14,5 +15,6 @@ if ARGV[4] ~= '' and ARGV[4] ~= seen[3] then
   redis.call('HSET', KEYS[1], 'phase', ARGV[4], 'phase_ms', num(now))
 end
 if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'progress', ARGV[5]) end
-if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'message', ARGV[6]) end
+if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'message', string.sub(ARGV[6], 2)) end
+if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], 'checkpoint', ARGV[7]) end
 return seen[2] == 'canceling' and 2 or 1
