@@ -11,6 +11,7 @@ import socket
 import ssl
 import time
 import unicodedata
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -28,10 +29,13 @@ from tasks.storage import Storage
 CONNECT_S = 5.0
 READ_S = 30.0
 OVERALL_S = 1800.0
+CHUNK = 1024 * 1024
 REDIRECTS = 5
 RECOVERS = {408, 425, 429}
+PACKED = ("gzip", "deflate")
 MOVED = {301, 302, 303, 307, 308}
 
+IDEOGRAPHIC_STOP = "\u3002"  # a dot to the resolver
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 LOCALHOST: list[Address] = [ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1")]
 
@@ -146,7 +150,7 @@ def _save(url: str, response: httpx.Response, target: Path, max_bytes: int, end:
     _check_size(url, int(declared) if declared.isdecimal() else 0, max_bytes)
     whole, size = hashlib.sha256(), 0
     with target.open("wb") as file:
-        for chunk in response.iter_bytes():
+        for chunk in _unpacked(url, response):
             size += len(chunk)
             _check_size(url, size, max_bytes)
             if canceled():
@@ -156,6 +160,28 @@ def _save(url: str, response: httpx.Response, target: Path, max_bytes: int, end:
             whole.update(chunk)
             file.write(chunk)
     return whole.hexdigest()
+
+
+def _unpacked(url: str, response: httpx.Response) -> Iterator[bytes]:
+    """The body in pieces of CHUNK at most, whatever it is packed into: a body packed twice could become any size in one
+    piece, before anybody counts."""
+    packed = response.headers.get("content-encoding", "").strip().lower()
+    if packed in ("", "identity"):
+        yield from response.iter_raw()
+        return
+    if packed not in PACKED:
+        raise InputUnreachable(f"{redacted(url)} comes packed as {packed[:40]!r}; {' and '.join(PACKED)} are unpacked")
+    unpack = zlib.decompressobj(zlib.MAX_WBITS | 32)  # zlib and gzip told apart by their beginnings
+    try:
+        for left in response.iter_raw():
+            while left and not unpack.eof:
+                yield unpack.decompress(left, CHUNK)
+                left = unpack.unconsumed_tail
+        yield unpack.flush()
+    except zlib.error as error:
+        raise InputUnreachable(f"{redacted(url)} is not the {packed} that it says it is", retryable=True) from error
+    if not unpack.eof:
+        raise InputUnreachable(f"{redacted(url)} breaks off", retryable=True)
 
 
 def _next(url: str, location: str, settings: Settings) -> str:
@@ -215,7 +241,7 @@ def _pinned(parts: SplitResult, settings: Settings) -> Address:
 def _resolved(host: str) -> list[Address]:
     try:
         return [ipaddress.ip_address(address.partition("%")[0]) for address in resolve(host)]
-    except (OSError, UnicodeError) as error:
+    except (OSError, ValueError) as error:  # UnicodeError among them
         raise InputUnreachable(f"the host {host} was not found", retryable=True) from error
 
 
@@ -226,7 +252,7 @@ def resolve(host: str) -> list[str]:
 
 def _literal(host: str) -> list[Address]:
     """The addresses that the host's spelling means, without asking anybody; decimal, hex and octal ones as well."""
-    plain = unicodedata.normalize("NFKC", host).rstrip(".").partition("%")[0]
+    plain = unicodedata.normalize("NFKC", host).replace(IDEOGRAPHIC_STOP, ".").rstrip(".").partition("%")[0]
     if plain == "localhost" or plain.endswith(".localhost"):
         return LOCALHOST
     try:
@@ -235,7 +261,7 @@ def _literal(host: str) -> list[Address]:
         pass
     try:
         return [ipaddress.IPv4Address(socket.inet_aton(plain))]
-    except (OSError, UnicodeError):
+    except (OSError, ValueError):
         return []
 
 
