@@ -71,18 +71,19 @@ def _check_size(picture: Image.Image) -> None:
 def _upright(picture: Image.Image) -> Image.Image:
     """Turned as its EXIF orientation says; as it is where the EXIF block cannot be read."""
     try:
-        return ImageOps.exif_transpose(picture)
+        ImageOps.exif_transpose(picture, in_place=True)
     except MemoryError:
         raise
     except Exception:  # a damaged EXIF block is no reason to refuse a picture
-        return picture
+        pass
+    return picture
 
 
 def to_rgb(picture: Image.Image) -> Image.Image:
     """Any of Pillow's modes as 8-bit RGB; transparency lies over white."""
     if picture.mode.startswith("I"):  # 16 bits of grey: convert() would clip at 255
-        grey = np.asarray(picture).astype(np.int64).clip(0, 65535) >> 8
-        picture = Image.fromarray(grey.astype(np.uint8))
+        grey = np.asarray(picture).clip(0, 65535)
+        picture = Image.fromarray((grey >> 8).astype(np.uint8))
     if picture.has_transparency_data:
         seen = picture.convert("RGBA")
         paper = Image.new("RGB", seen.size, WHITE)
