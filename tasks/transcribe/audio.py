@@ -106,7 +106,11 @@ def _frames(container: av.container.InputContainer) -> Iterator[av.AudioFrame | 
 
 
 def _resampled(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> list[np.ndarray]:
-    return [piece.to_ndarray()[0] for piece in resampler.resample(frame)]
+    try:
+        return [piece.to_ndarray()[0] for piece in resampler.resample(frame)]
+    except (av.error.FFmpegError, ValueError) as error:  # hundreds of channels, a rate of nothing
+        raise UnsupportedMedia("the recording has more channels, or another sample rate, than can be made "
+                               f"{RATE:,} Hz mono") from error
 
 
 def _joined(pieces: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
