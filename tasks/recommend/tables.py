@@ -10,12 +10,14 @@ UTF-8, or UTF-16 with a byte order mark, or what charset-normalizer takes it for
 import csv
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow
+import pyarrow.compute as compute
 import pyarrow.parquet as parquet
 from charset_normalizer import from_bytes
 
@@ -29,6 +31,8 @@ SAMPLE = 64 * 1024  # bytes of lines that are not ASCII, to guess an encoding fr
 WESTERN = "cp1252"
 LEGACY = [WESTERN, "cp1250", "cp1251", "cp1253", "cp1254", "cp932", "gb18030", "euc_kr", "big5", "koi8_r"]
 BATCH = 8192  # rows of Parquet at a time
+MAX_BATCH = 256 * 1024**2  # bytes of their cells
+TEXTS = (pyarrow.string(), pyarrow.binary(), pyarrow.large_string(), pyarrow.large_binary())
 Row = Mapping[str, Any]
 Needed = Callable[[Sequence[str]], str]
 """Given the columns, in lower case: '' if they suffice, or else a sentence on what is missing."""
@@ -167,7 +171,7 @@ def _header(lines: Sequence[str], delimiter: str) -> list[str]:
 def _check_header(header: list[str], needed: Needed, table: str) -> None:
     if not any(header):
         raise InvalidInput(f"the input {table} is empty")
-    twice = sorted({name for name in header if name and header.count(name) > 1})
+    twice = sorted(name for name, count in Counter(header).items() if name and count > 1)
     if twice:
         raise InvalidInput(f"the header names column {short(twice[0])} twice")
     _check_columns(header, needed, table, f" (in CSV, one of {', '.join(DELIMITERS.values())} parts them)")
@@ -206,17 +210,50 @@ def _object(line: str, number: int, cleaning: Cleaning) -> Row | None:
 def _parquet_rows(path: Path, needed: Needed, cleaning: Cleaning) -> Iterator[tuple[int, Row]]:
     cleaning.form, cleaning.unit = "Parquet", "row"
     try:
-        file = parquet.ParquetFile(path)
-        size = sum(file.metadata.row_group(g).total_byte_size for g in range(file.metadata.num_row_groups))
+        file = _opened(path)
+        size = sum(_stated_bytes(file.metadata.row_group(g), file.schema) for g in range(file.metadata.num_row_groups))
         if size > MAX_DECODED:
             raise TooLarge(f"the input {cleaning.table} has {size:,} bytes when decoded; at most {MAX_DECODED:,} are "
                            "read")
         _check_header([name.lower() for name in file.schema_arrow.names], needed, cleaning.table)
         number = 0
         for batch in file.iter_batches(BATCH):
+            size = sum(map(_bytes, batch.columns))
+            if size > MAX_BATCH:
+                raise TooLarge(f"the cells of rows {number + 1} to {number + batch.num_rows} have {size:,} bytes; of "
+                               f"{BATCH:,} rows at most {MAX_BATCH:,} are read")
             names = [name.strip().lower() for name in batch.schema.names]
             for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 number += 1
                 yield number, dict(zip(names, values, strict=True))
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise InvalidInput(f"the input {cleaning.table} is not readable as Parquet: {error}"[:500]) from error
+
+
+def _opened(path: Path) -> parquet.ParquetFile:
+    """Texts stay references into their dictionary until their size is known: a hundred bytes of file can say 'this
+    text of a megabyte, a million times'."""
+    metadata = parquet.read_metadata(path)
+    columns = [metadata.schema.column(n) for n in range(metadata.num_columns)]
+    texts = [c.path for c in columns if c.physical_type == "BYTE_ARRAY" and c.logical_type.type != "DECIMAL"]
+    return parquet.ParquetFile(path, metadata=metadata, read_dictionary=texts)
+
+
+def _stated_bytes(group: parquet.RowGroupMetaData, schema: parquet.ParquetSchema) -> int:
+    """By its header, when decoded; of lists, whose number the rows do not bound, 8 bytes an element at least."""
+    listed = (group.column(n).num_values for n in range(group.num_columns) if schema.column(n).max_repetition_level)
+    return max(group.total_byte_size, 8 * sum(listed))
+
+
+def _bytes(column: pyarrow.Array) -> int:
+    """Of the cells, were each written out."""
+    kind = pyarrow.types
+    if kind.is_dictionary(column.type):
+        length = compute.binary_length if column.type.value_type in TEXTS else lambda values: [8] * len(values)
+        lengths = pyarrow.array(length(column.dictionary), pyarrow.int64())
+        return compute.sum(lengths.take(column.indices)).as_py() or 0
+    if kind.is_struct(column.type):
+        return sum(map(_bytes, column.flatten()))
+    if kind.is_nested(column.type):
+        return _bytes(column.flatten())
+    return column.nbytes
