@@ -41,6 +41,10 @@ class Call:
     artefact  artefact(name, make) is a folder with something costly, made once: `make` writes it into the empty
               folder it is given, where nobody has before; else what was kept is handed back. `name`
               ([a-z0-9-], 100 at most) says all that it is made from, such as a hash of the data
+    save      save(data) leaves the state of the work, all that is needed to go on from here, for the next attempt if
+              this one is lost; may be called often, the worker writes the newest every few seconds
+    saved     saved() is what the last attempt left, or None. It may be of another version of the input, where that is
+              fetched from a URL: say in it what it was made from, and begin anew where that differs
     """
 
     inputs: Mapping[str, Any]
@@ -49,6 +53,8 @@ class Call:
     report: Callable[[float, str], None] = lambda progress, message: None
     canceled: Callable[[], bool] = lambda: False
     artefact: Callable[[str, Callable[[Path], None]], Path] = _made_anew
+    save: Callable[[bytes], None] = lambda data: None
+    saved: Callable[[], bytes | None] = lambda: None
 
     @classmethod
     def of(cls, kind: str, params: Mapping[str, Any] | None = None, **inputs: Any) -> "Call":

@@ -36,6 +36,7 @@ class Model(Listener):
     """One decoder, made once; calls run one after another."""
 
     name = "hmm"
+    echo = 1  # the noise at a stretch's begin is taken from the one before; with one, nothing older was found to matter
 
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder

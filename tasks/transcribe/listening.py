@@ -1,9 +1,10 @@
 """What all transcribing algorithms share: from a recording to a transcript, stretch by stretch.
 
-Decoding, finding speech, noise, progress, cancels, times and files are here; what was said in a stretch, a
-subclass knows.
+Decoding, finding speech, noise, progress, cancels, checkpoints, times and files are here; what was said in a stretch,
+a subclass knows.
 """
 
+import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from tasks.algorithm import Algorithm, Call, Result
 from tasks.errors import BacklotError, Canceled, InvalidInput
 from tasks.transcribe import Params, audio, segments
 from tasks.transcribe.denoise import CONTEXT_S, denoised
+from tasks.transcribe.finished import Finished
 from tasks.transcribe.transcript import Segment, Transcript, Word
 
 
@@ -24,11 +26,13 @@ class Listener(Algorithm):
 
     name       what transcript.json calls the model
     languages  that it knows; empty where only its weights know
+    echo       stretches before one that have a say in what is heard in it
     """
 
     name: ClassVar[str]
     languages: ClassVar[tuple[str, ...]] = ("en",)
     at_once: ClassVar[int] = 1
+    echo: ClassVar[int] = 0
 
     @abstractmethod
     def hear(self, sounds: Sequence[np.ndarray], params: Params) -> list[list[Word]]:
@@ -56,28 +60,34 @@ class Listener(Algorithm):
     def _transcribe(self, call: Call) -> Transcript:
         self._refuse_other_languages(call.params.language)
         self.prepare(call.params)
+        sound = hashlib.sha256()
         with TemporaryFile(dir=call.workdir) as pcm:
-            spans = segments.find(_kept(audio.blocks(call.inputs["audio"]), pcm, call.canceled))
+            spans = segments.find(_kept(audio.blocks(call.inputs["audio"]), pcm, sound.update, call.canceled))
             duration = pcm.tell() / 2 / audio.RATE
-            made = tuple(self._segments(call, spans, pcm))
+            finished = Finished(call, self.name, sound.hexdigest(), spans)
+            self._finish(call, finished, spans, pcm)
         call.report(1.0, f"{len(spans)} segments")
-        return Transcript(made, duration, call.params.language, self.name)
+        return Transcript(tuple(finished.segments), duration, call.params.language, self.name)
 
     def _refuse_other_languages(self, language: str) -> None:
         if self.languages and language not in self.languages:
             known = "English ('en')" if self.languages == ("en",) else ", ".join(map(repr, self.languages))
             raise InvalidInput(f"this model knows {known} only; language {language!r} was asked for")
 
-    def _segments(self, call: Call, spans: list[segments.Span], pcm: BinaryIO) -> Iterator[Segment]:
-        total = sum(span.end - span.start for span in spans)
-        done = 0.0
-        for first in range(0, len(spans), self.at_once):
+    def _finish(self, call: Call, finished: Finished, spans: list[segments.Span], pcm: BinaryIO) -> None:
+        """All spans after those that a checkpoint had."""
+        total, begin = sum(span.end - span.start for span in spans), len(finished.segments)
+        done = sum(span.end - span.start for span in spans[:begin])
+        for span in spans[max(0, begin - self.echo):begin] if begin < len(spans) else ():
+            self.hear([_sound(pcm, span, call.params.denoise)], call.params)
+        for first in range(begin, len(spans), self.at_once):
             group = spans[first:first + self.at_once]
             _stop_if(call.canceled)
             call.report(done / total, f"segment {first + 1} of {len(spans)}")
             sounds = [_sound(pcm, span, call.params.denoise) for span in group]
-            for span, words in zip(group, self.hear(sounds, call.params), strict=True):
-                yield Segment(round(span.start, 3), round(span.end, 3), tuple(_placed(words, span)))
+            heard = self.hear(sounds, call.params)
+            finished.add([Segment(round(span.start, 3), round(span.end, 3), tuple(_placed(words, span)))
+                          for span, words in zip(group, heard, strict=True)])
             done += sum(span.end - span.start for span in group)
 
 
@@ -89,11 +99,13 @@ def shared(words: Sequence[str], seconds: float, confidence: float) -> list[Word
             for word, start, end in zip(words, ends[:-1], ends[1:], strict=True)]
 
 
-def _kept(blocks: Iterator[np.ndarray], file: BinaryIO, canceled: Callable[[], bool]) -> Iterator[np.ndarray]:
-    """The blocks, which are also written to `file`: the whole file is known to be sound before the long work starts,
-    and four hours of it take disk, not memory."""
+def _kept(blocks: Iterator[np.ndarray], file: BinaryIO, hashed: Callable[[bytes], None],
+          canceled: Callable[[], bool]) -> Iterator[np.ndarray]:
+    """The blocks, which are also hashed and written to `file`: the whole file is known to be sound before the long work
+    starts, and four hours of it take disk, not memory."""
     for block in blocks:
         _stop_if(canceled)
+        hashed(block.tobytes())
         file.write(block.tobytes())
         yield block
 
