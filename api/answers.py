@@ -14,6 +14,8 @@ from tasks.request import invalid
 
 M = TypeVar("M", bound=BaseModel)
 PRIVATE = {"Cache-Control": "private, no-store"}
+NO_JSON = (ValueError, RecursionError)
+"""What json.loads raises: of bytes that are no text, numbers of thousands of digits, and a thousand levels."""
 
 
 def services() -> Services:
@@ -49,7 +51,7 @@ def read_body(model: type[M]) -> M:
     body = json_body(request)
     try:
         document = json.loads(body)
-    except ValueError as error:  # UnicodeDecodeError among them
+    except NO_JSON as error:
         raise MalformedRequest(f"the body is not JSON: {error}") from error
     return _validated(model, document, lambda: model.model_validate_json(body, strict=True))
 

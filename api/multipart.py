@@ -12,7 +12,7 @@ from typing import Any, get_origin
 from flask import Request
 from werkzeug.datastructures import FileStorage
 
-from api.answers import services
+from api.answers import NO_JSON, services
 from tasks import inputs
 from tasks.errors import InvalidRequest, MalformedRequest, TooLarge
 from tasks.intake import File
@@ -38,7 +38,11 @@ def read_form(asked: Request) -> tuple[JobRequest, dict[str, File]]:
             raise InvalidRequest([{"pointer": pointer(name), "detail": "a text field, not a file, is wanted here"}])
         given.setdefault(name, []).extend(_file(fields.get("kind"), name, upload, files) for upload in uploads)
     fields["input"] = {name: _input(fields.get("kind"), name, values) for name, values in given.items()}
-    return parse(json.dumps(fields)), files
+    try:
+        body = json.dumps(fields)
+    except RecursionError as error:  # a level less than what json.loads takes
+        raise MalformedRequest("a field of the form is JSON of too many levels") from error
+    return parse(body), files
 
 
 def _field(name: str, texts: list[str]) -> Any:
@@ -49,7 +53,7 @@ def _field(name: str, texts: list[str]) -> Any:
         return texts[0]
     try:
         return json.loads(texts[0])
-    except ValueError as error:
+    except NO_JSON as error:
         if name in OBJECTS:
             raise MalformedRequest(f"the field {name} is not JSON: {error}") from error
         return texts[0]  # not the number wanted: the contract says so
@@ -73,7 +77,7 @@ def _json_file(name: str, upload: FileStorage) -> Any:
         raise TooLarge(f"the file of {name} has more than the {most:,} bytes that JSON may have")
     try:
         return json.loads(data)
-    except ValueError as error:
+    except NO_JSON as error:
         wrong = {"pointer": pointer("input", name), "detail": f"the file is not JSON: {error}"}
         raise InvalidRequest([wrong]) from error
 
@@ -88,6 +92,6 @@ def _input(kind: str | None, name: str, values: list) -> Any:
         return values if wants_list else values[0]
     try:
         read = json.loads(values[0]) if isinstance(values[0], str) else values[0]
-    except ValueError:
+    except NO_JSON:
         read = values[0]
     return values if wants_list and not isinstance(read, list) else read
