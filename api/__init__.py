@@ -1,6 +1,6 @@
 """HTTP in, HTTP out: the app is put together here and nowhere else.
 
-    gunicorn --worker-class gthread --threads 16 'api:create_app()'
+    gunicorn --worker-class api.server.Worker --threads 16 'api:create_app()'
 
 Flask is imported inside `create_app` only, so that the client and the command line start fast.
 """

@@ -54,7 +54,7 @@ def _api(port: int, threads: int) -> list[str]:
     # SO_REUSEPORT spreads connections over the processes on Linux; on macOS one would get them all.
     spread = ["--reuse-port"] if sys.platform == "linux" else []
     return [sys.executable, "-m", "gunicorn", "--bind", f"{servers.LOOPBACK}:{port}", *spread,
-            "--workers", str(API_PROCESSES), "--worker-class", "gthread", "--threads", str(threads),
+            "--workers", str(API_PROCESSES), "--worker-class", "api.server.Worker", "--threads", str(threads),
             "--graceful-timeout", str(API_GRACE_S), "--no-control-socket", "api:create_app()"]
 
 
