@@ -49,7 +49,7 @@ class LanguageModel(Algorithm):
         """Errors of a call: InvalidInput, TooLarge, Canceled."""
         begun = [self._begin(call) for call in calls]
         for answers in shares([each for each in begun if isinstance(each, Answer)]):
-            Writing(self.reading(len(answers)), answers).run()
+            Writing(self.reading(sum(len(answer.choices) for answer in answers)), answers).run()
         embed(self, [each for each in begun if isinstance(each, Meaning)])
         return [each if isinstance(each, BacklotError) else each.outcome() for each in begun]
 

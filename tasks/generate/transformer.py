@@ -141,21 +141,27 @@ def add(x: Tensor, more: Tensor) -> Tensor:
 
 
 class Attending(Reading):
-    """Rows in one cache: prompts are read one after the other, each at once; then one token of every row a pass."""
+    """Rows in one cache: prompts are read one after the other, each at once; then one token of every row a pass.
+
+    What is longer than the context, as a prompt with a text that is taken up again, is read token by token beyond it: a
+    place that is read takes the room of the one that lies a context before.
+    """
 
     def __init__(self, network: Network, rows: int) -> None:
         self.network, self.cache = network, Cache(network, rows)
 
     def portions(self, ahead: Sequence[int]) -> list[int]:
-        prompt = next((row for row, tokens in enumerate(ahead) if tokens > 1), None)
-        return [1 if prompt is None else tokens * (row == prompt) for row, tokens in enumerate(ahead)]
+        room = (CONTEXT - self.cache.read).tolist()
+        prompt = next((row for row, tokens in enumerate(ahead) if tokens > 1 and room[row] > 1), None)
+        return [1 if prompt is None else min(tokens, room[row]) * (row == prompt) for row, tokens in enumerate(ahead)]
 
     def read(self, tokens: Sequence[Sequence[int]], speakers: Sequence[int]) -> np.ndarray:
         reading = [row for row, given in enumerate(tokens) if given]
         rows = slice(None) if len(reading) == len(tokens) else slice(reading[0], reading[0] + 1)
         given = torch.tensor([tokens[row] for row in reading], device=self.network.score.device)
         top = self.network.read(given, self.cache, rows)[:, -1]
-        return self.network.scores(top)
+        speaking = [place for place, row in enumerate(reading) if row in set(speakers)]
+        return self.network.scores(top[speaking])
 
     def keep(self, rows: Sequence[int]) -> None:
         self.cache.keep(list(rows))

@@ -1,8 +1,11 @@
 """How calls are written out side by side: prompts are read, tokens chosen, and what ends leaves the batch.
 
-It knows calls, choices and when a text ends; it does not know any network: that stands behind Reading.
+It knows calls, choices and when a text ends; it does not know any network: that stands behind Reading. A checkpoint is
+the tokens written so far: they are read again after the prompt, and the draws that chose them are drawn again.
 """
 
+import hashlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +19,7 @@ from tasks.generate import Params
 from tasks.generate.answers import written
 from tasks.generate.sampling import Continuation, choose
 
-CANCEL_EVERY, REPORT_EVERY = 4, 16  # passes between two looks
+CANCEL_EVERY, REPORT_EVERY, SAVE_EVERY = 4, 16, 64  # passes between two looks
 TAIL = 1000  # characters of the text so far that a report shows: its newest
 
 
@@ -66,8 +69,12 @@ class Choice:
         self.spell = prompt.spell()
         self.seen = set(prompt.tokens) if params.repetition_penalty != 1 else set()
         self.ahead = list(prompt.tokens)
-        self.written = 0
+        self.tokens: list[int] = []
         self.finish: str | None = None
+
+    @property
+    def written(self) -> int:
+        return len(self.tokens)
 
     def take(self, portion: int) -> list[int]:
         taken, self.ahead = self.ahead[:portion], self.ahead[portion:]
@@ -75,9 +82,18 @@ class Choice:
 
     def hear(self, scores: np.ndarray) -> None:
         """Write one token more, by its scores (vocabulary,)."""
-        token = choose(scores, self.params, self.random, self.seen)
+        self._write(choose(scores, self.params, self.random, self.seen))
+
+    def repeat(self, tokens: Sequence[int]) -> None:
+        """Write what was chosen before, from the beginning; all of it is still to be read."""
+        for token in tokens:
+            self.random.random()  # as `choose` draws for each
+            self._write(token)
+        self.ahead = [*self.prompt.tokens, *tokens]
+
+    def _write(self, token: int) -> None:
         self.ahead = [token]
-        self.written += 1
+        self.tokens.append(token)
         if self.params.repetition_penalty != 1:
             self.seen.add(token)
         if token not in self.prompt.ends:
@@ -95,6 +111,20 @@ class Answer:
         self.call, self.prompt = call, prompt
         self.choices = [Choice(call.params, prompt, 0)]
         self.error: BacklotError | None = None
+        self._made_from = {"prompt": hashlib.sha256(json.dumps(list(prompt.tokens)).encode()).hexdigest(),
+                           "params": call.params.model_dump(mode="json")}
+        before = self._saved(call.saved() or b"{}")
+        if before:
+            for choice, tokens in zip(self.branch(), before, strict=True):
+                choice.repeat(tokens)
+
+    def _saved(self, data: bytes) -> list[list[int]]:
+        """The tokens of each choice in a checkpoint; none where it is of another request, or cannot be read."""
+        try:
+            saved = json.loads(data)
+            return saved["choices"] if saved["made_from"] == self._made_from else []
+        except (ValueError, LookupError, TypeError):
+            return []
 
     def look(self, passes: int) -> None:
         """Between passes: has the caller canceled; tell people how far it is."""
@@ -103,6 +133,9 @@ class Answer:
             self.error = Canceled(f"canceled after {done} of at most {most} tokens")
         elif passes % REPORT_EVERY == 0:
             self.call.report(done / most, self.choices[0].continuation.settled()[-TAIL:])
+        if done and passes % SAVE_EVERY == 0:
+            state = {"made_from": self._made_from, "choices": [choice.tokens for choice in self.choices]}
+            self.call.save(json.dumps(state).encode())
 
     def branch(self) -> list[Choice]:
         """All choices, where so far there was the first alone: its prompt has been read for all of them."""
@@ -120,7 +153,7 @@ class Writing:
 
     def __init__(self, reading: Reading, answers: Sequence[Answer]) -> None:
         self.reading = reading
-        self.rows = [(answer, answer.choices[0]) for answer in answers]
+        self.rows = [(answer, choice) for answer in answers for choice in answer.choices]
 
     def run(self) -> None:
         for passes in count():
