@@ -10,7 +10,7 @@ from flask import g, request
 
 from api.answers import services
 from api.keyfile import Key, digest, read
-from tasks.errors import Forbidden, Unauthorized
+from tasks.errors import Forbidden, NotReady, Unauthorized
 
 log = logging.getLogger(__name__)
 LOOK_EVERY_S = 1.0
@@ -27,8 +27,10 @@ class Keys:
         self._lock = threading.Lock()
 
     def find(self, key: str) -> Key | None:
-        """Who holds this key."""
+        """Who holds this key. Errors: NotReady where the file could not be read since the process started."""
         self._refresh()
+        if self._seen is None:
+            raise NotReady("the API keys cannot be read; the operator's log says why")
         hashed = digest(key)
         known = self._known.get(hashed)
         return known if known and hmac.compare_digest(known.sha256, hashed) else None
