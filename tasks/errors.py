@@ -14,8 +14,10 @@
     │   ├── NotFound                 not_found
     │   │   └── Gone                 gone
     │   ├── Conflict                 conflict
+    │   │   └── Replayed             conflict (a dead letter that was retried already)
     │   ├── RateLimited              rate_limited
     │   ├── QuotaExceeded            quota_exceeded
+    │   │   └── StoredTooMuch        quota_exceeded (bytes in the bucket)
     │   └── KeyReused                idempotency_key_reused
     ├── OperatorError                the service or a model must be mended, or simply waited for
     │   ├── NotReady                 not_ready
@@ -128,6 +130,10 @@ class Conflict(CallerError):
     code = "conflict"
 
 
+class Replayed(Conflict):
+    """A job that is no dead letter, or is one no longer."""
+
+
 class RateLimited(CallerError):
     """More submits a minute than a tenant may make; the next may be made after `retry_after_s`."""
 
@@ -150,6 +156,14 @@ class KeyReused(CallerError):
     """An Idempotency-Key that was first used with another request."""
 
     code = "idempotency_key_reused"
+
+
+class StoredTooMuch(QuotaExceeded):
+    """Of outputs and uploads the tenant has all the bytes that it may have."""
+
+    def __init__(self, stored: int, most: int) -> None:
+        super().__init__(f"you have {stored:,} bytes of outputs and uploads; a tenant may have {most:,}; erase jobs "
+                         "that have ended, or let their retention pass")
 
 
 class OperatorError(BacklotError):
@@ -222,3 +236,4 @@ class LeaseLost(Stopped):
     """Another worker owns this job now; what this one made is thrown away."""
 
     code = "lease_lost"
+    retryable = True

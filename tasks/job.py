@@ -211,6 +211,7 @@ class Fixed(BaseModel):
     max_attempts: int
     retry_of: str | None = None
     uploads: dict[str, Upload] = Field({}, description="by id: what the submit saw of each upload it names")
+    shrunk: bool = Field(False, description="what was large of input, params or metadata is in job.json alone")
 
     @property
     def queue(self) -> str:

@@ -15,7 +15,7 @@ from tasks.broker import Broker
 from tasks.errors import BacklotError, Conflict, InvalidRequest, KeyReused, NotFound
 from tasks.intake import File, Intake, Prepared
 from tasks.job import JOB_ID, Fixed, Job, JobRequest, Status, new_id
-from tasks.ledger import Idempotency, Ledger, Record, uploads
+from tasks.ledger import Idempotency, Ledger, Record, keys, stored, uploads
 from tasks.ledger.events import Events
 from tasks.ledger.pages import Cursor, page
 from tasks.registry import Model, Registry
@@ -98,12 +98,12 @@ class Jobs:
             if held:
                 return self._replay(tenant, held.job_id, held.replay_fingerprint, idempotency)
             fixed = fixed.model_copy(update={"uploads": prepared.uploads})
-        return self._record(fixed, idempotency)
+        return self.accept(fixed, idempotency)
 
     def get(self, tenant: str, job_id: str) -> Job:
         """The job as it is. Errors: NotFound, also for another tenant's."""
         record = self._record_of(tenant, job_id)
-        return self._view(record) if record else self.archive.get(tenant, job_id)
+        return self._view(tenant, record) if record else self.archive.get(tenant, job_id)
 
     def wait(self, tenant: str, job_id: str, timeout_s: float) -> Job:
         """The job as soon as it is done, or as it is when the time is over. Errors: NotFound."""
@@ -116,7 +116,7 @@ class Jobs:
                     return self.archive.get(tenant, job_id)
                 left = end - time.monotonic()
                 if Status(record["status"]).final or left <= 0:
-                    return self._view(record)
+                    return self._view(tenant, record)
                 changed.wait(min(left, LOOK_AGAIN_S))
 
     def cancel(self, tenant: str, job_id: str) -> Job:
@@ -135,12 +135,19 @@ class Jobs:
         if not Status(record["status"]).final:
             raise Conflict(f"job {job_id} is {record['status']}; only a job that has ended can be retried")
         old = Fixed.model_validate_json(record["fixed"])
-        model = self.registry.model(old.kind, old.model)
-        fixed = old.model_copy(update={
-            "id": new_id("job"), "pool": model.pool, "start_ms": None, "retry_of": old.id,
-            "run_timeout_s": min(old.run_timeout_s, model.run_timeout_s)})
+        if old.shrunk:
+            raise Conflict(f"job {job_id} ended long ago, and of its large request only what may be shown is kept; "
+                           "submit it anew")
+        fixed = self.anew(old, new_id("job"))
         path = f"/v1/jobs/{job_id}/retry"
-        return self._record(fixed, idempotency_key and Idempotency.of((tenant, "POST", path, idempotency_key), ()))
+        return self.accept(fixed, idempotency_key and Idempotency.of((tenant, "POST", path, idempotency_key), ()))
+
+    def anew(self, old: Fixed, job_id: str) -> Fixed:
+        """The request of an ended job as a new job's. Errors: UnknownModel."""
+        model = self.registry.model(old.kind, old.model)
+        return old.model_copy(update={
+            "id": job_id, "pool": model.pool, "start_ms": None, "retry_of": old.id,
+            "run_timeout_s": min(old.run_timeout_s, model.run_timeout_s)})
 
     def delete(self, tenant: str, job_id: str) -> None:
         """Erase an ended job, its record and its outputs. Errors: NotFound; Conflict where it has not ended."""
@@ -161,13 +168,13 @@ class Jobs:
         except ValueError as error:
             raise InvalidRequest([{"pointer": "/cursor", "detail": "not a cursor that a page of jobs gave"}]) from error
         self.ledger.ready()  # a Redis that has lost some would show too few
-        records, following = page(self.ledger.redis, tenant, start, limit, wanted)
+        records, following = page(self.ledger.redis, keys.tenant_jobs(tenant), start, limit, wanted)
         return Page([Job.of_record(record) for record in records], following and str(following))
 
     def output_link(self, tenant: str, job_id: str, name: str) -> str:
         """A fresh link to an output. Errors: NotFound."""
         record = self._record_of(tenant, job_id)
-        if record is None:
+        if record is None or "shrunk" in record:
             key = self.archive.output_key(tenant, self.archive.get(tenant, job_id), name)
         else:
             outputs = json.loads(record.get("outputs") or "[]")
@@ -178,6 +185,7 @@ class Jobs:
 
     def create_upload(self, tenant: str, name: str) -> UploadLink:
         """A place for a large file. It stays a day, then as long as a job names it."""
+        stored.check(self.ledger, tenant)
         upload_id = new_id("upload")
         key = self.intake.reserve(tenant, upload_id, name)
         link = self.storage.upload_link(key, expires_s=UPLOAD_LINK_S)
@@ -196,14 +204,20 @@ class Jobs:
             raise NotFound(f"there is no job {job_id}")
         return record
 
-    def _view(self, record: Record) -> Job:
+    def _view(self, tenant: str, record: Record) -> Job:
+        """From the record, or from the bucket what has left it."""
+        if "shrunk" in record:
+            return self.archive.get(tenant, json.loads(record["fixed"])["id"])
         return Job.of_record(record, self.ledger.position(record))
 
-    def _record(self, fixed: Fixed, idempotency: Idempotency | None) -> Accepted:
-        """Into the ledger, then the doorbell. The answer is made of what was submitted, not read back."""
+    def accept(self, fixed: Fixed, idempotency: Idempotency | None = None, replaying: bool = False) -> Accepted:
+        """Into the ledger, then the doorbell. The answer is made of what was submitted, not read back.
+
+        `replaying`: only if the job that this one retries is a dead letter yet. Errors: as `submit`; Replayed.
+        """
         now = round(time.time() * 1000)
         with _soon():
-            submitted = self.ledger.submit(fixed, idempotency or None)
+            submitted = self.ledger.submit(fixed, idempotency or None, replaying=replaying)
         if submitted.replay_fingerprint is not None:
             return self._replay(fixed.tenant, submitted.job_id, submitted.replay_fingerprint, idempotency)
         if submitted.bell:
@@ -218,6 +232,7 @@ class Jobs:
         if held:
             return held
         try:
+            stored.check(self.ledger, fixed.tenant)
             self.intake.store(fixed.tenant, prepared)
         except BacklotError:
             if idempotency:

@@ -46,6 +46,8 @@ class Settings(BaseSettings):
     max_wait_s: float = Field(60, ge=0, description="the most `Prefer: wait` holds a request")
     submits_per_minute: int = Field(0, ge=0, description="jobs a tenant may submit a minute; 0 for any number")
     max_waiting_jobs: int = Field(0, ge=0, description="jobs a tenant may have waiting; 0 for any number")
+    max_stored_bytes: int = Field(
+        0, ge=0, description="outputs and uploads a tenant may have in the bucket; 0 for any number")
     http_threads: int = Field(16, ge=2, description="threads of one API process; at most half of them wait")
 
     lease_s: float = Field(10, gt=0, description="an attempt not renewed for so long may go to another worker")

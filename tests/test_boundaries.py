@@ -146,7 +146,7 @@ def test_every_key_that_a_script_builds_is_in_keys_py():
     spelled = {value for value in vars(keys).values() if isinstance(value, str) and value.startswith("bl:")}
     made = {getattr(keys, name)(*"xy"[: getattr(keys, name).__code__.co_argcount]) for name in
             ("job", "line", "leases", "waiting", "fair", "swept", "idle", "wake", "worker", "slots", "tenant_jobs",
-             "upload_jobs", "idempotency")}
+             "upload_jobs", "idempotency", "dead", "stored")}
     known = {key.split(":")[1] for key in spelled | made}
     for path in SCRIPTS:
         used = set(re.findall(r"'bl:(\w+)", path.read_text().replace(header(path), "")))

@@ -24,6 +24,8 @@ from tasks.errors import (
     Overloaded,
     QuotaExceeded,
     RateLimited,
+    Replayed,
+    StoredTooMuch,
     WorkerLost,
 )
 from tasks.job import Fixed
@@ -31,7 +33,7 @@ from tasks.ledger import keys
 from tasks.settings import Settings
 
 VERBS = ("submit", "claim", "renew", "report", "commit", "fail", "release", "cancel", "sweep", "due", "expire",
-         "forget", "conclude")
+         "forget", "conclude", "shrink", "count")
 IDEMPOTENCY_MS = 24 * 3600 * 1000
 UPLOADING_MS = 120_000
 A_FEW = 100
@@ -137,10 +139,12 @@ class Ledger:
 
     # -- callers' verbs
 
-    def submit(self, fixed: Fixed, idempotency: Idempotency | None = None, restoring: bool = False) -> Submitted:
+    def submit(self, fixed: Fixed, idempotency: Idempotency | None = None, restoring: bool = False,
+               replaying: bool = False) -> Submitted:
         """Record a job. Errors: Overloaded; RateLimited; QuotaExceeded; Conflict where the same key's inputs are still
         coming in.
 
+        `replaying`: only if the job that this one retries is a dead letter yet. Errors then: Replayed.
         `restoring`: the keeper puts an accepted job back, before the epoch is set; its own clock says when it came.
         """
         start = "" if fixed.start_ms is None else fixed.start_ms
@@ -153,7 +157,8 @@ class Ledger:
             [fixed.id, fixed.model_dump_json(exclude_none=True), fixed.tenant, fixed.line, fixed.priority, start,
              _ms(fixed.queue_ttl_s), deadline, _ms(fixed.run_timeout_s), _ms(fixed.retention_s), fixed.max_attempts,
              self.settings.bells, idempotency.fingerprint if idempotency else "", IDEMPOTENCY_MS, int(restoring),
-             self.settings.submits_per_minute, self.settings.max_waiting_jobs])
+             self.settings.submits_per_minute, self.settings.max_waiting_jobs, self.settings.max_stored_bytes,
+             fixed.retry_of or "", int(replaying), *(upload.bytes for upload in fixed.uploads.values())])
         match answer:
             case [1, job_id, bell, left, reset_ms]:
                 return Submitted(job_id, bool(bell), left=left, reset_s=reset_ms / 1000)
@@ -166,6 +171,10 @@ class Ledger:
             case [-4, waiting]:
                 raise QuotaExceeded(f"{waiting:,} of your jobs wait; a tenant may have "
                                     f"{self.settings.max_waiting_jobs:,} waiting")
+            case [-5, stored]:
+                raise StoredTooMuch(stored, self.settings.max_stored_bytes)
+            case [-6]:
+                raise Replayed(f"job {fixed.retry_of} is no dead letter, or has been retried already")
             case [_, percent]:
                 raise Overloaded(f"Redis is {percent} % full and takes no new jobs above 85 %; running jobs go on")
 
@@ -208,10 +217,10 @@ class Ledger:
         return _claimed(token, self._run("claim", *self._to_claim(worker, slot, token, linger_s)))
 
     def commit_and_claim(self, job_id: str, token: str, result: dict, outputs: Sequence[dict], metrics: dict,
-                         worker: Worker, slot: str, next_token: str) -> tuple[str, Claimed | None]:
+                         number: int, worker: Worker, slot: str, next_token: str) -> tuple[str, Claimed | None]:
         """`commit`, then `claim`. Not in one pipeline: where Redis lacks commit's script alone, the claim would be
         first, and a slot's claim hands its old job back."""
-        committed = self._run("commit", *_to_commit(job_id, token, result, outputs, metrics))
+        committed = self.commit(job_id, token, result, outputs, metrics, number)
         return committed, self.claim(worker, slot, next_token)
 
     def _to_claim(self, worker: Worker, slot: str, token: str, linger_s: float) -> tuple[list, list]:
@@ -241,16 +250,20 @@ class Ledger:
             "" if message is None else f"={message}", checkpoint])
         return {0: "lost", 1: "noted", 2: "canceling"}[answer]
 
-    def commit(self, job_id: str, token: str, result: dict, outputs: Sequence[dict], metrics: dict) -> str:
-        """'succeeded', or how this token's attempt had ended before."""
-        return self._run("commit", *_to_commit(job_id, token, result, outputs, metrics))
+    def commit(self, job_id: str, token: str, result: dict, outputs: Sequence[dict], metrics: dict,
+               number: int = 0) -> str:
+        """'succeeded', or how this token's attempt had ended before. `number`: its own, so that what a lost one has
+        uploaded goes."""
+        return self._run("commit", [keys.job(job_id)], [
+            job_id, token, json.dumps(result), json.dumps(list(outputs)), json.dumps(metrics),
+            sum(output["bytes"] for output in outputs), number])
 
     def fail(self, job_id: str, token: str, error: BacklotError, delay_s: float = 0,
-             metrics: dict | None = None) -> str:
-        """'queued' for a retry after the delay, 'failed', 'canceled', or how this token's attempt had ended before."""
+             metrics: dict | None = None, number: int = 0) -> str:
+        """'queued' for a retry after the delay, 'failed', 'canceled', or as `commit` says."""
         return self._run("fail", [keys.job(job_id)], [
             job_id, token, json.dumps(error.as_dict()), int(error.retryable), _ms(delay_s),
-            json.dumps(metrics) if metrics else ""])
+            json.dumps(metrics) if metrics else "", number])
 
     def release(self, job_id: str, token: str) -> str:
         """'released', 'canceled' where it was canceling, or how this token's attempt had ended before."""
@@ -276,6 +289,16 @@ class Ledger:
         """While restoring: give a job that this Redis takes for living its end; False where there is none such."""
         fields = [part for pair in ended.items() for part in pair]
         return bool(self._run("conclude", [keys.job(job_id)], [job_id, *fields]))
+
+    def shrink(self, job_id: str, small: Fixed | None, fields: Iterable[str]) -> None:
+        """Leave large fields out of an ended job's record, whose job.json is written, and put `small` in place of what
+        never changes."""
+        self._run("shrink", [keys.job(job_id), keys.WHOLE],
+                  [job_id, small.model_dump_json(exclude_none=True) if small else "", *fields])
+
+    def count(self, tenant: str, name: str, stored: int) -> int:
+        """What a job or an upload has in the bucket, 0 where it is gone; how many bytes the tenant has in all."""
+        return int(self._run("count", [keys.STORED, keys.stored(tenant)], [tenant, name, stored]))
 
     def set_epoch(self) -> None:
         """Say that this start of the server is reconciled."""
@@ -338,11 +361,6 @@ def _if_ready(answer):
     if answer in (-1, "not ready") or (isinstance(answer, list) and answer[:1] == [-1]):
         raise NotReady("the keeper has not yet reconciled with this start of Redis")
     return answer
-
-
-def _to_commit(job_id: str, token: str, result: dict, outputs: Sequence[dict], metrics: dict) -> tuple[list, list]:
-    return ([keys.job(job_id)],
-            [job_id, token, json.dumps(result), json.dumps(list(outputs)), json.dumps(metrics)])
 
 
 def _claimed(token: str, answer: list) -> Claimed | None:

@@ -27,8 +27,7 @@ local function load(id)
 end
 
 local function set(job, ...)
-  local fields = {...}
-  for i = 1, #fields, 2 do job[fields[i]] = fields[i + 1] end
+  for i = 1, select('#', ...), 2 do job[select(i, ...)] = select(i + 1, ...) end
   redis.call('HSET', 'bl:job:' .. job.id, ...)
 end
 
@@ -39,10 +38,8 @@ end
 
 -- Wakes one slot that lingers for the queue; false if there is none.
 local function wake(queue, now)
-  local slot = redis.call('ZREVRANGE', 'bl:idle:' .. queue, 0, 0, 'WITHSCORES')
-  if not slot[1] then return false end
-  redis.call('ZREM', 'bl:idle:' .. queue, slot[1])
-  if tonumber(slot[2]) <= now then return false end
+  local slot = redis.call('ZPOPMAX', 'bl:idle:' .. queue)
+  if not slot[1] or tonumber(slot[2]) <= now then return false end
   redis.call('LPUSH', 'bl:wake:' .. slot[1], 'job')
   redis.call('PEXPIRE', 'bl:wake:' .. slot[1], 2000)
   return true
@@ -50,17 +47,15 @@ end
 
 -- Into its line: with a new fair tag where it has none yet, else with its old one.
 local function enter_line(job, now)
-  local fair = 'bl:fair:' .. job.pool
-  local tag = tonumber(job.tag)
+  local fair, tag = 'bl:fair:' .. job.pool, tonumber(job.tag)
   if not tag then
     local seen = redis.call('HMGET', fair, 'clock', 'tag:' .. job.tenant)
     tag = math.max(tonumber(seen[1] or 0), tonumber(seen[2] or 0)) + 1
     redis.call('HSET', fair, 'tag:' .. job.tenant, num(tag))
   end
   redis.call('HINCRBY', fair, 'jobs:' .. job.tenant, 1)
-  local score = num(tag - 10 * tonumber(job.priority))
   set(job, 'tag', num(tag), 'since_ms', num(now))
-  redis.call('ZADD', 'bl:line:' .. job.line, score, job.id)
+  redis.call('ZADD', 'bl:line:' .. job.line, num(tag - 10 * tonumber(job.priority)), job.id)
   redis.call('ZADD', 'bl:waiting:' .. job.pool, num(now), job.id)
 end
 
@@ -74,30 +69,43 @@ local function leave_line(job)
   end
 end
 
+-- What a tenant has in the bucket counts once, under the id of the job or the upload that it belongs to.
+local function store(tenant, name, bytes)
+  redis.call('HINCRBY', 'bl:stored', tenant, redis.call('HSETNX', 'bl:stored:' .. tenant, name, bytes) * bytes)
+end
+
+-- Where an ended job is found: until when it is kept, that its record is whole yet, that it is a dead letter.
+local function index_end(job)
+  redis.call('ZADD', 'bl:retained', job.retained_ms, job.id)
+  redis.call('ZADD', 'bl:whole', job.ended_ms, job.id)
+  local dead = job.status == 'failed' and job.error and cjson.decode(job.error).retryable
+  if dead then redis.call('ZADD', 'bl:dead:' .. job.tenant, job.ended_ms, job.id) end
+end
+
+-- What nobody will need any more of what the job has in the bucket; a worker may still be writing there.
+local function trash(job, folder, now)
+  redis.call('ZADD', 'bl:trash', num(now + 60000), 'tenants/' .. job.tenant .. '/jobs/' .. job.id .. '/' .. folder .. '/')
+end
+
 -- The end of a job: nothing leaves a final status.
 local function finish(job, status, now)
   leave_line(job)
-  redis.call('ZREM', 'bl:due', job.id)
-  redis.call('ZREM', 'bl:expiries', job.id)
-  local kept = num(now + tonumber(job.keep_ms))
-  redis.call('HDEL', 'bl:job:' .. job.id, 'token', 'phase', 'retry_ms')
-  set(job, 'ended_ms', num(now), 'retained_ms', kept)
+  for _, key in ipairs({'bl:due', 'bl:expiries'}) do redis.call('ZREM', key, job.id) end
+  redis.call('HDEL', 'bl:job:' .. job.id, 'token', 'phase', 'retry_ms', 'checkpoint')
+  if job.checkpoint then trash(job, 'checkpoints', now) end
+  set(job, 'ended_ms', num(now), 'retained_ms', num(now + tonumber(job.keep_ms)))
   event(job, status)
-  redis.call('ZADD', 'bl:retained', kept, job.id)
+  index_end(job)
   redis.call('XADD', 'bl:journal', '*', 'type', 'ended', 'id', job.id, unpack(redis.call('HGETALL', 'bl:job:' .. job.id)))
 end
 
 -- The end of the attempt under way. Its token stays known by t:<token>, so that asking again repeats the answer.
 local function end_attempt(job, outcome, error, now)
   local entry = cjson.decode(job['attempt:' .. job.starts])
-  entry.ended_ms, entry.outcome = now, outcome
-  if error ~= '' then entry.error = cjson.decode(error) end
+  entry.ended_ms, entry.outcome, entry.error = now, outcome, error ~= '' and cjson.decode(error) or nil
   set(job, 'attempt:' .. job.starts, cjson.encode(entry))
   redis.call('ZREM', 'bl:leases:' .. job.pool, job.id)
-  if outcome ~= 'succeeded' then
-    local prefix = 'tenants/' .. job.tenant .. '/jobs/' .. job.id .. '/' .. job.starts .. '-' .. string.sub(job.token, -8) .. '/'
-    redis.call('ZADD', 'bl:trash', num(now + 60000), prefix)
-  end
+  if outcome ~= 'succeeded' then trash(job, job.starts .. '-' .. string.sub(job.token, -8), now) end
 end
 
 local function answer(job, word)
@@ -125,23 +133,19 @@ end
 
 -- A failed attempt: 'canceled', 'queued' (a retry) or 'failed', by what was asked and the attempts left.
 local function fail_attempt(job, error, retryable, delay, now)
-  if job.status == 'canceling' then
-    end_attempt(job, 'canceled', error, now)
-    finish(job, 'canceled', now)
-    return answer(job, 'canceled')
-  end
+  local final = job.status == 'canceling' and 'canceled' or 'failed'
   local counted = tonumber(job.starts) - tonumber(job.releases or 0)
   local over = job.deadline_ms and now + delay >= tonumber(job.deadline_ms)
-  if retryable and counted < tonumber(job.max) and not over then
+  if final == 'failed' and retryable and counted < tonumber(job.max) and not over then
     end_attempt(job, 'retry', error, now)
     if string.find(error, '"worker_lost"', 1, true) then set(job, 'suspect', 1) end
     requeue(job, delay, now)
     return answer(job, 'queued')
   end
-  end_attempt(job, 'failed', error, now)
-  set(job, 'error', error)
-  finish(job, 'failed', now)
-  return answer(job, 'failed')
+  end_attempt(job, final, error, now)
+  if final == 'failed' then set(job, 'error', error) end
+  finish(job, final, now)
+  return answer(job, final)
 end
 
 -- Not counted against the attempts; after ten it is, as a lost worker: a job that is handed back for ever must end.
@@ -157,10 +161,9 @@ local function release_attempt(job, now)
   return answer(job, 'released')
 end
 
--- The job if the token's attempt is under way; else nil and the answer that this token got before, or 'lost'.
+-- The job if the token's attempt is under way; else nil, the answer that this token got before, or 'lost', and the job.
 local function owned(id, token)
   local job = load(id)
-  if not job then return nil, 'lost' end
-  if job.token == token then return job end
-  return nil, job['t:' .. token] or 'lost'
+  if job and job.token == token then return job end
+  return nil, job and job['t:' .. token] or 'lost', job
 end

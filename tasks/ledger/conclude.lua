@@ -18,6 +18,6 @@ for _, key in ipairs({'bl:due', 'bl:expiries', 'bl:leases:' .. job.pool}) do red
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], unpack(ARGV, 3))
 job = load(job.id)
-redis.call('ZADD', 'bl:retained', job.retained_ms, job.id)
+index_end(job)
 event(job, job.status)
 return 1

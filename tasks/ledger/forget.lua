@@ -17,7 +17,7 @@ if job.tenant ~= ARGV[3] then return 0 end
 if not job.ended_ms then return 2 end
 redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[2], job.id)
-redis.call('ZREM', 'bl:retained', job.id)
+for _, key in ipairs({'bl:retained', 'bl:whole', 'bl:dead:' .. job.tenant}) do redis.call('ZREM', key, job.id) end
 for i = 3, #KEYS do redis.call('SREM', KEYS[i], job.id) end
 redis.call('ZADD', 'bl:trash', num(now), prefix)
 redis.call('XADD', 'bl:journal', '*', 'type', 'forgotten', 'id', job.id, 'tenant', job.tenant)

@@ -10,6 +10,9 @@ SEGMENTED = "bl:journal:segmented"  # string  stream id of the last entry that i
 WRITTEN = "bl:journal:written"      # string  stream id of the last ended entry whose job.json is written
 RESTORING = "bl:restoring"  # string  a keeper puts back what this Redis lost; seconds, prolonged
 STOCK = "bl:stock"          # string  Redis was lost whole: the bucket is to be looked through for ended jobs
+STOCK_TAKEN = "bl:stock:taken"  # string  the ms at which the bucket was last looked through
+WHOLE = "bl:whole"          # zset    id of an ended job whose record has not shrunk, by the ms of its end
+STORED = "bl:stored"        # hash    tenant -> bytes of its outputs and uploads in the bucket
 ARCHIVED = "bl:archived"    # zset    <tenant>/<job id> that only the bucket knows by the ms at which its retention ends
 TOMBSTONES = "bl:tombstones"  # zset  <tenant>/<job id> of a tombstone by the ms at which it goes
 LINES = "bl:lines"            # set     <queue>:<model> of every line that ever held a job
@@ -79,6 +82,21 @@ def slots(worker_id: str) -> str:
 def tenant_jobs(tenant: str) -> str:
     """zset: the tenant's job ids by the ms of their creation."""
     return f"bl:jobs:{tenant}"
+
+
+def dead(tenant: str) -> str:
+    """zset: ids of the tenant's dead letters by the ms of their end, until they are retried or forgotten."""
+    return f"bl:dead:{tenant}"
+
+
+def stored(tenant: str) -> str:
+    """hash: id of a job or an upload -> bytes that it has in the bucket, until they are deleted."""
+    return f"bl:stored:{tenant}"
+
+
+def replay(tenant: str, digest: str) -> str:
+    """string: what a call with an Idempotency-Key replays, JSON: each dead letter's id and the new job's; 24 h."""
+    return f"bl:replay:{tenant}:{digest}"
 
 
 def rate(tenant: str) -> str:

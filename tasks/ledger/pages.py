@@ -1,4 +1,4 @@
-"""A tenant's jobs, newest first, a page at a time. A page examines a bounded number of records, whatever is asked."""
+"""Jobs of an index, newest first, a page at a time. A page examines a bounded number of records, whatever is asked."""
 
 import base64
 import json
@@ -16,9 +16,9 @@ AT_ONCE = 100
 
 @dataclass(frozen=True)
 class Cursor:
-    """The last job a page looked at: ms of its creation, and its id."""
+    """The last job a page looked at: ms of its place in the index, and its id."""
 
-    created_ms: float
+    at_ms: float
     job_id: str
 
     @classmethod
@@ -30,16 +30,17 @@ class Cursor:
         return cls(int(created), job_id)
 
     def __str__(self) -> str:
-        return base64.urlsafe_b64encode(f"{self.created_ms:.0f} {self.job_id}".encode()).decode()
+        return base64.urlsafe_b64encode(f"{self.at_ms:.0f} {self.job_id}".encode()).decode()
 
 
-def page(client: redis.Redis, tenant: str, after: Cursor | None, limit: int,
+def page(client: redis.Redis, index: str, after: Cursor | None, limit: int,
          wanted: Mapping[str, str]) -> tuple[list[Record], Cursor | None]:
-    """At most `limit` records that have all of `wanted` (status, kind, model), and where the next page begins."""
+    """At most `limit` records that have all of `wanted` (status, kind, model, error_code), and where the next page
+    begins."""
     found: list[Record] = []
     examined = 0
     while examined < EXAMINED:
-        rows = _rows(client, tenant, after)
+        rows = _rows(client, index, after)
         for cursor, record in rows:
             after = cursor
             if record and _fits(record, wanted):
@@ -52,12 +53,12 @@ def page(client: redis.Redis, tenant: str, after: Cursor | None, limit: int,
     return found, after
 
 
-def _rows(client: redis.Redis, tenant: str, after: Cursor | None) -> list[tuple[Cursor, Record]]:
+def _rows(client: redis.Redis, index: str, after: Cursor | None) -> list[tuple[Cursor, Record]]:
     """The next jobs and their records; {} for one that was just erased. Jobs of one ms stand by id, last first."""
-    index, start, skip = keys.tenant_jobs(tenant), "+inf", 0
+    start, skip = "+inf", 0
     with _away():
         if after:
-            start = after.created_ms
+            start = after.at_ms
             skip = sum(job_id >= after.job_id for job_id in client.zrangebyscore(index, start, start))
         ids = client.zrevrangebyscore(index, start, "-inf", start=skip, num=AT_ONCE, withscores=True)
         with client.pipeline(transaction=False) as pipeline:
@@ -69,6 +70,8 @@ def _rows(client: redis.Redis, tenant: str, after: Cursor | None) -> list[tuple[
 
 def _fits(record: Record, wanted: Mapping[str, str]) -> bool:
     if "status" in wanted and record["status"] != wanted["status"]:
+        return False
+    if "error_code" in wanted and json.loads(record.get("error") or "{}").get("code") != wanted["error_code"]:
         return False
     fixed = json.loads(record["fixed"]) if "kind" in wanted or "model" in wanted else {}
     return all(fixed[name] == wanted[name] for name in ("kind", "model") if name in wanted)

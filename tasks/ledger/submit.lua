@@ -15,16 +15,19 @@
 -- ARGV[14] fingerprint of the request, for the Idempotency-Key, [15] how long that is kept, ms
 -- ARGV[16] 1 while the keeper puts back what this Redis lost: the epoch is not asked, nor limits
 -- ARGV[17] submits a minute that the tenant may make, [18] jobs that it may have waiting; 0 for any number
+-- ARGV[19] bytes that it may have in the bucket; 0 for any number
+-- ARGV[20] id of the job that this one retries, which is a dead letter no longer; or '', [21] 1 only if it is one yet; then
+--          the bytes of each upload
 --
 -- Returns {1, id, 1|0, left, ms} recorded (now or before), whether a doorbell is needed, and of the tenant's minute how
 -- many submits are left and in how many ms all will be; {2, id, fingerprint} the key belongs to that job; {3, id} to
 -- one that is still being uploaded; {-2, percent} memory is nearly full; {-3, ms} the next submit is paid for then;
--- {-4, waiting} the tenant has so many jobs waiting; {-1} not ready.
+-- {-4, waiting} the tenant has so many jobs waiting; {-5, bytes} it has so much in the bucket; {-6} the job retried is
+-- no dead letter; {-1} not ready.
 local restoring = ARGV[16] == '1'
 if not ready() and not restoring then return {-1} end
 local now = clock(ARGV[1])
-local id, tenant = ARGV[2], ARGV[4]
-local queue = string.match(ARGV[5], '^([^:]+)')
+local id, tenant, queue = ARGV[2], ARGV[4], string.match(ARGV[5], '^([^:]+)')
 
 local function bell_needed()
   if wake(queue, now) then return 0 end
@@ -33,8 +36,7 @@ local function bell_needed()
 end
 
 -- The generic cell rate algorithm: each submit takes its share of a minute, a minute may be taken at once.
-local rate = tonumber(ARGV[17])
-local paid = math.max(now, tonumber(redis.call('GET', KEYS[6]) or 0))
+local rate, paid = tonumber(ARGV[17]), math.max(now, tonumber(redis.call('GET', KEYS[6]) or 0))
 local function left() return rate > 0 and math.floor((now + 60000 - paid) * rate / 60000 + 1e-6) or 0 end
 
 if redis.call('EXISTS', KEYS[1]) == 1 then return {1, id, bell_needed(), left(), paid - now} end
@@ -45,11 +47,12 @@ end
 if not restoring then
   local used, most = string.match(redis.call('INFO', 'memory'), 'used_memory:(%d+).*maxmemory:(%d+)')
   if tonumber(most) > 0 and tonumber(used) > 0.85 * tonumber(most) then return {-2, math.floor(100 * used / most)} end
-  local waits, most_waiting = 0, tonumber(ARGV[18])
-  for _, pool in ipairs(most_waiting > 0 and {'cpu', 'gpu'} or {}) do
-    waits = waits + (redis.call('HGET', 'bl:fair:' .. pool, 'jobs:' .. tenant) or 0)
-  end
-  if most_waiting > 0 and waits >= most_waiting then return {-4, waits} end
+  local function count(key, field) return tonumber(redis.call('HGET', key, field) or 0) end
+  local waits = count('bl:fair:cpu', 'jobs:' .. tenant) + count('bl:fair:gpu', 'jobs:' .. tenant)
+  local stored = count('bl:stored', tenant)
+  if tonumber(ARGV[18]) > 0 and waits >= tonumber(ARGV[18]) then return {-4, waits} end
+  if tonumber(ARGV[19]) > 0 and stored >= tonumber(ARGV[19]) then return {-5, stored} end
+  if ARGV[21] == '1' and not redis.call('ZSCORE', 'bl:dead:' .. tenant, ARGV[20]) then return {-6} end
   if rate > 0 then
     if left() < 1 then return {-3, math.ceil(paid + 60000 / rate - now - 60000)} end
     paid = paid + 60000 / rate
@@ -66,7 +69,11 @@ if ARGV[9] ~= '' then set(job, 'deadline_ms', num(now + tonumber(ARGV[9]))) end
 redis.call('ZADD', 'bl:expiries', num(math.min(tonumber(start_by), tonumber(job.deadline_ms or start_by))), id)
 redis.call('ZADD', KEYS[4], num(now), id)
 redis.call('SADD', 'bl:lines', ARGV[5])
-for i = 7, #KEYS do redis.call('SADD', KEYS[i], id) end
+redis.call('ZREM', 'bl:dead:' .. tenant, ARGV[20])
+for i = 7, #KEYS do
+  redis.call('SADD', KEYS[i], id)
+  store(tenant, string.match(KEYS[i], '[^/]+$'), ARGV[i + 15])
+end
 if KEYS[5] ~= '' then redis.call('SET', KEYS[5], id .. ' ' .. ARGV[14], 'PX', ARGV[15]) end
 redis.call('XADD', 'bl:journal', '*', 'type', 'accepted', 'id', id, 'fixed', ARGV[3], 'created_ms', num(now),
   'key', KEYS[5], 'fingerprint', ARGV[14])

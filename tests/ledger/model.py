@@ -27,6 +27,7 @@ class Job:
     expiry: int | None = None
     waits: bool = False
     suspect: bool = False
+    dead: bool = False
     answers: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -198,6 +199,7 @@ class Model:
             return self._end(job, "canceled")
         over = job.deadline is not None and self.now + delay >= job.deadline
         if not retryable or job.starts - job.releases >= job.most or over:
+            job.dead = retryable
             return self._end(job, "failed")
         job.suspect = job.suspect or lost
         return self._requeue(job, "queued", delay)

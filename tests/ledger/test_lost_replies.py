@@ -108,6 +108,16 @@ class Case:
         yield lambda: self.lossy.conclude(claimed.fixed.id, ended), True
         assert self.desk.record(claimed) == ended
 
+    def shrink(self):
+        claimed = self.desk.running()
+        self.desk.commit(claimed)
+        yield lambda: self.lossy.shrink(claimed.fixed.id, None, ["result"]), None
+        assert "result" not in self.desk.record(claimed) and self.desk.record(claimed)["shrunk"]
+
+    def count(self):
+        yield lambda: self.lossy.count("acme", "upload_1", 7), 7
+        assert self.desk.ledger.redis.hgetall(keys.STORED) == {"acme": "7"}
+
     def entries(self, job_id):
         return [e["type"] for _, e in self.desk.ledger.redis.xrange(keys.JOURNAL) if e["id"] == job_id]
 

@@ -217,7 +217,10 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self._zset(keys.leases("cpu")) == {j.id: j.lease for j in jobs if j.token}
         assert self._zset(keys.DUE) == {j.id: j.due for j in jobs if j.due}
         assert self._zset(keys.EXPIRIES) == {j.id: j.expiry for j in jobs if j.expiry}
-        assert set(self._zset(keys.RETAINED)) == {j.id for j in jobs if j.status in FINAL}
+        for index in (keys.RETAINED, keys.WHOLE):
+            assert set(self._zset(index)) == {j.id for j in jobs if j.status in FINAL}
+        for tenant in "abc":
+            assert set(self._zset(keys.dead(tenant))) == {j.id for j in jobs if j.dead and j.tenant == tenant}
 
     @invariant()
     def tenants_accounts_hold_what_waits_and_nothing_else(self) -> None:

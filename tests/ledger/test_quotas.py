@@ -2,8 +2,9 @@
 
 import pytest
 
-from tasks.errors import QuotaExceeded, RateLimited
-from tasks.ledger import Idempotency, Ledger, connect
+from tasks.errors import QuotaExceeded, RateLimited, StorageUnavailable
+from tasks.job import Upload
+from tasks.ledger import Idempotency, Ledger, connect, keys
 from tests.conftest import PATIENT_S, make_fixed
 
 KEY = Idempotency.of(["acme", "k"], ["content"])
@@ -71,3 +72,56 @@ def test_a_restore_is_asked_for_no_limit(limited):
     ledger = limited(submits_per_minute=1, max_waiting_jobs=1)
     for _ in range(3):
         ledger.submit(make_fixed(), restoring=True)
+
+
+class TestStoredBytes:
+    """Outputs count from their commit, uploads from the first job that names them, each once."""
+
+    UPLOADS = {"upload_1": Upload(key="tenants/acme/uploads/upload_1/a.wav", bytes=600, etag="x")}
+
+    def commit(self, ledger, worker, size: int, token: str = "1") -> str:
+        claimed = ledger.claim(worker, "w1:1", token)
+        outputs = [{"name": name, "media_type": "text/plain", "bytes": size // 2, "sha256": "", "key": name}
+                   for name in ("a.txt", "b.txt")]
+        assert ledger.commit(claimed.fixed.id, claimed.token, {}, outputs, {}) == "succeeded"
+        ledger.commit(claimed.fixed.id, claimed.token, {}, outputs, {})  # its first answer was lost
+        return claimed.fixed.id
+
+    def stored(self, ledger) -> int:
+        return int(ledger.redis.hget(keys.STORED, "acme") or 0)
+
+    def test_over_it_a_tenant_submits_nothing_until_something_is_gone(self, limited, worker):
+        """Others may; and what was accepted is done, even beyond the limit."""
+        ledger = limited(max_stored_bytes=1000)
+        ledger.submit(make_fixed(uploads=self.UPLOADS))
+        ledger.submit(make_fixed(uploads=self.UPLOADS))
+        assert self.stored(ledger) == 600
+        job_id = self.commit(ledger, worker, 800)
+        assert self.stored(ledger) == 1400
+        with pytest.raises(QuotaExceeded, match="1,400 bytes of outputs and uploads; a tenant may have 1,000"):
+            ledger.submit(make_fixed())
+        ledger.submit(make_fixed(tenant="rival"))
+        assert ledger.count("acme", job_id, 0) == 600
+        assert ledger.count("acme", job_id, 0) == 600
+        ledger.submit(make_fixed())
+
+    def test_a_refusal_costs_no_submit_of_the_minute(self, limited):
+        ledger = limited(max_stored_bytes=1, submits_per_minute=2)
+        ledger.submit(make_fixed(uploads=self.UPLOADS))
+        with pytest.raises(QuotaExceeded):
+            ledger.submit(make_fixed())
+        ledger.count("acme", "upload_1", 0)
+        assert ledger.submit(make_fixed()).left == 0
+
+    def test_a_replay_by_its_key_is_answered_all_the_same(self, limited):
+        ledger, job = limited(max_stored_bytes=1), make_fixed(uploads=self.UPLOADS)
+        ledger.submit(job, KEY)
+        assert ledger.submit(job, KEY).job_id == job.id
+        assert ledger.submit(make_fixed(), KEY).replay_fingerprint
+
+    def test_a_failed_attempt_counts_nothing(self, limited, worker):
+        ledger = limited(max_stored_bytes=1000)
+        ledger.submit(make_fixed(max_attempts=1))
+        claimed = ledger.claim(worker, "w1:1", "1")
+        ledger.fail(claimed.fixed.id, claimed.token, StorageUnavailable("away"))
+        assert self.stored(ledger) == 0

@@ -22,6 +22,8 @@ ASK = {
     "due": lambda ledger, c: ledger.due(),
     "expire": lambda ledger, c: ledger.expire(DeadlineExceeded("")),
     "forget": lambda ledger, c: ledger.forget(c.fixed),
+    "shrink": lambda ledger, claimed: ledger.shrink(claimed.fixed.id, None, ["result"]),
+    "count": lambda ledger, claimed: ledger.count("acme", claimed.fixed.id, 7),
 }
 LOOK = {
     "record": lambda ledger, c: ledger.record(c.fixed.id),
