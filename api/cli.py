@@ -158,6 +158,72 @@ def delete(client, job_id: str) -> None:
     client().delete(job_id)
 
 
+@main.group("dead-letters")
+def dead_letters() -> None:
+    """Jobs that failed after their last attempt for a reason that may have passed."""
+
+
+def _which(command):
+    """The options that choose dead letters."""
+    for option in (click.option("--kind"), click.option("--model"),
+                   click.option("--error-code", help="e.g. worker_lost"),
+                   click.option("--older-than-s", type=float, help="ended so many seconds ago, or more")):
+        command = option(command)
+    return command
+
+
+def _chosen(job_ids: tuple[str, ...], everything: bool, filters: dict[str, Any]) -> None:
+    """Ids, a filter or --all: what concerns many jobs is not done by leaving a word out."""
+    if bool(job_ids) + (everything or any(value is not None for value in filters.values())) != 1:
+        raise click.UsageError("give ids of jobs, or a filter, or --all")
+
+
+@dead_letters.command("list")
+@_which
+@click.option("--limit", default=100, show_default=True, help="jobs at most")
+@click.pass_obj
+def list_dead_letters(client, limit: int, **filters) -> None:
+    """List them, those that ended last first."""
+    jobs = [job for job, _ in zip(client().dead_letters(**filters), range(limit), strict=False)]
+    told = [{**job, "error": f"{job['error']['code']}: {job['error']['detail']}"} for job in jobs]
+    _table(("id", "kind", "model", "completed_at", "error"), told)
+
+
+@dead_letters.command("show")
+@click.argument("job_id")
+@click.pass_obj
+def show_dead_letter(client, job_id: str) -> None:
+    """Show one, with each of its attempts."""
+    _show(client().get(job_id))
+
+
+@dead_letters.command("replay")
+@click.argument("job_ids", nargs=-1)
+@_which
+@click.option("--all", "everything", is_flag=True, help="all of them")
+@click.pass_obj
+def replay_dead_letters(client, job_ids: tuple[str, ...], everything: bool, **filters) -> None:
+    """Do them once more, each as a new job; prints the old id and the new."""
+    _chosen(job_ids, everything, filters)
+    made = map(client().retry, job_ids) if job_ids else client().replay_dead_letters(**filters)
+    for job in made:
+        click.echo(f"{job['retry_of']}\t{job['id']}")
+
+
+@dead_letters.command("purge")
+@click.argument("job_ids", nargs=-1)
+@_which
+@click.option("--all", "everything", is_flag=True, help="all of them")
+@click.pass_obj
+def purge_dead_letters(client, job_ids: tuple[str, ...], everything: bool, **filters) -> None:
+    """Erase them and what they left; prints their ids."""
+    _chosen(job_ids, everything, filters)
+    for job_id in job_ids:
+        client().delete(job_id)
+    for job_id in job_ids or client().purge_dead_letters(**filters):
+        click.echo(job_id)
+
+
 @main.command()
 @click.pass_obj
 def models(client) -> None:

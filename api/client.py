@@ -108,6 +108,34 @@ class Client:
             if cursor is None:
                 return
 
+    def dead_letters(self, **filters: Any) -> Iterator[Job]:
+        """Jobs that failed after their last attempt for a reason that may have passed: kind, model, error_code,
+        older_than_s; those that ended last first."""
+        for page in self._dead_letters("GET", "", filters):
+            yield from page["data"]
+
+    def replay_dead_letters(self, **filters: Any) -> Iterator[Job]:
+        """A new job of each, as they are made. One that was refused alone, its model being gone, stays a dead letter;
+        a limit that is met is waited for, then an ApiError."""
+        for page in self._dead_letters("POST", "/replay", filters):
+            yield from page["data"]
+
+    def purge_dead_letters(self, **filters: Any) -> Iterator[str]:
+        """Erase each, and what it left; their ids."""
+        for page in self._dead_letters("DELETE", "", filters):
+            yield from (erased["id"] for erased in page["data"])
+
+    def _dead_letters(self, method: str, path: str, filters: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """Page after page; each call has a key of its own, so that one whose answer was lost is not done twice."""
+        query = {name: value for name, value in filters.items() if value is not None}
+        while True:
+            headers = {"Idempotency-Key": secrets.token_hex(16)} if method == "POST" else {}
+            page = self._json(method, f"/v1/dead-letters{path}", params=query, headers=headers)
+            yield page
+            if page["next_cursor"] is None:
+                return
+            query["cursor"] = page["next_cursor"]
+
     def models(self) -> list[dict[str, Any]]:
         """What can be asked for."""
         return self._json("GET", "/v1/models")["data"]

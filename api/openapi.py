@@ -13,6 +13,7 @@ from typing import Any
 from flask import Blueprint, Response
 from pydantic import TypeAdapter
 
+from api.dead_letters import DeadQuery, Purge, Replay
 from api.examples import SUBMIT, UPLOAD
 from api.health import Health
 from api.jobs import JobList, ListQuery
@@ -61,7 +62,11 @@ OPERATIONS = (
     Operation("post", "/v1/jobs/{job_id}/retry", "A new job of an ended one's request", {202: "Job"},
               (400, 404, 409, 410, 422, 429), None, ("Prefer", "Idempotency-Key")),
     Operation("get", "/v1/jobs/{job_id}/outputs/{name}", "Where an output can be had now", {307: None}, (404, 410)),
-    Operation("post", "/v1/uploads", "A place for a large file", {201: "Upload"}, (400, 413, 415, 422),
+    Operation("get", "/v1/dead-letters", "List dead letters, those that ended last first", {200: "JobList"}, (422,)),
+    Operation("delete", "/v1/dead-letters", "Erase dead letters, and what they left", {200: "Purge"}, (422,)),
+    Operation("post", "/v1/dead-letters/replay", "A new job of each dead letter's request", {202: "Replay"},
+              (400, 422, 429), None, ("Idempotency-Key",)),
+    Operation("post", "/v1/uploads", "A place for a large file", {201: "Upload"}, (400, 413, 415, 422, 429),
               "UploadRequest", (), UPLOAD),
     Operation("get", "/v1/models", "What can be asked for", {200: "ModelList"}),
     Operation("get", "/v1/models/{kind}/{name}", "A model and its contract", {200: "ModelDetail"}, (404,)),
@@ -79,6 +84,8 @@ HEADERS = {
         "description": "the same request with the same key makes one job, for 24 hours",
         "schema": {"type": "string", "pattern": r'^(?:"[\x20-\x21\x23-\x7e]{1,255}"|[\x21\x23-\x7e]{1,255})$'}},
 }
+QUERIES = {("get", "/v1/jobs"): ListQuery, ("get", "/v1/dead-letters"): DeadQuery,
+           ("delete", "/v1/dead-letters"): DeadQuery, ("post", "/v1/dead-letters/replay"): DeadQuery}
 PATH_PARAMETERS = {
     "job_id": {"type": "string", "pattern": "^job_[0-9a-z]{26}$"}, "name": {"type": "string", "minLength": 1},
     "kind": {"enum": list(KINDS)}}
@@ -134,10 +141,11 @@ def _parameters(operation: Operation) -> list[dict]:
     in_path = [{"name": name, "in": "path", "required": True, "schema": PATH_PARAMETERS[name]}
                for name in re.findall(r"{(\w+)}", operation.path)]
     in_header = [{"name": name, "in": "header", **HEADERS[name]} for name in operation.headers]
-    if (operation.method, operation.path) != ("get", "/v1/jobs"):
+    query = QUERIES.get((operation.method, operation.path))
+    if query is None:
         return in_path + in_header
-    query = ListQuery.model_json_schema(ref_template=REF + "{model}")["properties"]
-    return [{"name": name, "in": "query", "schema": _not_null(schema)} for name, schema in query.items()]
+    query = query.model_json_schema(ref_template=REF + "{model}")["properties"]
+    return in_header + [{"name": name, "in": "query", "schema": _not_null(schema)} for name, schema in query.items()]
 
 
 def _not_null(schema: dict) -> dict:
@@ -179,7 +187,7 @@ def _schemas() -> dict[str, Any]:
     requests = [(request_of(kind).__name__, "validation", TypeAdapter(request_of(kind))) for kind in KINDS]
     results = [(f"{kind}-result", "serialization", TypeAdapter(contract(kind).result)) for kind in KINDS]
     answers = [(model.__name__, "serialization", TypeAdapter(model)) for model in (
-        Job, JobList, Upload, ModelList, ModelDetail, Pool, PoolList, Health, Problem)]
+        Job, JobList, Replay, Purge, Upload, ModelList, ModelDetail, Pool, PoolList, Health, Problem)]
     asked = [("UploadRequest", "validation", TypeAdapter(UploadRequest)), ("JobRequest", "validation", adapter()),
              ("query", "validation", TypeAdapter(ListQuery))]
     found, rest = TypeAdapter.json_schemas([*requests, *results, *answers, *asked], ref_template=REF + "{model}")

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from api import cli, client, keyfile
 from api.client import ApiError, Client
+from tasks.errors import WorkerLost
 from tasks.job import Fixed
 from tasks.ledger import keys
 
@@ -39,6 +40,18 @@ def transport(app) -> Shaky:
 def acme(app, caller, transport) -> Client:
     """A client with a key, whose connection can be made to fail."""
     return Client("http://api", caller("acme").key, transport=transport)
+
+
+@pytest.fixture
+def kill(hand):
+    """kill(job): its only attempt is lost; its id."""
+
+    def kill(job) -> str:
+        claimed = hand.claim()
+        hand.ledger.fail(claimed.fixed.id, claimed.token, WorkerLost("the process died"))
+        return claimed.fixed.id
+
+    return kill
 
 
 @pytest.fixture(autouse=True)
@@ -168,6 +181,22 @@ class TestClient:
         assert acme.model("generate", "lstm")["name"] in {model["name"] for model in acme.models()}
 
 
+    def test_dead_letters_are_replayed_and_purged_page_after_page(self, acme, transport, kill, monkeypatch):
+        """Each call has a key of its own; one whose answer was lost is sent again with it."""
+        old = [kill(acme.submit("generate", {"prompt": "Once"}, max_attempts=1)) for _ in range(3)]
+        assert [job["id"] for job in acme.dead_letters(limit=2)] == old[::-1]
+        transport.seen.clear()
+        transport.lose = 1
+        made = list(acme.replay_dead_letters(limit=2))
+        assert [job["retry_of"] for job in made] == old[::-1]
+        sent = [request.headers["Idempotency-Key"] for request in transport.seen]
+        assert len(sent) == 3 and sent[0] == sent[1] != sent[2]
+        for job in made:
+            kill(job)
+        assert set(acme.purge_dead_letters(error_code="worker_lost", limit=2)) == {job["id"] for job in made}
+        assert list(acme.dead_letters()) == []
+
+
 class TestCommandLine:
     @pytest.fixture
     def run(self, acme, monkeypatch):
@@ -215,6 +244,21 @@ class TestCommandLine:
     def test_refusals_are_lines_not_tracebacks(self, run):
         shown = run("submit", "generate", "prompt=Once", "-p", "speed=1", status=1).stderr
         assert "invalid_input" in shown and "/params/speed" in shown and "Traceback" not in shown
+
+    def test_dead_letters_are_listed_shown_replayed_and_purged(self, run, acme, kill):
+        """Ids, or a filter, or --all: nothing is done to all by leaving a word out."""
+        old = [kill(acme.submit("generate", {"prompt": "Once"}, max_attempts=1)) for _ in range(4)]
+        assert "worker_lost" in run("dead-letters", "list").stdout
+        assert json.loads(run("dead-letters", "show", old[0]).stdout)["status"] == "failed"
+        assert run("dead-letters", "replay", old[0]).stdout.startswith(old[0] + "\t")
+        assert old[0] not in run("dead-letters", "list").stdout
+        run("dead-letters", "purge", old[1])
+        assert run("dead-letters", "replay", "--error-code", "timeout").stdout == ""
+        for verb in ("replay", "purge"):
+            assert "--all" in run("dead-letters", verb, status=2).stderr
+            assert "--all" in run("dead-letters", verb, old[2], "--all", status=2).stderr
+        assert old[3] in run("dead-letters", "replay", "--model", "transformer").stdout
+        assert run("dead-letters", "purge", "--all").stdout == ""
 
     def test_models_are_listed(self, run):
         assert "lstm" in run("models").stdout

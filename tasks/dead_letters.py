@@ -1,0 +1,155 @@
+"""Dead letters: jobs that failed after their last attempt for a reason that may have passed; list, replay, purge.
+
+A view of the ledger's own index, which a retry and an erasure take a job out of. Each call looks at a bounded number
+of jobs and says where the next may begin. A job of before a restore that left no record is in no view.
+"""
+
+import json
+import time
+from dataclasses import dataclass, field, replace
+
+from tasks.errors import BacklotError, InvalidRequest, KeyReused, Replayed
+from tasks.job import Fixed, Job, new_id
+from tasks.jobs import Jobs, Page
+from tasks.ledger import IDEMPOTENCY_MS, Idempotency, Record, _away, keys
+from tasks.ledger.pages import Cursor, page
+
+LAST_ID = "job_" + "z" * 26
+
+
+@dataclass(frozen=True)
+class Which:
+    """Dead letters that have all of this; at most `limit` of them, those that ended last first."""
+
+    kind: str | None = None
+    model: str | None = None
+    error_code: str | None = None
+    older_than_s: float | None = None
+    limit: int = 100
+    cursor: str | None = None
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A dead letter that was not replayed, and why."""
+
+    id: str
+    error: BacklotError
+
+
+@dataclass
+class Replay:
+    """The new jobs; those that were refused stay dead letters. `next_cursor` is None where nothing older is left."""
+
+    jobs: list[Job] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    next_cursor: str | None = None
+
+
+@dataclass(frozen=True)
+class Purge:
+    """The ids of the jobs that were erased."""
+
+    ids: list[str]
+    next_cursor: str | None
+
+
+class DeadLetters:
+    """All of a tenant's business with them. Errors of everything: NotReady; InvalidRequest for a cursor that is none
+    of ours."""
+
+    def __init__(self, jobs: Jobs) -> None:
+        self.jobs, self.ledger = jobs, jobs.ledger
+
+    def read(self, tenant: str, which: Which) -> Page:
+        """What a replay or a purge with the same words would take."""
+        records, following = self._page(tenant, which)
+        return Page([Job.of_record(record) for record in records], following and str(following))
+
+    def replay(self, tenant: str, which: Which, idempotency_key: str | None = None) -> Replay:
+        """A new job of each, once, whoever asks at the same time; with an Idempotency-Key also where it is asked again.
+
+        Errors: KeyReused; RateLimited, QuotaExceeded, Overloaded where not even one may be submitted now. One that is
+        met later ends the call, and `next_cursor` leads on from there.
+        """
+        plan = self._plan(tenant, which, idempotency_key)
+        done = Replay(next_cursor=plan["next_cursor"])
+        place = which.cursor
+        for old, new, here in plan["jobs"]:
+            try:
+                done.jobs += self._replay_one(tenant, old, new)
+            except BacklotError as error:
+                if error.retryable and not done.jobs:
+                    raise
+                done.refused.append(Refused(old, error))
+                if error.retryable:
+                    return replace(done, next_cursor=place)
+            place = here
+        return done
+
+    def purge(self, tenant: str, which: Which) -> Purge:
+        """Erase each, its record and all that it left in the bucket."""
+        records, following = self._page(tenant, which)
+        ids = []
+        for record in records:
+            fixed = Fixed.model_validate_json(record["fixed"])
+            if self.ledger.redis.zscore(keys.dead(tenant), fixed.id) is None:
+                continue  # retried since the page was read
+            self.ledger.forget(fixed)
+            ids.append(fixed.id)
+        return Purge(ids, following and str(following))
+
+    def _replay_one(self, tenant: str, old: str, new: str) -> list[Job]:
+        """The new job, made now or when the same was asked before; none where another call has retried the old one."""
+        if self.ledger.record(new):
+            return [self.jobs.get(tenant, new)]
+        record = self.ledger.record(old)
+        if record is None or record["tenant"] != tenant:
+            return []
+        fixed = self.jobs.anew(Fixed.model_validate_json(record["fixed"]), new)
+        try:
+            return [self.jobs.accept(fixed, replaying=True).job]
+        except Replayed:
+            return []
+
+    def _plan(self, tenant: str, which: Which, idempotency_key: str | None) -> dict:
+        """Which dead letters become which jobs. Under an Idempotency-Key it is kept for a day, before any of it is
+        done, so that asking again goes on with the same. Errors: KeyReused."""
+        content = json.dumps([which.kind, which.model, which.error_code, which.older_than_s, which.limit, which.cursor])
+        idempotency = idempotency_key and Idempotency.of(
+            (tenant, "POST", "/v1/dead-letters/replay", idempotency_key), (content,))
+        key = idempotency and keys.replay(tenant, idempotency.digest)
+        with _away():
+            kept = self.ledger.redis.get(key) if key else None
+        if kept is None:
+            records, following = self._page(tenant, which)
+            plan = {"next_cursor": following and str(following), "jobs": [
+                (_id(record), new_id("job"), str(Cursor(float(record["ended_ms"]), _id(record))))
+                for record in records]}
+            if not key:
+                return plan
+            plan["fingerprint"] = idempotency.fingerprint
+            with _away():
+                first = self.ledger.redis.set(key, json.dumps(plan), nx=True, px=IDEMPOTENCY_MS)
+                kept = json.dumps(plan) if first else self.ledger.redis.get(key)
+        plan = json.loads(kept)
+        if plan["fingerprint"] != idempotency.fingerprint:
+            raise KeyReused("this Idempotency-Key was used to replay other dead letters; take a new one")
+        return plan
+
+    def _page(self, tenant: str, which: Which) -> tuple[list[Record], Cursor | None]:
+        start = None if which.older_than_s is None else Cursor(
+            round((time.time() - which.older_than_s) * 1000), LAST_ID)
+        try:
+            after = Cursor.read(which.cursor) if which.cursor else None
+        except ValueError as error:
+            raise InvalidRequest([{"pointer": "/cursor", "detail": "not a cursor that a page gave"}]) from error
+        if start and (after is None or start.at_ms < after.at_ms):
+            after = start
+        wanted = {name: value for name in ("kind", "model", "error_code") if (value := getattr(which, name))}
+        self.ledger.ready()  # a Redis that has lost some would show too few
+        return page(self.ledger.redis, keys.dead(tenant), after, which.limit, wanted)
+
+
+def _id(record: Record) -> str:
+    return json.loads(record["fixed"])["id"]
