@@ -21,6 +21,7 @@ from tasks.ledger import Ledger, connect, keys
 from tasks.settings import Settings
 from tasks.storage import ARTEFACTS, Storage
 from worker import journal, metrics
+from worker.records import Records
 from worker.restore import Restore
 from worker.shrink import Shrinker
 from worker.stock import Stock
@@ -29,7 +30,8 @@ log = logging.getLogger(__name__)
 A_FEW = 200
 SHARE, LATE_SHARE, LATE_S = 0.1, 0.9, 60
 """Of the keeper's time that goes into job.json, and once it is a minute late: an object a job costs more than the
-ledger's share of a short job, the workers want the cores too, and until then Redis has the job."""
+ledger's share of a short job, the workers want the cores too, and until then Redis has the job. Records that shrink
+after it get the same."""
 UPLOAD_ASK_AGAIN_MS = 24 * 3600 * 1000
 ARTEFACTS_EVERY_S = 3600
 
@@ -49,7 +51,8 @@ class Keeper:
         self._unrung_since: dict[str, float] = {}
         self._look_at_artefacts = 0.0
         self.shrinker = Shrinker(self.ledger, self.redis, self.storage)
-        self.stock = Stock(self.redis, self.storage)
+        self.stock = Stock(self.ledger, self.storage)
+        self.records = Records(self.ledger, self.storage)
 
     def run(self) -> int:
         """Exit status."""
@@ -115,6 +118,7 @@ class Keeper:
         share = LATE_SHARE if self.journal.lag_s() > LATE_S else SHARE
         for job in self.journal.write_job_json(self.settings.renew_s * share):
             metrics.ended(job)
+        self.records.shrink(self.settings.renew_s * SHARE)
         for duty in (self.forget_old_jobs, self.ask_for_uploads, self.empty_trash, self.drop_artefacts,
                      self.stock.round, self.shrinker.round):
             duty()
@@ -157,10 +161,12 @@ class Keeper:
                 self.storage.delete_prefix(seen.key)
 
     def _committed(self, prefix: str) -> bool:
-        """Whether a record lists objects under the prefix; it never should, and then they stay."""
-        parts = prefix.split("/")
-        outputs = self.redis.hget(keys.job(parts[3]), "outputs") if parts[2] == "jobs" else None
-        return bool(outputs) and prefix in outputs
+        """Whether the prefix is that of the attempt which a record says has committed; it never should be, and then its
+        objects stay."""
+        _, _, what, job_id, folder = prefix.split("/")[:5]
+        record = self.redis.hgetall(keys.job(job_id)) if what == "jobs" and "-" in folder else {}
+        committed = [name for name, word in record.items() if name.startswith("t:") and word == "succeeded"]
+        return any(folder.endswith(token[-8:]) for token in committed)
 
     def _until_now(self, key: str) -> list[str]:
         return self.redis.zrangebyscore(key, "-inf", _now_ms(), start=0, num=A_FEW)

@@ -42,6 +42,7 @@ class Found:
     ended: dict[str, Record] = field(default_factory=dict)
     erased: dict[str, str] = field(default_factory=dict)
     keys_used: dict[str, Accepted] = field(default_factory=dict)
+    retried: set[tuple[str, str]] = field(default_factory=set)
 
 
 class Restore:
@@ -86,13 +87,14 @@ class Restore:
                 done["queued"] += 1
         for job_id, ended in found.ended.items():
             done["concluded"] += self.ledger.conclude(job_id, _record(ended))
+        for tenant, job_id in found.retried:
+            self.redis.zrem(keys.dead(tenant), job_id)
         done["job.json"] = self._write_job_json(found)
         for job_id, tenant in found.erased.items():
             self.redis.zadd(keys.TRASH, {job_prefix(tenant, job_id): _now_ms()})
         for accepted in found.keys_used.values():
             self._keep_key(accepted)
-        if known == (0, 0):
-            self.redis.set(keys.STOCK, "")  # the keeper looks for the retention of ended jobs, which went too
+        self.redis.set(keys.STOCK, "")  # the keeper looks for the retention of ended jobs and for what tenants have
         log.warning("restored from %d segments of the journal: %s", len(names), done)
         return done
 
@@ -141,6 +143,8 @@ def _beyond(known: journal.Sid, entries: Iterable[Record]) -> Found:
             accepted = journal.accepted(entry)
             if job_id not in found.ended and job_id not in found.erased:
                 found.alive[job_id] = accepted
+            if accepted.fixed.retry_of:
+                found.retried.add((accepted.fixed.tenant, accepted.fixed.retry_of))
             if accepted.idempotency:
                 found.keys_used[job_id] = accepted
         else:

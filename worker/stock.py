@@ -1,7 +1,8 @@
-"""Ended jobs that only the bucket knows: their retention ends too, and their tombstones go after a month.
+"""What the bucket knows better than Redis: ended jobs without a record, and how much each tenant has there.
 
-After Redis was lost whole nothing in it says which jobs have ended and until when they are kept; the bucket is then
-looked through once, a little in every round.
+The bucket is looked through once a day, and after Redis has lost something, a little in every round. The retention of
+ended jobs that only it knows ends too, and their tombstones go after a month. What is committed, or named by a job,
+the scripts have counted already; here is counted what they missed, and what was deleted.
 """
 
 import itertools
@@ -10,22 +11,23 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 
-import redis
-
 from tasks.archive import Tombstone
-from tasks.ledger import keys
+from tasks.errors import NotFound
+from tasks.intake import UPLOAD_KEPT_S
+from tasks.ledger import Ledger, keys
 from tasks.storage import Object, Storage, job_json_key, job_prefix
 
 A_FEW = 200
 TOMBSTONE_MS = 30 * 24 * 3600 * 1000
+EVERY_MS = 24 * 3600 * 1000
 
 
 class Stock:
-    """One keeper's. Errors of everything: RedisError, StorageUnavailable."""
+    """One keeper's. Errors of everything: RedisError, NotReady, StorageUnavailable."""
 
-    def __init__(self, client: redis.Redis, storage: Storage) -> None:
-        self.redis, self.storage = client, storage
-        self._left: Iterator[Object] | None = None
+    def __init__(self, ledger: Ledger, storage: Storage) -> None:
+        self.ledger, self.redis, self.storage = ledger, ledger.redis, storage
+        self._left: Iterator[Object | None] | None = None
 
     def round(self) -> None:
         self.take_stock()
@@ -35,36 +37,67 @@ class Stock:
             self.storage.delete_prefix(job_prefix(tenant, job_id))
 
     def bury(self, prefix: str) -> None:
-        """A tombstone, where the prefix that was emptied is a whole job's."""
+        """The prefix was emptied: a whole job or an upload counts no longer, and of a job a tombstone stays."""
         _, tenant, what, job_id, *rest = prefix.split("/")
+        if rest == [""]:
+            self.ledger.count(tenant, job_id, 0)
         if what == "jobs" and rest == [""]:
             self.storage.put_bytes(job_json_key(tenant, job_id), Tombstone.of(job_id), "application/json")
             self.redis.zadd(keys.TOMBSTONES, {f"{tenant}/{job_id}": _now_ms() + TOMBSTONE_MS})
 
     def take_stock(self) -> None:
         """A part of the bucket, if it is to be looked through."""
-        if self._left is None and self.redis.exists(keys.STOCK):
-            self._left = self.storage.list("tenants/")
-        if self._left is None:
-            return
-        part = list(itertools.islice(self._left, A_FEW))
-        for seen in part:
-            if seen.key.endswith("/job.json"):
-                self._note(seen)
-        if len(part) < A_FEW:
-            self._left = None
-            self.redis.delete(keys.STOCK)
+        if self._left is None and self._is_due():
+            self._left = itertools.chain(self.storage.list("tenants/"), [None])
+        try:
+            for seen in itertools.islice(self._left or (), A_FEW):
+                if seen:
+                    self._look_at(seen)
+                else:
+                    self.redis.set(keys.STOCK_TAKEN, _now_ms())
+                    self.redis.delete(keys.STOCK)
+                    self._left = None
+        except Exception:
+            self._left = None  # a listing that broke off has no rest: from its beginning again
+            raise
 
-    def _note(self, seen: Object) -> None:
-        _, tenant, _, job_id, _ = seen.key.split("/")
-        if self.redis.exists(keys.job(job_id)):
+    def _is_due(self) -> bool:
+        asked, taken = self.redis.exists(keys.STOCK), self.redis.get(keys.STOCK_TAKEN)
+        return bool(asked) or taken is None or float(taken) + EVERY_MS < _now_ms()
+
+    def _look_at(self, seen: Object) -> None:
+        _, tenant, what, name, *rest = seen.key.split("/")
+        if what == "uploads":
+            self.redis.zadd(keys.UPLOADS, {f"{tenant}/{name}": _now_ms() + UPLOAD_KEPT_S * 1000}, nx=True)
+            if self.storage.head(seen.key):  # it may have gone since it was listed
+                self.ledger.count(tenant, name, seen.bytes)
+        elif rest == ["job.json"]:
+            self._note(tenant, name, seen.key)
+
+    def _note(self, tenant: str, job_id: str, key: str) -> None:
+        """An ended job. job.json is read where Redis does not know what it says."""
+        member = f"{tenant}/{job_id}"
+        with self.redis.pipeline(transaction=False) as together:
+            together.hmget(keys.job(job_id), "status", "shrunk", "outputs")
+            together.hexists(keys.stored(tenant), job_id)
+            together.zscore(keys.ARCHIVED, member).zscore(keys.TOMBSTONES, member)
+            (status, shrunk, outputs), counted, archived, tombstone = together.execute()
+        if tombstone or (counted and (status or archived)) or (archived and not status):
             return
-        found = json.loads(self.storage.get_bytes(seen.key))
+        if status and not (shrunk and outputs is None):
+            self.ledger.count(tenant, job_id, _bytes(json.loads(outputs or "[]")))
+            return
+        try:
+            found = json.loads(self.storage.get_bytes(key))
+        except NotFound:
+            return
         if "erased_at" in found:
-            self.redis.zadd(keys.TOMBSTONES, {f"{tenant}/{job_id}": _now_ms() + TOMBSTONE_MS}, nx=True)
-        else:
+            self.redis.zadd(keys.TOMBSTONES, {member: _now_ms() + TOMBSTONE_MS}, nx=True)
+            return
+        self.ledger.count(tenant, job_id, _bytes(found["outputs"]))
+        if not status:
             until = datetime.fromisoformat(found["retained_until"]).timestamp() * 1000
-            self.redis.zadd(keys.ARCHIVED, {f"{tenant}/{job_id}": until})
+            self.redis.zadd(keys.ARCHIVED, {member: until})
 
     def _until_now(self, key: str) -> Iterator[tuple[str, str]]:
         """Tenant and id of what is due; each leaves the list once its duty is done."""
@@ -72,6 +105,10 @@ class Stock:
             tenant, _, job_id = member.partition("/")
             yield tenant, job_id
             self.redis.zrem(key, member)
+
+
+def _bytes(outputs: list[dict]) -> int:
+    return sum(output["bytes"] for output in outputs)
 
 
 def _now_ms() -> int:

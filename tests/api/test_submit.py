@@ -6,7 +6,7 @@ import pytest
 
 from tasks.job import Fixed
 from tasks.ledger import keys
-from tests.api.conftest import PROMPT, as_job, in_seconds
+from tests.api.conftest import PROMPT, as_job, in_seconds, problem
 
 
 def fixed_of(ledger, job_id: str) -> Fixed:
@@ -128,6 +128,25 @@ class TestForms:
                                              "params": '{"language": 5}'})
         assert answer.status_code == 422
         assert list(storage.list("tenants/")) == []
+
+
+class TestStoredBytes:
+    @pytest.fixture
+    def settings(self, settings):
+        return settings.model_copy(update={"submits_per_minute": 5, "max_stored_bytes": 20})
+
+    def test_over_them_submits_and_uploads_are_refused_and_the_minute_is_not_touched(self, acme, rival, hand, ledger):
+        """429 with Retry-After; nothing was stored of the refused file."""
+        job = acme.submit()
+        hand.finish(hand.claim(), "a text of more than twenty bytes")
+        for refused in (acme.post("/v1/jobs", json=PROMPT), acme.post("/v1/uploads", json={"name": "a.wav"}),
+                        acme.post("/v1/jobs", data={"kind": "transcribe", "audio": (io.BytesIO(b"RIFF"), "a.wav")})):
+            assert "32 bytes of outputs and uploads" in problem(refused, 429, "quota_exceeded")["detail"]
+            assert refused.headers["Retry-After"] and "RateLimit" not in refused.headers
+        assert not ledger.redis.exists(keys.UPLOADS)
+        assert rival.post("/v1/uploads", json={"name": "a.wav"}).status_code == 201
+        ledger.count("acme", job["id"], 0)
+        assert acme.post("/v1/jobs", json=PROMPT).headers["RateLimit"].startswith('"submits";r=3;')
 
 
 class TestRateLimits:

@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from api import create_app, keyfile
-from tasks.errors import Gone, NotFound, NotReady
+from tasks.errors import Gone, NotFound, NotReady, StorageUnavailable
 from tasks.job import Job, Upload
 from tasks.jobs import Jobs
 from tasks.ledger import Idempotency, keys
@@ -153,6 +153,22 @@ def test_an_older_memory_learns_what_came_after_it(house, fixed, memory):
     assert [house.status(job) for job in (done, canceled, late)] == ["succeeded", "canceled", "queued"]
     assert house.ledger.redis.zrange(keys.leases("cpu"), 0, -1) == []
     assert house.claim().fixed.id == late.id and house.claim() is None
+
+
+def test_a_dead_letter_whose_replay_was_lost_is_none_when_it_is_back(house, fixed, memory):
+    """Its end is put back, and so is what the retry said; else the next bulk call would do it once more."""
+    old = fixed(max_attempts=1)
+    house.ledger.submit(old)
+    claimed = house.claim()
+    house.written()
+    bring_back = memory()
+    house.ledger.fail(old.id, claimed.token, StorageUnavailable("away"))
+    house.ledger.submit(fixed(retry_of=old.id))
+    house.written()
+    bring_back()
+    assert house.restore() == {"queued": 1, "concluded": 1, "job.json": 0, "erased": 0}
+    assert house.status(old) == "failed"
+    assert not house.ledger.redis.exists(keys.dead("acme"))
 
 
 def test_where_nothing_is_missing_nothing_is_read(house, fixed, monkeypatch):

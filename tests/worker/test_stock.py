@@ -1,0 +1,145 @@
+"""What a tenant has in the bucket, counted: deleted bytes go off it, and a look through the bucket heals it."""
+
+import pytest
+
+from tasks.errors import StorageUnavailable
+from tasks.intake import UPLOAD_KEPT_S
+from tasks.jobs import Jobs
+from tasks.ledger import keys
+from tasks.storage import attempt_prefix
+from tests.conftest import make_fixed
+from worker.journal import Journal
+from worker.keeper import Keeper
+from worker.stock import EVERY_MS
+
+UPLOAD = "upload_" + "a" * 26
+
+
+class House:
+    """A keeper done by hand, over a real bucket."""
+
+    def __init__(self, settings, ledger, storage, worker) -> None:
+        self.ledger, self.storage, self.worker = ledger, storage, worker
+        self.redis, self.keeper, self.jobs = ledger.redis, Keeper(settings), Jobs.of(settings)
+        self.tokens = 0
+
+    def succeeded(self, size: int, **changes) -> str:
+        """A job with an output of so many bytes, and as many beside it that its first attempt left."""
+        fixed = make_fixed(**changes)
+        self.ledger.submit(fixed)
+        for last in (False, True):
+            self.tokens += 1
+            claimed = self.ledger.claim(self.worker, f"w1:1:1:{self.tokens}", f"{self.tokens:08x}{self.tokens:024x}")
+            key = attempt_prefix("acme", fixed.id, claimed.number, claimed.token) + "a.txt"
+            self.storage.put_bytes(key, b"x" * size, "text/plain")
+            if last:
+                self.ledger.commit(fixed.id, claimed.token, {}, [
+                    {"name": "a.txt", "media_type": "text/plain", "bytes": size, "sha256": "", "key": key}], {})
+            else:
+                self.ledger.fail(fixed.id, claimed.token, StorageUnavailable("away"))
+        journal = Journal(self.redis, self.storage)
+        journal.write_segment()
+        journal.write_job_json(for_s=5)
+        return fixed.id
+
+    def upload(self, size: int) -> None:
+        self.storage.put_bytes(f"tenants/acme/uploads/{UPLOAD}/a.wav", b"x" * size, "audio/wav")
+
+    def stock_taken(self) -> None:
+        """The whole bucket once more."""
+        self.redis.set(keys.STOCK, "")
+        while self.redis.exists(keys.STOCK):
+            self.keeper.stock.round()
+
+    @property
+    def stored(self) -> dict[str, str]:
+        assert sum(map(int, self.redis.hvals(keys.stored("acme")))) == int(self.redis.hget(keys.STORED, "acme") or 0)
+        return self.redis.hgetall(keys.stored("acme"))
+
+
+@pytest.fixture
+def house(settings, ledger, storage, worker) -> House:
+    return House(settings, ledger, storage, worker)
+
+
+def test_an_erased_job_counts_until_its_objects_are_deleted(house):
+    first, second = house.succeeded(100), house.succeeded(20)
+    house.jobs.delete("acme", first)
+    assert house.stored == {first: "100", second: "20"}
+    house.keeper.empty_trash()
+    assert house.stored == {second: "20"}
+
+
+def test_what_an_attempt_left_counts_neither_before_nor_after_it_is_deleted(house):
+    job = house.succeeded(100)
+    house.stock_taken()
+    for prefix in house.redis.zrange(keys.TRASH, 0, -1):
+        house.redis.zadd(keys.TRASH, {prefix: 1})
+    house.keeper.empty_trash()
+    assert house.stored == {job: "100"}
+    assert len(list(house.storage.list(f"tenants/acme/jobs/{job}/"))) == 2, "the output and job.json"
+
+
+def test_an_upload_counts_until_no_job_names_it(house):
+    house.upload(500)
+    upload = {"key": f"tenants/acme/uploads/{UPLOAD}/a.wav", "bytes": 500, "etag": "e"}
+    job = house.succeeded(10, uploads={UPLOAD: upload})
+    house.redis.zadd(keys.UPLOADS, {f"acme/{UPLOAD}": 1})
+    house.jobs.delete("acme", job)
+    house.keeper.ask_for_uploads()
+    house.keeper.empty_trash()
+    assert house.stored == {}
+
+
+def test_a_look_through_the_bucket_counts_what_was_never_counted(house):
+    """An upload that no job names yet, and a job of a release that did not count."""
+    house.upload(500)
+    job = house.succeeded(100)
+    house.redis.delete(keys.STORED, keys.stored("acme"))
+    house.stock_taken()
+    assert house.stored == {UPLOAD: "500", job: "100"}
+    house.stock_taken()
+    assert house.stored == {UPLOAD: "500", job: "100"}
+    assert house.redis.zscore(keys.UPLOADS, f"acme/{UPLOAD}") > UPLOAD_KEPT_S * 1000, "so that it goes in its time"
+
+
+def test_after_a_flush_the_count_comes_back_and_goes_with_the_retention(house):
+    """Of jobs that only the bucket knows, too."""
+    job = house.succeeded(100)
+    house.redis.flushdb()
+    house.keeper.keep_epoch()
+    house.stock_taken()
+    assert house.stored == {job: "100"}
+    house.redis.zadd(keys.ARCHIVED, {f"acme/{job}": 1})
+    house.keeper.stock.round()
+    house.keeper.empty_trash()
+    assert house.stored == {}
+
+
+def test_the_bucket_is_looked_through_once_a_day(house):
+    """And at once where it never was."""
+    house.keeper.stock.round()
+    taken = house.redis.get(keys.STOCK_TAKEN)
+    house.upload(500)
+    house.keeper.stock.round()
+    assert house.stored == {} and house.redis.get(keys.STOCK_TAKEN) == taken
+    house.redis.set(keys.STOCK_TAKEN, float(taken) - EVERY_MS - 1)
+    house.keeper.stock.round()
+    assert house.stored == {UPLOAD: "500"}
+
+
+def test_a_listing_that_breaks_off_is_begun_again(house, monkeypatch):
+    """Its rest is not taken for the end."""
+    house.upload(500)
+
+    def broken(prefix):
+        raise StorageUnavailable("the bucket did not answer")
+        yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.keeper.stock.storage, "list", broken)
+        with pytest.raises(StorageUnavailable):
+            house.keeper.stock.take_stock()
+    assert house.redis.get(keys.STOCK_TAKEN) is None
+    house.keeper.stock.take_stock()
+    assert house.stored == {UPLOAD: "500"}
