@@ -1,0 +1,211 @@
+"""What is a tenant's is nobody else's: every route of the app, asked by another tenant for jobs in every status."""
+
+import json
+import time
+
+import httpx
+import pytest
+
+from tasks.errors import DeadlineExceeded, ModelFailed, WorkerLost
+from tasks.job import Status, new_id
+from tasks.ledger import keys
+from tasks.storage import job_json_key
+from tests.api.conftest import PROMPT, in_seconds, problem, unknown_job
+from tests.stack import until
+
+OF_A_JOB = {
+    ("GET", "/v1/jobs/<job_id>"), ("DELETE", "/v1/jobs/<job_id>"), ("POST", "/v1/jobs/<job_id>/cancel"),
+    ("POST", "/v1/jobs/<job_id>/retry"), ("GET", "/v1/jobs/<job_id>/outputs/<name>")}
+OF_A_TENANT = {
+    ("POST", "/v1/jobs"), ("GET", "/v1/jobs"), ("POST", "/v1/uploads"), ("GET", "/v1/dead-letters"),
+    ("DELETE", "/v1/dead-letters"), ("POST", "/v1/dead-letters/replay")}
+OF_OPERATORS = {("GET", "/v1/pools"), ("GET", "/v1/pools/<name>")}
+OF_ANY_KEY = {("GET", "/v1/models"), ("GET", "/v1/models/<kind>/<name>")}
+OF_ANYBODY = {("GET", "/"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/openapi.json")}
+KNOWN = OF_A_JOB | OF_A_TENANT | OF_OPERATORS | OF_ANY_KEY | OF_ANYBODY
+KEPT_IN_THE_BUCKET = "in the bucket alone"
+
+
+def routes(app) -> set[tuple[str, str]]:
+    return {(method, rule.rule) for rule in app.url_map.iter_rules() for method in rule.methods - {"HEAD", "OPTIONS"}}
+
+
+def test_every_route_is_judged_here(app):
+    """Whoever adds a route says whose it is."""
+    assert routes(app) <= KNOWN, "a new route: put it in one of the sets above, and see that it is tried below"
+
+
+@pytest.fixture
+def theirs(acme, hand, ledger, storage) -> dict[str, str]:
+    """A job of acme's by status: its id. All were made and ended as a worker would."""
+    found = {"scheduled": acme.submit(start_at=in_seconds(3600))["id"]}
+
+    def running(**changes) -> tuple[str, object]:
+        job = acme.submit(metadata={"secret": "acme-only"}, **changes)["id"]
+        claimed = hand.claim()
+        assert claimed.fixed.id == job
+        return job, claimed
+
+    for status in ("succeeded", KEPT_IN_THE_BUCKET):
+        found[status], claimed = running()
+        hand.finish(claimed, "acme-only")
+    gone = found[KEPT_IN_THE_BUCKET]
+    storage.put_bytes(job_json_key("acme", gone), acme.get(f"/v1/jobs/{gone}").data, "application/json")
+    ledger.redis.delete(keys.job(gone))
+    ledger.redis.zrem(keys.tenant_jobs("acme"), gone)
+    found["failed"], claimed = running()
+    ledger.fail(found["failed"], claimed.token, ModelFailed("acme-only"))
+    found["a dead letter"], claimed = running(max_attempts=1)
+    ledger.fail(found["a dead letter"], claimed.token, WorkerLost("acme-only"))
+    found["running"], _ = running()
+    found["canceling"], _ = running()
+    acme.post(f"/v1/jobs/{found['canceling']}/cancel")
+    found["expired"] = acme.submit(queue_ttl_s=0.001)["id"]
+    until(lambda: found["expired"] in ledger.expire(DeadlineExceeded("late")))
+    found["canceled"] = acme.submit()["id"]
+    acme.post(f"/v1/jobs/{found['canceled']}/cancel")
+    found["queued"] = acme.submit(metadata={"secret": "acme-only"})["id"]
+    for status in set(found) & set(Status):
+        assert acme.get(f"/v1/jobs/{found[status]}").json["status"] == status
+    assert {*Status} <= {*found}
+    return found
+
+
+def state(ledger, storage, theirs: dict[str, str]) -> tuple:
+    """All that there is of acme's, to compare."""
+    return ({job: ledger.redis.hgetall(keys.job(job)) for job in theirs.values()},
+            ledger.redis.zrange(keys.tenant_jobs("acme"), 0, -1), ledger.redis.zrange(keys.TRASH, 0, -1),
+            [(seen.key, seen.etag) for seen in storage.list("tenants/acme/")])
+
+
+def asked(rule: str, job: str) -> str:
+    return rule.replace("<job_id>", job).replace("<name>", "text.txt")
+
+
+@pytest.mark.parametrize("scope", ["tenant", "operator"])
+def test_no_route_of_a_job_shows_or_moves_another_tenants(app, caller, ledger, storage, theirs, scope):
+    """In no status: 404, word for word as of a job that never was, be it asked for, waited for, canceled, erased, done
+    again or fetched from; an operator's key is its own tenant's like any other."""
+    rival, before = caller("rival", scope), state(ledger, storage, theirs)
+    never = unknown_job()
+    for method, rule in sorted(OF_A_JOB & routes(app)):
+        told = {}
+        for what, job in {**theirs, "never": never}.items():
+            headers = {"Prefer": "wait=5", "Idempotency-Key": f"{method}-{job}"}
+            answer = rival.open(asked(rule, job), method=method, headers=headers)
+            found = problem(answer, 404, "not_found")
+            assert b"acme-only" not in answer.data and "Preference-Applied" not in answer.headers
+            told[what] = json.dumps(found).replace(job, "JOB")
+        assert set(told.values()) == {told["never"]}, rule
+    assert state(ledger, storage, theirs) == before
+    assert {job for job in theirs.values() if ledger.redis.exists(keys.job(job))} == {
+        job for what, job in theirs.items() if what != KEPT_IN_THE_BUCKET}
+
+
+def test_no_list_shows_another_tenants(app, acme, rival, theirs):
+    """Nor by any filter, nor from a cursor that the other was given."""
+    mine = rival.submit()["id"]
+    cursor = acme.get("/v1/jobs?limit=2").json["next_cursor"]
+    queries = ["", f"?cursor={cursor}", "?limit=100", *(f"?status={status}" for status in Status), "?kind=generate",
+               "?model=transformer"]
+    lists = [rule for method, rule in OF_A_TENANT & routes(app) if method == "GET"]
+    assert lists
+    for rule in lists:
+        for query in queries:
+            answer = rival.get(rule + query)
+            if answer.status_code == 200:
+                assert {job["id"] for job in answer.json["data"]} <= {mine}, rule + query
+            assert b"acme-only" not in answer.data
+
+
+def test_what_is_done_to_all_is_done_to_ones_own(app, rival, ledger, storage, theirs):
+    """Replaying and purging dead letters by the dozen leaves the others' where they are."""
+    before = state(ledger, storage, theirs)
+    for method, rule in sorted(OF_A_TENANT & routes(app)):
+        if method == "DELETE" or rule.endswith("/replay"):
+            answer = rival.open(rule, method=method, headers={"Idempotency-Key": "all"})
+            assert answer.status_code < 300 and b"acme-only" not in answer.data
+            assert not any(job in answer.get_data(as_text=True) for job in theirs.values())
+    assert state(ledger, storage, theirs) == before
+
+
+def test_an_upload_is_no_input_of_another_tenants_job(acme, rival, storage, ledger):
+    """By its id, in whatever input of whatever kind, and told as one that never was."""
+    made = acme.post("/v1/uploads", json={"name": "a.txt"}).json["id"]
+    storage.put_bytes(f"tenants/acme/uploads/{made}/a.txt", b"acme-only", "text/plain")
+    assert acme.submit(input={"prompt": {"url": f"upload:{made}"}})
+    never = new_id("upload")
+    for asks in ({"kind": "generate", "input": {"prompt": {"url": "upload:ID"}}},
+                 {"kind": "transcribe", "input": {"audio": "upload:ID"}},
+                 {"kind": "caption", "input": {"image": "upload:ID"}},
+                 {"kind": "recommend", "input": {"catalogue": "upload:ID", "history": ["x"]}}):
+        told = [json.dumps(problem(rival.post("/v1/jobs", json=json.loads(json.dumps(asks).replace("ID", upload))), 422,
+                                   "invalid_input")).replace(upload, "ID") for upload in (made, never)]
+        assert told[0] == told[1] and "there is no upload" in told[0]
+    form = {"kind": "generate", "prompt": f"upload:{made}"}
+    answer = rival.post("/v1/jobs", data=form, content_type="multipart/form-data")
+    if answer.status_code == 202:  # a text that looks like a source is a text
+        assert json.loads(ledger.record(answer.json["id"])["fixed"])["uploads"] == {}
+
+
+@pytest.mark.parametrize("source", [
+    "s3://BUCKET/tenants/acme/jobs/JOB/1-00000001/text.txt", "s3://BUCKET/tenants/rival/../acme/jobs/JOB/job.json",
+    "s3://BUCKET", "upload:../../acme/uploads/x", "upload:JOB", "job:JOB/text.txt", "/v1/jobs/JOB/outputs/text.txt"])
+def test_an_output_is_no_input_of_another_tenants_job(rival, settings, theirs, source):
+    """By no spelling of a source."""
+    url = source.replace("BUCKET", settings.s3_bucket).replace("JOB", theirs["succeeded"])
+    problem(rival.post("/v1/jobs", json={**PROMPT, "input": {"prompt": {"url": url}}}), 422, "invalid_input")
+
+
+def test_an_idempotency_key_is_its_tenants_alone(acme, rival):
+    """The same key from two tenants makes two jobs, each held against its own tenant's request."""
+    headers = {"Idempotency-Key": "one-and-the-same"}
+    mine = acme.post("/v1/jobs", json=PROMPT, headers=headers).json["id"]
+    other = {**PROMPT, "input": {"prompt": "something else"}}
+    answer = rival.post("/v1/jobs", json=other, headers=headers)
+    assert answer.status_code == 202 and answer.json["id"] != mine and "Idempotency-Replayed" not in answer.headers
+    problem(rival.post("/v1/jobs", json=PROMPT, headers=headers), 422, "idempotency_key_reused")
+    assert acme.post("/v1/jobs", json=PROMPT, headers=headers).json["id"] == mine
+
+
+def test_a_waiter_learns_nothing_of_another_tenants_job(acme, rival, theirs):
+    """Answered at once: to wait would tell that there is something to wait for."""
+    for job in theirs.values():
+        before = time.monotonic()
+        problem(rival.get(f"/v1/jobs/{job}", headers={"Prefer": "wait=30"}), 404, "not_found")
+        assert time.monotonic() - before < 10
+
+
+def test_an_output_link_opens_the_one_object(acme, theirs):
+    """What is signed is that key: a link to one output, bent to another object, is refused by the bucket."""
+    link = acme.get(f"/v1/jobs/{theirs['succeeded']}/outputs/text.txt").headers["Location"]
+    assert httpx.get(link, trust_env=False).text == "acme-only"
+    for bent in (link.replace("text.txt?", "other.txt?"), link.replace("/acme/", "/rival/"), link.partition("?")[0]):
+        assert httpx.get(bent, trust_env=False).status_code in (400, 401, 403)
+
+
+@pytest.mark.parametrize(("scope", "status"), [("tenant", 403), ("operator", 200)])
+def test_pools_are_for_operators(app, caller, scope, status):
+    anybody = caller("rival", scope)
+    for method, rule in sorted(OF_OPERATORS & routes(app)):
+        assert anybody.open(rule.replace("<name>", "gpu"), method=method).status_code == status
+
+
+def test_without_a_key_nothing_but_the_open_routes_is_answered(app, theirs):
+    """Every route of the app, without a key and with one that is none."""
+    for headers in ({}, {"Authorization": "Bearer bk_none"}):
+        for method, rule in sorted(routes(app)):
+            path = asked(rule, theirs["succeeded"]).replace("<kind>", "generate")
+            answer = app.test_client().open(path, method=method, headers={"Authorization": "", **headers})
+            if (method, rule) in OF_ANYBODY:
+                assert answer.status_code == 200
+            else:
+                problem(answer, 401, "unauthorized")
+
+
+def test_a_tenant_of_a_name_that_begins_alike_sees_nothing(caller, theirs):
+    """Prefixes of the bucket and keys of Redis end where the name ends."""
+    for name in ("acm", "acme-2", "a", "acme-"):
+        other = caller(name)
+        assert other.get("/v1/jobs?limit=100").json["data"] == []
+        problem(other.get(f"/v1/jobs/{theirs['succeeded']}"), 404, "not_found")
