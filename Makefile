@@ -3,7 +3,7 @@
 run := @deploy/local/python.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs test test-slow bench bench-recommend bench-transcribe bench-caption \
+.PHONY: help demo up down status logs test test-slow faults soak bench bench-recommend bench-transcribe bench-caption \
         bench-generate clean
 
 help:       ## this list
@@ -29,6 +29,13 @@ test:       ## all tests but the slow ones
 
 test-slow:  ## the tests that take longer than a minute
 	$(run) base,torch,dev -m pytest -m slow
+
+faults:     ## kill, stop and cut what Backlot runs on, and account for every job (docs/FAULTS.md); about half an hour
+	$(run) base,torch,dev -m tests.faults
+
+soak:       ## the random soak alone: make soak SEED=7 JOBS=10000 FAULTS=500
+	$(run) base,torch,dev -m tests.faults soak $(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS)) \
+	    $(if $(FAULTS),--faults $(FAULTS)) --out .backlot/SOAK.md
 
 bench:      ## measure the service on this machine
 	$(run) base,torch,dev -m tests.bench

@@ -10,6 +10,7 @@ write the job's end into the ledger.
 
 import contextlib
 import logging
+import math
 import multiprocessing
 import os
 import secrets
@@ -39,12 +40,14 @@ CRASH_LOOP_S = 2
 
 @dataclass
 class Parent:
-    """One worker: `run()` returns when it has been told to stop (SIGTERM or SIGINT) and has drained."""
+    """One worker: `run()` returns when it has been told to stop and has drained: SIGTERM or SIGINT leave running jobs
+    the grace, SIGQUIT (Celery's 'cold shutdown') hands them back at once."""
 
     settings: Settings
     pool: str
     _spawned_at: float = 0
     _draining_since: float | None = None
+    _grace_s: float = math.inf
     _told_to_leave: bool = False
 
     def __post_init__(self) -> None:
@@ -65,7 +68,8 @@ class Parent:
             log.error("no model of models.toml is on the pool %s", self.pool)
             return 1
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._drain())
+            signal.signal(number, lambda *_: self._drain(self.settings.grace_s))
+        signal.signal(signal.SIGQUIT, lambda *_: self._drain(0))
         log.info("worker %s: %d %s, queues %s%s", self.worker.id, self.slots,
                  "processes" if self.pool == "cpu" else "threads", ", ".join(self.worker.queues), self._hardware())
         threading.Thread(target=self._listen_for_cancels, name="cancels", daemon=True).start()
@@ -154,18 +158,18 @@ class Parent:
             threading.Event().wait(CRASH_LOOP_S)
         self._spawn()
 
-    def _drain(self) -> None:
-        """From now on no claim; what fits the grace finishes."""
-        if self._draining_since is None:
-            log.info("draining for at most %g s", self.settings.grace_s)
-            self._draining_since = time.monotonic()
+    def _drain(self, grace_s: float) -> None:
+        """From now on no claim; what fits the grace finishes. Asked again, the shorter grace holds."""
+        if grace_s < self._grace_s:
+            log.info("draining for at most %g s", grace_s)
+            self._grace_s, self._draining_since = grace_s, self._draining_since or time.monotonic()
         self.processes.wake()
 
     def _stopped(self) -> bool:
         """Whether all is over: told to stop, the Celery process gone, nothing left to write."""
         if self._draining_since is None:
             return False
-        over = time.monotonic() - self._draining_since - self.settings.grace_s
+        over = time.monotonic() - self._draining_since - self._grace_s
         held = self._held()
         if self.processes.main.is_alive():
             if over > 0:

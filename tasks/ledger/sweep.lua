@@ -1,4 +1,6 @@
 -- sweep: attempts whose lease has lapsed are lost: a retry, or the end. Takes nothing for one lease after a gap.
+-- The whole worker has gone then, seldom by the fault of a job: such a job is suspected of it (claim) only when the
+-- attempt that comes is its last, so that many of them need not queue up to run alone.
 --
 -- KEYS[1]  leases   zset    bl:leases:<pool>
 -- KEYS[2]  swept    hash    bl:swept:<pool>
@@ -17,7 +19,11 @@ if now < hold then return queues end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', num(now), 'LIMIT', 0, ARGV[4])) do
   local job = load(id)
   if job and job.token then
-    if fail_attempt(job, ARGV[5], true, 0, now) == 'queued' then queues[#queues + 1] = job.queue end
+    local known, counted = job.suspect, job.starts - (job.releases or 0)
+    if fail_attempt(job, ARGV[5], true, 0, now) == 'queued' then
+      if not known and counted + 1 < tonumber(job.max) then redis.call('HDEL', 'bl:job:' .. id, 'suspect') end
+      queues[#queues + 1] = job.queue
+    end
     answer(job, 'lost')
   else
     redis.call('ZREM', KEYS[1], id)

@@ -157,7 +157,7 @@ class Model:
         for job in list(self.jobs.values()):
             if self.now >= self.hold and job.token and job.lease <= self.now:
                 token = job.token
-                self._fail(job, True, 0, lost=True)
+                self._fail(job, True, 0, lost=job.starts - job.releases + 1 >= job.most)
                 job.answers[token] = "lost"
 
     def due(self) -> None:

@@ -61,3 +61,17 @@ def test_a_job_that_failed_otherwise_is_no_suspect(desk):
     desk.fail(lost)
     other = desk.submit()
     assert {desk.claim(slot="7:0").fixed.id, desk.claim(slot="7:1").fixed.id} == {lost.fixed.id, other.id}
+
+
+def test_a_job_whose_worker_has_gone_is_suspected_only_before_its_last_attempt(desk, clock):
+    """A lapsed lease: a whole machine was lost, and all that ran there would queue up to run alone."""
+    lost = [desk.submit(max_attempts=3) for _ in range(2)]
+    for suspects in (False, True):
+        first, second = desk.claim(slot="7:0"), desk.claim(slot="7:1")
+        assert first.fixed.id in [job.id for job in lost] and second.fixed.id in [job.id for job in lost]
+        desk.swept()
+        clock.forward(1)
+        desk.swept(after_s=25)
+        records = [desk.ledger.record(job.id) for job in lost]
+        assert [("suspect" in record) for record in records] == [suspects, suspects]
+    assert desk.claim(slot="7:0") and desk.claim(slot="7:1") is None

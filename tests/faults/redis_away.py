@@ -1,0 +1,209 @@
+"""4. Redis: killed, frozen, full, with its file cut short, robbed of keys, flushed; and a restore of many jobs."""
+
+import json
+import os
+import signal
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+
+from redis.exceptions import RedisError
+
+from tasks.job import new_id
+from tasks.ledger import keys
+from tasks.storage import job_json_key
+from tests.faults import work
+from tests.faults.place import Place
+from tests.faults.scenario import scenario
+from tests.stack import until
+from worker.journal import FOLDER
+
+ANSWER_S = 2.0
+"""What the API may take to say 503, while Redis is away."""
+SLACK_S = 1.0
+"""Added for this machine, which runs all of it on two cores."""
+
+
+class Probe:
+    """Asks for known jobs all the while, ten times a second: never 404, never longer than it may take."""
+
+    def __init__(self, place: Place, known: list[str]) -> None:
+        self._place, self._known = place, known
+        self.answers: list[tuple[float, int]] = []
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+
+    def __enter__(self) -> "Probe":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._over.set()
+        self._thread.join(90)
+
+    def _ask(self) -> None:
+        n = 0
+        while not self._over.wait(0.1):
+            n += 1
+            self.answers.append(self._place.books.once("GET", f"/v1/jobs/{self._known[n % len(self._known)]}"))
+
+    def verdict(self) -> str:
+        """For the remark. Errors: AssertionError where an answer was wrong or late."""
+        statuses = {status for _, status in self.answers}
+        assert statuses <= {200, 503}, f"the API answered {sorted(statuses)}"
+        slowest = max((seconds for seconds, status in self.answers if status == 503), default=0.0)
+        assert slowest < ANSWER_S + SLACK_S, f"503 came only after {slowest:.1f} s"
+        away = sum(status == 503 for _, status in self.answers)
+        return f"{away} of {len(self.answers)} questions answered 503, the slowest in {slowest:.2f} s; 404 never"
+
+
+def _before(place: Place, size: int) -> list[str]:
+    """Some jobs that have ended and a load that has not."""
+    ended = place.books.submit_all([work.files(pool, f"kept {n}") for n in range(3) for pool in ("cpu", "gpu")])
+    place.books.wait(ended, 60)
+    until(lambda: _journaled(place, ended), 60, "their job.json is written")
+    place.books.submit_all([work.sleep(pool, 0.5) for n in range(size // 2) for pool in ("cpu", "gpu")])
+    return ended
+
+
+def _journaled(place: Place, ids: list[str]) -> bool:
+    return all(place.storage.head(job_json_key("acme", one)) for one in ids)
+
+
+@scenario("4a", "Redis is killed (kill -9) and comes back after 5 s", short=True)
+def killed(place: Place, size: int) -> str:
+    ended = _before(place, size)
+    with Probe(place, ended) as probe:
+        place.redis.kill()
+        place.books.struck("Redis killed")
+        time.sleep(5)
+        place.mend()
+        place.books.wait(deadline_s=120)
+    return probe.verdict()
+
+
+@scenario("4b", "Redis stands still (SIGSTOP) for 60 s")
+def frozen(place: Place, size: int) -> str:
+    ended = _before(place, size)
+    with Probe(place, ended) as probe:
+        os.kill(place.redis.pid, signal.SIGSTOP)
+        place.books.struck("Redis stopped")
+        time.sleep(60)
+        os.kill(place.redis.pid, signal.SIGCONT)
+        place.books.wait(deadline_s=120)
+    return probe.verdict()
+
+
+@scenario("4c", "Redis is full: submits are refused, what runs and waits goes on")
+def full(place: Place, size: int) -> str:
+    _before(place, size)
+    client = place.client()
+    used = client.info("memory")["used_memory"]
+    client.config_set("maxmemory", used)
+    place.books.struck("Redis full")
+    try:
+        seconds, status = place.books.once("POST", "/v1/jobs", json=work.noop("cpu"))
+        assert status == 503, f"a full Redis took a job: {status}"
+        place.books.wait(deadline_s=120)
+        assert all(entry.first for entry in place.books.entries.values()), "jobs stood still"
+    finally:
+        client.config_set("maxmemory", 0)
+    return f"503 after {seconds:.2f} s"
+
+
+@scenario("4d", "Redis is killed and its append-only file is cut short")
+def cut_short(place: Place, size: int) -> str:
+    ended = _before(place, size)
+    time.sleep(1.5)  # the journal's segment of a moment ago is to be in the bucket, the file's end is what goes
+    with Probe(place, ended) as probe:
+        place.redis.kill()
+        place.books.struck("Redis killed, file cut")
+        folder = place.folder / "redis-data" / "appendonlydir"
+        newest = max(folder.glob("*.incr.aof"), key=lambda path: path.stat().st_mtime)
+        os.truncate(newest, int(newest.stat().st_size * 0.7))
+        place.mend()
+        place.books.wait(deadline_s=120)
+    return f"{probe.verdict()}; the last 30 % of the file went"
+
+
+@scenario("4e", "Celery's lists and its bindings are deleted from Redis")
+def queue_keys(place: Place, size: int) -> None:
+    _before(place, size)
+    client = place.client()
+    for _ in range(3):
+        gone = [key for pattern in ("cpu.*", "gpu.*", "_kombu*", "unacked*") for key in client.keys(pattern)]
+        client.delete(*gone) if gone else None
+        place.books.struck("queue keys deleted")
+        time.sleep(1)
+
+
+@scenario("4f", "Redis is flushed under running workers", short=True)
+def flushed(place: Place, size: int) -> str:
+    """What was accepted comes back from the bucket; running attempts of before cannot commit over it."""
+    ended = _before(place, size)
+    erased = place.books.submit(work.noop("cpu"))
+    place.books.wait([erased], 60)
+    assert place.books.insist("DELETE", f"/v1/jobs/{erased}").status_code in (200, 202, 204)
+    del place.books.entries[erased]
+    until(lambda: place.books.once("GET", f"/v1/jobs/{erased}")[1] == 410, 30)
+    until(lambda: _segmented(place), 30, "all of the journal is in the bucket")
+    with Probe(place, ended) as probe:
+        place.client().flushall()
+        place.books.struck("flushed")
+        place.books.wait(deadline_s=120)
+    gone = place.books.insist("GET", f"/v1/jobs/{erased}").status_code
+    assert gone == 410, f"an erased job is {gone} after the flush"
+    return f"{probe.verdict()}; an erased job stays 410"
+
+
+def _segmented(place: Place) -> bool:
+    client = place.client()
+    return client.get(keys.SEGMENTED) == client.xinfo_stream(keys.JOURNAL)["last-generated-id"]
+
+
+@scenario("4g", "a flush with many old jobs in the bucket")
+def many_old(place: Place, size: int) -> str:
+    """Their files are written before the S3 server starts again; segments of the journal name a tenth as living."""
+    count = 100_000 if size >= 40 else 2_000
+    place.s3.stop()
+    written = _old_jobs(place, count)
+    place.s3.start()
+    place.mend()
+    place.client().flushall()
+    place.books.struck("flushed")
+    start = time.monotonic()
+    until(lambda: _ready(place), 300, "the keeper has restored")
+    took = time.monotonic() - start
+    fresh = place.books.submit(work.noop("cpu"))
+    place.books.wait([fresh], 60)
+    old = place.new_books("older")
+    assert old.once("GET", f"/v1/jobs/{written}")[1] == 200, "an old job is not to be had"
+    return f"{count:,} old jobs in the bucket; ready again after {took:.1f} s"
+
+
+def _ready(place: Place) -> bool:
+    try:
+        return place.client().get(keys.EPOCH) == place.client().info("server")["run_id"]
+    except RedisError:
+        return False
+
+
+def _old_jobs(place: Place, count: int) -> str:
+    """job.json files as the keeper wrote them, straight into the S3 server's folder; the id of one."""
+    template = place.storage  # only its bucket's name is used: the server is down
+    folder = place.folder / "s3-data" / template.bucket
+    now = datetime.now(UTC)
+    job = {"object": "job", "kind": "generate", "model": "cpu-noop", "pool": "cpu", "status": "succeeded", "done": True,
+           "priority": 0, "created_at": now.isoformat(), "completed_at": now.isoformat(), "max_attempts": 3,
+           "retained_until": (now + timedelta(days=1)).isoformat(), "input": {}, "params": {}, "outputs": [],
+           "attempts": [], "metrics": {}, "metadata": {}, "result": {"text": "x"}}
+    job_id = ""
+    for _ in range(count):
+        job_id = new_id("job")
+        path = folder / job_json_key("older", job_id)
+        path.parent.mkdir(parents=True)
+        links = {"self": f"/v1/jobs/{job_id}", "cancel": "", "retry": ""}
+        path.write_text(json.dumps({**job, "id": job_id, "links": links}))
+    ended = place.folder / "s3-data" / template.bucket / FOLDER
+    ended.mkdir(exist_ok=True)
+    return job_id
