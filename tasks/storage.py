@@ -54,6 +54,11 @@ def attempt_prefix(tenant: str, job_id: str, number: int, token: str) -> str:
     return f"{job_prefix(tenant, job_id)}{number}-{token[-8:]}/"
 
 
+def checkpoint_key(tenant: str, job_id: str, number: int, token: str) -> str:
+    """How far an attempt has come; read by the next one. They go together once the job has ended."""
+    return f"{job_prefix(tenant, job_id)}checkpoints/{number}-{token[-8:]}"
+
+
 def job_json_key(tenant: str, job_id: str) -> str:
     """The record of an ended job, for good."""
     return job_prefix(tenant, job_id) + "job.json"

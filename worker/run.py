@@ -30,6 +30,7 @@ from tasks.weights import Weights
 from worker.artefacts import Artefacts
 from worker.attempt import Attempt
 from worker.batcher import as_job_error
+from worker.checkpoints import Checkpoints
 from worker.loaded import Loaded
 from worker.patience import FETCH_S, UPLOAD_S, patiently
 
@@ -74,6 +75,7 @@ class Runner:
         weights = Weights(settings.cache_dir, self.storage)
         self.loaded = Loaded(settings.models_mb, worker.pool == "gpu", weights.locate)
         self.artefacts = Artefacts(self.storage, connect(settings))
+        self.checkpoints = Checkpoints(self.storage, self.ledger)
         self.attempts: dict[str, Attempt] = {}
         self._slots: dict[str, Slot] = {}
         threading.Thread(target=self._tell_people, name="progress", daemon=True).start()
@@ -94,6 +96,7 @@ class Runner:
                 claimed = self._run(attempt, slot)
             finally:
                 del self.attempts[attempt.claimed.token]
+                self.checkpoints.forget(attempt)
 
     def _new_slot(self, name: str) -> Slot:
         folder = self.scratch / str(threading.get_native_id())
@@ -125,7 +128,8 @@ class Runner:
             result, outputs = self._work(attempt, slot)
             next_token = slot.next_token()
             ended, following = insist(lambda: self.ledger.commit_and_claim(
-                fixed.id, token, result, outputs, attempt.metrics, self.worker, slot.name, next_token))
+                fixed.id, token, result, outputs, attempt.metrics, attempt.claimed.number, self.worker, slot.name,
+                next_token))
         except Exception as raised:  # every end of an attempt is an end of the job's record, never of the slot
             ended = self._fail(attempt, as_job_error(raised))
         finally:
@@ -145,7 +149,8 @@ class Runner:
             with attempt.phase("running", "run_s", at_once=self.ledger):
                 params = registry.contract(fixed.kind).params.model_validate(fixed.params)
                 artefact = self.artefacts.of(fixed, slot.inputs, attempt.stopped)
-                call = Call(fetched, params, slot.outputs, attempt.report, attempt.stopped, artefact)
+                call = Call(fetched, params, slot.outputs, attempt.report, attempt.stopped, artefact,
+                            *self.checkpoints.of(attempt))
                 result = batcher.run(call)
         with attempt.phase("uploading", "upload_s"):
             return self._upload(attempt, _checked(fixed, result), slot.inputs)
@@ -189,12 +194,10 @@ class Runner:
     def _fail(self, attempt: Attempt, error: errors.BacklotError) -> str:
         if attempt.stop and not isinstance(error, errors.LeaseLost):
             error = attempt.error()  # whatever came up while it was being stopped
-        if isinstance(error, errors.LeaseLost):
-            return "lost"
         log.info("%s %s: %s", attempt.fixed.id, error.code, error.detail)
         delay = backoff_s(attempt.claimed.number, self.settings) if error.retryable else 0
         return insist(lambda: self.ledger.fail(
-            attempt.fixed.id, attempt.claimed.token, error, delay, attempt.metrics))
+            attempt.fixed.id, attempt.claimed.token, error, delay, attempt.metrics, attempt.claimed.number))
 
 
 def backoff_s(number: int, settings: Settings) -> float:

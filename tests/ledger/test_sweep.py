@@ -1,5 +1,8 @@
 """renew and sweep: an attempt whose worker fell silent goes to another, and the token decides, not the clock."""
 
+import pytest
+
+from tasks.errors import LeaseLost
 from tasks.job import Job
 from tasks.ledger import keys
 
@@ -158,3 +161,58 @@ def test_a_worker_is_listed_until_its_lease_would_lapse(desk, ledger, clock):
     told = ledger.redis.hgetall(keys.worker("w1"))
     assert (told["pool"], told["queues"], told["slots"], told["draining"]) == (
         "cpu", "cpu.generate,cpu.caption", "4", "0")
+
+
+def prefix(claimed) -> str:
+    return f"tenants/acme/jobs/{claimed.fixed.id}/{claimed.number}-{claimed.token[-8:]}/"
+
+
+@pytest.mark.parametrize("say", ["commit", "fail"])
+def test_what_a_lost_attempt_uploads_after_the_sweep_goes_too(desk, ledger, clock, say):
+    """The trash was emptied before the zombie woke: what it says then puts its prefix there again, and no other's."""
+    zombie = desk.running()
+    lapsed(desk, clock, zombie)
+    again = desk.claim(worker="w2")
+    ledger.redis.delete(keys.TRASH)
+    tell = {"commit": lambda: ledger.commit(zombie.fixed.id, zombie.token, {}, [], {}, zombie.number),
+            "fail": lambda: ledger.fail(zombie.fixed.id, zombie.token, LeaseLost("x"), number=zombie.number)}[say]
+    assert tell() == "lost"
+    assert ledger.redis.zrange(keys.TRASH, 0, -1, withscores=True) == [(prefix(zombie), clock.ms + 60_000)]
+    assert ledger.commit(again.fixed.id, again.token, {}, [], {}, again.number) == "succeeded"
+    assert ledger.redis.zrange(keys.TRASH, 0, -1) == [prefix(zombie)]
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["its answer is known", "its answer is forgotten"])
+def test_a_commit_that_is_asked_for_again_never_trashes_what_it_committed(desk, ledger, told):
+    """However late it asks, also when the record has shrunk and no longer says who committed."""
+    claimed = desk.running()
+
+    def again() -> str:
+        return ledger.commit(claimed.fixed.id, claimed.token, {}, [], {}, claimed.number)
+
+    assert again() == "succeeded"
+    if not told:
+        ledger.redis.hset(keys.job(claimed.fixed.id), "shrunk", 1)
+        ledger.redis.hdel(keys.job(claimed.fixed.id), f"t:{claimed.token}")
+    assert again() == ("succeeded" if told else "lost")
+    assert not ledger.redis.exists(keys.TRASH)
+
+
+def test_the_checkpoints_go_when_the_job_ends(desk, ledger, clock):
+    """Not before: the next attempt reads what the last one noted, and only who owns the job may note."""
+    first = desk.running()
+    key = f"tenants/acme/jobs/{first.fixed.id}/checkpoints/1-{first.token[-8:]}"
+    assert ledger.report(first.fixed.id, first.token, checkpoint=key) == "noted"
+    desk.fail(first)
+    second = desk.claim()
+    assert second.record["checkpoint"] == key
+    assert ledger.report(first.fixed.id, first.token, checkpoint="another") == "lost"
+    desk.commit(second)
+    assert "checkpoint" not in desk.record(second)
+    assert ledger.redis.zrange(keys.TRASH, 0, -1) == [
+        prefix(first), f"tenants/acme/jobs/{first.fixed.id}/checkpoints/"]
+
+
+def test_a_job_without_checkpoints_leaves_no_trash(desk, ledger):
+    desk.commit(desk.running())
+    assert not ledger.redis.exists(keys.TRASH)

@@ -1,0 +1,86 @@
+"""Checkpoints: how far an attempt has come, kept in the bucket, so that the next one goes on from there.
+
+An algorithm may save as often as it likes: it leaves its newest state here and goes on. One thread of the process
+writes what was left, of each attempt every few seconds at most, and then notes in the ledger where it lies. A save that
+fails is said in the log, and costs nothing but the work since the last one.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from tasks.errors import BacklotError
+from tasks.ledger import Ledger
+from tasks.storage import Storage, checkpoint_key
+from worker.attempt import Attempt
+
+log = logging.getLogger(__name__)
+EVERY_S = 3.0
+"""Between two writes of an attempt, and before its first: a job shorter than this costs nothing."""
+ROUND_S = 0.25
+
+
+@dataclass
+class _Saver:
+    """`data`: what the attempt left, not written yet; `due`: when it may be."""
+
+    attempt: Attempt
+    due: float
+    data: bytes | None = None
+
+    def save(self, data: bytes) -> None:
+        self.data = data
+
+
+class Checkpoints:
+    """Those of one process's attempts."""
+
+    def __init__(self, storage: Storage, ledger: Ledger) -> None:
+        self.storage, self.ledger = storage, ledger
+        self._savers: dict[str, _Saver] = {}
+        threading.Thread(target=self._rounds, name="checkpoints", daemon=True).start()
+
+    def of(self, attempt: Attempt) -> tuple[Callable[[bytes], None], Callable[[], bytes | None]]:
+        """The `save` and `saved` of a Call (tasks/algorithm.py). Neither raises."""
+        saver = self._savers[attempt.claimed.token] = _Saver(attempt, time.monotonic() + EVERY_S)
+        return saver.save, partial(self._saved, attempt)
+
+    def forget(self, attempt: Attempt) -> None:
+        """The attempt has ended."""
+        self._savers.pop(attempt.claimed.token, None)
+
+    def write(self) -> None:
+        """What was left by attempts whose time has come; one that is to stop needs none."""
+        for saver in list(self._savers.values()):
+            if saver.data is not None and time.monotonic() >= saver.due and not saver.attempt.stopped():
+                data, saver.data = saver.data, None
+                self._write(saver.attempt, data)
+                saver.due = time.monotonic() + EVERY_S
+
+    def _write(self, attempt: Attempt, data: bytes) -> None:
+        fixed, claimed = attempt.fixed, attempt.claimed
+        key = checkpoint_key(fixed.tenant, fixed.id, claimed.number, claimed.token)
+        try:
+            self.storage.put_bytes(key, data, "application/octet-stream")
+            self.ledger.report(fixed.id, claimed.token, checkpoint=key)
+        except BacklotError as error:
+            log.warning("%s: a checkpoint was not kept: %s", fixed.id, error.detail)
+
+    def _saved(self, attempt: Attempt) -> bytes | None:
+        key = attempt.claimed.record.get("checkpoint")
+        try:
+            return self.storage.get_bytes(key) if key else None
+        except BacklotError as error:
+            log.warning("%s: work begins anew, for its checkpoint cannot be read: %s", attempt.fixed.id, error.detail)
+            return None
+
+    def _rounds(self) -> None:
+        while True:
+            time.sleep(ROUND_S)
+            try:
+                self.write()
+            except Exception:  # a defect here costs checkpoints, never a job
+                log.exception("checkpoints were not written")
