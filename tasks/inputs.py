@@ -25,8 +25,8 @@ def check_source(source: str) -> str:
     if parts.scheme in ("https", "http"):
         if not parts.hostname or not port_is_a_number:
             raise ValueError("the URL names no host")
-        if not parts.hostname.isprintable() or " " in parts.hostname:
-            raise ValueError("the URL's host has characters that no host's name has")
+        if not source.isprintable() or source != source.strip() or " " in parts.hostname:
+            raise ValueError("a URL with control characters, or with blanks around it or its host, is not accepted")
         if parts.username is not None or parts.password is not None:
             raise ValueError("a URL with a user name or password is not accepted")
     elif parts.scheme == "s3":

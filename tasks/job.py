@@ -238,7 +238,7 @@ def redacted(value: JsonValue) -> JsonValue:
     if isinstance(value, dict) and set(value) == {"url"}:
         return {"url": redacted(value["url"])}
     if isinstance(value, str):
-        if re.match(r"^https?://", value):
+        if re.match(r"https?:", value, re.IGNORECASE):
             return value.partition("?")[0].partition("#")[0]
         return value if len(value) <= SHOWN_TEXT else value[:SHOWN_TEXT] + "…"
     if isinstance(value, list) and len(value) > SHOWN_TEXT // 10:

@@ -1,10 +1,10 @@
 """python -m worker cpu|gpu|keeper: one worker of a pool, or the keeper. Settings come from the environment."""
 
-import logging
 import sys
 
 import click
 
+from tasks import logs
 from tasks.settings import Settings
 
 
@@ -13,7 +13,7 @@ from tasks.settings import Settings
 def main(role: str) -> None:
     """Run one worker of the pool cpu or gpu, or the keeper, until SIGTERM."""
     settings = Settings()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.start(settings.log_level)
     if role == "keeper":
         from worker.keeper import Keeper
 

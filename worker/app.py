@@ -17,6 +17,7 @@ from celery import signals
 from celery.exceptions import SecurityWarning
 from celery.utils.nodenames import nodename
 
+from tasks import logs
 from tasks.broker import DOORBELL, Broker, celery_app
 from tasks.errors import NotReady
 from tasks.ledger import Worker
@@ -66,7 +67,7 @@ def main(settings: Settings, identity: Identity) -> None:
     os.setsid()  # a signal to the parent's group is the parent's business
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", force=True)
+    logs.start(settings.log_level)
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # a line for every doorbell
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
     _import_before_forks()
