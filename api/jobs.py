@@ -37,7 +37,8 @@ class ListQuery(BaseModel):
 
 
 class JobList(BaseModel):
-    """A page of jobs; it may be short and still have a next one."""
+    """A page of jobs; it may be short and still have a next one. An hour after its end a job's row leaves out what is
+    large of its input, params, metadata, result and outputs: look at the job itself."""
 
     object: Literal["list"] = "list"
     data: list[Job]

@@ -16,8 +16,8 @@
 -- ARGV[16] 1 while the keeper puts back what this Redis lost: the epoch is not asked, nor limits
 -- ARGV[17] submits a minute that the tenant may make, [18] jobs that it may have waiting; 0 for any number
 -- ARGV[19] bytes that it may have in the bucket; 0 for any number
--- ARGV[20] id of the job that this one retries, which is a dead letter no longer; or '', [21] 1 only if it is one yet; then
---          the bytes of each upload
+-- ARGV[20] id of the job that this one retries, which is a dead letter no longer; or '', [21] 1 only if it is one yet;
+--          then the bytes of each upload
 --
 -- Returns {1, id, 1|0, left, ms} recorded (now or before), whether a doorbell is needed, and of the tenant's minute how
 -- many submits are left and in how many ms all will be; {2, id, fingerprint} the key belongs to that job; {3, id} to
