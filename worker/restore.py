@@ -92,6 +92,7 @@ class Restore:
         done["job.json"] = self._write_job_json(found)
         for job_id, tenant in found.erased.items():
             self.redis.zadd(keys.TRASH, {job_prefix(tenant, job_id): _now_ms()})
+            self.redis.zadd(keys.RETAINED, {job_id: _now_ms()}, xx=True)  # an older memory has its record
         for accepted in found.keys_used.values():
             self._keep_key(accepted)
         self.redis.set(keys.STOCK, "")  # the keeper looks for the retention of ended jobs and for what tenants have

@@ -199,6 +199,20 @@ def test_an_erased_job_stays_erased(house, fixed):
         house.jobs.get("acme", job.id)
 
 
+def test_one_that_an_older_memory_still_has_is_forgotten_in_the_first_round(house, fixed, memory):
+    """It was erased after that memory was made; its record is due for the keeper's next look at retention."""
+    erased = fixed()
+    house.ledger.submit(erased)
+    house.commit(house.claim())
+    house.written()
+    bring_back = memory()
+    house.ledger.forget(erased)
+    house.written()
+    bring_back()
+    assert house.restore()["erased"] == 1
+    assert house.ledger.redis.zscore(keys.RETAINED, erased.id) <= time.time() * 1000
+
+
 def test_one_erased_before_its_job_json_was_written_has_a_tombstone_only(house, fixed):
     """The late job.json does not take the tombstone's place."""
     job = fixed()
