@@ -100,7 +100,7 @@ class CtcRecipe(Recipe):
 class Rnn(CtcRecipe):
     """Three bidirectional layers of 192."""
 
-    name, steps, every, peak_rate = "rnn", 1950, 150, 1.5e-3
+    name, steps, every, peak_rate = "rnn", 3600, 150, 1.5e-3
     size = {"width": 192, "hidden": 192, "layers": 3, "dropout": 0.25}
 
 
@@ -111,7 +111,7 @@ class Dnn(CtcRecipe):
     trained `rnn` says of the same sound (Hinton, Vinyals, Dean, "Distilling the knowledge in a neural network", 2015).
     """
 
-    name, steps, every, peak_rate = "dnn", 900, 120, 1e-3
+    name, steps, every, peak_rate = "dnn", 1800, 150, 1e-3
     size = {"width": 288, "reach": (1, 2, 3, 4, 5), "dropout": 0.1}
 
     def __init__(self, data: Path, device: str) -> None:
