@@ -37,7 +37,7 @@ def card(model):
 
 
 def test_each_sample_is_told_as_the_card_says(model):
-    """The last table of the card, line by line; of the four scenes, taken as the seeds came, two at least are right."""
+    """The last table of the card, line by line; of the four scenes, taken as the seeds came, three at least are right."""
     told = re.findall(r"^\| (\S+\.(?:png|jpg)) \| (.+?) \| (-?[\d.]+) \| (.*?) ?\|$", card(model), re.MULTILINE)
     assert len(told) == len(SCENES) + 3
     results = model.run([Call.of("caption", image=SAMPLES / name) for name, *_ in told])
@@ -45,7 +45,7 @@ def test_each_sample_is_told_as_the_card_says(model):
         found = Result.model_validate(result.value)
         assert found.caption == caption and "; ".join(found.warnings) == warnings
         assert found.alternatives[0].logprob == pytest.approx(float(logprob), abs=0.02)
-    assert sum(SCENES.get(name) == caption for name, caption, *_ in told) >= 2
+    assert sum(SCENES.get(name) == caption for name, caption, *_ in told) >= 3
 
 
 def test_the_samples_are_the_scenes_that_their_sources_say():
