@@ -18,6 +18,7 @@ from tests.web import serve
 from tests.worker.conftest import MODELS
 
 ENDS_S = 60
+JOBS = 7  # that are accepted
 DATABASE = 12
 STANDS_IN = ("bl:job:", "bl:journal", "journal/")
 """Where an input's URL stands as it was submitted: the record, for the worker, and the journal, for a restore."""
@@ -69,7 +70,7 @@ def said(redis_server, s3_server, tmp_path_factory, given) -> Iterator[Said]:
         metrics = httpx.get(f"http://127.0.0.1:{settings.metrics_port}/metrics", trust_env=False)
         said.places["/metrics"] = metrics.content
         client = redis_server.client(DATABASE)
-        until(lambda: sum(seen.key.endswith("job.json") for seen in storage.list("tenants/")) >= 8, ENDS_S,
+        until(lambda: sum(seen.key.endswith("job.json") for seen in storage.list("tenants/")) == JOBS, ENDS_S,
               "the keeper has written job.json")
         _look(said, client, storage)
     for log in folder.glob("*.log"):
