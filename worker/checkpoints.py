@@ -3,6 +3,9 @@
 An algorithm may save as often as it likes: it leaves its newest state here and goes on. One thread of the process
 writes what was left, of each attempt every few seconds at most, and then notes in the ledger where it lies. A save that
 fails is said in the log, and costs nothing but the work since the last one.
+
+A model in C that holds the GIL for seconds lets that thread run for moments only, too short for a write. So where the
+thread has been late, a save waits for its write, for a second at most.
 """
 
 import logging
@@ -21,6 +24,7 @@ log = logging.getLogger(__name__)
 EVERY_S = 3.0
 """Between two writes of an attempt, and before its first: a job shorter than this costs nothing."""
 ROUND_S = 0.25
+LATE_S, GIVE_WAY_S, GIVE_WAY_FOR_S = 0.5, 1.0, 30.0
 
 
 @dataclass
@@ -31,9 +35,6 @@ class _Saver:
     due: float
     data: bytes | None = None
 
-    def save(self, data: bytes) -> None:
-        self.data = data
-
 
 class Checkpoints:
     """Those of one process's attempts."""
@@ -41,12 +42,13 @@ class Checkpoints:
     def __init__(self, storage: Storage, ledger: Ledger) -> None:
         self.storage, self.ledger = storage, ledger
         self._savers: dict[str, _Saver] = {}
+        self._ask, self._done, self._late = threading.Event(), threading.Event(), -GIVE_WAY_FOR_S
         threading.Thread(target=self._rounds, name="checkpoints", daemon=True).start()
 
     def of(self, attempt: Attempt) -> tuple[Callable[[bytes], None], Callable[[], bytes | None]]:
         """The `save` and `saved` of a Call (tasks/algorithm.py). Neither raises."""
         saver = self._savers[attempt.claimed.token] = _Saver(attempt, time.monotonic() + EVERY_S)
-        return saver.save, partial(self._saved, attempt)
+        return partial(self._save, saver), partial(self._saved, attempt)
 
     def forget(self, attempt: Attempt) -> None:
         """The attempt has ended."""
@@ -59,6 +61,14 @@ class Checkpoints:
                 data, saver.data = saver.data, None
                 self._write(saver.attempt, data)
                 saver.due = time.monotonic() + EVERY_S
+
+    def _save(self, saver: _Saver, data: bytes) -> None:
+        saver.data = data
+        now = time.monotonic()
+        if now >= saver.due and now - self._late < GIVE_WAY_FOR_S:
+            self._done.clear()
+            self._ask.set()
+            self._done.wait(GIVE_WAY_S)
 
     def _write(self, attempt: Attempt, data: bytes) -> None:
         fixed, claimed = attempt.fixed, attempt.claimed
@@ -79,8 +89,13 @@ class Checkpoints:
 
     def _rounds(self) -> None:
         while True:
-            time.sleep(ROUND_S)
+            start = time.monotonic()
+            self._ask.wait(ROUND_S)
+            self._ask.clear()
+            if time.monotonic() - start > ROUND_S + LATE_S:
+                self._late = time.monotonic()
             try:
                 self.write()
             except Exception:  # a defect here costs checkpoints, never a job
                 log.exception("checkpoints were not written")
+            self._done.set()

@@ -1,5 +1,6 @@
 """Checkpoints: written now and then, read by the next attempt, gone with the job; a killed process costs little."""
 
+import ctypes
 import json
 import os
 import signal
@@ -118,6 +119,18 @@ def test_a_bucket_that_is_away_costs_the_checkpoint_and_not_the_job(kept, begin,
     save(b"two")
     kept.write()
     assert "work begins anew" in caplog.text and "a checkpoint was not kept" in caplog.text
+
+
+def test_a_model_that_holds_the_gil_is_saved_all_the_same(storage, ledger, begin, monkeypatch):
+    """The thread that writes would get a moment between two calls into C, and a write takes many."""
+    monkeypatch.setattr(checkpoints, "EVERY_S", 0)
+    attempt = begin()
+    save, _ = Checkpoints(storage, ledger).of(attempt)
+    for done in (b"one", b"two"):
+        ctypes.PyDLL(None).usleep(1_000_000)
+        save(done)
+    key = ledger.record(attempt.fixed.id)["checkpoint"]
+    assert storage.get_bytes(key) == b"two"
 
 
 # -- a real worker
