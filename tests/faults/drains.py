@@ -32,9 +32,9 @@ def _leave(place: Place, pool: str, number: int, seconds: tuple[float, float]) -
     return f"left after {left_s:.1f} s (grace {grace:g} s)"
 
 
-@scenario("3a", "SIGTERM to a cpu worker mid-job: what fits the grace finishes, the rest is handed back", short=True)
+@scenario("3a", "SIGTERM to a cpu worker mid-job: what fits the grace finishes, the rest is handed back")
 def term_cpu(place: Place, size: int) -> str:
-    return _leave(place, "cpu", signal.SIGTERM, (2, 15))
+    return _leave(place, "cpu", signal.SIGTERM, (2, 12))
 
 
 @scenario("3b", "SIGTERM to a gpu worker mid-job")
@@ -44,12 +44,12 @@ def term_gpu(place: Place, size: int) -> str:
 
 @scenario("3c", "SIGQUIT to a cpu worker mid-job: all is handed back at once")
 def quit_cpu(place: Place, size: int) -> str:
-    return _leave(place, "cpu", signal.SIGQUIT, (10, 15))
+    return _leave(place, "cpu", signal.SIGQUIT, (10, 12))
 
 
 @scenario("3d", "SIGQUIT to a gpu worker mid-job")
 def quit_gpu(place: Place, size: int) -> str:
-    return _leave(place, "gpu", signal.SIGQUIT, (10, 15))
+    return _leave(place, "gpu", signal.SIGQUIT, (10, 12))
 
 
 @scenario("3e", "a rolling restart of all workers under load")

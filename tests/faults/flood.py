@@ -23,7 +23,7 @@ def _starts(books: Books, count: int) -> float:
     return statistics.quantiles(waited, n=20, method="inclusive")[-1]
 
 
-@scenario("11a", "one tenant floods a queue; another submits one job at a time", short=True)
+@scenario("11a", "one tenant floods a queue; another submits one job at a time")
 def flood(place: Place, size: int) -> str:
     """By the fair tags of claim the other's job is next but for what runs already."""
     many = 10_000 if size >= 40 else 300

@@ -23,7 +23,7 @@ def _healthy(place: Place, pool: str) -> float:
     return time.monotonic() - start
 
 
-@scenario("7", "poison: jobs that kill their worker each time, among neighbours", short=True)
+@scenario("7", "poison: jobs that kill their worker each time, among neighbours")
 def poison(place: Place, size: int) -> str:
     """Dead letters after max_attempts, with the signal in the error; those beside them finish."""
     few = max(1, size // 20)

@@ -31,8 +31,8 @@ def _busy_worker(place: Place, pool: str) -> str:
 
 @scenario("1a", "a prefork child is killed (kill -9) mid-job", short=True)
 def child(place: Place, size: int) -> None:
-    _load(place, "cpu", size)
-    for _ in range(max(2, size // 8)):
+    _load(place, "cpu", size, 1.0)
+    for _ in range(max(1, size // 8)):
         victim = random.choice(until(lambda: _busy_children(place), 60, "a child runs a job"))
         place.kill(victim, "child killed")
         until(lambda pid=victim: not psutil.pid_exists(pid), 20)

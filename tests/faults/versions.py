@@ -1,10 +1,10 @@
 """10. Clocks and versions: a worker ten minutes off, what a worker does not know, scripts gone, keepers two or none."""
 
-import json
 import time
 import tomllib
 from pathlib import Path
 
+from tasks.broker import DOORBELL, celery_app
 from tests.faults import work
 from tests.faults.place import Place
 from tests.faults.scenario import scenario
@@ -52,8 +52,9 @@ def unknown(place: Place, size: int) -> str:
         place.books._http.base_url = api.url
         tomorrow = place.books.submit({"kind": "generate", "model": "cpu-newer", "input": {"prompt": "x"}})
         place.books._http.base_url = old.url
-        bell = json.loads(json.dumps({"body": "e30=", "headers": {}, "content-type": "application/json"}))
-        place.client().lpush("cpu.generate", json.dumps(bell))  # a message that no task here is called by
+        ringing = celery_app(place.settings, ringing=True)
+        for task, about in ((DOORBELL, "cpu.of-a-later-release"), ("of-a-later-release", "cpu.generate")):
+            ringing.send_task(task, args=[about], queue="cpu.generate", retry=False)
         place.books.struck("unknown model and bell")
         today = place.books.submit_all([work.noop("cpu") for _ in range(size // 2)])
         place.books.wait(today, 90)
