@@ -225,7 +225,7 @@ class Fixed(BaseModel):
 
 def new_id(prefix: str) -> str:
     """`<prefix>_` + 26 base-32 characters: 48 bits of ms, then 80 random bits; so ids sort by time, as ULIDs do."""
-    value = (time.time_ns() // 1_000_000) << 80 | secrets.randbits(80)
+    value = now_ms() << 80 | secrets.randbits(80)
     return prefix + "_" + "".join(_BASE32[value >> shift & 31] for shift in range(125, -1, -5))
 
 
@@ -244,6 +244,11 @@ def redacted(value: JsonValue) -> JsonValue:
     if isinstance(value, list) and len(value) > SHOWN_TEXT // 10:
         return [redacted(item) for item in value[: SHOWN_TEXT // 10]]
     return [redacted(item) for item in value] if isinstance(value, list) else value
+
+
+def now_ms() -> int:
+    """Of this machine's clock, since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 def moment(ms: float) -> datetime:

@@ -16,7 +16,7 @@ from prometheus_client import start_http_server
 
 from tasks import broker
 from tasks.errors import BacklotError, DeadlineExceeded, NotReady, StorageUnavailable
-from tasks.job import Fixed
+from tasks.job import Fixed, now_ms
 from tasks.ledger import Ledger, connect, keys
 from tasks.settings import Settings
 from tasks.storage import ARTEFACTS, Storage
@@ -137,9 +137,9 @@ class Keeper:
         for member in self._until_now(keys.UPLOADS):
             tenant, _, upload = member.partition("/")
             if self.redis.exists(keys.upload_jobs(tenant, upload)):
-                self.redis.zadd(keys.UPLOADS, {member: _now_ms() + UPLOAD_ASK_AGAIN_MS})
+                self.redis.zadd(keys.UPLOADS, {member: now_ms() + UPLOAD_ASK_AGAIN_MS})
             else:
-                self.redis.zadd(keys.TRASH, {f"tenants/{tenant}/uploads/{upload}/": _now_ms()})
+                self.redis.zadd(keys.TRASH, {f"tenants/{tenant}/uploads/{upload}/": now_ms()})
                 self.redis.zrem(keys.UPLOADS, member)
 
     def empty_trash(self) -> None:
@@ -169,7 +169,7 @@ class Keeper:
         return any(folder.endswith(token[-8:]) for token in committed)
 
     def _until_now(self, key: str) -> list[str]:
-        return self.redis.zrangebyscore(key, "-inf", _now_ms(), start=0, num=A_FEW)
+        return self.redis.zrangebyscore(key, "-inf", now_ms(), start=0, num=A_FEW)
 
     def _repeat(self, duty: Callable[[], None]) -> None:
         """Again and again until the stop; what fails is said, and tried again in the next round."""
@@ -182,7 +182,3 @@ class Keeper:
             except Exception as error:  # one bad entry must not end the duties for all others
                 log.error("%s failed", duty.__name__, exc_info=not isinstance(error, BacklotError) and error)
             self.stop.wait(max(0.0, self.settings.renew_s - (time.monotonic() - start)))
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

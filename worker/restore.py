@@ -21,6 +21,7 @@ from redis.exceptions import LockError
 
 from tasks.errors import NotReady
 from tasks.intake import UPLOAD_KEPT_S
+from tasks.job import now_ms
 from tasks.ledger import IDEMPOTENCY_MS, Ledger, Record, _away, keys, uploads
 from tasks.settings import Settings
 from tasks.storage import Storage, job_json_key, job_prefix
@@ -91,8 +92,8 @@ class Restore:
             self.redis.zrem(keys.dead(tenant), job_id)
         done["job.json"] = self._write_job_json(found)
         for job_id, tenant in found.erased.items():
-            self.redis.zadd(keys.TRASH, {job_prefix(tenant, job_id): _now_ms()})
-            self.redis.zadd(keys.RETAINED, {job_id: _now_ms()}, xx=True)  # an older memory has its record
+            self.redis.zadd(keys.TRASH, {job_prefix(tenant, job_id): now_ms()})
+            self.redis.zadd(keys.RETAINED, {job_id: now_ms()}, xx=True)  # an older memory has its record
         for accepted in found.keys_used.values():
             self._keep_key(accepted)
         self.redis.set(keys.STOCK, "")  # the keeper looks for the retention of ended jobs and for what tenants have
@@ -108,7 +109,7 @@ class Restore:
 
     def _write_job_json(self, found: Found) -> int:
         """Of the jobs that ended so late that theirs may not have been written; not of those past their retention."""
-        since, now = journal.written(self.storage), _now_ms()
+        since, now = journal.written(self.storage), now_ms()
         late = {job_id: entry for job_id, entry in found.ended.items()
                 if journal.number(entry["sid"]) > since and float(entry["retained_ms"]) > now
                 and job_id not in found.erased}
@@ -121,7 +122,7 @@ class Restore:
 
     def _keep_key(self, accepted: Accepted) -> None:
         """The Idempotency-Key of a job that has ended finds it for the rest of its day."""
-        left = round(accepted.created_ms + IDEMPOTENCY_MS - _now_ms())
+        left = round(accepted.created_ms + IDEMPOTENCY_MS - now_ms())
         key = keys.idempotency(accepted.fixed.tenant, accepted.idempotency.digest)
         if left > 0:
             self.redis.set(key, f"{accepted.fixed.id} {accepted.idempotency.fingerprint}", nx=True, px=left)
@@ -160,7 +161,3 @@ def _beyond(known: journal.Sid, entries: Iterable[Record]) -> Found:
 def _record(ended: Record) -> Record:
     """The fields of the record among those of the entry; `id` is no field of it."""
     return {name: value for name, value in ended.items() if name not in NOT_RECORD and name != "id"}
-
-
-def _now_ms() -> float:
-    return time.time() * 1000

@@ -7,13 +7,13 @@ the scripts have counted already; here is counted what they missed, and what was
 
 import itertools
 import json
-import time
 from collections.abc import Iterator
 from datetime import datetime
 
 from tasks.archive import Tombstone
 from tasks.errors import NotFound
 from tasks.intake import UPLOAD_KEPT_S
+from tasks.job import now_ms
 from tasks.ledger import Ledger, keys
 from tasks.storage import Object, Storage, job_json_key, job_prefix
 
@@ -32,7 +32,7 @@ class Stock:
     def round(self) -> None:
         self.take_stock()
         for tenant, job_id in self._until_now(keys.ARCHIVED):
-            self.redis.zadd(keys.TRASH, {job_prefix(tenant, job_id): _now_ms()})
+            self.redis.zadd(keys.TRASH, {job_prefix(tenant, job_id): now_ms()})
         for tenant, job_id in self._until_now(keys.TOMBSTONES):
             self.storage.delete_prefix(job_prefix(tenant, job_id))
 
@@ -43,7 +43,7 @@ class Stock:
             self.ledger.count(tenant, job_id, 0)
         if what == "jobs" and rest == [""]:
             self.storage.put_bytes(job_json_key(tenant, job_id), Tombstone.of(job_id), "application/json")
-            self.redis.zadd(keys.TOMBSTONES, {f"{tenant}/{job_id}": _now_ms() + TOMBSTONE_MS})
+            self.redis.zadd(keys.TOMBSTONES, {f"{tenant}/{job_id}": now_ms() + TOMBSTONE_MS})
 
     def take_stock(self) -> None:
         """A part of the bucket, if it is to be looked through."""
@@ -54,7 +54,7 @@ class Stock:
                 if seen:
                     self._look_at(seen)
                 else:
-                    self.redis.set(keys.STOCK_TAKEN, _now_ms())
+                    self.redis.set(keys.STOCK_TAKEN, now_ms())
                     self.redis.delete(keys.STOCK)
                     self._left = None
         except Exception:
@@ -63,12 +63,12 @@ class Stock:
 
     def _is_due(self) -> bool:
         asked, taken = self.redis.exists(keys.STOCK), self.redis.get(keys.STOCK_TAKEN)
-        return bool(asked) or taken is None or float(taken) + EVERY_MS < _now_ms()
+        return bool(asked) or taken is None or float(taken) + EVERY_MS < now_ms()
 
     def _look_at(self, seen: Object) -> None:
         _, tenant, what, name, *rest = seen.key.split("/")
         if what == "uploads":
-            self.redis.zadd(keys.UPLOADS, {f"{tenant}/{name}": _now_ms() + UPLOAD_KEPT_S * 1000}, nx=True)
+            self.redis.zadd(keys.UPLOADS, {f"{tenant}/{name}": now_ms() + UPLOAD_KEPT_S * 1000}, nx=True)
             if self.storage.head(seen.key):  # it may have gone since it was listed
                 self.ledger.count(tenant, name, seen.bytes)
         elif rest == ["job.json"]:
@@ -92,7 +92,7 @@ class Stock:
         except NotFound:
             return
         if "erased_at" in found:
-            self.redis.zadd(keys.TOMBSTONES, {member: _now_ms() + TOMBSTONE_MS}, nx=True)
+            self.redis.zadd(keys.TOMBSTONES, {member: now_ms() + TOMBSTONE_MS}, nx=True)
             return
         self.ledger.count(tenant, job_id, _bytes(found["outputs"]))
         if not status:
@@ -101,7 +101,7 @@ class Stock:
 
     def _until_now(self, key: str) -> Iterator[tuple[str, str]]:
         """Tenant and id of what is due; each leaves the list once its duty is done."""
-        for member in self.redis.zrangebyscore(key, "-inf", _now_ms(), start=0, num=A_FEW):
+        for member in self.redis.zrangebyscore(key, "-inf", now_ms(), start=0, num=A_FEW):
             tenant, _, job_id = member.partition("/")
             yield tenant, job_id
             self.redis.zrem(key, member)
@@ -109,7 +109,3 @@ class Stock:
 
 def _bytes(outputs: list[dict]) -> int:
     return sum(output["bytes"] for output in outputs)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
