@@ -46,7 +46,7 @@ def read(data: Path) -> dict[str, Part]:
     if not KEPT.exists():
         KEPT.parent.mkdir(parents=True, exist_ok=True)
         F = encoded(squeezenet(data), [folder / "imgs" / image["filename"] for image in images])
-        save_file({"F": F.half()}, KEPT)
+        save_file({"F": F.half().contiguous()}, KEPT)
     F, parts = load_file(KEPT)["F"].float(), {}
     for name in ("train", "val", "test"):
         rows = [row for row, image in enumerate(images) if image["split"] == name]

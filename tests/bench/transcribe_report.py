@@ -9,13 +9,14 @@ figure is of whole jobs, a file in and a transcript out, on one core (`OMP_NUM_T
 lower-cased, without punctuation; the real-time factor is CPU seconds a second of sound, decoding and cutting at
 pauses included.
 What was trained on what, and the figures of whole utterances, the cards beside the weights tell.
+`hmm-an4` is `hmm` with trigrams of AN4's training texts (tests/bench/arpa.py) in place of its own language model.
 """
 
 TITLES = {"an4": "CMU AN4, test part: ten speakers nobody was trained on",
           "librispeech": "LibriSpeech, a seeded sample of the dev speakers, half clean, half hard",
           "fsdd": "Free Spoken Digits, the official test recordings (speakers are known, recordings are not)",
           "noise": "In noise: word error rate with `denoise` off and spectral"}
-NOISE = """Speech as in the tables above (AN4: 24 recordings, a grammar for hmm; hmm-words hears 60 digits), over clips
+NOISE = """Speech as in the tables above (AN4: 24 recordings; hmm-words hears 60 digits), over clips
 that no training heard, one drawn for each recording."""
 
 
