@@ -1,4 +1,5 @@
--- sweep: attempts whose lease has lapsed are lost: a retry, or the end. Takes nothing for one lease after a gap.
+-- sweep: attempts whose lease has lapsed are lost: a retry, or the end. Takes nothing for one lease after a gap
+-- of two periods and of half a lease: a shorter one makes no lease lapse that was renewed before it.
 -- The whole worker has gone then, seldom by the fault of a job: such a job is suspected of it (claim) only when the
 -- attempt that comes is its last, so that many of them need not queue up to run alone.
 --
@@ -12,7 +13,8 @@ if not ready() then return {-1} end
 local now = clock(ARGV[1])
 local seen = redis.call('HMGET', KEYS[2], 'at', 'hold')
 local hold = tonumber(seen[2] or 0)
-if not seen[1] or now - tonumber(seen[1]) > 2 * tonumber(ARGV[3]) then hold = now + tonumber(ARGV[2]) end
+local gap = math.max(2 * tonumber(ARGV[3]), tonumber(ARGV[2]) / 2)
+if not seen[1] or now - tonumber(seen[1]) > gap then hold = now + tonumber(ARGV[2]) end
 redis.call('HSET', KEYS[2], 'at', num(now), 'hold', num(hold))
 local queues = {now}
 if now < hold then return queues end

@@ -151,7 +151,7 @@ class Model:
     # -- the keeper
 
     def sweep(self) -> None:
-        if self.swept_at is None or self.now - self.swept_at > 2 * PERIOD:
+        if self.swept_at is None or self.now - self.swept_at > max(2 * PERIOD, LEASE / 2):
             self.hold = self.now + LEASE
         self.swept_at = self.now
         for job in list(self.jobs.values()):

@@ -109,6 +109,18 @@ def test_after_a_gap_nothing_is_taken_for_one_lease(desk, ledger, clock):
     assert desk.status(claimed) == "running" and desk.commit(claimed) == "succeeded"
 
 
+def test_a_keeper_that_is_late_by_seconds_takes_what_has_lapsed(desk, clock):
+    """A busy machine: less than half a lease is no gap, or each such moment would put the sweep off by a whole one."""
+    desk.swept()
+    clock.forward(1)
+    desk.swept(after_s=20)
+    claimed = desk.running()
+    for _ in range(3):
+        clock.forward(4)
+        desk.swept()
+    assert desk.status(claimed) == "queued"
+
+
 def test_after_a_gap_a_worker_that_is_gone_is_found_one_lease_later(desk, clock):
     desk.swept(after_s=25)
     claimed = desk.running()
