@@ -24,16 +24,19 @@ log = logging.getLogger(__name__)
 EVERY_S = 3.0
 """Between two writes of an attempt, and before its first: a job shorter than this costs nothing."""
 ROUND_S = 0.25
+WRITING = "-"
+"""In place of a key: an attempt writes one, or has died of it."""
 LATE_S, GIVE_WAY_S, GIVE_WAY_FOR_S = 0.5, 1.0, 30.0
 
 
 @dataclass
 class _Saver:
-    """`data`: what the attempt left, not written yet; `due`: when it may be."""
+    """`data`: what the attempt left, not written yet; `due`: when it may be; `noted`: the ledger knows of it."""
 
     attempt: Attempt
     due: float
     data: bytes | None = None
+    noted: bool = False
 
 
 class Checkpoints:
@@ -59,7 +62,7 @@ class Checkpoints:
         for saver in list(self._savers.values()):
             if saver.data is not None and time.monotonic() >= saver.due and not saver.attempt.stopped():
                 data, saver.data = saver.data, None
-                self._write(saver.attempt, data)
+                self._write(saver, data)
                 saver.due = time.monotonic() + EVERY_S
 
     def _save(self, saver: _Saver, data: bytes) -> None:
@@ -70,10 +73,14 @@ class Checkpoints:
             self._ask.set()
             self._done.wait(GIVE_WAY_S)
 
-    def _write(self, attempt: Attempt, data: bytes) -> None:
-        fixed, claimed = attempt.fixed, attempt.claimed
+    def _write(self, saver: _Saver, data: bytes) -> None:
+        """The ledger hears of it before and after, so that no object is left that nobody knows of."""
+        fixed, claimed = saver.attempt.fixed, saver.attempt.claimed
         key = checkpoint_key(fixed.tenant, fixed.id, claimed.number, claimed.token)
         try:
+            if not saver.noted and self.ledger.report(fixed.id, claimed.token, checkpoint=WRITING) == "lost":
+                return
+            saver.noted = True
             self.storage.put_bytes(key, data, "application/octet-stream")
             self.ledger.report(fixed.id, claimed.token, checkpoint=key)
         except BacklotError as error:
@@ -82,7 +89,7 @@ class Checkpoints:
     def _saved(self, attempt: Attempt) -> bytes | None:
         key = attempt.claimed.record.get("checkpoint")
         try:
-            return self.storage.get_bytes(key) if key else None
+            return self.storage.get_bytes(key) if key and key != WRITING else None
         except BacklotError as error:
             log.warning("%s: work begins anew, for its checkpoint cannot be read: %s", attempt.fixed.id, error.detail)
             return None

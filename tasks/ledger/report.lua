@@ -3,18 +3,24 @@
 -- KEYS[1]  job       hash    bl:job:<id>
 -- ARGV[1]  now       ms; 0 = Redis TIME
 -- ARGV[2]  id, [3] token, [4] phase or '', [5] progress 0-1 or '', [6] '=' and a message, which may be none; or ''
--- ARGV[7]  key of the object with the attempt's newest checkpoint, or ''
+-- ARGV[7]  key of the object with the attempt's newest checkpoint; '-' where it is about to write its first; or ''
 --
 -- Returns 1 noted, 2 noted and the attempt is asked to stop, 0 the attempt is not this token's, -1 not ready.
 if not ready() then return -1 end
 local now = clock(ARGV[1])
 local seen = redis.call('HMGET', KEYS[1], 'token', 'status', 'phase', 'phase_ms', 'loading_ms')
-if seen[1] ~= ARGV[3] then return 0 end
+if seen[1] ~= ARGV[3] then
+  -- a checkpoint written in the moment in which the attempt ended: the next one may have it, or it goes with the job
+  local job = ARGV[7] ~= '' and load(ARGV[2])
+  if job and job.ended_ms then trash(job, 'checkpoints', now)
+  elseif job then redis.call('HSETNX', KEYS[1], 'checkpoint', ARGV[7]) end
+  return 0
+end
 if ARGV[4] ~= '' and ARGV[4] ~= seen[3] then
   if seen[3] == 'loading' then redis.call('HSET', KEYS[1], 'loading_ms', num(seen[5] + now - seen[4])) end
   redis.call('HSET', KEYS[1], 'phase', ARGV[4], 'phase_ms', num(now))
 end
 if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'progress', ARGV[5]) end
 if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'message', string.sub(ARGV[6], 2)) end
-if ARGV[7] ~= '' then redis.call('HSET', KEYS[1], 'checkpoint', ARGV[7]) end
+if ARGV[7] ~= '' then redis.call(ARGV[7] == '-' and 'HSETNX' or 'HSET', KEYS[1], 'checkpoint', ARGV[7]) end
 return seen[2] == 'canceling' and 2 or 1

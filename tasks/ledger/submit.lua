@@ -28,7 +28,6 @@ local restoring = ARGV[16] == '1'
 if not ready() and not restoring then return {-1} end
 local now = clock(ARGV[1])
 local id, tenant, queue = ARGV[2], ARGV[4], string.match(ARGV[5], '^([^:]+)')
-
 local function bell_needed()
   if wake(queue, now) then return 0 end
   local wanted = math.min(redis.call('ZCARD', KEYS[2]), tonumber(ARGV[13]))
@@ -62,10 +61,12 @@ end
 
 local job = {id = id, tenant = tenant, line = ARGV[5], priority = ARGV[6], queue = queue, pool = string.match(queue, '^%a+')}
 local start = tonumber(ARGV[7]) or now
-local start_by = num(math.max(start, now) + tonumber(ARGV[8]))
+local start_by = num(math.max(start, now) + ARGV[8])
 set(job, 'fixed', ARGV[3], 'tenant', tenant, 'line', ARGV[5], 'priority', ARGV[6], 'created_ms', num(now),
   'start_by_ms', start_by, 'run_ms', ARGV[10], 'keep_ms', ARGV[11], 'max', ARGV[12])
-if ARGV[9] ~= '' then set(job, 'deadline_ms', num(now + tonumber(ARGV[9]))) end
+-- a restored job may have a checkpoint of an attempt from before, which goes with it
+if restoring then set(job, 'checkpoint', '-') end
+if ARGV[9] ~= '' then set(job, 'deadline_ms', num(now + ARGV[9])) end
 redis.call('ZADD', 'bl:expiries', num(math.min(tonumber(start_by), tonumber(job.deadline_ms or start_by))), id)
 redis.call('ZADD', KEYS[4], num(now), id)
 redis.call('SADD', 'bl:lines', ARGV[5])

@@ -179,3 +179,28 @@ def test_after_kill_9_the_next_attempt_goes_on_from_the_checkpoint(shipped):
     assert job.result["text"].startswith("kilroy ") and len(job.result["text"].split()) > 60
     folder = f"tenants/acme/jobs/{job_id}/checkpoints/"
     assert shipped.ledger.redis.zscore(keys.TRASH, folder), "the checkpoints go, now that the job has ended"
+
+
+def test_one_written_in_the_moment_the_job_ends_goes_too(kept, begin, ledger, monkeypatch):
+    """The ledger hears of a checkpoint before it is written, and is told once more after."""
+    attempt = begin()
+    save, _ = kept.of(attempt)
+    save(b"late")
+    put = kept.storage.put_bytes
+
+    def ends_meanwhile(*args) -> None:
+        ledger.commit(attempt.fixed.id, attempt.claimed.token, {}, [], {})
+        ledger.redis.delete(keys.TRASH)
+        put(*args)
+
+    monkeypatch.setattr(kept.storage, "put_bytes", ends_meanwhile)
+    kept.write()
+    assert ledger.redis.zrange(keys.TRASH, 0, -1) == [f"tenants/acme/jobs/{attempt.fixed.id}/checkpoints/"]
+
+
+def test_a_restored_job_ends_with_what_an_attempt_from_before_left(ledger, worker, fixed):
+    """Nothing is known of it, so its folder is looked at."""
+    job = fixed()
+    ledger.submit(job, restoring=True)
+    ledger.cancel("acme", job.id)
+    assert ledger.redis.zrange(keys.TRASH, 0, -1) == [f"tenants/acme/jobs/{job.id}/checkpoints/"]
