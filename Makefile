@@ -25,7 +25,7 @@ logs:       ## follow all logs
 	$(run) base -m deploy.local logs
 
 test:       ## all tests but the slow ones
-	$(run) base,torch,dev -m pytest -m "not slow"
+	$(run) base,torch,dev -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 test-slow:  ## the tests that take longer than a minute
 	$(run) base,torch,dev -m pytest -m slow

@@ -5,7 +5,7 @@ import io
 import pytest
 
 from tasks.ledger import keys
-from tests.api.conftest import PROMPT, in_seconds, problem, unknown_job
+from tests.api.conftest import PROMPT, in_seconds, problem
 
 
 @pytest.fixture(autouse=True)
@@ -188,7 +188,7 @@ def test_an_idempotency_key_has_a_form(acme, key):
     problem(acme.post("/v1/jobs", json=PROMPT, headers=headers), 400, "malformed")
 
 
-@pytest.mark.parametrize("job_id", [unknown_job(), "job_x", "..", "job_" + "0" * 26 + "\n", "%00", "x" * 3000])
+@pytest.mark.parametrize("job_id", ["job_" + "0" * 26, "job_x", "..", "job_" + "0" * 26 + "\n", "%00", "x" * 3000])
 def test_a_job_that_is_not_there_is_not_found(acme, job_id):
     for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/cancel"), ("POST", "/retry"), ("GET", "/outputs/a")):
         problem(acme.open(f"/v1/jobs/{job_id}{path}", method=method), 404, "not_found")
