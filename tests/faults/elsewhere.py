@@ -16,7 +16,7 @@ def run(url: str, key: str, body: str, jobs: int, strikes: Sequence[str], faults
         say: Callable[[str], None]) -> Row:
     """So many jobs with that body, while the commands strike; ends when all have ended."""
     books, over = Books(url.rstrip("/"), key), threading.Event()
-    row = Row("", f"{url}: {jobs:,} jobs")
+    row = Row("0", f"{url}: {jobs:,} jobs")
     striking = threading.Thread(target=_strike, args=(books, strikes, faults, every_s, over, say), daemon=True)
     striking.start()
     request = json.loads(body)

@@ -91,12 +91,16 @@ class Place:
         return until(record, 60, f"{job_id} runs")
 
     def celery(self, name: str) -> psutil.Process:
-        """Celery's main process of a worker: on the gpu pool the one that runs the models."""
-        return celery_of(self.processes[name].pid)
+        """Celery's main process of a worker, once it has one: on the gpu pool the one that runs the models."""
+        def process() -> psutil.Process | None:
+            with contextlib.suppress(StopIteration, psutil.Error):  # it is being replaced just now
+                return celery_of(self.processes[name].pid)
+
+        return until(process, 60, f"{name} has its Celery process")
 
     def children(self, name: str) -> list[psutil.Process]:
-        """The prefork children of a cpu worker; none while its Celery process is being replaced."""
-        with contextlib.suppress(StopIteration, psutil.Error):
+        """The prefork children of a cpu worker."""
+        with contextlib.suppress(psutil.Error):
             return self.celery(name).children()
         return []
 

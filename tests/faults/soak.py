@@ -146,10 +146,7 @@ class Soak:
         self._hit("Celery killed", self._kill_celery(self._some("cpu")))
 
     def _kill_celery(self, name: str) -> list[str]:
-        try:
-            return self.place.kill(self.place.celery(name).pid, "Celery killed", self.place.held(name=name))
-        except (StopIteration, psutil.Error):  # it is being replaced just now
-            return []
+        return self.place.kill(self.place.celery(name).pid, "Celery killed", self.place.held(name=name))
 
     def _parent(self) -> None:
         name = self._some(self.random.choice(("cpu", "gpu")))
