@@ -37,7 +37,7 @@ class SceneTeller(Recipe):
     """A decoder of scenes; subclasses say which. blank: the share of scenes whose things are blanks."""
 
     steps: ClassVar[int] = 700
-    every: ClassVar[int] = 600
+    every: ClassVar[int] = 300
     metric: ClassVar[str] = "wrong_captions"
     model: ClassVar[type[Captioner]]
     decoder: ClassVar[dict[str, Any]]
@@ -106,6 +106,7 @@ class SceneTeller(Recipe):
 class CnnLstm(SceneTeller):
     """Show and Tell."""
 
+    every: ClassVar[int] = 600
     steps: ClassVar[int] = 12000  # one vector holds all that it is told: it learns more slowly than those that look
     blank: ClassVar[float] = 0.3
     model, peak_rate = cnn_lstm.Model, 2e-3
@@ -115,6 +116,7 @@ class CnnLstm(SceneTeller):
 class CnnAttention(SceneTeller):
     """Show, Attend and Tell."""
 
+    every: ClassVar[int] = 600
     steps: ClassVar[int] = 9000
     model, peak_rate = cnn_attention.Model, 2e-3
     decoder: ClassVar = {"size": 256, "dropout": 0.0, "attention": 128}
