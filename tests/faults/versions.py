@@ -2,6 +2,7 @@
 
 import time
 import tomllib
+from datetime import datetime
 from pathlib import Path
 
 from tasks.broker import DOORBELL, celery_app
@@ -29,7 +30,8 @@ def clock(place: Place, size: int) -> str:
     jobs = place.books.submit_all([work.files(pool, "x") for pool in ("cpu", "gpu") for _ in range(size // 2)])
     place.books.struck("clocks off")
     place.books.wait(jobs, 120)
-    times = [[job[name] for name in ("created_at", "started_at", "completed_at")] for job in map(place.books.get, jobs)]
+    times = [[datetime.fromisoformat(job[name]) for name in ("created_at", "started_at", "completed_at")]
+             for job in map(place.books.get, jobs)]
     off = [one for one in times if one != sorted(one)]
     for name in made:
         place.stop_process(name)
