@@ -27,7 +27,7 @@ def _p95(seconds: list[float]) -> float:
     return statistics.quantiles(seconds, n=20, method="inclusive")[-1] if len(seconds) > 1 else seconds[0]
 
 
-@scenario("9a", "cancel while it runs: a model that listens", short=True)
+@scenario("9a", "cancel while it runs: a model that listens")
 def listening(place: Place, size: int) -> str:
     taken = []
     for n in range(max(4, size // 3)):

@@ -65,7 +65,7 @@ def rolling(place: Place, size: int) -> None:
             place.processes[name].start()
 
 
-@scenario("3f", "connections to Redis are cut six times within 3 s", short=True)
+@scenario("3f", "connections to Redis are cut six times within 3 s")
 def cut(place: Place, size: int) -> None:
     """Celery's redis transport is known to come back deaf from it; whoever takes no bells is replaced."""
     place.books.submit_all([work.sleep(pool, 0.2) for pool in ("cpu", "gpu") for _ in range(size // 2)])

@@ -137,7 +137,7 @@ def queue_keys(place: Place, size: int) -> None:
         time.sleep(1)
 
 
-@scenario("4f", "Redis is flushed under running workers", short=True)
+@scenario("4f", "Redis is flushed under running workers")
 def flushed(place: Place, size: int) -> str:
     """What was accepted comes back from the bucket; running attempts of before cannot commit over it."""
     ended = _before(place, size)
