@@ -167,7 +167,8 @@ class Stack:
         """The API under gunicorn; `.url` is where it answers."""
         port, threads = free_port(), self.settings.model_copy(update=settings).http_threads
         argv = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", "1", "--worker-class",
-                "api.server.Worker", "--threads", str(threads), "--timeout", "120", "--graceful-timeout", "2", "api:create_app()"]
+                "api.server.Worker", "--threads", str(threads), "--timeout", "120", "--graceful-timeout", "2",
+                "api:create_app()"]
         with self._process("api", argv, settings) as process:
             process.url = f"http://127.0.0.1:{port}"
             process.until_up(lambda: httpx.get(f"{process.url}/healthz", trust_env=False).status_code == 200, 60)

@@ -7,7 +7,7 @@ succeed stays whole: a person may yet retry it.
 import json
 import time
 
-from tasks.job import Fixed, Status
+from tasks.job import Fixed, Status, now_ms
 from tasks.ledger import Ledger, Record, keys
 from tasks.storage import Storage, job_json_key
 
@@ -49,7 +49,7 @@ class Records:
             self.ledger.shrink(job_id, small, large)
 
     def _now_ms(self) -> float:
-        return self.ledger.clock() or time.time() * 1000
+        return self.ledger.clock() or now_ms()
 
 
 def _small(record: Record) -> Fixed | None:

@@ -3,7 +3,7 @@
 import contextlib
 
 from tests.faults import work
-from tests.faults.gate import before
+from tests.faults.gate import Gate
 from tests.faults.place import Place
 from tests.faults.scenario import scenario
 from tests.stack import until
@@ -18,7 +18,7 @@ def pop_window(place: Place, size: int) -> str:
     for process in away.values():
         process.stop(grace_s=30)
     with contextlib.ExitStack() as stack:
-        gate = stack.enter_context(before(place.redis.port))
+        gate = stack.enter_context(Gate(place.redis.port))
         url = place.settings.model_copy(update={}).redis_url.__class__(place.redis.url(port=gate.port))
         name = place.add_worker("cpu", redis_url=url, linger_s=0)
         gate.hold_pops()

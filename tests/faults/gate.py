@@ -14,9 +14,9 @@ import itertools
 import socket
 import threading
 import time
-from collections.abc import Iterator
 
-BUFFER = 65536
+from tests.between import BUFFER, Between
+
 REFUSAL = b"<Error><Code>SlowDown</Code><Message>please wait</Message></Error>"
 SLOW_DOWN = (b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nConnection: close\r\n"
              b"Content-Length: %d\r\n\r\n%s" % (len(REFUSAL), REFUSAL))
@@ -25,13 +25,10 @@ BODIED = (b"PUT ", b"POST ")
 VERBS = (b"GET ", b"HEAD ", b"DELETE ", *BODIED)
 
 
-class Gate:
-    """`upstream` is the port behind it; `port` its own. `faults` counts what it did to whom."""
+class Gate(Between):
+    """`faults` counts what it did to whom."""
 
     def __init__(self, upstream: int) -> None:
-        self._upstream = upstream
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port = self._server.getsockname()[1]
         self.faults = self.kept_back = 0
         self._lines: set[socket.socket] = set()
         self._closed_until = self._slow_s = 0.0
@@ -39,7 +36,7 @@ class Gate:
         self._holding = False
         self._every, self._requests = 0, itertools.count(1)
         self._lock = threading.Lock()
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(upstream)
 
     def cut(self) -> None:
         self.faults += 1
@@ -67,21 +64,15 @@ class Gate:
     def slow(self, seconds: float) -> None:
         self._slow_s = seconds
 
-    def end(self) -> None:
-        self._server.close()
+    def __exit__(self, *_) -> None:
+        super().__exit__()
         self.cut()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._server.accept()
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
         if time.monotonic() < self._closed_until:
             client.close()
             return
-        with contextlib.suppress(OSError), client, socket.create_connection(("127.0.0.1", self._upstream)) as behind:
+        with contextlib.suppress(OSError), client, self.behind() as behind:
             self._lines |= {client, behind}
             line = _Line(client, behind)
             threading.Thread(target=self._replies, args=(line,), daemon=True).start()
@@ -134,12 +125,3 @@ class _Line:
     def __init__(self, client: socket.socket, behind: socket.socket) -> None:
         self.client, self.behind = client, behind
         self.asks_script = self.pops = self.in_body = False
-
-
-@contextlib.contextmanager
-def before(upstream: int) -> Iterator[Gate]:
-    gate = Gate(upstream)
-    try:
-        yield gate
-    finally:
-        gate.end()

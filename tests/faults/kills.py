@@ -38,22 +38,22 @@ def child(place: Place, size: int) -> None:
         until(lambda pid=victim: not psutil.pid_exists(pid), 20)
 
 
+def _celery(place: Place, pool: str, size: int, what: str) -> None:
+    _load(place, pool, size)
+    for _ in range(max(1, size // 16)):
+        name = _busy_worker(place, pool)
+        place.kill(place.celery(name).pid, what, place.held(name=name))
+        place.celery(name)
+
+
 @scenario("1b", "Celery's main process of a cpu worker is killed")
 def main_process(place: Place, size: int) -> None:
-    _load(place, "cpu", size)
-    for _ in range(max(1, size // 16)):
-        name = _busy_worker(place, "cpu")
-        place.kill(place.celery(name).pid, "Celery killed", place.held(name=name))
-        place.celery(name)
+    _celery(place, "cpu", size, "Celery killed")
 
 
 @scenario("1c", "the gpu process is killed with all that it runs", short=True)
 def gpu_process(place: Place, size: int) -> None:
-    _load(place, "gpu", size)
-    for _ in range(max(1, size // 16)):
-        name = _busy_worker(place, "gpu")
-        place.kill(place.celery(name).pid, "gpu process killed", place.held(name=name))
-        place.celery(name)
+    _celery(place, "gpu", size, "gpu process killed")
 
 
 def _parents(place: Place, pool: str, size: int) -> None:

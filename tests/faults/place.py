@@ -20,7 +20,7 @@ from tasks.ledger import Ledger, keys
 from tasks.settings import Settings
 from tasks.storage import Storage, job_prefix
 from tests.faults.accounts import Books
-from tests.faults.gate import Gate, before
+from tests.faults.gate import Gate
 from tests.stack import Process, RedisServer, S3Server, Stack, make_settings, make_storage, until
 from tests.worker.conftest import celery_of
 
@@ -40,8 +40,8 @@ class Place:
         self.redis, self.s3 = RedisServer(folder), S3Server(folder)
         stack.callback(self.s3.stop)
         stack.callback(self.redis.stop)
-        self.redis_gate: Gate = stack.enter_context(before(self.redis.port))
-        self.s3_gate: Gate = stack.enter_context(before(self.s3.port))
+        self.redis_gate: Gate = stack.enter_context(Gate(self.redis.port))
+        self.s3_gate: Gate = stack.enter_context(Gate(self.s3.port))
         models = folder / "models.toml"
         models.write_text("\n".join(part.read_text() for part in MODELS))
         inside = make_settings(self.redis.url(), self.s3, f"faults-{uuid.uuid4().hex[:8]}", folder, models=models,

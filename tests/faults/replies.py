@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 
 from tests.faults import work
-from tests.faults.gate import before
+from tests.faults.gate import Gate
 from tests.faults.place import Place
 from tests.faults.scenario import scenario
 from tests.stack import until
@@ -31,7 +31,7 @@ def lost_replies(place: Place, size: int) -> str:
 def recorded_not_rung(place: Place, size: int) -> str:
     """An API of its own reaches Redis by a gate that loses the reply and then closes."""
     key, client = secrets.token_hex(16), place.client()
-    with before(place.redis.port) as gate:
+    with Gate(place.redis.port) as gate:
         url = type(place.settings.redis_url)(place.redis.url(port=gate.port))
         with place.stack.api(redis_url=url) as api:
             assert _ask(place, api.url, secrets.token_hex(16)) == 202  # its scripts are known to Redis now

@@ -6,39 +6,26 @@ After `cut()`, the next answer to an EVALSHA is dropped and its connection close
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
 
-BUFFER = 65536
+from tests.between import BUFFER, Between
 
 
-class Proxy:
+class Proxy(Between):
     """`lost` holds the replies that never reached the client, `asked` counts the scripts sent."""
 
-    def __init__(self, upstream_port: int) -> None:
-        self._upstream = upstream_port
+    def __init__(self, upstream: int) -> None:
         self._cut = threading.Event()
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port = self._server.getsockname()[1]
         self._losing: socket.socket | None = None
         self.lost: list[bytes] = []
         self.asked = 0
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__(upstream)
 
     def cut(self) -> None:
         self._cut.set()
 
-    def close(self) -> None:
-        self._server.close()
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = self._server.accept()
-                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
-
     def _serve(self, client: socket.socket) -> None:
         """One request, one reply: redis-py does not send the next before."""
-        with client, socket.create_connection(("127.0.0.1", self._upstream)) as redis:
+        with client, self.behind() as redis:
             threading.Thread(target=self._answers, args=(redis, client), daemon=True).start()
             while request := client.recv(BUFFER):
                 self.asked += b"EVALSHA" in request
@@ -56,12 +43,3 @@ class Proxy:
                     client.shutdown(socket.SHUT_RDWR)
                     return
                 client.sendall(reply)
-
-
-@contextlib.contextmanager
-def losing_replies(upstream_port: int) -> Iterator[Proxy]:
-    proxy = Proxy(upstream_port)
-    try:
-        yield proxy
-    finally:
-        proxy.close()

@@ -7,7 +7,7 @@ from tasks.errors import DeadlineExceeded, NotFound
 from tasks.ledger import VERBS, Ledger, Submitted, keys
 from tests.conftest import make_fixed
 from tests.ledger.conftest import AWAY, Desk
-from tests.ledger.proxy import losing_replies
+from tests.ledger.proxy import Proxy
 
 
 @pytest.fixture
@@ -15,7 +15,7 @@ def lossy(ledger, settings, clock, redis_server):
     """The same ledger behind a proxy; the server knows all scripts, so that no lost reply is 'unknown script'."""
     for script in ledger._scripts.values():
         ledger.redis.script_load(script.script)
-    with losing_replies(redis_server.port) as proxy:
+    with Proxy(redis_server.port) as proxy:
         url = SecretStr(settings.redis_url.get_secret_value().replace(f":{redis_server.port}/", f":{proxy.port}/"))
         behind = Ledger(settings.model_copy(update={"redis_url": url}), clock=clock)
         behind.redis.ping()

@@ -15,7 +15,7 @@ from tasks.storage import upload_key
 from tests.conftest import make_fixed
 from tests.stack import RedisServer, S3Server, Stack, make_settings, make_storage, until
 from tests.worker.conftest import MODELS, House
-from tests.worker.relay import Relay, relay
+from tests.worker.relay import Relay
 from worker.attempt import Attempt
 from worker.patience import patiently
 
@@ -52,7 +52,7 @@ def away(redis_server: RedisServer, s3_server: S3Server, tmp_path_factory) -> It
     settings = make_settings(redis_server.url(DATABASE), s3_server, f"away-{uuid.uuid4().hex[:12]}", folder,
                              models=MODELS, gpu_slots=2, grace_s=2, retry_s=0.2)
     storage = make_storage(settings)
-    with relay(s3_server.port) as before:
+    with Relay(s3_server.port) as before:
         stack = Stack(settings.model_copy(update={"s3_endpoint_url": before.url}), folder)
         with Stack(settings, folder).keeper(), stack.worker("gpu") as gpu:
             yield Away(House(stack, Ledger(settings), Broker(settings), storage, {"gpu": gpu}), before)

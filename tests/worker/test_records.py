@@ -88,7 +88,10 @@ def test_over_http_too(house, settings):
     house.written()
     caller = create_app(settings).test_client()
     headers = {"Authorization": f"Bearer {keyfile.add(settings.keys_file, 'acme')}"}
-    look = lambda path="": caller.get(f"/v1/jobs/{fixed.id}{path}", headers=headers)  # noqa: E731
+
+    def look(path: str = ""):
+        return caller.get(f"/v1/jobs/{fixed.id}{path}", headers=headers)
+
     before = look().json
     house.an_hour_later()
     assert look().json == before
