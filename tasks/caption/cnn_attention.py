@@ -11,7 +11,8 @@ deterministic soft attention of 4.2, whose letters we keep:
 
 Departures: L_o is E, and E y_{t-1} has an L_y, so that a word does not call for itself; h_0 and c_0 come of v of
 teller.py (of scenes, with how many things there are and how alike), not of the mean of all a_i: no counts are lost;
-a_i has its place added as sines and cosines, as these features see too little around them to know it; no doubly
+a_i has its place added as sines and cosines, as these features see too little around them to know it, and of scenes
+how many things are like it, as the LSTM, which sees one place at a time, would have to remember all to count; no doubly
 stochastic penalty (every place need not be looked at: most of a scene is empty); no Theano, no VGG: encoder.py.
 """
 
@@ -39,6 +40,7 @@ class AttendAndTell(Teller):
         self.init_h, self.init_c, self.beta = nn.Linear(size, size), nn.Linear(size, size), nn.Linear(size, 1)
         self.lstm = nn.LSTMCell(2 * size, size)
         self.overall = nn.Linear(2, size) if named else None
+        self.many = nn.Linear(1, size) if named else None
         self.L_y, self.L_h, self.L_z = nn.Linear(size, size), nn.Linear(size, size), nn.Linear(size, size)
 
     def forward(self, sight: Sight, tokens: Tensor) -> Tensor:
@@ -56,7 +58,7 @@ class AttendAndTell(Teller):
     def begin(self, sight: Sight) -> tuple[Tensor, ...]:
         a = self.annotate(sight)
         v = self.whole(a, sight) + (0 if self.overall is None else self.overall(self.numbers(sight)))
-        a = a + self.place(waves(sight))
+        a = a + self.place(waves(sight)) + (0 if self.many is None else self.many(self.alike(sight)))
         return tuple(part[None] for part in (self.init_h(v).tanh(), self.init_c(v).tanh(), a, self.of_a(a)))
 
     def step(self, last: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -72,6 +72,11 @@ class Teller(nn.Module):
         return torch.stack([each.sum(dim=1), each.square().sum(dim=1)], dim=1) / 4
 
     @staticmethod
+    def alike(sight: Sight) -> Tensor:
+        """Of likelihoods (batch, places, 1): how many things of the picture are the one at each place, itself too."""
+        return (sight.features @ sight.features.sum(dim=1)[..., None]) / 4
+
+    @staticmethod
     def spread(sight: Sight) -> Tensor:
         """Of likelihoods (batch, 2): the variance of x and of y over all things; which is larger says how they lie."""
         weight = sight.features.sum(dim=2)

@@ -114,9 +114,7 @@ local function answer(job, word)
 end
 
 -- The slot is free again, though its last token stays known. A sweep does not say so: the lost worker must learn it.
-local function free(job)
-  redis.call('HSET', 'bl:slots:' .. job.worker, job.slot, job.token .. ' -')
-end
+local function free(job) redis.call('HSET', 'bl:slots:' .. job.worker, job.slot, job.token .. ' -') end
 
 -- Back into its line at once, or when `delay` ms are over.
 local function requeue(job, delay, now)
@@ -161,9 +159,12 @@ local function release_attempt(job, now)
   return answer(job, 'released')
 end
 
--- The job if the token's attempt is under way; else nil, the answer that this token got before, or 'lost', and the job.
-local function owned(id, token)
+-- The job if the token's attempt is under way; else nil and the answer that this token got before, or 'lost'. What attempt
+-- `number` has uploaded goes where it is lost, unless a shrunk record hides whose outputs it lists.
+local function owned(id, token, number, now)
   local job = load(id)
   if job and job.token == token then return job end
-  return nil, job and job['t:' .. token] or 'lost', job
+  local past = job and job['t:' .. token] or 'lost'
+  if past == 'lost' and number and job and not job.shrunk then trash(job, number .. '-' .. string.sub(token, -8), now) end
+  return nil, past
 end

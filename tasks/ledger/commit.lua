@@ -3,16 +3,13 @@
 -- KEYS[1]  job      hash    bl:job:<id>
 -- ARGV[1]  now      ms; 0 = Redis TIME
 -- ARGV[2]  id, [3] token, [4] result JSON, [5] outputs JSON, [6] metrics JSON, [7] bytes of the outputs
--- ARGV[8]  number of the attempt, or 0: where it is lost, what it has uploaded goes, unless a shrunk record hides whose
---          outputs it lists
+-- ARGV[8]  number of the attempt, or 0: where it is lost, what it has uploaded goes
 --
 -- Returns 'succeeded'; for a token whose attempt has ended its answer of then; 'lost' where it never owned the job
 -- or a sweep took it; 'not ready'.
 if not ready() then return 'not ready' end
 local now = clock(ARGV[1])
-local job, past, other = owned(ARGV[2], ARGV[3])
-local lost = past == 'lost' and ARGV[8] ~= '0' and other and not other.shrunk
-if lost then trash(other, ARGV[8] .. '-' .. string.sub(ARGV[3], -8), now) end
+local job, past = owned(ARGV[2], ARGV[3], ARGV[8] ~= '0' and ARGV[8], now)
 if not job then return past end
 free(job)
 end_attempt(job, 'succeeded', '', now)
