@@ -17,6 +17,7 @@
     │   │   └── Replayed             conflict (a dead letter that was retried already)
     │   ├── RateLimited              rate_limited
     │   ├── QuotaExceeded            quota_exceeded
+    │   │   ├── WaitingTooMany       quota_exceeded (jobs that wait)
     │   │   └── StoredTooMuch        quota_exceeded (bytes in the bucket)
     │   └── KeyReused                idempotency_key_reused
     ├── OperatorError                the service or a model must be mended, or simply waited for
@@ -140,8 +141,8 @@ class RateLimited(CallerError):
     code = "rate_limited"
     retryable = True
 
-    def __init__(self, detail: str, retry_after_s: float) -> None:
-        super().__init__(detail)
+    def __init__(self, per_minute: int, retry_after_s: float) -> None:
+        super().__init__(f"a tenant may submit {per_minute:,} jobs a minute")
         self.retry_after_s = retry_after_s
 
 
@@ -156,6 +157,13 @@ class KeyReused(CallerError):
     """An Idempotency-Key that was first used with another request."""
 
     code = "idempotency_key_reused"
+
+
+class WaitingTooMany(QuotaExceeded):
+    """As many of the tenant's jobs wait as may."""
+
+    def __init__(self, waiting: int, most: int) -> None:
+        super().__init__(f"{waiting:,} of your jobs wait; a tenant may have {most:,} waiting")
 
 
 class StoredTooMuch(QuotaExceeded):

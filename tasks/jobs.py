@@ -15,7 +15,7 @@ from tasks.broker import Broker
 from tasks.errors import BacklotError, Conflict, InvalidRequest, KeyReused, NotFound
 from tasks.intake import File, Intake, Prepared
 from tasks.job import JOB_ID, Fixed, Job, JobRequest, Status, new_id
-from tasks.ledger import Idempotency, Ledger, Record, keys, stored, uploads
+from tasks.ledger import Idempotency, Ledger, Record, keys, quotas, uploads
 from tasks.ledger.events import Events
 from tasks.ledger.pages import Cursor, page
 from tasks.registry import Model, Registry
@@ -185,7 +185,7 @@ class Jobs:
 
     def create_upload(self, tenant: str, name: str) -> UploadLink:
         """A place for a large file. It stays a day, then as long as a job names it."""
-        stored.check(self.ledger, tenant)
+        quotas.check_stored(self.ledger, tenant)
         upload_id = new_id("upload")
         key = self.intake.reserve(tenant, upload_id, name)
         link = self.storage.upload_link(key, expires_s=UPLOAD_LINK_S)
@@ -232,7 +232,7 @@ class Jobs:
         if held:
             return held
         try:
-            stored.check(self.ledger, fixed.tenant)
+            quotas.check(self.ledger, fixed.tenant)
             self.intake.store(fixed.tenant, prepared)
         except BacklotError:
             if idempotency:

@@ -22,10 +22,10 @@ from tasks.errors import (
     NotFound,
     NotReady,
     Overloaded,
-    QuotaExceeded,
     RateLimited,
     Replayed,
     StoredTooMuch,
+    WaitingTooMany,
     WorkerLost,
 )
 from tasks.job import Fixed
@@ -167,10 +167,9 @@ class Ledger:
             case [3, _]:
                 raise Conflict("a request with this Idempotency-Key is still being received; ask again in a moment")
             case [-3, ms]:
-                raise RateLimited(f"a tenant may submit {self.settings.submits_per_minute:,} jobs a minute", ms / 1000)
+                raise RateLimited(self.settings.submits_per_minute, ms / 1000)
             case [-4, waiting]:
-                raise QuotaExceeded(f"{waiting:,} of your jobs wait; a tenant may have "
-                                    f"{self.settings.max_waiting_jobs:,} waiting")
+                raise WaitingTooMany(waiting, self.settings.max_waiting_jobs)
             case [-5, stored]:
                 raise StoredTooMuch(stored, self.settings.max_stored_bytes)
             case [-6]:

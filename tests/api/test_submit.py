@@ -166,6 +166,27 @@ class TestRateLimits:
         assert left[2].json["code"] == "rate_limited" and left[2].json["retryable"]
         assert rival.post("/v1/jobs", json=PROMPT).status_code == 202
 
+    def test_a_file_of_a_submit_too_many_is_not_stored(self, acme, storage):
+        """The bucket of a tenant that is refused does not fill."""
+        for code in (202, 202, 429):
+            form = {"kind": "transcribe", "audio": (io.BytesIO(b"RIFF"), "a.wav")}
+            assert (answer := acme.post("/v1/jobs", data=form)).status_code == code
+        assert answer.json["code"] == "rate_limited" and 1 <= int(answer.headers["Retry-After"]) <= 30
+        assert len(list(storage.list("tenants/acme/uploads/"))) == 2
+
+
+class TestWaitingJobs:
+    @pytest.fixture
+    def settings(self, settings):
+        return settings.model_copy(update={"max_waiting_jobs": 1})
+
+    def test_over_them_a_form_is_refused_before_its_file_is_stored(self, acme, storage):
+        for code in (202, 429):
+            form = {"kind": "transcribe", "audio": (io.BytesIO(b"RIFF"), "a.wav")}
+            assert (answer := acme.post("/v1/jobs", data=form)).status_code == code
+        assert "1 of your jobs wait; a tenant may have 1 waiting" in problem(answer, 429, "quota_exceeded")["detail"]
+        assert len(list(storage.list("tenants/acme/uploads/"))) == 1
+
 
 def test_a_parameter_of_another_algorithm_is_refused_and_not_offered(acme):
     """The refusal names those that take it; the model's own schema does not show it."""
