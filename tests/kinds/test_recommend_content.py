@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -183,13 +184,15 @@ def test_the_file_holds_all_that_is_known(content, films):
 def test_progress_rises_and_a_canceled_call_stops(content, films):
     """Progress goes from 0 to 1; canceled() is asked at each stage."""
     made, seen = Call.of("recommend", catalogue=films, history=["f1"]), []
-    report = lambda progress, message: seen.append(progress)  # noqa: E731
+
+    def report(progress: float, message: str | None) -> None:
+        seen.append(progress)
+
     content.run([Call(made.inputs, made.params, made.workdir, report)])
     assert seen == sorted(seen) and seen[-1] == 1.0
     for allowed in range(len(seen) - 1):
         left = iter([False] * allowed)
-        canceled = lambda left=left: next(left, True)  # noqa: E731
-        stopped, = content.run([Call(made.inputs, made.params, made.workdir, report, canceled)])
+        stopped, = content.run([Call(made.inputs, made.params, made.workdir, report, partial(next, left, True))])
         assert isinstance(stopped, Canceled)
 
 

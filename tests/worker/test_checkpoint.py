@@ -1,30 +1,17 @@
 """Checkpoints: written now and then, read by the next attempt, gone with the job; a killed process costs little."""
 
 import ctypes
-import json
-import os
-import signal
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-import tasks
-from tasks.broker import Broker
 from tasks.errors import StorageUnavailable
-from tasks.job import Status, Upload, new_id
-from tasks.ledger import Ledger, keys
-from tasks.storage import checkpoint_key, upload_key
-from tests.conftest import make_fixed
-from tests.stack import RedisServer, S3Server, Stack, free_port, make_settings, make_storage, until
-from tests.worker.conftest import ENDS_S, House
+from tasks.ledger import keys
+from tasks.storage import checkpoint_key
+from tests.stack import free_port
 from worker import checkpoints
 from worker.attempt import Attempt
 from worker.checkpoints import Checkpoints
-
-DATABASE = 13
-SONNET = Path(tasks.__file__).parent / "transcribe" / "samples" / "sonnet1_librivox.opus"  # ten stretches
 
 
 @pytest.fixture
@@ -131,54 +118,6 @@ def test_a_model_that_holds_the_gil_is_saved_all_the_same(storage, ledger, begin
         save(done)
     key = ledger.record(attempt.fixed.id)["checkpoint"]
     assert storage.get_bytes(key) == b"two"
-
-
-# -- a real worker
-
-
-@pytest.fixture(scope="module")
-def shipped(redis_server: RedisServer, s3_server: S3Server, tmp_path_factory) -> Iterator[House]:
-    """A cpu worker of one process with the models that ship."""
-    folder = tmp_path_factory.mktemp("checkpoint")
-    redis_server.client(DATABASE).flushdb()
-    settings = make_settings(redis_server.url(DATABASE), s3_server, f"kept-{uuid.uuid4().hex[:12]}", folder)
-    storage = make_storage(settings)
-    stack = Stack(settings, folder)
-    with stack.keeper(), stack.worker("cpu") as cpu:
-        yield House(stack, Ledger(settings), Broker(settings), storage, {"cpu": cpu})
-
-
-def transcribe(house: House, recording: Path) -> str:
-    """The id of a job that transcribes an upload."""
-    upload = new_id("upload")
-    key = upload_key("acme", upload, recording.name)
-    house.storage.put_file(key, recording, "audio/opus")
-    seen = house.storage.head(key)
-    fixed = make_fixed(kind="transcribe", model="hmm", input={"audio": f"upload:{upload}"}, run_timeout_s=3600,
-                       uploads={upload: Upload(key=key, bytes=seen.bytes, etag=seen.etag)})
-    house.ledger.submit(fixed)
-    house.broker.ring(fixed.queue)
-    return fixed.id
-
-
-def test_after_kill_9_the_next_attempt_goes_on_from_the_checkpoint(shipped):
-    """A word that is put into the checkpoint, and nowhere else, stands in the transcript."""
-    job_id = transcribe(shipped, SONNET)
-    until(lambda: shipped.ledger.record(job_id).get("checkpoint", "-") != "-", ENDS_S, "a checkpoint")
-    record = shipped.ledger.record(job_id)
-    process = int(record["slot"].split(":")[1])
-    os.kill(process, signal.SIGSTOP)
-    head, first, *rest = shipped.storage.get_bytes(record["checkpoint"]).decode().split("\n")
-    start, end, words = json.loads(first)
-    marked = json.dumps([start, end, [["kilroy", start, end, 0.5], *words]])
-    shipped.storage.put_bytes(record["checkpoint"], "\n".join([head, marked, *rest]).encode(), "text/plain")
-    os.kill(process, signal.SIGKILL)
-    job = shipped.ended(job_id)
-    assert job.status == Status.SUCCEEDED, job.error
-    assert [attempt.outcome for attempt in job.attempts] == ["retry", "succeeded"]
-    assert job.result["text"].startswith("kilroy ") and len(job.result["text"].split()) > 60
-    folder = f"tenants/acme/jobs/{job_id}/checkpoints/"
-    assert shipped.ledger.redis.zscore(keys.TRASH, folder), "the checkpoints go, now that the job has ended"
 
 
 def test_one_written_in_the_moment_the_job_ends_goes_too(kept, begin, ledger, monkeypatch):
