@@ -185,6 +185,13 @@ def test_how_many_and_how_alike_tell_all_the_ways_apart_in_which_four_things_can
     assert len(set(found)) == len(ways)
 
 
+def test_each_place_says_how_many_things_are_like_it():
+    """Two cats and a dog; a place without a peak is like nothing."""
+    sight = seen((0, -0.8, -0.8), (0, 0.8, 0.8), (1, 0.8, 0))
+    alike = cnn_attention.AttendAndTell.alike(sight)[0, :, 0] * 4
+    assert alike.tolist() == [2, 2, 1, *[0] * (MOST - 3)]
+
+
 def test_other_features_are_read_at_every_place_and_averaged():
     """Of plain features, v is the mean of what the linear layer makes of them, with its moments."""
     torch.manual_seed(0)
@@ -207,7 +214,7 @@ def test_attention_is_the_softmax_of_f_att():
     _, alphas = teller.attend(sight, torch.tensor([[0, 3, 9]]))
     a = teller.annotate(sight)
     h = teller.init_h(teller.whole(a, sight) + teller.overall(teller.numbers(sight)))[0].tanh()
-    placed = (a + teller.place(waves(sight)))[0]
+    placed = (a + teller.place(waves(sight)) + teller.many(teller.alike(sight)))[0]
     e = torch.stack([teller.e((teller.of_a(a_i) + teller.of_h(h)).tanh()) for a_i in placed])
     assert torch.allclose(alphas[0, 0], e[:, 0].softmax(dim=0), atol=1e-5)
     assert torch.allclose(alphas.sum(dim=2), torch.ones(1, 3), atol=1e-5)
