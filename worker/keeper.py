@@ -48,7 +48,7 @@ class Keeper:
         self.storage = Storage(settings)
         self.journal = journal.Journal(self.redis, self.storage)
         self.stop = threading.Event()
-        self._unrung_since: dict[str, float] = {}
+        self._unrung: dict[str, tuple[float, int]] = {}
         self._look_at_artefacts = 0.0
         self.shrinker = Shrinker(self.ledger, self.redis, self.storage)
         self.stock = Stock(self.ledger, self.storage)
@@ -92,7 +92,11 @@ class Keeper:
             log.info("the epoch is set: this start of Redis is in use")
 
     def ring_lost_bells(self) -> None:
-        """A queue that has had fewer bells than it wants for a second has lost some."""
+        """A queue that has had fewer bells than it wants for a second has lost some.
+
+        Or workers take them that do not know the model (a rolling deploy): rung one at a time, they may go to the same
+        worker for ever. So each time twice as many are rung, until there is one for every worker, then from one again.
+        """
         lines = sorted(self.redis.smembers(keys.LINES))
         counts = [self.redis.zcard(keys.line(line)) for line in lines]
         wanted: dict[str, int] = {}
@@ -102,9 +106,13 @@ class Keeper:
         for queue, want in wanted.items():
             missing = want - self.redis.llen(queue)
             if missing <= 0:
-                self._unrung_since.pop(queue, None)
-            elif time.monotonic() - self._unrung_since.setdefault(queue, time.monotonic()) >= 1:
-                self.broker.ring(queue, times=missing)
+                self._unrung.pop(queue, None)
+                continue
+            since, again = self._unrung.setdefault(queue, (time.monotonic(), 1))
+            if time.monotonic() - since >= 1:
+                workers = self.redis.zcard(keys.WORKERS)
+                self.broker.ring(queue, times=max(missing, min(again, workers)))
+                self._unrung[queue] = (since, 2 * again if again < workers else 1)
 
     def write_segments(self) -> None:
         """The journal's entries reach the bucket within about a round."""

@@ -3,7 +3,7 @@
 -- KEYS[1]  slots    hash    bl:slots:<worker>
 -- KEYS[2]  worker   hash    bl:worker:<worker>
 -- KEYS[3]  leases   zset    bl:leases:<pool>
--- KEYS[4]  workers  zset    bl:workers
+-- KEYS[4]  workers  zset    bl:workers; those that are gone leave it
 -- ARGV[1]  now      ms; 0 = Redis TIME
 -- ARGV[2]  worker, [3] lease ms, [4] draining 1|0, [5+] field, value of what is told of the worker
 --
@@ -12,6 +12,7 @@
 if not ready() then return {-1} end
 local now, worker = clock(ARGV[1]), ARGV[2]
 redis.call('ZADD', KEYS[4], num(now + tonumber(ARGV[3])), worker)
+redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', num(now))
 redis.call('HSET', KEYS[2], 'draining', ARGV[4], 'seen_ms', num(now), unpack(ARGV, 5))
 redis.call('PEXPIRE', KEYS[2], 3600000)
 local rows, flat = {now}, redis.call('HGETALL', KEYS[1])

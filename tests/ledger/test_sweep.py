@@ -4,7 +4,7 @@ import pytest
 
 from tasks.errors import LeaseLost
 from tasks.job import Job
-from tasks.ledger import keys
+from tasks.ledger import Worker, keys
 
 
 def lapsed(desk, clock, claimed):
@@ -228,3 +228,10 @@ def test_the_checkpoints_go_when_the_job_ends(desk, ledger, clock):
 def test_a_job_without_checkpoints_leaves_no_trash(desk, ledger):
     desk.commit(desk.running())
     assert not ledger.redis.exists(keys.TRASH)
+
+
+def test_a_worker_that_is_gone_counts_no_more(ledger, clock):
+    ledger.renew(Worker("old", "cpu", ["cpu.generate"], []))
+    clock.forward(ledger.settings.lease_s)
+    ledger.renew(Worker("new", "cpu", ["cpu.generate"], []))
+    assert ledger.redis.zrange(keys.WORKERS, 0, -1) == ["new"]

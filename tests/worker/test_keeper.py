@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.errors import NotReady
-from tasks.ledger import Ledger, keys
+from tasks.ledger import Ledger, Worker, keys
 from tasks.storage import job_json_key
 from tests.stack import until
 from worker.keeper import Keeper
@@ -41,6 +41,21 @@ def test_lost_bells_are_rung_again_up_to_the_cap(ledger, keeper, fixed):
     until(lambda: keeper.ring_lost_bells() or ledger.redis.llen("cpu.generate") == 16, 10, "the bells are there")
     keeper.ring_lost_bells()
     assert ledger.redis.llen("cpu.generate") == 16
+
+
+def test_if_those_who_come_do_not_know_the_model_more_are_rung_for_until_every_worker_has_a_bell(ledger, keeper, fixed):
+    """Else the same one might come each time, though another knows the model. Whoever comes takes all bells here."""
+    for number in range(5):
+        ledger.renew(Worker(f"w{number}", "cpu", ["cpu.generate"], []))
+    ledger.submit(fixed())
+
+    def taken() -> int:
+        keeper.ring_lost_bells()
+        bells = ledger.redis.llen("cpu.generate")
+        ledger.redis.delete("cpu.generate")
+        return bells
+
+    assert [until(taken, 20, "bells") for _ in range(6)] == [1, 2, 4, 5, 1, 2]
 
 
 def test_a_job_whose_start_time_has_come_is_rung_for(ledger, keeper, fixed):
