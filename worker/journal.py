@@ -36,6 +36,16 @@ class Accepted:
     idempotency: Idempotency | None
 
 
+@dataclass(frozen=True)
+class KeyUse:
+    """An Idempotency-Key, and which job it made when."""
+
+    tenant: str
+    job_id: str
+    created_ms: float
+    idempotency: Idempotency
+
+
 class Journal:
     """Follows the stream with two cursors, kept in Redis: what is in segments, what has its job.json."""
 
@@ -119,9 +129,20 @@ def written(storage: Storage) -> Sid:
 
 def accepted(entry: Record) -> Accepted:
     """What an entry of that type says."""
-    key = entry["key"].rpartition(":")[2]
-    return Accepted(Fixed.model_validate_json(entry["fixed"]), float(entry["created_ms"]),
-                    Idempotency(key, entry["fingerprint"]) if key else None)
+    return Accepted(Fixed.model_validate_json(entry["fixed"]), float(entry["created_ms"]), _idempotency(entry))
+
+
+def key_of(entry: Record) -> Record | None:
+    """What is left of an `accepted` entry whose job has ended: an entry of the type `key`, or None without one."""
+    if not entry["key"]:
+        return None
+    kept = {name: entry[name] for name in ("sid", "id", "created_ms", "key", "fingerprint")}
+    return {**kept, "type": "key", "tenant": entry.get("tenant") or json.loads(entry["fixed"])["tenant"]}
+
+
+def key_use(entry: Record) -> KeyUse:
+    """What an entry of the type `key` says."""
+    return KeyUse(entry["tenant"], entry["id"], float(entry["created_ms"]), _idempotency(entry))
 
 
 def living(journal: Iterable[Record]) -> dict[str, Accepted]:
@@ -135,6 +156,11 @@ def living(journal: Iterable[Record]) -> dict[str, Accepted]:
         elif entry["id"] not in over:
             alive[entry["id"]] = accepted(entry)
     return alive
+
+
+def _idempotency(entry: Record) -> Idempotency | None:
+    key = entry["key"].rpartition(":")[2]
+    return Idempotency(key, entry["fingerprint"]) if key else None
 
 
 def number(sid: str) -> Sid:

@@ -26,11 +26,11 @@ from tasks.ledger import IDEMPOTENCY_MS, Ledger, Record, _away, keys, uploads
 from tasks.settings import Settings
 from tasks.storage import Storage, job_json_key, job_prefix
 from worker import journal
-from worker.journal import Accepted, Journal
+from worker.journal import Accepted, Journal, KeyUse
 
 log = logging.getLogger(__name__)
 LOCK_S = 60
-LOOKERS = 8
+LOOKERS, A_PIPELINE = 8, 1000
 NOT_RECORD = ("type", "sid")
 """What an `ended` entry has beside the fields of the record."""
 
@@ -42,7 +42,7 @@ class Found:
     alive: dict[str, Accepted] = field(default_factory=dict)
     ended: dict[str, Record] = field(default_factory=dict)
     erased: dict[str, str] = field(default_factory=dict)
-    keys_used: dict[str, Accepted] = field(default_factory=dict)
+    keys_used: dict[str, KeyUse] = field(default_factory=dict)
     retried: set[tuple[str, str]] = field(default_factory=set)
 
 
@@ -94,8 +94,7 @@ class Restore:
         for job_id, tenant in found.erased.items():
             self.redis.zadd(keys.TRASH, {job_prefix(tenant, job_id): now_ms()})
             self.redis.zadd(keys.RETAINED, {job_id: now_ms()}, xx=True)  # an older memory has its record
-        for accepted in found.keys_used.values():
-            self._keep_key(accepted)
+        self._keep_keys(list(found.keys_used.values()))
         self.redis.set(keys.STOCK, "")  # the keeper looks for the retention of ended jobs and for what tenants have
         log.warning("restored from %d segments of the journal: %s", len(names), done)
         return done
@@ -120,12 +119,17 @@ class Restore:
                 writer.write(entry)
         return len(late) - len(there)
 
-    def _keep_key(self, accepted: Accepted) -> None:
+    def _keep_keys(self, used: list[KeyUse]) -> None:
         """The Idempotency-Key of a job that has ended finds it for the rest of its day."""
-        left = round(accepted.created_ms + IDEMPOTENCY_MS - now_ms())
-        key = keys.idempotency(accepted.fixed.tenant, accepted.idempotency.digest)
-        if left > 0:
-            self.redis.set(key, f"{accepted.fixed.id} {accepted.idempotency.fingerprint}", nx=True, px=left)
+        now = now_ms()
+        for first in range(0, len(used), A_PIPELINE):
+            with self.redis.pipeline(transaction=False) as pipeline:
+                for one in used[first:first + A_PIPELINE]:
+                    left, key = round(one.created_ms + IDEMPOTENCY_MS - now), one.idempotency
+                    if left > 0:
+                        pipeline.set(keys.idempotency(one.tenant, key.digest), f"{one.job_id} {key.fingerprint}",
+                                     nx=True, px=left)
+                pipeline.execute()
 
     def _job_jsons(self, tenants: dict[str, str]) -> set[str]:
         """Which of these jobs (id -> tenant) have a job.json, or its tombstone."""
@@ -148,7 +152,9 @@ def _beyond(known: journal.Sid, entries: Iterable[Record]) -> Found:
             if accepted.fixed.retry_of:
                 found.retried.add((accepted.fixed.tenant, accepted.fixed.retry_of))
             if accepted.idempotency:
-                found.keys_used[job_id] = accepted
+                found.keys_used[job_id] = journal.key_use(journal.key_of(entry))
+        elif entry["type"] == "key":
+            found.keys_used[job_id] = journal.key_use(entry)
         else:
             found.alive.pop(job_id, None)
             if entry["type"] == "ended":

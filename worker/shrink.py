@@ -1,7 +1,8 @@
 """Segments of the journal give way: what of them is still needed is little, and in the end nothing.
 
-Needed are the jobs that have not ended, and the Idempotency-Keys of the last day. A segment is looked at a minute
-after it came and then each time its age has doubled, so that each is read a few times in all.
+Needed are the jobs that have not ended, and the Idempotency-Keys of the last day; of an ended job only its key is
+kept, so that who puts a lost Redis back need not look for its job.json. A segment is looked at a minute after it came
+and then each time its age has doubled, so that each is read a few times in all.
 """
 
 import json
@@ -42,9 +43,8 @@ class Shrinker:
             self._next[name] = now + min(LONGEST_S, max(FIRST_S, _age_s(name, now)))
 
     def shrink(self, name: str) -> int:
-        """Keep what is needed of a segment whose ended jobs all have their job.json; how many entries that is."""
-        written = journal.number(self.redis.get(keys.WRITTEN) or "0-0")
-        if journal.span(name)[1] > written:
+        """Keep what is needed of a segment all of whose ends have led to a job.json; how many entries that is."""
+        if journal.span(name)[1] > journal.number(self.redis.get(keys.WRITTEN) or "0-0"):
             return -1
         try:
             entries = journal.read(self.storage, name)
@@ -53,29 +53,35 @@ class Shrinker:
         needed = self._needed(entries)
         if not needed:
             self.storage.delete_prefix(name)
-        elif len(needed) < len(entries):
+        elif needed != entries:
             lines = "\n".join(json.dumps(entry) for entry in needed)
             self.storage.put_bytes(name, lines.encode(), "application/jsonl")
         return len(needed)
 
     def _needed(self, entries: list[Record]) -> list[Record]:
-        accepted = [entry for entry in entries if entry["type"] == "accepted"]
-        living, recent = self._living([entry["id"] for entry in accepted]), time.time() * 1000 - IDEMPOTENCY_MS
-        return [entry for entry in accepted
-                if entry["id"] in living or (entry["key"] and float(entry["created_ms"]) > recent)]
+        living = self._living([entry["id"] for entry in entries if entry["type"] == "accepted"])
+        recent, needed = time.time() * 1000 - IDEMPOTENCY_MS, []
+        for entry in entries:
+            if entry["id"] in living and entry["type"] == "accepted":
+                needed.append(entry)
+            elif entry["type"] in ("accepted", "key") and float(entry["created_ms"]) > recent:
+                needed += filter(None, [journal.key_of(entry)])
+        return needed
 
     def _living(self, ids: list[str]) -> set[str]:
-        """Those that have not ended. Asked in one transaction with whether this Redis may be trusted: one that has
-        lost something in this moment would take living jobs for forgotten. Errors: NotReady."""
+        """Those that have not ended, or have no job.json yet. Asked in one transaction with whether this Redis may be
+        trusted: one that has lost something in this moment would take living jobs for forgotten. Errors: NotReady."""
         with self.redis.pipeline(transaction=True) as together:
-            together.info("server")
-            together.get(keys.EPOCH)
+            together.info("server").get(keys.EPOCH).get(keys.WRITTEN).xrevrange(keys.JOURNAL, count=1)
             for job_id in ids:
                 together.hmget(keys.job(job_id), "status", "ended_ms")
-            server, epoch, *seen = together.execute()
+            server, epoch, written, last, *seen = together.execute()
         if epoch != server["run_id"]:
             self.ledger.ready()
-        return {job_id for job_id, (status, ended) in zip(ids, seen, strict=True) if status and not ended}
+        upto = journal.number(written or "0-0")
+        all_written = not last or journal.number(last[0][0]) <= upto
+        return {job_id for job_id, (status, ended) in zip(ids, seen, strict=True)
+                if status and not (ended and (all_written or float(ended) < upto[0]))}
 
 
 def _age_s(name: str, now: float) -> float:

@@ -5,7 +5,6 @@ import os
 import signal
 import threading
 import time
-from datetime import UTC, datetime, timedelta
 
 from redis.exceptions import RedisError
 
@@ -16,7 +15,9 @@ from tests.faults import work
 from tests.faults.place import Place
 from tests.faults.scenario import scenario
 from tests.stack import until
+from worker import journal
 from worker.journal import FOLDER
+from worker.shrink import Shrinker
 
 ANSWER_S = 2.0
 """What the API may take to say 503, while Redis is away."""
@@ -163,22 +164,31 @@ def _segmented(place: Place) -> bool:
 
 @scenario("4g", "a flush with many old jobs in the bucket")
 def many_old(place: Place, size: int) -> str:
-    """Their files are written before the S3 server starts again; segments of the journal name a tenth as living."""
+    """Copies of a real job, written before the S3 server starts again. The journal's segments name a tenth of them, all
+    with Idempotency-Keys of today; half of the segments have been shrunk by then."""
     count = 100_000 if size >= 40 else 2_000
+    real = place.books.submit(work.files("cpu", "old"), key="of-the-first")
+    place.books.wait([real], 60)
+    until(lambda: _journaled(place, [real]) and _segmented(place), 60, "its job.json is written")
+    entries = [entry for name in journal.segments(place.storage) for entry in journal.read(place.storage, name)
+               if entry["id"] == real]
+    job_json = place.storage.get_bytes(job_json_key("acme", real)).decode()
     place.s3.stop()
-    written = _old_jobs(place, count)
+    newest, names = _copies(place, count, real, entries, job_json)
     place.s3.start()
     place.mend()
+    shrinker = Shrinker(place.ledger, place.client(), place.storage)
+    for name in names[::2]:
+        shrinker.shrink(name)
     place.client().flushall()
     place.books.struck("flushed")
     start = time.monotonic()
     until(lambda: _ready(place), 300, "the keeper has restored")
     took = time.monotonic() - start
-    fresh = place.books.submit(work.noop("cpu"))
-    place.books.wait([fresh], 60)
-    old = place.new_books("older")
-    assert old.once("GET", f"/v1/jobs/{written}")[1] == 200, "an old job is not to be had"
-    return f"{count:,} old jobs in the bucket; ready again after {took:.1f} s"
+    assert place.books.get(newest)["status"] == "succeeded", "an old job is not to be had"
+    assert place.books.submit(work.files("cpu", "old"), key="of-the-first") == real, "its key makes another job"
+    place.books.wait([place.books.submit(work.noop("cpu"))], 60)
+    return f"{count:,} old jobs in the bucket, a tenth in segments; ready again after {took:.1f} s"
 
 
 def _ready(place: Place) -> bool:
@@ -188,22 +198,20 @@ def _ready(place: Place) -> bool:
         return False
 
 
-def _old_jobs(place: Place, count: int) -> str:
-    """job.json files as the keeper wrote them, straight into the S3 server's folder; the id of one."""
-    template = place.storage  # only its bucket's name is used: the server is down
-    folder = place.folder / "s3-data" / template.bucket
-    now = datetime.now(UTC)
-    job = {"object": "job", "kind": "generate", "model": "cpu-noop", "pool": "cpu", "status": "succeeded", "done": True,
-           "priority": 0, "created_at": now.isoformat(), "completed_at": now.isoformat(), "max_attempts": 3,
-           "retained_until": (now + timedelta(days=1)).isoformat(), "input": {}, "params": {}, "outputs": [],
-           "attempts": [], "metrics": {}, "metadata": {}, "result": {"text": "x"}}
-    job_id = ""
-    for _ in range(count):
+def _copies(place: Place, count: int, real: str, entries: list[dict], job_json: str) -> tuple[str, list[str]]:
+    """Straight into the S3 server's folder; the id of one, and the segments' names, of 1,000 jobs each."""
+    folder, names, lines = place.folder / "s3-data" / place.storage.bucket, [], []
+    first = sid = int(min(entry["sid"].partition("-")[0] for entry in entries)) - 3_600_000
+    for n in range(count):
         job_id = new_id("job")
-        path = folder / job_json_key("older", job_id)
+        path = folder / job_json_key("acme", job_id)
         path.parent.mkdir(parents=True)
-        links = {"self": f"/v1/jobs/{job_id}", "cancel": "", "retry": ""}
-        path.write_text(json.dumps({**job, "id": job_id, "links": links}))
-    ended = place.folder / "s3-data" / template.bucket / FOLDER
-    ended.mkdir(exist_ok=True)
-    return job_id
+        path.write_text(job_json.replace(real, job_id))
+        for entry in entries if n % 10 == 0 else ():
+            copy = json.loads(json.dumps(entry).replace(real, job_id)) | {"sid": f"{(sid := sid + 1)}-0"}
+            lines.append(json.dumps(copy | ({"key": f"bl:idem:acme:{job_id}"} if "key" in copy else {})))
+        if (n + 1) % 10_000 == 0 or n + 1 == count:
+            names.append(f"{FOLDER}{first}-0-{sid}-0.jsonl")
+            (folder / names[-1]).write_text("\n".join(lines))
+            first, lines = sid + 1, []
+    return job_id, names

@@ -345,10 +345,25 @@ class TestShrinking:
         house.ledger.submit(job, KEY)
         house.commit(house.claim())
         house.written()
-        assert shrinker.shrink(*self.names(house)) == 1
+        (name,) = self.names(house)
+        assert shrinker.shrink(name) == 1 == shrinker.shrink(name)
+        (kept,) = journal.read(house.storage, name)
+        assert kept["type"] == "key" and "fixed" not in kept, "nothing else of the job is needed"
         house.flush()
-        house.restore()
+        assert house.restore()["queued"] == 0
         assert house.ledger.submit(fixed(), KEY).job_id == job.id
+
+    def test_a_job_that_has_just_ended_is_kept_until_that_is_in_the_bucket_too(self, house, fixed, shrinker):
+        """It was accepted long ago, and its end is in Redis alone."""
+        job = fixed()
+        house.ledger.submit(job)
+        house.written()
+        house.commit(house.claim())
+        (name,) = self.names(house)
+        assert shrinker.shrink(name) == 1
+        house.flush()
+        assert house.restore()["queued"] == 1
+        assert house.ledger.record(job.id)["status"] == "queued"
 
     def test_not_before_job_json_is_written(self, house, fixed, shrinker):
         house.ledger.submit(fixed())
