@@ -25,7 +25,7 @@ def _ran_once(place: Place, jobs: list[str], mark) -> str:
     return f"the model ran {runs} times for {len(jobs)} jobs"
 
 
-@scenario("5a", "the bucket is away while outputs are to be uploaded")
+@scenario("5a", "the bucket is away while outputs are to be uploaded", short=True)
 def away(place: Place, size: int) -> str:
     seconds = 60 if size >= 40 else 6
     jobs, (mark,) = _make(place, min(size, 16))

@@ -10,13 +10,15 @@ from tests.stack import until
 
 
 def _leave(place: Place, pool: str, number: int, seconds: tuple[float, float]) -> str:
-    """A worker of its own holds a short job and a long one, and is told to go by that signal."""
+    """A worker holds a short job and a long one, and is told to go by that signal once another is there, as in a
+    rolling restart."""
     for other in place.workers(pool):
         place.stop_process(other)
     name = place.add_worker(pool)
     short, long = (place.books.submit(make(pool, length, max_attempts=1))
                    for make, length in zip((work.sleep, work.deaf), seconds, strict=True))
     place.running(short), place.running(long)
+    place.add_worker(pool)
     start = time.monotonic()
     place.processes[name].signal(number)
     place.books.struck(signal.Signals(number).name, [short, long])
@@ -24,7 +26,6 @@ def _leave(place: Place, pool: str, number: int, seconds: tuple[float, float]) -
     left_s = time.monotonic() - start
     del place.processes[name]
     handed_back = [job["attempts"][0]["outcome"] for job in map(place.books.get, (short, long))]
-    place.add_worker(pool)
     place.add_worker(pool)
     place.books.wait([short, long], 90)
     grace = place.settings.grace_s if number == signal.SIGTERM else 0
@@ -65,7 +66,7 @@ def rolling(place: Place, size: int) -> None:
             place.processes[name].start()
 
 
-@scenario("3f", "connections to Redis are cut six times within 3 s")
+@scenario("3f", "connections to Redis are cut six times within 3 s", short=True)
 def cut(place: Place, size: int) -> None:
     """Celery's redis transport is known to come back deaf from it; whoever takes no bells is replaced."""
     place.books.submit_all([work.sleep(pool, 0.2) for pool in ("cpu", "gpu") for _ in range(size // 2)])

@@ -138,7 +138,7 @@ def queue_keys(place: Place, size: int) -> None:
         time.sleep(1)
 
 
-@scenario("4f", "Redis is flushed under running workers")
+@scenario("4f", "Redis is flushed under running workers", short=True)
 def flushed(place: Place, size: int) -> str:
     """What was accepted comes back from the bucket; running attempts of before cannot commit over it."""
     ended = _before(place, size)

@@ -41,7 +41,8 @@ def clock(place: Place, size: int) -> str:
     return "all times in the records are Redis' own"
 
 
-@scenario("10b", "a job for a model, and a bell, that some workers do not know (a rolling deploy)")
+@scenario("10b", "a job for a model, and a bell, that some workers do not know (a rolling deploy)",
+          short=True)
 def unknown(place: Place, size: int) -> str:
     """The models of tomorrow's workers and API have one more; today's must not touch its jobs."""
     newer = place.folder / "newer.toml"
