@@ -47,7 +47,7 @@ class Soak:
             if not submitting.is_alive():
                 break
             strike()
-        self.say(f"faults: {dict(self.struck)}; {self.idle} hit nothing")
+        self.say(f"faults: {self._told()}; {self.idle} more hit nothing")
         submitting.join(3600)
         if self._submitted < self.jobs:
             row.failed = f"only {self._submitted} of {self.jobs} jobs could be submitted"
@@ -60,11 +60,15 @@ class Soak:
         row.account.extra_starts -= row.account.beside
         left = self.orphans()
         row.failed = row.failed or (f"left behind: {left}"[:500] if left else "")
-        row.remark = (f"{dict(self.struck)}; {self.idle} more hit nothing; "
+        row.remark = (f"{self._told()}; {self.idle} more hit nothing; "
                       f"extra starts {row.account.extra_starts / max(1, row.account.jobs):.1%}, "
-                      f"{row.account.beside} beside a killed job; slowest: {row.account.slowest}")
+                      f"{row.account.beside} more beside a killed job")
+        self.say(f"slowest recoveries: {row.account.slowest}")
         row.took_s = time.monotonic() - start
         return row
+
+    def _told(self) -> str:
+        return ", ".join(f"{sort} {count}" for sort, count in self.struck.most_common())
 
     def _is_due(self) -> bool:
         """The faults are spread over the jobs."""
