@@ -44,8 +44,9 @@ def free_port() -> int:
 class Process:
     """A process with a log of its own, ended by its id."""
 
-    def __init__(self, name: str, argv: list[str], folder: Path, env: dict[str, str] | None = None) -> None:
-        self.name, self._argv, self._env = name, argv, {**os.environ, **(env or {})}
+    def __init__(self, name: str, argv: list[str], folder: Path, env: dict[str, str] | None = None,
+                 root: Path = ROOT) -> None:
+        self.name, self._argv, self._env, self._root = name, argv, {**os.environ, **(env or {})}, root
         self.log_file = folder / f"{name}.log"
         self._running: subprocess.Popen | None = None
         self.start()
@@ -53,7 +54,7 @@ class Process:
     def start(self) -> None:
         with self.log_file.open("ab") as log:
             self._running = subprocess.Popen(
-                self._argv, env=self._env, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                self._argv, env=self._env, cwd=self._root, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True)  # as under any supervisor; schedulers share by session, so benchmarks need it
 
     @property
@@ -139,10 +140,12 @@ class Stack:
 
         with stack.keeper(), stack.worker("cpu") as worker, stack.api() as api:
             httpx.post(f"{api.url}/v1/jobs", ...)
+
+    `root` is the tree whose code they run.
     """
 
-    def __init__(self, settings: Settings, folder: Path, env: dict[str, str] | None = None) -> None:
-        self.settings, self.folder, self._env = settings, folder, env or {}
+    def __init__(self, settings: Settings, folder: Path, env: dict[str, str] | None = None, root: Path = ROOT) -> None:
+        self.settings, self.folder, self._env, self._root = settings, folder, env or {}, root
         self._started = 0
 
     @contextlib.contextmanager
@@ -178,7 +181,7 @@ class Stack:
     def _process(self, name: str, argv: list[str], settings: dict[str, Any]) -> Iterator[Process]:
         self._started += 1
         env = {**self._env, **environment(self.settings.model_copy(update=settings))}
-        process = Process(f"{name}-{self._started}", argv, self.folder, env)
+        process = Process(f"{name}-{self._started}", argv, self.folder, env, self._root)
         try:
             yield process
         finally:

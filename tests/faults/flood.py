@@ -5,6 +5,8 @@ import threading
 import time
 from datetime import datetime
 
+import httpx
+
 from tests.faults import work
 from tests.faults.accounts import Books
 from tests.faults.place import Place
@@ -44,7 +46,7 @@ def flood(place: Place, size: int) -> str:
             f"{beside * 1000:.0f} ms with")
 
 
-@scenario("11b", "quotas: submits a minute and waiting jobs are refused with 429")
+@scenario("11b", "quotas: submits a minute, waiting jobs and stored bytes are refused with 429")
 def quotas(place: Place, size: int) -> str:
     with place.stack.api(submits_per_minute=10, max_waiting_jobs=5) as api:
         books = place.new_books("limited")
@@ -59,4 +61,20 @@ def quotas(place: Place, size: int) -> str:
     assert refused and not done.lost and not done.twice
     assert all(answer.headers.get("Retry-After") for answer in refused), "429 without Retry-After"
     assert any("RateLimit" in answer.headers for answer in answers), "no RateLimit field"
-    return f"{len(refused)} of {len(answers)} refused: {refused[0].json()['detail']!r}"
+    full = _stored(place)
+    said = [answer.json()["detail"] for answer in (refused[0], full)]
+    return f"{len(refused)} of {len(answers)} refused: {said[0]!r}; and: {said[1]!r}"
+
+
+def _stored(place: Place) -> httpx.Response:
+    """The answer to who has more in the bucket than it may."""
+    with place.stack.api(max_stored_bytes=1000) as api:
+        books = place.new_books("hoarder")
+        books._http.base_url = api.url
+        books.wait([books.submit(work.files("cpu", "x" * 2000))], 60)
+        answer = books._http.post("/v1/jobs", json=work.noop("cpu"))
+        books._http.base_url = books.url
+    done = books.account()
+    assert answer.status_code == 429 and answer.headers.get("Retry-After"), answer.text
+    assert not done.lost and not done.twice
+    return answer

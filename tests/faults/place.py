@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import redis
@@ -79,6 +80,17 @@ class Place:
         books = Books(self.api.url, key)
         until(lambda: books.once("GET", "/v1/jobs")[1] not in (401, 403), 20, "the API has seen the new key")
         return books
+
+    @contextlib.contextmanager
+    def otherwise(self, **how: Any) -> Iterator[None]:
+        """What starts meanwhile gets that `env` beside, or runs the code of the tree `root`."""
+        usual, folder = self.stack, self.folder / f"otherwise-{uuid.uuid4().hex[:8]}"
+        folder.mkdir()
+        self.stack = Stack(self.settings, folder, **how)
+        try:
+            yield
+        finally:
+            self.stack = usual
 
     # -- what to strike at
 

@@ -1,5 +1,7 @@
 """10. Clocks and versions: a worker ten minutes off, what a worker does not know, scripts gone, keepers two or none."""
 
+import itertools
+import subprocess
 import time
 import tomllib
 from datetime import datetime
@@ -9,7 +11,7 @@ from tasks.broker import DOORBELL, celery_app
 from tests.faults import work
 from tests.faults.place import Place
 from tests.faults.scenario import scenario
-from tests.stack import until
+from tests.stack import ROOT, until
 
 FAKETIME = [path for path in (*Path("/usr/lib").glob("*/faketime/libfaketime.so.1"),
                               Path("/usr/local/lib/faketime/libfaketime.so.1")) if path.exists()]
@@ -21,12 +23,10 @@ def clock(place: Place, size: int) -> str:
         return "NOT RUN: libfaketime is not installed here"
     for name in place.workers("cpu") + place.workers("gpu"):
         place.stop_process(name)
-    outer, made = place.stack, []
+    made = []
     for pool, shift in (("cpu", "+10m"), ("gpu", "-10m")):
-        place.stack = type(outer)(outer.settings, outer.folder, {"LD_PRELOAD": str(FAKETIME[0]), "FAKETIME": shift})
-        place.stack._started = 900 + len(made)
-        made.append(place.add_worker(pool))
-    place.stack = outer
+        with place.otherwise(env={"LD_PRELOAD": str(FAKETIME[0]), "FAKETIME": shift}):
+            made.append(place.add_worker(pool))
     jobs = place.books.submit_all([work.files(pool, "x") for pool in ("cpu", "gpu") for _ in range(size // 2)])
     place.books.struck("clocks off")
     place.books.wait(jobs, 120)
@@ -101,3 +101,47 @@ def older_records(place: Place, size: int) -> str:
         client.hdel(f"bl:job:{one}", *later)
     place.books.struck("fields taken away")
     return f"without {', '.join(later)}"
+
+
+@scenario("10f", "a rolling upgrade from the revision before the ledger's scripts last changed")
+def upgrade(place: Place, size: int) -> str:
+    """APIs and workers of both work on the same records meanwhile, each with its own scripts."""
+    revision = _git("log", "-1", "--skip=1", "--format=%h", "--", "tasks/ledger/*.lua").strip()
+    if not revision:
+        return "NOT RUN: git knows no older revision here"
+    root = place.folder / f"revision-{revision}"
+    root.mkdir(exist_ok=True)
+    subprocess.run(["tar", "-x", "-C", root], input=_git("archive", revision, text=False), check=True)
+    for name in place.workers("cpu") + place.workers("gpu"):
+        place.stop_process(name)
+    with place.otherwise(root=root):
+        older = [place.add_worker(pool) for pool in ("cpu", "gpu")]
+        api = place.start("api-older", place.stack.api())
+    urls = itertools.cycle((api.url, place.books.url))
+    for n in range(size):
+        place.books._http.base_url = next(urls)
+        place.books.submit(work.sleep(("cpu", "gpu")[n // 2 % 2], 0.3, max_attempts=1) if n % 3 else
+                           work.files(("cpu", "gpu")[n // 2 % 2], "x", max_attempts=1))
+        if n == size // 2:
+            for pool in ("cpu", "gpu"):
+                place.add_worker(pool)
+            for name in older:
+                place.books.struck("upgraded", place.held(name=name))
+                place.stop_process(name)
+    place.books.wait(deadline_s=90)
+    by = {attempt["worker"] for job in map(place.books.get, place.books.entries) for attempt in job["attempts"]}
+    place.books._http.base_url = place.books.url
+    place.stop_process("api-older")
+    for pool in ("cpu", "gpu"):
+        place.add_worker(pool)
+    assert len(by) == 4, f"not all four workers had work: {by}"
+    return f"from revision {revision}"
+
+
+def _git(*words: str, text: bool = True) -> str | bytes:
+    """What git prints of this checkout; nothing where there is no git or no such thing."""
+    empty = "" if text else b""
+    try:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=text, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return empty
