@@ -24,7 +24,8 @@ SEED = 0
 RECIPES: dict[str, tuple[Any, dict[str, Any], int, float]] = {  # model, decoder, steps, peak of the learning rate
     "cnn-lstm": (cnn_lstm.Model, {"size": 256, "dropout": 0.4}, 300, 2e-3),
     "cnn-attention": (cnn_attention.Model, {"size": 256, "dropout": 0.4, "attention": 128}, 300, 2e-3),
-    "transformer": (transformer.Model, {"size": 192, "dropout": 0.2, "layers": 2, "heads": 6, "longest": 0}, 350, 1e-3)}
+    "transformer": (transformer.Model, {"size": 192, "dropout": 0.3, "layers": 2, "heads": 6, "longest": 0},
+                    1000, 5e-4)}
 NAMES = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr")
 TARGETS = {"cnn-lstm": 0.45, "cnn-attention": 0.50, "transformer": 0.50}  # BLEU-4 with beam search
 
