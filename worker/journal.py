@@ -10,11 +10,9 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import redis
-
 from tasks.errors import NotFound
 from tasks.job import Fixed, Job
-from tasks.ledger import Idempotency, Record, keys
+from tasks.ledger import Idempotency, Ledger, Record, keys
 from tasks.storage import Storage, job_json_key
 
 log = logging.getLogger(__name__)
@@ -49,8 +47,8 @@ class KeyUse:
 class Journal:
     """Follows the stream with two cursors, kept in Redis: what is in segments, what has its job.json."""
 
-    def __init__(self, client: redis.Redis, storage: Storage) -> None:
-        self._redis, self._storage = client, storage
+    def __init__(self, ledger: Ledger, storage: Storage) -> None:
+        self._ledger, self._redis, self._storage = ledger, ledger.redis, storage
         self._note_again = 0.0
 
     def write_segment(self) -> int:
@@ -68,8 +66,7 @@ class Journal:
         until, upto = time.monotonic() + for_s, number(self._redis.get(keys.SEGMENTED) or "0-0")
         jobs: list[Job] = []
         while entries := [entry for entry in self._after(keys.WRITTEN, A_FEW) if number(entry[0]) <= upto]:
-            ended = [fields for _, fields in entries if fields["type"] == "ended"]
-            jobs += [self.write(fields) for fields in ended if self._is_kept(fields)]
+            jobs += map(self.write, self._kept([fields for _, fields in entries if fields["type"] == "ended"]))
             self._redis.set(keys.WRITTEN, entries[-1][0])
             self._note_written(entries[-1][0])
             self._redis.xtrim(keys.JOURNAL, minid=_next(entries[-1][0]), approximate=True)
@@ -94,9 +91,11 @@ class Journal:
         self._storage.put_bytes(job_json_key(tenant, job.id), job.model_dump_json().encode(), "application/json")
         return job
 
-    def _is_kept(self, ended: Record) -> bool:
-        """Whether the job was not erased meanwhile: its job.json would take the place of its tombstone."""
-        return bool(self._redis.exists(keys.job(ended["id"])))
+    def _kept(self, ended: list[Record]) -> list[Record]:
+        """Of jobs that were not erased meanwhile: their job.json would take the place of a tombstone. Errors: NotReady
+        where Redis has lost what it had: that is put back from what was noted of the journal so far."""
+        there = self._ledger.at_once(lambda together: [together.exists(keys.job(fields["id"])) for fields in ended])
+        return [fields for fields, kept in zip(ended, there, strict=True) if kept]
 
     def _after(self, cursor: str, most: int) -> list[Entry]:
         return self._redis.xrange(keys.JOURNAL, min=f"({self._redis.get(cursor) or '0-0'}", count=most)

@@ -46,7 +46,7 @@ class Keeper:
         self.ledger = Ledger(settings, self.redis)
         self.broker = broker.Broker(settings)
         self.storage = Storage(settings)
-        self.journal = journal.Journal(self.redis, self.storage)
+        self.journal = journal.Journal(self.ledger, self.storage)
         self.stop = threading.Event()
         self._unrung: dict[str, tuple[float, int]] = {}
         self._look_at_artefacts = 0.0
@@ -142,9 +142,12 @@ class Keeper:
 
     def ask_for_uploads(self) -> None:
         """Uploads that no job names any more."""
-        for member in self._until_now(keys.UPLOADS):
+        members = self._until_now(keys.UPLOADS)
+        named = self.ledger.at_once(lambda together: [
+            together.exists(keys.upload_jobs(*member.split("/"))) for member in members])
+        for member, is_named in zip(members, named, strict=True):
             tenant, _, upload = member.partition("/")
-            if self.redis.exists(keys.upload_jobs(tenant, upload)):
+            if is_named:
                 self.redis.zadd(keys.UPLOADS, {member: now_ms() + UPLOAD_ASK_AGAIN_MS})
             else:
                 self.redis.zadd(keys.TRASH, {f"tenants/{tenant}/uploads/{upload}/": now_ms()})

@@ -42,8 +42,17 @@ class Link:
 
 
 def started(pid: int) -> int:
-    """When the process started, ms; with the pid it names a process for good, as pids come again."""
-    return round(psutil.Process(pid).create_time() * 1000)
+    """When the process started; with the pid it names a process for good, as pids come again. Errors: psutil.Error.
+
+    On Linux in clock ticks since the boot (proc(5), `starttime`): the time of day that psutil makes of them is another
+    in a process that was started after the clock was set. Elsewhere in ms since 1970.
+    """
+    if sys.platform != "linux":
+        return round(psutil.Process(pid).create_time() * 1000)
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except OSError as error:
+        raise psutil.NoSuchProcess(pid) from error
 
 
 def die_with_parent() -> None:

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import psutil
 
+from worker import link
+
 CAUSE_S = 1
 """How long after a process's end to wait for someone to say why; where the kernel tells, it takes no time."""
 FORGET_S = 60
@@ -177,15 +179,14 @@ class Processes:
 
 
 def _process_of(slot: str) -> tuple[int, int]:
-    """pid and start time from <worker>:<pid>:<start ms>:<thread>."""
+    """pid and start time from <worker>:<pid>:<start>:<thread>."""
     _, pid, started, _ = slot.split(":")
     return int(pid), int(started)
 
 
 def _exists(pid: int, started: int) -> bool:
     try:
-        process = psutil.Process(pid)
-        return round(process.create_time() * 1000) == started and process.status() != psutil.STATUS_ZOMBIE
+        return link.started(pid) == started and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
 

@@ -113,7 +113,7 @@ class Restore:
                 if journal.number(entry["sid"]) > since and float(entry["retained_ms"]) > now
                 and job_id not in found.erased}
         there = self._job_jsons({job_id: entry["tenant"] for job_id, entry in late.items()})
-        writer = Journal(self.redis, self.storage)
+        writer = Journal(self.ledger, self.storage)
         for job_id, entry in late.items():
             if job_id not in there:
                 writer.write(entry)

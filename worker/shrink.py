@@ -69,15 +69,13 @@ class Shrinker:
         return needed
 
     def _living(self, ids: list[str]) -> set[str]:
-        """Those that have not ended, or have no job.json yet. Asked in one transaction with whether this Redis may be
-        trusted: one that has lost something in this moment would take living jobs for forgotten. Errors: NotReady."""
-        with self.redis.pipeline(transaction=True) as together:
-            together.info("server").get(keys.EPOCH).get(keys.WRITTEN).xrevrange(keys.JOURNAL, count=1)
+        """Those that have not ended, or have no job.json yet. Errors: NotReady."""
+        def ask(together: redis.client.Pipeline) -> None:
+            together.get(keys.WRITTEN).xrevrange(keys.JOURNAL, count=1)
             for job_id in ids:
                 together.hmget(keys.job(job_id), "status", "ended_ms")
-            server, epoch, written, last, *seen = together.execute()
-        if epoch != server["run_id"]:
-            self.ledger.ready()
+
+        written, last, *seen = self.ledger.at_once(ask)
         upto = journal.number(written or "0-0")
         all_written = not last or journal.number(last[0][0]) <= upto
         return {job_id for job_id, (status, ended) in zip(ids, seen, strict=True)

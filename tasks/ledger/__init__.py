@@ -13,6 +13,7 @@ from importlib.resources import files
 
 import redis
 from redis.backoff import NoBackoff
+from redis.client import Pipeline
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
@@ -36,6 +37,7 @@ VERBS = ("submit", "claim", "renew", "report", "commit", "fail", "release", "can
          "forget", "conclude", "shrink", "count")
 IDEMPOTENCY_MS = 24 * 3600 * 1000
 UPLOADING_MS = 120_000
+NOT_RECONCILED = "the keeper has not yet reconciled with this start of Redis"
 A_FEW = 100
 """Jobs one call of sweep, due or expire handles at most, so that none blocks Redis for long."""
 
@@ -329,6 +331,17 @@ class Ledger:
             rank = self.redis.zrank(keys.line(record["line"]), json.loads(record["fixed"])["id"])
         return None if rank is None else rank + 1
 
+    def at_once(self, ask: Callable[[Pipeline], object]) -> list:
+        """Answers to what `ask` puts into a pipeline, all of one moment at which Redis had lost nothing: after a flush
+        what is not there is not gone. Errors: NotReady."""
+        with _away(), self.redis.pipeline(transaction=True) as together:
+            together.info("server").get(keys.EPOCH)
+            ask(together)
+            server, epoch, *answers = together.execute()
+        if epoch != server["run_id"]:
+            raise NotReady(NOT_RECONCILED)
+        return answers
+
     def ready(self) -> None:
         """Errors: NotReady with what is missing: Redis, `noeviction`, or the epoch."""
         with _away():
@@ -338,7 +351,7 @@ class Ledger:
             raise NotReady(f"Redis has maxmemory-policy {info['maxmemory_policy']}; Backlot needs noeviction, as any "
                            "other may silently drop jobs")
         if epoch != info["run_id"]:
-            raise NotReady("the keeper has not yet reconciled with this start of Redis")
+            raise NotReady(NOT_RECONCILED)
 
     def _run(self, verb: str, named: list, arguments: list):
         with _away():

@@ -54,7 +54,7 @@ class Account:
     extra_starts: int = 0
     beside: int = 0
     recoveries: list[float] = field(default_factory=list)
-    slowest: str = ""
+    slowest: list[str] = field(default_factory=list)
 
 
 class Books:
@@ -149,10 +149,16 @@ class Books:
             self._judge(entry, made)
             if committed and entry.first and entry.first["status"] == "succeeded" and len(committed(entry.id)) > 1:
                 made.twice.append(f"{entry.id}: outputs of {sorted(committed(entry.id))}")
-        recovered = [(seconds, job_id, fault.what) for fault in hits for seconds, job_id in self._recovered(fault)]
+        recovered = [(seconds, job_id, fault) for fault in hits for seconds, job_id in self._recovered(fault)]
         made.recoveries = [seconds for seconds, *_ in recovered]
-        made.slowest = "; ".join(f"{seconds:.1f} s {what} {job_id}" for seconds, job_id, what in sorted(recovered)[-5:])
+        made.slowest = [self._meanwhile(*one) for one in sorted(recovered, key=lambda one: one[0])[-5:]]
         return made
+
+    def _meanwhile(self, seconds: float, job_id: str, fault: Fault) -> str:
+        """A recovery with the other faults before its end, by seconds after the first."""
+        others = [f"{other.what} at {other.at - fault.at:.1f}" for other in self.faults
+                  if fault.at < other.at < fault.at + seconds]
+        return f"{job_id} started again {seconds:.1f} s after {fault.what}; meanwhile: {', '.join(others) or 'nothing'}"
 
     def _judge(self, entry: Entry, made: Account) -> None:
         first, last = entry.first, entry.last

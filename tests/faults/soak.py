@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
+from redis.exceptions import RedisError
 
 from tasks.ledger import keys
 from tests.faults import work
@@ -21,6 +22,11 @@ from tests.faults.scenario import Row
 from tests.stack import until
 
 ROOT = Path(__file__).parent.parent.parent / "tasks"
+FLUSH_IF_SAFE = """
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+if last and last[1] ~= redis.call('GET', KEYS[2]) then return 0 end
+redis.call('FLUSHALL')
+return 1"""
 AT_ONCE = 60
 """Jobs that wait or run while faults strike."""
 
@@ -36,6 +42,7 @@ class Soak:
         self._submitted, self._over = 0, threading.Event()
         self._beside: set[str] = set()
         self._inputs = _inputs()
+        self._flush_if_safe = place.client().register_script(FLUSH_IF_SAFE)
 
     def run(self) -> Row:
         place, start = self.place, time.monotonic()
@@ -63,7 +70,8 @@ class Soak:
         row.remark = (f"{self._told()}; {self.idle} more hit nothing; "
                       f"extra starts {row.account.extra_starts / max(1, row.account.jobs):.1%}, "
                       f"{row.account.beside} more beside a killed job")
-        self.say(f"slowest recoveries: {row.account.slowest}")
+        for line in row.account.slowest:
+            self.say(line)
         row.took_s = time.monotonic() - start
         return row
 
@@ -128,6 +136,8 @@ class Soak:
             self.idle += 1
             return
         self.struck[sort] += 1
+        if hit is None:
+            self.place.books.struck(sort)
         self._beside |= set((hit or [])[1:])
         done = sum(self.struck.values())
         if done % 10 == 0:
@@ -160,6 +170,7 @@ class Soak:
     def _term(self) -> None:
         name = self._some(self.random.choice(("cpu", "gpu")))
         hit = self.place.held(name=name)
+        self.place.books.struck("SIGTERM")
         self.place.processes[name].stop(grace_s=60)
         self._hit("SIGTERM", hit)
         self.place.mend()
@@ -168,6 +179,7 @@ class Soak:
         name = self._some(self.random.choice(("cpu", "gpu")))
         hit, parent = self.place.held(name=name), psutil.Process(self.place.processes[name].pid)
         family = [parent, *parent.children(recursive=True)]
+        self.place.books.struck("SIGSTOP")
         for process in family:
             process.suspend()
         time.sleep(self.place.settings.lease_s + 2)
@@ -202,24 +214,15 @@ class Soak:
         self._hit("Redis killed")
 
     def _flush(self) -> None:
-        """With the journal in the bucket, or what came in the last second would be lost, as the README says."""
-        client = self.place.client()
-        client.client_pause(5000, all=False)  # writes wait, so that the journal stands still
+        """At a moment when the journal is in the bucket, or what came in the last second would be lost, as the README
+        says."""
         try:
-            until(lambda: self._journal_is_safe(client), 3)
-        except AssertionError:
-            client.client_unpause()
+            until(lambda: self._flush_if_safe(keys=[keys.JOURNAL, keys.SEGMENTED], client=self.place.client()), 10)
+        except (AssertionError, RedisError):
             self.idle += 1
             return
-        client.client_unpause()
-        client.flushall()
         self.place.mend()
         self._hit("Redis flushed")
-
-    @staticmethod
-    def _journal_is_safe(client) -> bool:
-        return not client.exists(keys.JOURNAL) or (
-            client.get(keys.SEGMENTED) == client.xinfo_stream(keys.JOURNAL)["last-generated-id"])
 
     def _bells(self) -> None:
         client = self.place.client()

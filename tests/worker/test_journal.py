@@ -13,7 +13,7 @@ from worker.journal import Journal, living
 
 @pytest.fixture
 def keeper_side(ledger, storage) -> Journal:
-    return Journal(ledger.redis, storage)
+    return Journal(ledger, storage)
 
 
 def all_entries(storage) -> list[dict]:

@@ -46,7 +46,7 @@ class House:
         return fixed
 
     def written(self) -> None:
-        journal = Journal(self.ledger.redis, self.storage)
+        journal = Journal(self.ledger, self.storage)
         journal.write_segment()
         journal.write_job_json(for_s=5)
 

@@ -32,9 +32,9 @@ class House:
 
     def written(self, job_json: bool = True) -> None:
         """The bucket has all that Redis has."""
-        Journal(self.ledger.redis, self.storage).write_segment()
+        Journal(self.ledger, self.storage).write_segment()
         if job_json:
-            Journal(self.ledger.redis, self.storage).write_job_json(for_s=5)
+            Journal(self.ledger, self.storage).write_job_json(for_s=5)
 
     def claim(self):
         self.tokens += 1
@@ -307,6 +307,43 @@ def test_after_a_flush_retention_still_ends(house, fixed, settings, storage):
     house.keeper.stock.round()
     house.keeper.empty_trash()
     assert b"erased_at" in storage.get_bytes(job_json_key("acme", job.id))
+
+
+def test_a_flush_while_job_json_is_being_written_loses_no_end(house, fixed, monkeypatch):
+    """The record that is missing then is not that of an erased job."""
+    job, writer = fixed(), Journal(house.ledger, house.storage)
+    house.ledger.submit(job)
+    house.commit(house.claim())
+    house.written(job_json=False)
+    after = writer._after
+
+    def and_then_it_is_flushed(*asked):
+        entries = after(*asked)
+        house.flush()
+        return entries
+
+    monkeypatch.setattr(writer, "_after", and_then_it_is_flushed)
+    with pytest.raises(NotReady):
+        writer.write_job_json(for_s=5)
+    assert house.restore()["job.json"] == 1
+    assert house.status(job) == "succeeded"
+
+
+def test_a_flush_while_uploads_are_asked_for_deletes_none(house, fixed, monkeypatch):
+    """No job seems to name the upload then, though one does."""
+    upload = house.jobs.create_upload("acme", "a.txt").id
+    house.ledger.submit(fixed(uploads={upload: Upload(key="k", bytes=1, etag="e")}))
+    until_now = house.keeper._until_now
+
+    def and_then_it_is_flushed(key):
+        members = [f"acme/{upload}"] if key == keys.UPLOADS else until_now(key)
+        house.flush()
+        return members
+
+    monkeypatch.setattr(house.keeper, "_until_now", and_then_it_is_flushed)
+    with pytest.raises(NotReady):
+        house.keeper.ask_for_uploads()
+    assert not house.ledger.redis.exists(keys.TRASH)
 
 
 class TestShrinking:

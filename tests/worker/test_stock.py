@@ -37,7 +37,7 @@ class House:
                     {"name": "a.txt", "media_type": "text/plain", "bytes": size, "sha256": "", "key": key}], {})
             else:
                 self.ledger.fail(fixed.id, claimed.token, StorageUnavailable("away"))
-        journal = Journal(self.redis, self.storage)
+        journal = Journal(self.ledger, self.storage)
         journal.write_segment()
         journal.write_job_json(for_s=5)
         return fixed.id
