@@ -54,7 +54,10 @@ class Quality(BaseModel):
 
 
 class Result(BaseModel):
-    """The best caption; `alternatives` starts with it, best first. `warnings`: why not to trust it, if anything."""
+    """The best caption; `alternatives` starts with it, best first. `warnings`: why not to trust it, if anything.
+
+    The caption is empty where the picture shows nothing that the model knows; a warning says so.
+    """
 
     caption: str
     alternatives: list[Alternative]

@@ -91,17 +91,18 @@ class Captioner(Algorithm):
             return error
 
     def _told(self, call: Call, opened: Opened, sight: Sight) -> Result | BacklotError:
-        """The result of a call whose picture is seen so."""
+        """The result of a call whose picture is seen so; where nothing is seen there is nothing to say."""
+        blind = not sight.features.any()
         try:
             call.report(0.5, "putting it into words")
-            found = self.tell(sight, call)
+            found = [beam.Sentence()] if blind else self.tell(sight, call)
         except BacklotError as error:
             return error
         captions = [{"caption": self.vocabulary.sentence(self.vocabulary.decode(one.tokens)),
                      "logprob": min(one.logprob, 0.0)} for one in found[:1 + call.params.alternatives]]
-        strange = [] if sight.features.any() else ["the picture shows nothing that the captioner knows"]
-        result = written(call, captions, opened.quality, self.doubt, strange,
-                         self.draw(opened.square, sight, found[0].tokens, call.workdir))
+        strange = ["the picture shows nothing that the captioner knows"] if blind else []
+        files = [] if blind else self.draw(opened.square, sight, found[0].tokens, call.workdir)
+        result = written(call, captions, opened.quality, self.doubt, strange, files)
         call.report(1.0, "told")
         return result
 

@@ -5,6 +5,7 @@ submitter had no reason to expect; it was done twice where it changed after its 
 where the bucket holds outputs of another attempt than the committed one.
 """
 
+import math
 import secrets
 import threading
 import time
@@ -20,6 +21,7 @@ Job = dict[str, Any]
 ASKERS = 8
 PATIENT_S = 180
 """Longer than an Idempotency-Key stays taken by a submit whose API died while the files came in."""
+FLUSHED = "Redis flushed"
 SUCCEEDED = frozenset({"succeeded"})
 
 
@@ -173,10 +175,12 @@ class Books:
             made.extra_starts += max(0, len(first["attempts"]) - 1)
 
     def _recovered(self, fault: Fault) -> list[tuple[float, str]]:
-        found = []
+        """Seconds to the next start; of jobs whose attempts of then were not lost meanwhile with Redis' memory."""
+        found, flushes = [], [other.at for other in self.faults if other.what == FLUSHED and other.at > fault.at]
+        forgotten_at = min(flushes, default=math.inf)
         for job_id in fault.hit:
             attempts = (self.entries[job_id].last or {}).get("attempts", [])
-            starts = [_seconds(attempt["started_at"]) for attempt in attempts]
+            starts = [start for attempt in attempts if (start := _seconds(attempt["started_at"])) < forgotten_at]
             after = [start - fault.at for start in starts if start > fault.at]
             found += [(seconds, job_id) for seconds in after[:1]]
         return found

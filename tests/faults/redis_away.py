@@ -12,6 +12,7 @@ from tasks.job import new_id
 from tasks.ledger import keys
 from tasks.storage import job_json_key
 from tests.faults import work
+from tests.faults.accounts import FLUSHED
 from tests.faults.place import Place
 from tests.faults.scenario import scenario
 from tests.stack import until
@@ -150,7 +151,7 @@ def flushed(place: Place, size: int) -> str:
     until(lambda: _segmented(place), 30, "all of the journal is in the bucket")
     with Probe(place, ended) as probe:
         place.client().flushall()
-        place.books.struck("flushed")
+        place.books.struck(FLUSHED)
         place.books.wait(deadline_s=120)
     gone = place.books.insist("GET", f"/v1/jobs/{erased}").status_code
     assert gone == 410, f"an erased job is {gone} after the flush"
@@ -181,7 +182,7 @@ def many_old(place: Place, size: int) -> str:
     for name in names[::2]:
         shrinker.shrink(name)
     place.client().flushall()
-    place.books.struck("flushed")
+    place.books.struck(FLUSHED)
     start = time.monotonic()
     until(lambda: _ready(place), 300, "the keeper has restored")
     took = time.monotonic() - start

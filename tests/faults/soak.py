@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from tasks.ledger import keys
 from tests.faults import work
+from tests.faults.accounts import FLUSHED
 from tests.faults.place import Place
 from tests.faults.scenario import Row
 from tests.stack import until
@@ -222,7 +223,7 @@ class Soak:
             self.idle += 1
             return
         self.place.mend()
-        self._hit("Redis flushed")
+        self._hit(FLUSHED)
 
     def _bells(self) -> None:
         client = self.place.client()

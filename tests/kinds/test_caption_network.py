@@ -38,11 +38,13 @@ def name(request):
 
 @pytest.fixture
 def model(name, tmp_path):
-    """Read from a folder of weights as a recipe writes one, at random."""
+    """Read from a folder of weights as a recipe writes one, at random; it sees something in every picture."""
     torch.manual_seed(0)
     folder = tmp_path / "weights"
     folder.mkdir()
-    write_tensors(network(config_of(name), MODELS[name][0].teller), folder)
+    made = network(config_of(name), MODELS[name][0].teller)
+    torch.nn.init.zeros_(made.encoder.what.bias)
+    write_tensors(made, folder)
     (folder / "config.json").write_text(json.dumps(config_of(name)))
     return MODELS[name][0].load(folder, "cpu")
 
@@ -240,6 +242,15 @@ def test_only_attention_shows_where_it_looked(name, model, picture):
     if name == "cnn-attention":
         width, height = Image.open(result.files[1]).size
         assert width in {164 * tiles - 4 for tiles in (2, 3, 4)} and height == 178
+
+
+def test_where_nothing_is_seen_nothing_is_said(model, picture):
+    """An empty caption, with a warning, and no picture of where it looked."""
+    torch.nn.init.constant_(model.network.encoder.what.bias[-1:], 100)
+    (result,) = model.run([Call.of("caption", image=picture())])
+    assert result.value["alternatives"] == [{"caption": "", "logprob": 0.0}]
+    assert "the picture shows nothing that the captioner knows" in result.value["warnings"]
+    assert [file.name for file in result.files] == ["caption.json"]
 
 
 @pytest.mark.parametrize(("beams", "alternatives", "expected"), [(1, 10, 1), (3, 10, 3), (10, 0, 1), (10, 3, 4)])
