@@ -1,5 +1,6 @@
 """Ended jobs that Redis no longer knows, read from the bucket by their ids, and the tombstones of erased ones."""
 
+import json
 import time
 from datetime import UTC, datetime
 
@@ -7,8 +8,21 @@ from pydantic import BaseModel
 
 from tasks.errors import Gone, NotFound
 from tasks.job import Job
-from tasks.ledger import Ledger, _away, keys
-from tasks.storage import Storage, job_json_key, job_prefix
+from tasks.ledger import Ledger, Record, _away, keys
+from tasks.storage import Storage, attempt_folder, job_json_key, job_prefix
+
+
+class Ended(Job):
+    """What job.json is. `folder`: where the attempt that succeeded put its outputs; releases before 0.2 did not say."""
+
+    folder: str | None = None
+
+    @classmethod
+    def written(cls, ended: Record) -> bytes:
+        """job.json of the record of a job that has ended."""
+        token = next((name[2:] for name, word in ended.items() if name.startswith("t:") and word == "succeeded"), None)
+        folder = token and attempt_folder(int(ended["starts"]), token)
+        return json.dumps({**Job.of_record(ended).model_dump(mode="json"), "folder": folder}).encode()
 
 
 class Tombstone(BaseModel):
@@ -31,6 +45,9 @@ class Archive:
 
     def get(self, tenant: str, job_id: str) -> Job:
         """The tenant's job as it ended."""
+        return Job.model_validate_json(self._read(tenant, job_id))
+
+    def _read(self, tenant: str, job_id: str) -> bytes:
         with _away():
             erased = self.ledger.redis.zscore(keys.TRASH, job_prefix(tenant, job_id)) is not None
         if erased:
@@ -42,14 +59,16 @@ class Archive:
         if b'"erased_at"' in found[:100]:
             gone = Tombstone.model_validate_json(found)
             raise Gone(f"job {job_id} was erased on {gone.erased_at:%Y-%m-%d}, by its owner or at its retention's end")
-        return Job.model_validate_json(found)
+        return found
 
-    def output_key(self, tenant: str, job: Job, name: str) -> str | None:
-        """Where an output lies: under the prefix of the attempt that succeeded. None where there is none."""
+    def output_key(self, tenant: str, job_id: str, name: str) -> str | None:
+        """Where an output lies: in the folder of the attempt that succeeded. None where there is none."""
+        job = Ended.model_validate_json(self._read(tenant, job_id))
         numbers = [attempt.number for attempt in job.attempts if attempt.outcome == "succeeded"]
         if not numbers or name not in {output.name for output in job.outputs}:
             return None
-        found = self.storage.list(f"{job_prefix(tenant, job.id)}{numbers[-1]}-")
+        folder = f"{job.folder}/" if job.folder else f"{numbers[-1]}-"
+        found = self.storage.list(job_prefix(tenant, job_id) + folder)
         return next((seen.key for seen in found if seen.key.endswith(f"/{name}")), None)
 
     def erase(self, tenant: str, job_id: str) -> None:

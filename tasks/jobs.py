@@ -175,7 +175,7 @@ class Jobs:
         """A fresh link to an output. Errors: NotFound."""
         record = self._record_of(tenant, job_id)
         if record is None or "shrunk" in record:
-            key = self.archive.output_key(tenant, self.archive.get(tenant, job_id), name)
+            key = self.archive.output_key(tenant, job_id, name)
         else:
             outputs = json.loads(record.get("outputs") or "[]")
             key = next((output["key"] for output in outputs if output["name"] == name), None)

@@ -51,12 +51,16 @@ def job_prefix(tenant: str, job_id: str) -> str:
 def attempt_prefix(tenant: str, job_id: str, number: int, token: str) -> str:
     """One attempt's own folder, so that no attempt ever writes over another's outputs, not even one that began before
     a restore, which counts attempts anew: the end of a token is random."""
-    return f"{job_prefix(tenant, job_id)}{number}-{token[-8:]}/"
+    return f"{job_prefix(tenant, job_id)}{attempt_folder(number, token)}/"
+
+
+def attempt_folder(number: int, token: str) -> str:
+    return f"{number}-{token[-8:]}"
 
 
 def checkpoint_key(tenant: str, job_id: str, number: int, token: str) -> str:
     """How far an attempt has come; read by the next one. They go together once the job has ended."""
-    return f"{job_prefix(tenant, job_id)}checkpoints/{number}-{token[-8:]}"
+    return f"{job_prefix(tenant, job_id)}checkpoints/{attempt_folder(number, token)}"
 
 
 def job_json_key(tenant: str, job_id: str) -> str:

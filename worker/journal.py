@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tasks.archive import Ended
 from tasks.errors import NotFound
 from tasks.job import Fixed, Job
 from tasks.ledger import Idempotency, Ledger, Record, keys
@@ -88,7 +89,7 @@ class Journal:
     def write(self, ended: Record) -> Job:
         """The job.json of a job that ended."""
         tenant, job = Fixed.model_validate_json(ended["fixed"]).tenant, Job.of_record(ended)
-        self._storage.put_bytes(job_json_key(tenant, job.id), job.model_dump_json().encode(), "application/json")
+        self._storage.put_bytes(job_json_key(tenant, job.id), Ended.written(ended), "application/json")
         return job
 
     def _kept(self, ended: list[Record]) -> list[Record]:

@@ -1,23 +1,26 @@
 """What the bucket knows better than Redis: ended jobs without a record, and how much each tenant has there.
 
 The bucket is looked through once a day, and after Redis has lost something, a little in every round. The retention of
-ended jobs that only it knows ends too, and their tombstones go after a month. What is committed, or named by a job,
+ended jobs that only it knows ends too, and their tombstones go after a month; what attempts left that nobody knows any
+more is trash. What is committed, or named by a job,
 the scripts have counted already; here is counted what they missed, and what was deleted.
 """
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from tasks.archive import Tombstone
 from tasks.errors import NotFound
 from tasks.intake import UPLOAD_KEPT_S
-from tasks.job import now_ms
+from tasks.job import Status, now_ms
 from tasks.ledger import Ledger, keys
 from tasks.storage import Object, Storage, job_json_key, job_prefix
 
 A_FEW = 200
+STRAY_MS = 60_000
+"""A worker that has lost its job may be writing yet."""
 TOMBSTONE_MS = 30 * 24 * 3600 * 1000
 EVERY_MS = 24 * 3600 * 1000
 
@@ -27,7 +30,7 @@ class Stock:
 
     def __init__(self, ledger: Ledger, storage: Storage) -> None:
         self.ledger, self.redis, self.storage = ledger, ledger.redis, storage
-        self._left: Iterator[Object | None] | None = None
+        self._left: Iterator[list[Object] | None] | None = None
 
     def round(self) -> None:
         self.take_stock()
@@ -48,7 +51,7 @@ class Stock:
     def take_stock(self) -> None:
         """A part of the bucket, if it is to be looked through."""
         if self._left is None and self._is_due():
-            self._left = itertools.chain(self.storage.list("tenants/"), [None])
+            self._left = itertools.chain(_by_owner(self.storage.list("tenants/")), [None])
         try:
             for seen in itertools.islice(self._left or (), A_FEW):
                 if seen:
@@ -65,14 +68,43 @@ class Stock:
         asked, taken = self.redis.exists(keys.STOCK), self.redis.get(keys.STOCK_TAKEN)
         return bool(asked) or taken is None or float(taken) + EVERY_MS < now_ms()
 
-    def _look_at(self, seen: Object) -> None:
-        _, tenant, what, name, *rest = seen.key.split("/")
+    def _look_at(self, seen: list[Object]) -> None:
+        """All objects of an upload or of a job."""
+        _, tenant, what, name, *_ = seen[0].key.split("/")
         if what == "uploads":
             self.redis.zadd(keys.UPLOADS, {f"{tenant}/{name}": now_ms() + UPLOAD_KEPT_S * 1000}, nx=True)
-            if self.storage.head(seen.key):  # it may have gone since it was listed
-                self.ledger.count(tenant, name, seen.bytes)
-        elif rest == ["job.json"]:
-            self._note(tenant, name, seen.key)
+            if self.storage.head(seen[0].key):  # it may have gone since it was listed
+                self.ledger.count(tenant, name, seen[0].bytes)
+            return
+        rests = [one.key.split("/")[4:] for one in seen]
+        if ["job.json"] in rests:
+            self._note(tenant, name, job_json_key(tenant, name))
+        if folders := {rest[0] for rest in rests if len(rest) > 1}:
+            self._clear(tenant, name, folders)
+
+    def _clear(self, tenant: str, job_id: str, folders: set[str]) -> None:
+        """Attempts' folders that lead nowhere are trash: a Redis that lost its memory has forgotten that they are."""
+        (record,) = self.ledger.at_once(lambda together: together.hgetall(keys.job(job_id)))
+        if record:
+            tokens = [record.get("token", ""), *(name for name, word in record.items() if word == "succeeded")]
+            stray = {one for one in folders if not any(token.endswith(one[-8:]) for token in tokens)}
+            stray -= set() if Status(record["status"]).final else {"checkpoints"}
+        elif len(folders) > 1:  # one alone is taken for the committed: a look at each job.json would take long
+            stray = folders - self._kept(tenant, job_id, folders)
+        else:
+            stray = set()
+        for one in stray:
+            self.redis.zadd(keys.TRASH, {f"{job_prefix(tenant, job_id)}{one}/": now_ms() + STRAY_MS}, nx=True)
+
+    def _kept(self, tenant: str, job_id: str, folders: set[str]) -> set[str]:
+        """Of a job that only the bucket knows; all of them where it does not say."""
+        try:
+            found = json.loads(self.storage.get_bytes(job_json_key(tenant, job_id)))
+        except NotFound:
+            return folders
+        if "erased_at" in found or ("folder" not in found and found["outputs"]):
+            return folders
+        return {found.get("folder")}
 
     def _note(self, tenant: str, job_id: str, key: str) -> None:
         """An ended job. job.json is read where Redis does not know what it says."""
@@ -105,6 +137,12 @@ class Stock:
             tenant, _, job_id = member.partition("/")
             yield tenant, job_id
             self.redis.zrem(key, member)
+
+
+def _by_owner(objects: Iterable[Object]) -> Iterator[list[Object]]:
+    """Those of one upload or of one job together: keys come in order."""
+    for _, some in itertools.groupby(objects, key=lambda seen: seen.key.split("/")[:4]):
+        yield list(some)
 
 
 def _bytes(outputs: list[dict]) -> int:

@@ -17,18 +17,7 @@ from redis.client import Pipeline
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from tasks.errors import (
-    BacklotError,
-    Conflict,
-    NotFound,
-    NotReady,
-    Overloaded,
-    RateLimited,
-    Replayed,
-    StoredTooMuch,
-    WaitingTooMany,
-    WorkerLost,
-)
+from tasks import errors
 from tasks.job import Fixed
 from tasks.ledger import keys
 from tasks.settings import Settings
@@ -37,6 +26,7 @@ VERBS = ("submit", "claim", "renew", "report", "commit", "fail", "release", "can
          "forget", "conclude", "shrink", "count")
 IDEMPOTENCY_MS = 24 * 3600 * 1000
 UPLOADING_MS = 120_000
+STILL_COMING = "a request with this Idempotency-Key is still being received; ask again in a moment"
 NOT_RECONCILED = "the keeper has not yet reconciled with this start of Redis"
 A_FEW = 100
 """Jobs one call of sweep, due or expire handles at most, so that none blocks Redis for long."""
@@ -167,17 +157,18 @@ class Ledger:
             case [2, job_id, fingerprint]:
                 return Submitted(job_id, replay_fingerprint=fingerprint)
             case [3, _]:
-                raise Conflict("a request with this Idempotency-Key is still being received; ask again in a moment")
+                raise errors.Conflict(STILL_COMING)
             case [-3, ms]:
-                raise RateLimited(self.settings.submits_per_minute, ms / 1000)
+                raise errors.RateLimited(self.settings.submits_per_minute, ms / 1000)
             case [-4, waiting]:
-                raise WaitingTooMany(waiting, self.settings.max_waiting_jobs)
+                raise errors.WaitingTooMany(waiting, self.settings.max_waiting_jobs)
             case [-5, stored]:
-                raise StoredTooMuch(stored, self.settings.max_stored_bytes)
+                raise errors.StoredTooMuch(stored, self.settings.max_stored_bytes)
             case [-6]:
-                raise Replayed(f"job {fixed.retry_of} is no dead letter, or has been retried already")
+                raise errors.Replayed(f"job {fixed.retry_of} is no dead letter, or has been retried already")
             case [_, percent]:
-                raise Overloaded(f"Redis is {percent} % full and takes no new jobs above 85 %; running jobs go on")
+                raise errors.Overloaded(
+                    f"Redis is {percent} % full and takes no new jobs above 85 %; running jobs go on")
 
     def reserve(self, tenant: str, idempotency: Idempotency, job_id: str) -> Submitted | None:
         """Hold a key while inputs are uploaded: None where it is ours now, else who has it. Errors: Conflict."""
@@ -188,7 +179,7 @@ class Ledger:
                 return None
             holder = (self.redis.get(key) or value).split(" ")
         if len(holder) == 3 and holder[0] != job_id:
-            raise Conflict("a request with this Idempotency-Key is still being received; ask again in a moment")
+            raise errors.Conflict(STILL_COMING)
         return None if holder[0] == job_id else Submitted(holder[0], replay_fingerprint=holder[1])
 
     def cancel(self, tenant: str, job_id: str) -> str:
@@ -197,8 +188,8 @@ class Ledger:
             case [1, status]:
                 return status
             case [0, status]:
-                raise Conflict(f"job {job_id} has already {status}")
-        raise NotFound(f"there is no job {job_id}")
+                raise errors.Conflict(f"job {job_id} has already {status}")
+        raise errors.NotFound(f"there is no job {job_id}")
 
     def forget(self, fixed: Fixed) -> None:
         """Erase an ended job; its objects follow. Errors: NotFound; Conflict where it has not ended."""
@@ -206,9 +197,9 @@ class Ledger:
         match self._run("forget", [keys.job(fixed.id), keys.tenant_jobs(fixed.tenant), *uploads],
                         [fixed.id, fixed.tenant]):
             case 0:
-                raise NotFound(f"there is no job {fixed.id}")
+                raise errors.NotFound(f"there is no job {fixed.id}")
             case 2:
-                raise Conflict(f"job {fixed.id} has not ended; cancel it first")
+                raise errors.Conflict(f"job {fixed.id} has not ended; cancel it first")
 
     # -- workers' verbs
 
@@ -259,7 +250,7 @@ class Ledger:
             job_id, token, json.dumps(result), json.dumps(list(outputs)), json.dumps(metrics),
             sum(output["bytes"] for output in outputs), number])
 
-    def fail(self, job_id: str, token: str, error: BacklotError, delay_s: float = 0,
+    def fail(self, job_id: str, token: str, error: errors.BacklotError, delay_s: float = 0,
              metrics: dict | None = None, number: int = 0) -> str:
         """'queued' for a retry after the delay, 'failed', 'canceled', or as `commit` says."""
         return self._run("fail", [keys.job(job_id)], [
@@ -274,7 +265,7 @@ class Ledger:
 
     def sweep(self, pool: str) -> list[str]:
         """Take lapsed attempts back; the queues that want a doorbell."""
-        lost = WorkerLost(f"the worker did not renew its lease of {self.settings.lease_s:g} s")
+        lost = errors.WorkerLost(f"the worker did not renew its lease of {self.settings.lease_s:g} s")
         return self._run("sweep", [keys.leases(pool), keys.swept(pool)], [
             _ms(self.settings.lease_s), _ms(self.settings.renew_s), A_FEW, json.dumps(lost.as_dict())])[1:]
 
@@ -282,7 +273,7 @@ class Ledger:
         """Start times and retries that have come; the queues that want a doorbell."""
         return self._run("due", [keys.DUE], [A_FEW])[1:]
 
-    def expire(self, error: BacklotError) -> list[str]:
+    def expire(self, error: errors.BacklotError) -> list[str]:
         """End jobs whose clock ran out while they waited; their ids. `error` is for those that ran before."""
         return self._run("expire", [keys.EXPIRIES], [A_FEW, json.dumps(error.as_dict())])[1:]
 
@@ -339,7 +330,7 @@ class Ledger:
             ask(together)
             server, epoch, *answers = together.execute()
         if epoch != server["run_id"]:
-            raise NotReady(NOT_RECONCILED)
+            raise errors.NotReady(NOT_RECONCILED)
         return answers
 
     def ready(self) -> None:
@@ -348,10 +339,10 @@ class Ledger:
             info = self.redis.info()
             epoch = self.redis.get(keys.EPOCH)
         if info["maxmemory_policy"] != "noeviction":
-            raise NotReady(f"Redis has maxmemory-policy {info['maxmemory_policy']}; Backlot needs noeviction, as any "
-                           "other may silently drop jobs")
+            raise errors.NotReady(f"Redis has maxmemory-policy {info['maxmemory_policy']}; Backlot needs noeviction, as "
+                                  "any other may silently drop jobs")
         if epoch != info["run_id"]:
-            raise NotReady(NOT_RECONCILED)
+            raise errors.NotReady(NOT_RECONCILED)
 
     def _run(self, verb: str, named: list, arguments: list):
         with _away():
@@ -366,12 +357,12 @@ class _away:
 
     def __exit__(self, kind, error, trace) -> None:
         if isinstance(error, RedisError):
-            raise NotReady(f"Redis did not answer ({type(error).__name__})") from error
+            raise errors.NotReady(f"Redis did not answer ({type(error).__name__})") from error
 
 
 def _if_ready(answer):
     if answer in (-1, "not ready") or (isinstance(answer, list) and answer[:1] == [-1]):
-        raise NotReady("the keeper has not yet reconciled with this start of Redis")
+        raise errors.NotReady(NOT_RECONCILED)
     return answer
 
 

@@ -251,6 +251,7 @@ class Soak:
 
     def _tidy(self) -> None:
         until(lambda: self.place.client().xlen(keys.JOURNAL) == 0, 300, "each ended job has its job.json")
+        until(lambda: not self.place.client().exists(keys.STOCK), 300, "the bucket was looked through after the flush")
         self.place.sweep_trash()
 
     def _starts_beside(self) -> int:

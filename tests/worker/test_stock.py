@@ -116,6 +116,35 @@ def test_after_a_flush_the_count_comes_back_and_goes_with_the_retention(house):
     assert house.stored == {}
 
 
+def test_what_attempts_left_before_a_flush_goes_and_the_committed_stays(house):
+    """Also where two attempts have the same number, as after a restore, and where only the bucket knows the job."""
+    jobs = [house.succeeded(100), house.succeeded(100)]
+    prefixes = [f"tenants/acme/jobs/{job}/" for job in jobs]
+    for prefix in prefixes:
+        house.storage.put_bytes(f"{prefix}1-0139f715/a.txt", b"x" * 100, "text/plain")
+    house.storage.put_bytes(f"{prefixes[0]}checkpoints/1-0139f715", b"so far", "application/octet-stream")
+    house.redis.delete(keys.job(jobs[1]))
+    house.redis.delete(keys.TRASH)
+    house.stock_taken()
+    for prefix in house.redis.zrange(keys.TRASH, 0, -1):
+        house.redis.zadd(keys.TRASH, {prefix: 1})
+    house.keeper.empty_trash()
+    for job, prefix in zip(jobs, prefixes, strict=True):
+        committed = house.jobs.archive.output_key("acme", job, "a.txt")
+        assert [seen.key for seen in house.storage.list(prefix)] == [committed, f"{prefix}job.json"]
+    assert house.jobs.output_link("acme", jobs[1], "a.txt")
+
+
+def test_the_folder_of_an_attempt_under_way_is_left_alone(house, fixed, worker):
+    house.ledger.submit(job := fixed())
+    claimed = house.ledger.claim(worker, "w1:1:1:1", "00000001" + 24 * "a")
+    running, stray = (f"tenants/acme/jobs/{job.id}/{folder}/a.txt" for folder in ("1-aaaaaaaa", "1-bbbbbbbb"))
+    for key in (running, stray):
+        house.storage.put_bytes(key, b"x", "text/plain")
+    house.stock_taken()
+    assert claimed and house.redis.zrange(keys.TRASH, 0, -1) == [stray.removesuffix("a.txt")]
+
+
 def test_the_bucket_is_looked_through_once_a_day(house):
     """And at once where it never was."""
     house.keeper.stock.round()
