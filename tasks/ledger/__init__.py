@@ -339,8 +339,8 @@ class Ledger:
             info = self.redis.info()
             epoch = self.redis.get(keys.EPOCH)
         if info["maxmemory_policy"] != "noeviction":
-            raise errors.NotReady(f"Redis has maxmemory-policy {info['maxmemory_policy']}; Backlot needs noeviction, as "
-                                  "any other may silently drop jobs")
+            raise errors.NotReady(f"Redis has maxmemory-policy {info['maxmemory_policy']}; Backlot needs noeviction, "
+                                  "as any other may silently drop jobs")
         if epoch != info["run_id"]:
             raise errors.NotReady(NOT_RECONCILED)
 
