@@ -2,8 +2,8 @@
 
 The bucket is looked through once a day, and after Redis has lost something, a little in every round. The retention of
 ended jobs that only it knows ends too, and their tombstones go after a month; what attempts left that nobody knows any
-more is trash. What is committed, or named by a job,
-the scripts have counted already; here is counted what they missed, and what was deleted.
+more is trash. What is committed, or named by a job, the scripts have counted already; here is counted what they missed,
+and what was deleted.
 """
 
 import itertools
@@ -87,7 +87,8 @@ class Stock:
         (record,) = self.ledger.at_once(lambda together: together.hgetall(keys.job(job_id)))
         if record:
             tokens = [record.get("token", ""), *(name for name, word in record.items() if word == "succeeded")]
-            stray = {one for one in folders if not any(token.endswith(one[-8:]) for token in tokens)}
+            listed = {output["key"].split("/")[4] for output in json.loads(record.get("outputs") or "[]")}
+            stray = {one for one in folders - listed if not any(token.endswith(one[-8:]) for token in tokens)}
             stray -= set() if Status(record["status"]).final else {"checkpoints"}
         elif len(folders) > 1:  # one alone is taken for the committed: a look at each job.json would take long
             stray = folders - self._kept(tenant, job_id, folders)
