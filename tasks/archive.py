@@ -17,12 +17,16 @@ class Ended(Job):
 
     folder: str | None = None
 
-    @classmethod
-    def written(cls, ended: Record) -> bytes:
-        """job.json of the record of a job that has ended."""
-        token = next((name[2:] for name, word in ended.items() if name.startswith("t:") and word == "succeeded"), None)
-        folder = token and attempt_folder(int(ended["starts"]), token)
-        return json.dumps({**Job.of_record(ended).model_dump(mode="json"), "folder": folder}).encode()
+    @staticmethod
+    def written(job: Job, record: Record) -> bytes:
+        """job.json of a job that has ended, and its record."""
+        return json.dumps({**job.model_dump(mode="json"), "folder": committed_folder(record)}).encode()
+
+
+def committed_folder(record: Record) -> str | None:
+    """Where the attempt that succeeded, by its token, put its outputs; None where none did."""
+    token = next((name[2:] for name, word in record.items() if name.startswith("t:") and word == "succeeded"), None)
+    return token and attempt_folder(int(record["starts"]), token)
 
 
 class Tombstone(BaseModel):

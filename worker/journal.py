@@ -89,7 +89,7 @@ class Journal:
     def write(self, ended: Record) -> Job:
         """The job.json of a job that ended."""
         tenant, job = Fixed.model_validate_json(ended["fixed"]).tenant, Job.of_record(ended)
-        self._storage.put_bytes(job_json_key(tenant, job.id), Ended.written(ended), "application/json")
+        self._storage.put_bytes(job_json_key(tenant, job.id), Ended.written(job, ended), "application/json")
         return job
 
     def _kept(self, ended: list[Record]) -> list[Record]:

@@ -50,9 +50,14 @@ def started(pid: int) -> int:
     if sys.platform != "linux":
         return round(psutil.Process(pid).create_time() * 1000)
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        return int(stat(pid)[19])
     except OSError as error:
         raise psutil.NoSuchProcess(pid) from error
+
+
+def stat(pid: int) -> list[str]:
+    """Of proc(5), /proc/<pid>/stat, what comes behind the name: `state` first. Errors: OSError."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 
 def die_with_parent() -> None:

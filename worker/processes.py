@@ -202,7 +202,7 @@ def _exit(code: int | None) -> str:
 def _exit_of_zombie(pid: int) -> str:
     """How a process ended that its parent has not reaped, from /proc (Linux; proc(5), `exit_code`); '' if unknown."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = link.stat(pid)
     except OSError:
         return ""
     return _exit(os.waitstatus_to_exitcode(int(fields[49]))) if fields[0] == "Z" else ""

@@ -152,7 +152,8 @@ def _beyond(known: journal.Sid, entries: Iterable[Record]) -> Found:
             if accepted.fixed.retry_of:
                 found.retried.add((accepted.fixed.tenant, accepted.fixed.retry_of))
             if accepted.idempotency:
-                found.keys_used[job_id] = journal.key_use(journal.key_of(entry))
+                found.keys_used[job_id] = KeyUse(
+                    accepted.fixed.tenant, job_id, accepted.created_ms, accepted.idempotency)
         elif entry["type"] == "key":
             found.keys_used[job_id] = journal.key_use(entry)
         else:

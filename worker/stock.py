@@ -11,12 +11,12 @@ import json
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from tasks.archive import Tombstone
+from tasks.archive import Tombstone, committed_folder
 from tasks.errors import NotFound
 from tasks.intake import UPLOAD_KEPT_S
 from tasks.job import Status, now_ms
 from tasks.ledger import Ledger, keys
-from tasks.storage import Object, Storage, job_json_key, job_prefix
+from tasks.storage import Object, Storage, attempt_folder, job_json_key, job_prefix
 
 A_FEW = 200
 STRAY_MS = 60_000
@@ -86,10 +86,12 @@ class Stock:
         """Attempts' folders that lead nowhere are trash: a Redis that lost its memory has forgotten that they are."""
         (record,) = self.ledger.at_once(lambda together: together.hgetall(keys.job(job_id)))
         if record:
-            tokens = [record.get("token", ""), *(name for name, word in record.items() if word == "succeeded")]
             listed = {output["key"].split("/")[4] for output in json.loads(record.get("outputs") or "[]")}
-            stray = {one for one in folders - listed if not any(token.endswith(one[-8:]) for token in tokens)}
-            stray -= set() if Status(record["status"]).final else {"checkpoints"}
+            stray = folders - listed - {committed_folder(record)}
+            if "token" in record:
+                stray.discard(attempt_folder(int(record["starts"]), record["token"]))
+            if not Status(record["status"]).final:
+                stray.discard("checkpoints")
         elif len(folders) > 1:  # one alone is taken for the committed: a look at each job.json would take long
             stray = folders - self._kept(tenant, job_id, folders)
         else:
