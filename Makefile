@@ -3,7 +3,7 @@
 run := @deploy/local/python.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs test test-slow faults soak bench bench-recommend bench-transcribe bench-caption \
+.PHONY: help demo up down status logs test test-slow strangers faults soak bench bench-recommend bench-transcribe bench-caption \
         bench-generate clean
 
 help:       ## this list
@@ -29,6 +29,9 @@ test:       ## all tests but the slow ones
 
 test-slow:  ## the tests that take longer than a minute
 	$(run) base,torch,dev -m pytest -m slow
+
+strangers:  ## hostile and clumsy tenants beside an honest one, and what that one sees (tests/strangers/RESULTS.md)
+	$(run) base,torch,dev -m pytest tests/strangers --table tests/strangers/RESULTS.md
 
 faults:     ## kill, stop and cut what Backlot runs on, and account for every job (docs/FAULTS.md); about half an hour
 	$(run) base,torch,dev -m tests.faults
