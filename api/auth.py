@@ -10,7 +10,7 @@ from flask import g, request
 
 from api.answers import services
 from api.keyfile import Key, digest, read
-from tasks.errors import Forbidden, NotReady, Unauthorized
+from tasks.errors import Forbidden, NotReady, Unauthorized, UnknownKey
 
 log = logging.getLogger(__name__)
 LOOK_EVERY_S = 1.0
@@ -52,15 +52,16 @@ class Keys:
 
 
 def check_key() -> None:
-    """Before every request: whatever lies under /v1 needs a key. Errors: Unauthorized."""
-    if not request.path.startswith("/v1/"):
+    """Before every request: whatever lies under /v1 needs a key, but OPTIONS, which a browser asks without one and
+    which tells only what the document does. Errors: Unauthorized."""
+    if not request.path.startswith("/v1/") or request.method == "OPTIONS":
         return
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
         raise Unauthorized("this needs the header `Authorization: Bearer <key>`")
     found = services().keys.find(key.strip())
     if found is None:
-        raise Unauthorized("this key is not known here")
+        raise UnknownKey("this key is not known here")
     g.key = found
 
 

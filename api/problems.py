@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from api.answers import rate_limit, services
+from api.headers import challenge
 from tasks import errors
 
 log = logging.getLogger(__name__)
@@ -77,13 +78,24 @@ def of_ours(error: errors.BacklotError) -> Response:
     status = status_of(error)
     if status == 500:
         return of_unforeseen(error)
-    headers = {"WWW-Authenticate": 'Bearer realm="backlot"'} if status == 401 else {}
+    headers = _challenge(error)
     if error.retryable:
         after_s = getattr(error, "retry_after_s", RETRY_AFTER_S.get(status, 1))
         headers["Retry-After"] = str(math.ceil(after_s))
     if isinstance(error, errors.RateLimited):
         headers |= rate_limit(0, error.retry_after_s)
     return problem(status, error.code, error.detail, error.retryable, getattr(error, "errors", None), headers)
+
+
+def _challenge(error: errors.BacklotError) -> dict[str, str]:
+    match error:
+        case errors.UnknownKey():
+            return challenge("invalid_token", error.detail)
+        case errors.Unauthorized():
+            return challenge()
+        case errors.Forbidden():
+            return challenge("insufficient_scope", error.detail)
+    return {}
 
 
 def of_http(error: HTTPException) -> Response:

@@ -10,6 +10,7 @@
     │   ├── TooLarge                 too_large
     │   ├── UnknownModel             unknown_model
     │   ├── Unauthorized             unauthorized
+    │   │   └── UnknownKey           unauthorized (a key was shown, and is none of ours)
     │   ├── Forbidden                forbidden
     │   ├── NotFound                 not_found
     │   │   └── Gone                 gone
@@ -105,6 +106,10 @@ class Unauthorized(CallerError):
     """No key, or one that is not known."""
 
     code = "unauthorized"
+
+
+class UnknownKey(Unauthorized):
+    """A key that was shown and is none of ours, or one no longer."""
 
 
 class Forbidden(CallerError):

@@ -4,6 +4,7 @@ Each field is the environment variable BACKLOT_<NAME IN CAPITALS>; units stand i
 README's table is made from the descriptions here, and a test holds the two together.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +12,8 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tasks.registry import PoolName, Registry
+
+ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?")
 
 
 class Settings(BaseSettings):
@@ -48,6 +51,8 @@ class Settings(BaseSettings):
     max_waiting_jobs: int = Field(0, ge=0, description="jobs a tenant may have waiting; 0 for any number")
     max_stored_bytes: int = Field(
         0, ge=0, description="outputs and uploads a tenant may have in the bucket; 0 for any number")
+    cors_origins: Annotated[list[str], NoDecode] = Field(
+        [], description="origins whose pages may call the API from a browser, e.g. `https://app.example`; `*` for any")
     http_threads: int = Field(16, ge=2, description="threads of one API process; at most half of them wait")
 
     lease_s: float = Field(10, gt=0, description="an attempt not renewed for so long may go to another worker")
@@ -68,10 +73,19 @@ class Settings(BaseSettings):
     metrics_port: int = Field(9095, ge=0, le=65535, description="where the keeper answers /metrics; 0 for any")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="of all processes")
 
-    @field_validator("pools", "fetch_allow", mode="before")
+    @field_validator("pools", "fetch_allow", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: list[str]) -> list[str]:
+        for origin in value:
+            if origin != "*" and not ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin as a browser sends it: scheme://host, in small letters, "
+                                 "with a port where it is not the scheme's own, and no path")
+        return value
 
     @field_validator("s3_sources", mode="before")
     @classmethod
