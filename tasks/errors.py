@@ -23,6 +23,7 @@
     │   └── KeyReused                idempotency_key_reused
     ├── OperatorError                the service or a model must be mended, or simply waited for
     │   ├── NotReady                 not_ready
+    │   ├── LedgerFault              ledger_fault
     │   ├── Overloaded               overloaded
     │   ├── StorageUnavailable       storage_unavailable
     │   ├── ModelFailed              model_failed
@@ -184,10 +185,16 @@ class OperatorError(BacklotError):
 
 
 class NotReady(OperatorError):
-    """Redis is away, or the keeper has not yet set the epoch."""
+    """Redis is away or cannot serve, or the keeper has not yet set the epoch."""
 
     code = "not_ready"
     retryable = True
+
+
+class LedgerFault(OperatorError):
+    """A ledger script failed: a record or an argument is not as it should be, and asking again changes nothing."""
+
+    code = "ledger_fault"
 
 
 class Overloaded(OperatorError):

@@ -72,7 +72,7 @@ class Attempt:
     def tell(self, ledger: Ledger) -> None:
         """Bring the ledger up to date, if there is news."""
         # one at a time, or an older phase could overtake a newer; Redis away: people wait, the work goes on
-        with self._telling, contextlib.suppress(errors.NotReady):
+        with self._telling, contextlib.suppress(errors.NotReady, errors.LedgerFault):
             now = {**self._now, "message": self.waits_for} if self.waits_for else self._now
             if "message" in self._told and "message" not in now:
                 now = {**now, "message": ""}  # what it waited for has come

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks import broker
-from tasks.errors import NotReady
+from tasks.errors import BacklotError, LedgerFault, NotReady
 from tasks.ledger import Held, Ledger, Worker, connect, keys
 from tasks.settings import Settings
 from worker import app
@@ -89,7 +89,7 @@ class Parent:
         try:
             now_ms, held = self.ledger.renew(self.worker, self._draining_since is not None, {
                 "slots": str(self.slots), "host": socket.gethostname(), "pid": str(os.getpid())})
-        except NotReady as error:
+        except (NotReady, LedgerFault) as error:
             log.warning("leases not renewed: %s", error.detail)
         else:
             for slot in held:
@@ -97,7 +97,7 @@ class Parent:
                     self._bury(slot)
                 else:
                     self._restrain(slot, now_ms)
-            with contextlib.suppress(NotReady):
+            with contextlib.suppress(NotReady, LedgerFault):
                 self._watch(held)
         self._replace()
 
@@ -106,16 +106,25 @@ class Parent:
         error = self.limits.verdict(slot, self.processes.cause(slot.slot))
         try:
             if slot.state != "lost":
-                ended = (self.ledger.release(slot.job_id, slot.token) if error is None
-                         else self.ledger.fail(slot.job_id, slot.token, error))
-                log.warning("%s %s: its process is gone%s", slot.job_id, ended, f" ({error.detail})" if error else "")
-                if ended in ("queued", "released"):
-                    self.broker.ring(slot.line.partition(":")[0])
+                self._write_end(slot, error)
             shutil.rmtree(self.folder / slot.slot.split(":")[1], ignore_errors=True)  # what its jobs had on disk
             self.ledger.forget_slot(self.worker, slot.slot)
             self.limits.forget(slot)
-        except NotReady as not_ready:
-            log.warning("%s waits to be buried: %s", slot.job_id, not_ready.detail)
+        except (NotReady, LedgerFault) as not_now:
+            log.warning("%s waits to be buried: %s", slot.job_id, not_now.detail)
+
+    def _write_end(self, slot: Held, error: BacklotError | None) -> None:
+        """The end of an attempt whose process is gone; one that the ledger cannot write is left to the sweep."""
+        try:
+            ended = (self.ledger.release(slot.job_id, slot.token) if error is None
+                     else self.ledger.fail(slot.job_id, slot.token, error))
+        except LedgerFault as fault:
+            log.error("%s is left to the sweep, for its end (%s) cannot be written: %s", slot.job_id,
+                      error.code if error else "released", fault.detail)
+            return
+        log.warning("%s %s: its process is gone%s", slot.job_id, ended, f" ({error.detail})" if error else "")
+        if ended in ("queued", "released"):
+            self.broker.ring(slot.line.partition(":")[0])
 
     def _restrain(self, slot: Held, now_ms: float) -> None:
         """Ask an attempt that is over a limit to stop; end its process when it does not."""
@@ -187,7 +196,7 @@ class Parent:
         """The slots that hold a job; None where Redis does not say."""
         try:
             return self.ledger.renew(self.worker, draining=True)[1]
-        except NotReady:
+        except (NotReady, LedgerFault):
             return None
 
     # -- being woken

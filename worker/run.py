@@ -38,7 +38,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 TELL_EVERY_S = 0.2
 RESULT_MAX_BYTES = 32 * 1024
-ASK_AGAIN_S = 0.5
+ASK_AGAIN_S, FAULTS = 0.5, 3
+"""Between two asks of a ledger that is away or broken; and how often a broken one is asked."""
 
 
 @dataclass
@@ -196,8 +197,15 @@ class Runner:
             error = attempt.error()  # whatever came up while it was being stopped
         log.info("%s %s: %s", attempt.fixed.id, error.code, error.detail)
         delay = backoff_s(attempt.claimed.number, self.settings) if error.retryable else 0
-        return insist(lambda: self.ledger.fail(
-            attempt.fixed.id, attempt.claimed.token, error, delay, attempt.metrics, attempt.claimed.number))
+        try:
+            return insist(lambda: self.ledger.fail(
+                attempt.fixed.id, attempt.claimed.token, error, delay, attempt.metrics, attempt.claimed.number))
+        except errors.LedgerFault as fault:
+            log.error("%s attempt %d is left to the sweep, for its end (%s) cannot be written: %s", attempt.fixed.id,
+                      attempt.claimed.number, error.code, fault.detail)
+        with contextlib.suppress(errors.LedgerFault):
+            insist(lambda: self.ledger.forget_slot(self.worker, attempt.claimed.record["slot"]))
+        return "is left to the sweep"
 
 
 def backoff_s(number: int, settings: Settings) -> float:
@@ -206,12 +214,19 @@ def backoff_s(number: int, settings: Settings) -> float:
 
 
 def insist(verb: Callable[[], T]) -> T:
-    """Ask until Redis answers: what was computed is not thrown away because Redis is away for a while."""
+    """Ask until Redis answers: what was computed is not thrown away because Redis is away for a while. Errors:
+    LedgerFault, where the script has failed a few times."""
+    faults = 0
     while True:
         try:
             return verb()
         except errors.NotReady:
-            threading.Event().wait(ASK_AGAIN_S)
+            pass
+        except errors.LedgerFault:
+            faults += 1
+            if faults >= FAULTS:
+                raise
+        threading.Event().wait(ASK_AGAIN_S)
 
 
 def _checked(fixed: Fixed, result: Result) -> Result:

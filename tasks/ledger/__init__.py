@@ -14,12 +14,12 @@ from importlib.resources import files
 import redis
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
-from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from tasks import errors
 from tasks.job import Fixed
 from tasks.ledger import keys
+from tasks.ledger.faults import away as _away
 from tasks.settings import Settings
 
 VERBS = ("submit", "claim", "renew", "report", "commit", "fail", "release", "cancel", "sweep", "due", "expire",
@@ -97,18 +97,20 @@ class Worker:
 
 
 def connect(settings: Settings, *, read_timeout_s: float = 0.7, shared: bool = True) -> redis.Redis:
-    """A client with short timeouts, set by hand: redis-py's own would hang an API for many seconds.
+    """A client with short timeouts, set by hand: redis-py's own would hang an API for many seconds. Bytes that are no
+    UTF-8 come as U+FFFD, for no reader must fail of what somebody else has written.
 
     One that is not shared by threads has one connection and no pool, which saves a third of each call.
     """
     return redis.Redis.from_url(
-        settings.redis_url.get_secret_value(), decode_responses=True, socket_connect_timeout=0.5,
-        socket_timeout=read_timeout_s, retry=Retry(NoBackoff(), 1), health_check_interval=0,
+        settings.redis_url.get_secret_value(), decode_responses=True, encoding_errors="replace",
+        socket_connect_timeout=0.5, socket_timeout=read_timeout_s, retry=Retry(NoBackoff(), 1), health_check_interval=0,
         single_connection_client=not shared)
 
 
 class Ledger:
-    """The verbs. Errors of every verb: NotReady where Redis is away or the keeper has not set the epoch.
+    """The verbs. Errors of every verb: NotReady where Redis is away or the keeper has not set the epoch; LedgerFault
+    where its script fails, and would again.
 
     Without a client given, each thread that asks has a connection of its own, which is cheaper than a pool.
     """
@@ -345,19 +347,8 @@ class Ledger:
             raise errors.NotReady(NOT_RECONCILED)
 
     def _run(self, verb: str, named: list, arguments: list):
-        with _away():
+        with _away(verb):
             return _if_ready(self._scripts[verb](keys=named, args=[self.clock(), *arguments], client=self.redis))
-
-
-class _away:
-    """Turns redis-py's errors into NotReady, naming neither host nor password."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind, error, trace) -> None:
-        if isinstance(error, RedisError):
-            raise errors.NotReady(f"Redis did not answer ({type(error).__name__})") from error
 
 
 def _if_ready(answer):

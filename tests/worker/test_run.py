@@ -2,9 +2,13 @@
 
 import json
 
+import pytest
+
+from tasks.errors import LedgerFault, NotReady
 from tasks.job import Status
 from tasks.ledger import keys
 from tests.stack import until
+from worker import run
 
 
 def test_outputs_lie_under_the_attempts_prefix_and_in_the_record(house, pool):
@@ -79,3 +83,21 @@ def test_every_job_leaves_the_leases_and_lines_empty(house, pool):
     until(lambda: not redis.zcard(keys.leases(pool)), 30)
     assert not redis.zcard(keys.waiting(pool))
     assert not [field for field in redis.hgetall(keys.fair(pool)) if field != "clock"]
+
+
+def test_a_ledger_that_is_away_is_asked_for_as_long_as_it_is_and_a_broken_one_a_few_times(monkeypatch):
+    """What was computed waits for Redis; a script that fails would fail for ever."""
+    monkeypatch.setattr(run, "ASK_AGAIN_S", 0)
+    answers = [NotReady("away")] * 50 + [LedgerFault("broken")] + [NotReady("away")] * 50
+
+    def ask(error_at_the_end):
+        left = answers + [error_at_the_end] * 2
+        def verb():
+            if left:
+                raise left.pop(0)
+            return "succeeded"
+        return verb
+
+    assert run.insist(ask(NotReady("away"))) == "succeeded"
+    with pytest.raises(LedgerFault, match="broken"):
+        run.insist(ask(LedgerFault("broken")))

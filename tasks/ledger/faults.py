@@ -1,0 +1,86 @@
+"""Redis' errors as ours: away (NotReady: ask again) or broken (LedgerFault: the same ask fails again).
+
+It knows the codes with which Redis' answers begin, and says neither host nor user nor password. What a verb does about
+it is the asker's.
+"""
+
+import logging
+import re
+
+from redis.exceptions import (
+    ConnectionError,
+    InvalidResponse,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+)
+
+from tasks.errors import BacklotError, LedgerFault, NotReady
+
+log = logging.getLogger(__name__)
+WORDS_MAX = 300
+AWAY = {
+    "READONLY": "it is a replica, which takes no writes",
+    "LOADING": "it is loading its data",
+    "BUSY": "a script has held it for long",
+    "MISCONF": "it cannot write to its disk",
+    "OOM": "its memory is full",
+    "NOREPLICAS": "too few replicas follow it",
+    "MASTERDOWN": "it is a replica whose primary is away",
+    "UNBLOCKED": "it has become a replica",
+    "TRYAGAIN": "it is moving its keys",
+    "CLUSTERDOWN": "its cluster is down",
+    "NOSCRIPT": "it has forgotten a script",
+    "EXECABORT": "it has refused a part of a transaction",
+    "MOVED": "it runs in cluster mode, which Backlot does not support",
+    "CROSSSLOT": "it runs in cluster mode, which Backlot does not support",
+    "NOAUTH": "it wants a password: see BACKLOT_REDIS_URL",
+    "WRONGPASS": "it refuses the user or the password of BACKLOT_REDIS_URL",
+    "NOPERM": "its user lacks a right that Backlot needs",
+}
+"""Codes of a server that may serve later, or once its operator has mended it."""
+
+_SCRIPT = re.compile(r"^(?:@?user_script:\d+: )+| script: (?:\w+, )?on @?user_script:\d+\.?$", re.DOTALL)
+_PIPELINE = re.compile(r"^Command # \d+ \(.*?\) of pipeline caused error: ", re.DOTALL)
+
+
+class away:
+    """Turns the errors of what is asked within into NotReady or LedgerFault, which is logged. `asking`: for the log."""
+
+    def __init__(self, asking: str = "") -> None:
+        self.asking = asking
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind, error, trace) -> None:
+        if isinstance(error, RedisError | UnicodeError):
+            raise ours(error, self.asking) from error
+
+
+def ours(error: Exception, asking: str = "") -> BacklotError:
+    """NotReady or LedgerFault."""
+    code, words = _said(error)
+    if code in AWAY:
+        return NotReady(f"Redis cannot be used now ({code}: {AWAY[code]}{_right(words) if code == 'NOPERM' else ''})")
+    if isinstance(error, ConnectionError | TimeoutError | InvalidResponse):
+        return NotReady(f"Redis did not answer ({type(error).__name__})")
+    fault = LedgerFault(f"the ledger failed{' at ' + asking if asking else ''}: {words}")
+    log.error("%s", fault.detail)
+    return fault
+
+
+def _said(error: Exception) -> tuple[str, str]:
+    """The code of Redis' answer, or '', and its words. redis-py takes some codes off the words, not all."""
+    words = _SCRIPT.sub("", _PIPELINE.sub("", str(error)))[:WORDS_MAX]
+    code = getattr(error, "status_code", None) or words.partition(" ")[0]
+    if isinstance(error, NoPermissionError) or words.startswith("ACL failure"):
+        return "NOPERM", words
+    return code if isinstance(error, ResponseError | ConnectionError) and code.isupper() else "", words
+
+
+def _right(words: str) -> str:
+    """Which, as Redis names it: a command, a key or a channel."""
+    named = re.search(r"'[^']+' command|access a key|access a channel", words)
+    return f", {named[0].replace('access ', 'to ')}" if named else ""
