@@ -3,8 +3,8 @@
 run := @deploy/local/python.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs test test-slow strangers faults soak bench bench-recommend bench-transcribe bench-caption \
-        bench-generate clean
+.PHONY: help demo up down status logs test test-data test-slow strangers faults soak bench bench-recommend \
+        bench-transcribe bench-caption bench-generate clean
 
 help:       ## this list
 	@awk -F ':  *## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' Makefile
@@ -26,6 +26,9 @@ logs:       ## follow all logs
 
 test:       ## all tests but the slow ones
 	$(run) base,torch,dev -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
+
+test-data:  ## the tests that need the data sets in BACKLOT_DATA, but the slow ones; skipped where there are none
+	$(run) base,torch,dev -m pytest -m "data and not slow"
 
 test-slow:  ## the tests that take longer than a minute
 	$(run) base,torch,dev -m pytest -m slow

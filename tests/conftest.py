@@ -14,15 +14,39 @@ from tasks.settings import Settings
 from tasks.storage import Storage
 from tests.stack import RedisServer, S3Server, Stack, make_settings, make_storage
 
+pytest_plugins = ["tests.traces"]
+
+OURS_TO_SET = ("BACKLOT_", "AWS_", "RCLONE_", "CELERY_", "FLASK_", "GUNICORN_", "GRANIAN_")
+"""Variables that steer the service and its servers: a person's own are not the tests'."""
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+DATA = os.environ.get("BACKLOT_DATA")
 DATABASES = 16
 PATIENT_S = 20  # how long a test waits for Redis, which a busy machine may hold up
 _databases = itertools.cycle(range(DATABASES))
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _settings_come_from_tests_alone() -> None:
-    for name in [name for name in os.environ if name.startswith("BACKLOT_") and name != "BACKLOT_DATA"]:
-        del os.environ[name]
+def pytest_configure(config: pytest.Config) -> None:
+    """The suite is the same on every machine: what a person has exported for work by hand is not seen."""
+    for name in list(os.environ):
+        if name.startswith(OURS_TO_SET) or name.lower() in PROXIES:
+            del os.environ[name]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skips what is marked `data("folder", ...)` where BACKLOT_DATA has no such folder."""
+    for mark in item.iter_markers("data"):
+        if DATA is None:
+            pytest.skip("BACKLOT_DATA is unset: real data is NOT tested")
+        for folder in mark.args:
+            if not Path(DATA, folder).is_dir():
+                pytest.skip(f"BACKLOT_DATA HAS NO {folder}: it is NOT tested")
+
+
+@pytest.fixture
+def real_data(request: pytest.FixtureRequest) -> Path:
+    """The folder BACKLOT_DATA, for tests that are marked `data`; others run without one, wherever they run."""
+    assert request.node.get_closest_marker("data"), "a test that needs BACKLOT_DATA is marked `data`"
+    return Path(DATA).resolve()
 
 
 @pytest.fixture(scope="session")

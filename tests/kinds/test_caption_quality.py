@@ -1,6 +1,5 @@
 """What is measured of a picture before it is told, and what is warned of."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -67,12 +66,11 @@ def test_a_tiny_picture_is_warned_of():
     assert "40 x 30" in small and "48" in small
 
 
-def test_a_night_picture_is_called_dark_and_daylight_is_not():
+@pytest.mark.data("images/photos")
+def test_a_night_picture_is_called_dark_and_daylight_is_not(real_data):
     """The photographs of the data folder: only the camera trap's bear, by infrared, has a warning."""
-    folder = Path(os.environ.get("BACKLOT_DATA", "/nowhere")) / "images" / "photos"
-    if not folder.exists():
-        pytest.skip("BACKLOT_DATA IS NOT SET OR HAS NO images/photos")
-    warned = {path.name: warnings(measure(open_picture(path))) for path in folder.iterdir()
+    photos = real_data / "images" / "photos"
+    warned = {path.name: warnings(measure(open_picture(path))) for path in photos.iterdir()
               if path.suffix in (".jpg", ".png")}
     assert len(warned) == 8 and [name for name, found in warned.items() if found] == ["black-bear.jpg"]
     assert "dark" in warned["black-bear.jpg"][0]

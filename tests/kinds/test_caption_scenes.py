@@ -1,9 +1,7 @@
-"""Composed scenes and their words. Needs no network; what draws real sprites needs BACKLOT_DATA."""
+"""Composed scenes and their words. Needs no network; what draws real sprites is marked `data`."""
 
-import os
 from collections import Counter
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -64,9 +62,10 @@ def test_decoders_are_taught_by_scenes_that_the_encoder_has_not_learned_by_heart
     assert train_encoder.seeds(train_encoder.Encoder.steps).start <= train_tellers.seeds(0).start
 
 
-def test_a_known_scene_has_no_composition_that_is_held_out_and_a_new_one_has():
+@pytest.mark.data("images/emoji")
+def test_a_known_scene_has_no_composition_that_is_held_out_and_a_new_one_has(real_data):
     """Over the real things: training sees none of the pairs and numbers of the test."""
-    composer = Composer.read(emoji())
+    composer = Composer.read(real_data / "images" / "emoji")
     trained, tested = set(), set()
     for seed in range(1500):
         known, new, crowd = (composer.scene(seed, sort) for sort in ("known", "new", "crowd"))
@@ -78,9 +77,10 @@ def test_a_known_scene_has_no_composition_that_is_held_out_and_a_new_one_has():
     assert len(tested) > 500 and not trained & tested
 
 
-def test_a_strange_thing_is_in_no_other_sort_of_scene_and_has_no_word():
+@pytest.mark.data("images/emoji")
+def test_a_strange_thing_is_in_no_other_sort_of_scene_and_has_no_word(real_data):
     """Over the real things: the rule holds some out, and only 'strange' scenes show them."""
-    composer = Composer.read(emoji())
+    composer = Composer.read(real_data / "images" / "emoji")
     assert len(composer.strange) >= 5 and not set(composer.strange) & set(composer.things)
     for seed in range(300):
         for sort in ("known", "new", "crowd"):
@@ -209,15 +209,9 @@ def test_plain_words_survive_their_vocabulary_and_its_config():
     assert known.longest == 5 and again.sentence(["a", "tree"]) == "a tree"
 
 
-def test_the_data_set_gives_at_least_150_things_with_one_plural_each():
+@pytest.mark.data("images/emoji")
+def test_the_data_set_gives_at_least_150_things_with_one_plural_each(real_data):
     """The rule finds enough things, none of them twice, and no plural is another thing's."""
-    composer = Composer.read(emoji())
+    composer = Composer.read(real_data / "images" / "emoji")
     assert len(composer.things) >= 150
     assert len({plural(thing) for thing in composer.things}) == len(composer.things)
-
-
-def emoji() -> Path:
-    folder = Path(os.environ.get("BACKLOT_DATA", "/nowhere")) / "images" / "emoji"
-    if not folder.exists():
-        pytest.skip("BACKLOT_DATA IS NOT SET OR HAS NO images/emoji: real scenes are not tested")
-    return folder

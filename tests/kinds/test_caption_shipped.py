@@ -15,7 +15,6 @@ from tasks.caption.card import TEST_SCENES, score, tell
 from tasks.caption.image import open_picture
 from tasks.caption.scenes import SAMPLE_SEEDS, TEST_SEEDS, Composer
 from tasks.caption.vocabulary import sentence
-from tests.kinds.test_caption_scenes import emoji
 
 FOLDER = Path(tasks.caption.__file__).parent
 SAMPLES, WEIGHTS = FOLDER / "samples", FOLDER / "weights"
@@ -48,9 +47,11 @@ def test_each_sample_is_told_as_the_card_says(model):
     assert sum(SCENES.get(name) == caption for name, caption, *_ in told) >= 3
 
 
-def test_the_samples_are_the_scenes_that_their_sources_say():
+@pytest.mark.data("images/emoji")
+def test_the_samples_are_the_scenes_that_their_sources_say(real_data):
     """Who opens the folder finds what each shows; they are drawn from SAMPLE_SEEDS, pixel for pixel."""
-    sources, composer = (SAMPLES / "SOURCES.txt").read_text(), Composer.read(emoji())
+    sources = (SAMPLES / "SOURCES.txt").read_text()
+    composer = Composer.read(real_data / "images" / "emoji")
     for seed, (name, caption) in zip(SAMPLE_SEEDS, SCENES.items(), strict=False):
         scene = composer.scene(seed, "new")
         assert re.search(rf"{re.escape(name)} .*{caption}", sources) and sentence(scene.tokens) == caption
@@ -82,9 +83,10 @@ def test_the_weights_are_small_and_hold_no_code():
         assert sum(path.stat().st_size for path in files) < MAX_BYTES
 
 
-def test_unseen_scenes_come_out_as_the_card_says(model):
+@pytest.mark.data("images/emoji")
+def test_unseen_scenes_come_out_as_the_card_says(model, real_data):
     """On 100 new compositions that the card did not use; 15 points are three standard deviations of such a sample."""
-    composer = Composer.read(emoji())
+    composer = Composer.read(real_data / "images" / "emoji")
     shown = [composer.scene(seed, "new") for seed in TEST_SEEDS[TEST_SCENES:TEST_SCENES + 100]]
     found = score(shown, tell(model, composer, shown, beams=1).tokens)
     row = re.search(r"\| new compositions, greedy \| ([\d.]+)% \| ([\d.]+)% \|", card(model))

@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -246,16 +244,12 @@ def test_what_ships_is_small_and_has_a_card():
     assert held_out["lstm"]["perplexity"] < held_out["unigram"]["perplexity"] / 3
 
 
-@pytest.mark.skipif("BACKLOT_DATA" not in os.environ, reason="BACKLOT_DATA is unset: the card's perplexity NOT checked")
-def test_the_cards_perplexity_is_met_on_the_held_out_text(model):
+@pytest.mark.data("text/prose")
+def test_the_cards_perplexity_is_met_on_the_held_out_text(model, real_data):
     """Through the very network that serves, on 19,000 tokens from 64 places of the test text: within 6 %."""
     from tasks.generate.corpus import PARAGRAPH, read_prose
-    from tasks.recipe import DataMissing
 
-    try:
-        test = read_prose(Path(os.environ["BACKLOT_DATA"])).test
-    except DataMissing as error:
-        pytest.skip(f"the card's perplexity NOT checked: {error}")
+    test = read_prose(real_data).test
     held_out = json.loads((SHIPPED / "config.json").read_text())["held_out"]
     tokens = np.array(model.vocabulary.encode(PARAGRAPH.join(test)))
     assert len(tokens) == held_out["tokens"]

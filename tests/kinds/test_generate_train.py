@@ -3,8 +3,6 @@
 import gzip
 import json
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -168,13 +166,10 @@ def test_shakespeare_is_cut_in_three_that_share_nothing(tmp_path):
         tokens.shakespeare(tmp_path / "nowhere")
 
 
-@pytest.mark.skipif("BACKLOT_DATA" not in os.environ, reason="BACKLOT_DATA is unset: the novels' cuts NOT checked")
-def test_no_paragraph_of_the_test_is_in_the_training_text():
+@pytest.mark.data("text/prose")
+def test_no_paragraph_of_the_test_is_in_the_training_text(real_data):
     """Of the real novels; but for refrains of a few words, such as a dialogue's 'Yes, sir.'"""
-    try:
-        split = read_prose(Path(os.environ["BACKLOT_DATA"]))
-    except DataMissing as error:
-        pytest.skip(f"the novels' cuts NOT checked: {error}")
+    split = read_prose(real_data)
     learned = {paragraph for book in (*split.train, *split.validation) for paragraph in book.split(PARAGRAPH)}
     held_out = [paragraph for book in split.test for paragraph in book.split(PARAGRAPH)]
     assert len(held_out) > 1000

@@ -2,8 +2,6 @@
 
 import json
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +15,6 @@ from tasks.generate.corpus import PARAGRAPH, read_prose
 from tasks.generate.transformer import CONTEXT, Attending, Cache, Model, Network
 from tasks.generate.vocabulary import Vocabulary
 from tasks.generate.writing import Answer
-from tasks.recipe import DataMissing
 from tasks.registry import Registry
 
 SHIPPED = Registry.default().model("generate", "transformer").weights_path()
@@ -161,13 +158,10 @@ def test_what_ships_is_small_and_has_a_card():
     assert held_out["transformer"]["perplexity"] < held_out["kneser_ney"]["perplexity"]
 
 
-@pytest.mark.skipif("BACKLOT_DATA" not in os.environ, reason="BACKLOT_DATA is unset: the card's perplexity NOT checked")
-def test_the_cards_perplexity_is_met_on_the_held_out_text(shipped):
+@pytest.mark.data("text/prose")
+def test_the_cards_perplexity_is_met_on_the_held_out_text(shipped, real_data):
     """Through the very network that serves, on 3,000 tokens from 24 places of the test text: within 10 %."""
-    try:
-        test = read_prose(Path(os.environ["BACKLOT_DATA"])).test
-    except DataMissing as error:
-        pytest.skip(f"the card's perplexity NOT checked: {error}")
+    test = read_prose(real_data).test
     held_out = json.loads((SHIPPED / "config.json").read_text())["held_out"]
     told = torch.tensor(shipped.vocabulary.encode(PARAGRAPH.join(test)))
     assert len(told) == held_out["tokens"]

@@ -1,7 +1,6 @@
 """What a caller gets: for one person, for many, for strangers; reports, artefacts, evaluation, refusals."""
 
 import json
-import os
 import re
 import threading
 import time
@@ -373,14 +372,12 @@ def test_ids_may_be_numbers():
 # -- real data
 
 
-@pytest.mark.skipif("BACKLOT_DATA" not in os.environ, reason="BACKLOT_DATA is unset: MovieLens is NOT measured")
-def test_on_movielens_the_split_is_clean_and_item_knn_beats_popularity(tmp_path):
+@pytest.mark.data("ratings/ml-100k")
+def test_on_movielens_the_split_is_clean_and_item_knn_beats_popularity(real_data, tmp_path):
     """Each user's last rating is in no training row; popularity has its known figure, item-knn its target."""
     from tests.bench.recommend_data import movielens
 
-    if not (Path(os.environ["BACKLOT_DATA"]) / "ratings" / "ml-100k").is_dir():
-        pytest.skip("BACKLOT_DATA HAS NO ratings/ml-100k: MovieLens is not measured")
-    data = movielens(Path(os.environ["BACKLOT_DATA"]), tmp_path)
+    data = movielens(real_data, tmp_path)
     train, last = data.chosen.without_last()
     earlier, last_but_one = train.without_last()
     assert len(last) == 943 and len(train.item) == 100_000 - 943 and len(earlier.item) == 100_000 - 2 * 943

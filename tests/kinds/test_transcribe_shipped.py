@@ -1,7 +1,6 @@
 """The weights of rnn and dnn that ship: words out of real recordings, and the card that goes with them."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -50,14 +49,14 @@ def test_the_card_tells_what_was_measured(name):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("BACKLOT_DATA" not in os.environ, reason="BACKLOT_DATA is unset: AN4 is NOT heard")
+@pytest.mark.data("audio/an4")
 @pytest.mark.parametrize(("name", "at_most"), [("rnn", 0.25), ("dnn", 0.4)])
-def test_speakers_that_nobody_was_trained_on_are_understood(name, at_most):
+def test_speakers_that_nobody_was_trained_on_are_understood(name, at_most, real_data):
     """Every sixth utterance of AN4's test part, as jobs; the whole part is measured in the bench."""
     from tasks.transcribe import corpora
     from tasks.transcribe.wer import word_error_rate
 
-    said = corpora.an4(Path(os.environ["BACKLOT_DATA"]), "test")[::6]
+    said = corpora.an4(real_data, "test")[::6]
     results = load("transcribe", name).run([Call.of("transcribe", audio=str(one.path)) for one in said])
     pairs = [(one.text, result.value["text"]) for one, result in zip(said, results, strict=True)]
     assert word_error_rate(pairs) < at_most

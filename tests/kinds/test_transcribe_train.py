@@ -1,7 +1,6 @@
 """How the networks of transcribe are trained: what a step hears, that it learns and resumes, who is in which part."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -95,18 +94,21 @@ def small(monkeypatch, data, teacher):
     return lambda name: train.RECIPES[name](data, "cpu")
 
 
+def parts_of(folder: Path) -> list[set[str]]:
+    return [corpora.speakers(corpora.an4(folder, part)) for part in ("train", "validation", "test")]
+
+
 def test_parts_share_no_speaker(data):
-    """Training, validation and test: on these rows, and on the real ones where they are there."""
-    for folder in (data, Path(os.environ["BACKLOT_DATA"])) if "BACKLOT_DATA" in os.environ else (data,):
-        parts = [corpora.speakers(corpora.an4(folder, part)) for part in ("train", "validation", "test")]
-        assert all(parts)
-        assert not any(one & other for one in parts for other in parts if one is not other)
+    """Training, validation and test, on these rows."""
+    parts = parts_of(data)
+    assert all(parts) and not any(one & other for one in parts for other in parts if one is not other)
 
 
-@pytest.mark.skipif("BACKLOT_DATA" not in os.environ, reason="BACKLOT_DATA is unset: the real parts are NOT checked")
-def test_the_real_parts_share_no_speaker_and_no_noise():
-    """LibriSpeech, and the clips that networks are trained with and measured with; FSDD by its official indexes."""
-    data = Path(os.environ["BACKLOT_DATA"])
+@pytest.mark.data("audio/an4", "audio/librispeech", "audio/fsdd", "audio/noise")
+def test_the_real_parts_share_no_speaker_and_no_noise(real_data):
+    """AN4, LibriSpeech, the clips that networks are trained with and measured with; FSDD by its official indexes."""
+    data, parts = real_data, parts_of(real_data)
+    assert all(parts) and not any(one & other for one in parts for other in parts if one is not other)
     books = [corpora.speakers(corpora.librispeech(data, part)) for part in ("train", "dev")]
     assert all(books) and not books[0] & books[1]
     trained, measured = (set(corpora.noises(data, training)) for training in (True, False))

@@ -1,7 +1,6 @@
 """Word HMMs against hmmlearn, and digits in use: what is trained, what is heard."""
 
 import importlib
-import os
 from pathlib import Path
 
 import numpy as np
@@ -148,14 +147,14 @@ def test_silence_is_no_digit(tmp_path):
     assert result.value["text"] == ""
 
 
-@pytest.mark.skipif("BACKLOT_DATA" not in os.environ, reason="BACKLOT_DATA is unset: real digits are NOT heard")
-def test_digits_said_by_known_voices_are_heard(tmp_path):
+@pytest.mark.data("audio/fsdd")
+def test_digits_said_by_known_voices_are_heard(real_data, tmp_path):
     """Recordings of the official test part, three of each speaker, as jobs; and a string of five with pauses."""
     from tasks.transcribe import corpora
     from tasks.transcribe.train_words import WORDS
 
     model = Model.load(WEIGHTS)
-    digits = list(corpora.digits(Path(os.environ["BACKLOT_DATA"]), indexes=(0,)))
+    digits = list(corpora.digits(real_data, indexes=(0,)))
     chosen = digits[::4]
     paths = [str(encode(digit.sound, _made(tmp_path / str(n)), "wav")) for n, digit in enumerate(chosen)]
     heard = [result.value["text"] for result in model.run([Call.of("transcribe", audio=path) for path in paths])]

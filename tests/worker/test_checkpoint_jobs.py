@@ -22,7 +22,6 @@ from tests.worker.conftest import ENDS_S, House
 
 DATABASE = 13
 SONNET = Path(tasks.__file__).parent / "transcribe" / "samples" / "sonnet1_librivox.opus"  # ten stretches
-RECORDING = Path(os.environ.get("BACKLOT_DATA", "")) / "audio" / "long" / "librispeech-8226-274369.opus"
 PATIENCE_S = 1500
 
 
@@ -78,10 +77,11 @@ def files(house, job_id: str) -> dict[str, bytes]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3 * PATIENCE_S)
-@pytest.mark.skipif("BACKLOT_DATA" not in os.environ, reason="BACKLOT_DATA is unset: the long recording is NOT heard")
-def test_a_process_killed_at_60_percent_costs_little(shipped):
+@pytest.mark.data("audio/long")
+def test_a_process_killed_at_60_percent_costs_little(shipped, real_data):
     """At most 45 % of the speech is left to the second attempt; all four files equal an undisturbed job's."""
-    calm, killed = transcribe(shipped, RECORDING), transcribe(shipped, RECORDING)
+    recording = real_data / "audio" / "long" / "librispeech-8226-274369.opus"
+    calm, killed = transcribe(shipped, recording), transcribe(shipped, recording)
     until(lambda: shipped.job(calm).done, PATIENCE_S, "the undisturbed job")
     until(lambda: (shipped.job(killed).progress or 0) >= 0.6, PATIENCE_S, "60 %")
     os.kill(int(shipped.ledger.record(killed)["slot"].split(":")[1]), signal.SIGKILL)

@@ -201,11 +201,11 @@ def test_missing_data_is_one_line_and_exit_code_2(train):
     assert (missing.exit_code, missing.output) == (2, "data missing: the set points is not there\n")
 
 
-def test_no_data_folder_says_how_to_name_one(train):
+def test_no_data_folder_says_how_to_name_one(train, monkeypatch):
     """Neither --data nor BACKLOT_DATA; with the variable, it is enough."""
     missing = train(what=["generate/line"])
     assert missing.exit_code == 2 and "BACKLOT_DATA" in missing.output and missing.output.count("\n") == 1
-    os.environ["BACKLOT_DATA"] = "."
+    monkeypatch.setenv("BACKLOT_DATA", ".")
     assert train(what=["generate/line", "--out", "out"]).exit_code == 0
 
 
