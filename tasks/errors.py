@@ -37,15 +37,21 @@
 """
 
 
+from tasks import text
+
+DETAIL_MAX = 2000
+
+
 class BacklotError(Exception):
-    """The base. `detail` is a sentence for a person; `retryable` says whether the same job may yet succeed."""
+    """The base. `detail` is a sentence for a person, in one line; `retryable` says whether the same job may yet
+    succeed."""
 
     code = "internal"
     retryable = False
 
     def __init__(self, detail: str, *, retryable: bool | None = None) -> None:
-        super().__init__(detail)
-        self.detail = detail
+        self.detail = text.line(detail, DETAIL_MAX)  # models and strangers' servers have their words in it
+        super().__init__(self.detail)
         if retryable is not None:
             self.retryable = retryable
 

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue
 
+from tasks import text
 from tasks.registry import Kind, PoolName
 
 JOB_ID = re.compile(r"^job_[0-9a-z]{26}$")
@@ -176,7 +177,7 @@ class Job(BaseModel):
             start_by=_moment(record["start_by_ms"]) if "started_ms" not in record else None,
             retained_until=_moment(record.get("retained_ms")),
             input={name: redacted(value) for name, value in fixed.input.items()}, params=fixed.params,
-            result=json.loads(record["result"]) if record.get("result") else None, outputs=outputs,
+            result=text.shown(json.loads(record["result"])) if record.get("result") else None, outputs=outputs,
             error=json.loads(record["error"]) if record.get("error") else None,
             attempts=_attempts(record), max_attempts=fixed.max_attempts, metrics=_metrics(fixed, record),
             metadata=fixed.metadata, links=Links(self=path, cancel=f"{path}/cancel", retry=f"{path}/retry"))

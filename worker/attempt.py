@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from tasks import errors
+from tasks import errors, text
 from tasks.job import Fixed
 from tasks.ledger import Claimed, Ledger
 
@@ -24,6 +24,7 @@ STOPS: dict[str, Callable[[Fixed], errors.BacklotError]] = {
 }
 """Why an attempt is asked to stop, and the error it then ends with."""
 
+MESSAGE_MAX = 1000
 CLAIMED = {"phase": "running"}
 """What `claim` writes: a phase that passes at once is never told."""
 
@@ -55,7 +56,7 @@ class Attempt:
 
     def report(self, progress: float, message: str) -> None:
         """Progress for people; costs nothing here, the next round takes the newest."""
-        self._now = {**self._now, "progress": min(1.0, max(0.0, progress)), "message": message[:1000]}
+        self._now = {**self._now, "progress": min(1.0, max(0.0, progress)), "message": text.line(message, MESSAGE_MAX)}
 
     @contextlib.contextmanager
     def phase(self, name: str, metric: str, at_once: Ledger | None = None) -> Iterator[None]:

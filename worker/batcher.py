@@ -111,6 +111,14 @@ def as_job_error(error: Exception) -> BacklotError:
     if isinstance(error, BacklotError):
         return error
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
-        return OutOfMemory(f"the model ran out of memory: {error}", retryable=not isinstance(error, MemoryError))
+        words = f"the model ran out of memory: {_words(error)}"
+        return OutOfMemory(words, retryable=not isinstance(error, MemoryError))
     log.exception("a model failed", exc_info=error)
-    return ModelFailed(f"{type(error).__name__}: {error}"[:500])
+    return ModelFailed(f"{type(error).__name__}: {_words(error)}"[:500])
+
+
+def _words(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception as another:  # a model's own class may fail at its own words
+        return f"(no words: {type(another).__name__})"

@@ -230,12 +230,15 @@ def insist(verb: Callable[[], T]) -> T:
 
 
 def _checked(fixed: Fixed, result: Result) -> Result:
-    """The result if it fits its kind's contract; a model that answers otherwise has failed."""
+    """The result if it fits its kind's contract, and can be shown; a model that answers otherwise has failed."""
     try:
-        value = registry.contract(fixed.kind).result.model_validate(result.value)
+        value = registry.contract(fixed.kind).result.model_validate(result.value).model_dump(mode="json")
+        json.dumps([value, [path.name for path in result.files]], ensure_ascii=False, allow_nan=False).encode()
+    except UnicodeEncodeError as error:
+        raise errors.ModelFailed("the model's result has a lone surrogate in it, which no text may have") from error
     except ValueError as error:
         raise errors.ModelFailed(f"the model's result does not fit the kind: {error}"[:500]) from error
-    return Result(value.model_dump(mode="json"), result.files)
+    return Result(value, result.files)
 
 
 def _text(path: Path, name: str) -> str:
