@@ -266,8 +266,9 @@ def _number(text: str | None) -> float | None:
 
 
 def _attempts(record: dict[str, str]) -> list[Attempt]:
-    """Attempts lie in fields attempt:1, attempt:2, ...; the one under way has no `ended_ms`."""
-    kept = (json.loads(record[f"attempt:{n}"]) for n in range(1, int(record.get("starts", 0)) + 1))
+    """Attempts lie in fields attempt:1, attempt:2, ..., of very many the last; the one under way has no `ended_ms`."""
+    fields = (f"attempt:{n}" for n in range(1, int(record.get("starts", 0)) + 1))
+    kept = (json.loads(record[name]) for name in fields if name in record)
     return [Attempt(number=a["number"], worker=a["worker"], started_at=moment(a["started_ms"]),
                     ended_at=_moment(a.get("ended_ms")), outcome=a.get("outcome"), error=a.get("error")) for a in kept]
 

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Literal
 
 import redis
 from redis.backoff import NoBackoff
@@ -32,6 +33,8 @@ A_FEW = 100
 """Jobs one call of sweep, due or expire handles at most, so that none blocks Redis for long."""
 
 Record = dict[str, str]
+Cause = Literal["own", "drain", "neighbour"]
+"""Why an attempt is handed back: the job itself, a worker that goes, or what ran beside it."""
 
 
 @dataclass(frozen=True)
@@ -259,9 +262,10 @@ class Ledger:
             job_id, token, json.dumps(error.as_dict()), int(error.retryable), _ms(delay_s),
             json.dumps(metrics) if metrics else "", number])
 
-    def release(self, job_id: str, token: str) -> str:
-        """'released', 'canceled' where it was canceling, or how this token's attempt had ended before."""
-        return self._run("release", [keys.job(job_id)], [job_id, token])
+    def release(self, job_id: str, token: str, cause: Cause = "own") -> str:
+        """'released', 'canceled' where it was canceling, or how this token's attempt had ended before. After ten for
+        the job's own cause 'queued' or 'failed'; a drain or a neighbour's fault never counts."""
+        return self._run("release", [keys.job(job_id)], [job_id, token, cause])
 
     # -- the keeper's verbs
 

@@ -108,6 +108,13 @@ local function end_attempt(job, outcome, error, now)
   if outcome ~= 'succeeded' then trash(job, job.starts .. '-' .. string.sub(job.token, -8), now) end
 end
 
+-- Of very many attempts the last are kept: a record must not grow for as long as its neighbours fail.
+local function forget_attempt(job, number)
+  local field = 'attempt:' .. number
+  local past = job[field] and cjson.decode(job[field])
+  if past then redis.call('HDEL', 'bl:job:' .. job.id, field, past.token and 't:' .. past.token or field) end
+end
+
 local function answer(job, word)
   redis.call('HSET', 'bl:job:' .. job.id, 't:' .. job.token, word)
   return word
@@ -146,15 +153,18 @@ local function fail_attempt(job, error, retryable, delay, now)
   return answer(job, final)
 end
 
--- Not counted against the attempts; after ten it is, as a lost worker: a job that is handed back for ever must end.
-local function release_attempt(job, now)
+-- Not counted against the attempts. After ten for the job's own cause it is, as a lost worker: a job that is handed back
+-- for ever must end. A worker that drains and a neighbour's fault are none of its doing, however often.
+local function release_attempt(job, cause, now)
   if job.status == 'canceling' then return fail_attempt(job, '', false, 0, now) end
-  if tonumber(job.releases or 0) >= 10 then
+  local field = ({drain = 'drains', neighbour = 'neighbours'})[cause] or 'own'
+  local before = tonumber(job[field] or 0)
+  if field == 'own' and before >= 10 then
     local lost = {code = 'worker_lost', detail = 'workers gave the job back more than 10 times', retryable = true}
     return fail_attempt(job, cjson.encode(lost), true, 0, now)
   end
   end_attempt(job, 'released', '', now)
-  set(job, 'releases', tonumber(job.releases or 0) + 1)
+  set(job, field, before + 1, 'releases', tonumber(job.releases or 0) + 1)
   requeue(job, 0, now)
   return answer(job, 'released')
 end

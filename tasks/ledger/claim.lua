@@ -25,7 +25,7 @@ if last == token then
 end
 if last and token < last then return {0} end
 local old = last and owned(held, last)
-if old then release_attempt(old, now) end
+if old then release_attempt(old, 'own', now) end
 local process = string.match(slot, '^(.*):')
 local seen = redis.call('HMGET', KEYS[2], 'draining', 'alone:' .. process)
 if seen[1] == '1' then return {0} end
@@ -68,7 +68,8 @@ redis.call('HDEL', 'bl:job:' .. id, 'retry_ms', 'progress', 'message', 'metrics'
 set(job, 'starts', number, 'token', token, 'slot', slot, 'worker', ARGV[2], 'phase', 'running',
   'phase_ms', num(now), 'attempt_ms', num(now), 'loading_ms', 0, 'started_ms', job.started_ms or num(now),
   'queued_ms', num(tonumber(job.queued_ms or 0) + now - tonumber(job.since_ms)),
-  'attempt:' .. number, cjson.encode({number = number, worker = ARGV[2], started_ms = now}))
+  'attempt:' .. number, cjson.encode({number = number, worker = ARGV[2], started_ms = now, token = token}))
+forget_attempt(job, number - 50)
 event(job, 'running')
 redis.call('ZADD', KEYS[3], num(now + tonumber(ARGV[5])), id)
 redis.call('HSET', KEYS[1], slot, token .. ' ' .. id)

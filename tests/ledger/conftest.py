@@ -60,8 +60,8 @@ class Desk:
     def fail(self, claimed: Claimed, error=AWAY, delay_s: float = 0) -> str:
         return self.ledger.fail(claimed.fixed.id, claimed.token, error, delay_s)
 
-    def release(self, claimed: Claimed) -> str:
-        return self.ledger.release(claimed.fixed.id, claimed.token)
+    def release(self, claimed: Claimed, **more) -> str:
+        return self.ledger.release(claimed.fixed.id, claimed.token, **more)
 
     def cancel(self, job: Fixed | Claimed) -> str:
         fixed = getattr(job, "fixed", job)

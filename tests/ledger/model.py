@@ -20,6 +20,7 @@ class Job:
     status: str = ""
     starts: int = 0
     releases: int = 0
+    own: int = 0
     token: str | None = None
     tag: float | None = None
     lease: int | None = None
@@ -90,7 +91,7 @@ class Model:
         if token <= last:
             return held if token == last and self._owned(held, last) else None
         if job := self._owned(held, last):
-            self._release(job)
+            self._release(job, "own")
         heads = [min((j for j in self.jobs.values() if j.waits and j.line == line), key=lambda j: j.place, default=None)
                  for line in lines]
         heads = [job for job in heads if job]
@@ -142,11 +143,11 @@ class Model:
         self._free(token)
         return self._fail(job, retryable, delay)
 
-    def release(self, job_id: str, token: str) -> str:
+    def release(self, job_id: str, token: str, cause: str) -> str:
         if not (job := self._owned(job_id, token)):
             return self._past(job_id, token)
         self._free(token)
-        return self._release(job)
+        return self._release(job, cause)
 
     # -- the keeper
 
@@ -204,11 +205,12 @@ class Model:
         job.suspect = job.suspect or lost
         return self._requeue(job, "queued", delay)
 
-    def _release(self, job: Job) -> str:
+    def _release(self, job: Job, cause: str) -> str:
         if job.status == "canceling":
             return self._end(job, "canceled")
-        if job.releases >= FREE_RELEASES:
+        if cause == "own" and job.own >= FREE_RELEASES:
             return self._fail(job, True, 0, lost=True)
+        job.own += cause == "own"
         job.releases += 1
         return self._requeue(job, "released", 0)
 

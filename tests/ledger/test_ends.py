@@ -6,7 +6,7 @@ import pytest
 
 from tasks.errors import InvalidInput, ModelFailed
 from tasks.job import Job
-from tasks.ledger import keys
+from tasks.ledger import _lua, keys
 from tests.ledger.conftest import AWAY
 
 OUTPUT = {"name": "text.txt", "media_type": "text/plain", "bytes": 3, "sha256": "0" * 64, "key": "tenants/acme/..."}
@@ -119,6 +119,38 @@ def test_a_job_handed_back_for_ever_ends_as_worker_lost(desk, ledger):
     assert [desk.release(desk.claim()) for _ in range(12)] == ["released"] * 10 + ["queued", "failed"]
     seen = Job.of_record(ledger.record(job.id))
     assert (seen.status, seen.error.code, len(seen.attempts)) == ("failed", "worker_lost", 12)
+
+
+@pytest.mark.parametrize("cause", ["drain", "neighbour"])
+def test_what_is_nobodys_fault_never_makes_a_dead_letter(desk, cause):
+    """An autoscaler drains a job twelve times, or its neighbours end its process as often: it waits on, and runs."""
+    job = desk.submit(max_attempts=1)
+    assert [desk.release(desk.claim(), cause=cause) for _ in range(12)] == ["released"] * 12
+    assert desk.commit(desk.claim()) == "succeeded" and desk.status(job) == "succeeded"
+
+
+def test_drains_between_a_jobs_own_releases_are_not_among_the_ten(desk):
+    desk.submit(max_attempts=1)
+    answers = [desk.release(desk.claim(), cause=cause) for _ in range(10) for cause in ("own", "drain")]
+    assert answers == ["released"] * 20 and desk.release(desk.claim()) == "failed"
+
+
+def test_a_worker_of_an_older_release_gives_no_cause(desk, ledger):
+    """Its call has three arguments: the release is the job's own."""
+    claimed = desk.running()
+    release = ledger.redis.register_script(_lua("_common") + _lua("release"))
+    assert release([keys.job(claimed.fixed.id)], [ledger.clock(), claimed.fixed.id, claimed.token]) == "released"
+    assert desk.record(claimed)["own"] == "1"
+
+
+def test_of_very_many_attempts_the_last_fifty_are_kept(desk, ledger):
+    """A record must not grow for as long as something else keeps going wrong."""
+    job = desk.submit()
+    for _ in range(60):
+        desk.release(desk.claim(), cause="neighbour")
+    seen = Job.of_record(ledger.record(job.id))
+    assert [attempt.number for attempt in seen.attempts] == list(range(11, 61))
+    assert sum(name.startswith("t:") for name in ledger.record(job.id)) == 50
 
 
 def test_an_attempt_that_did_not_commit_leaves_its_prefix_on_the_trash_list(desk, ledger):

@@ -89,9 +89,9 @@ class LedgerMachine(RuleBasedStateMachine):
         self.do("fail", *self._attempt(which), retryable, delay_s)
 
     @precondition(lambda self: self.tokens)
-    @rule(which=A_NUMBER)
-    def release(self, which) -> None:
-        self.do("release", *self._attempt(which))
+    @rule(which=A_NUMBER, cause=st.sampled_from(["own", "drain", "neighbour"]))
+    def release(self, which, cause) -> None:
+        self.do("release", *self._attempt(which), cause)
 
     @precondition(lambda self: self.tokens)
     @rule(which=A_NUMBER)
@@ -165,8 +165,8 @@ class LedgerMachine(RuleBasedStateMachine):
         return (self.model.fail(job_id, token, retryable, delay_s * 1000),
                 self.ledger.fail(job_id, token, error, delay_s))
 
-    def _release(self, job_id, token):
-        return self.model.release(job_id, token), self.ledger.release(job_id, token)
+    def _release(self, job_id, token, cause):
+        return self.model.release(job_id, token, cause), self.ledger.release(job_id, token, cause)
 
     def _report(self, job_id, token):
         return self.model.report(job_id, token), self.ledger.report(job_id, token, "running", 0.5)
