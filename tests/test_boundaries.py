@@ -136,7 +136,7 @@ def test_a_script_names_every_key_and_argument_and_what_it_returns(path):
 def test_a_script_is_short_and_never_scans(path):
     """O(log n): no KEYS, SCAN or whole range; and no error() thrown at a caller."""
     text = path.read_text()
-    most = 150 if path.stem == "_common" else 60
+    most = 170 if path.stem == "_common" else 60
     assert len([line for line in text.splitlines() if not line.startswith("--")]) <= most
     assert not re.search(r"redis\.call\('(KEYS|SCAN|SMEMBERS|ZSCAN|HSCAN)'|error\(", text)
 

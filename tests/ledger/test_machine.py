@@ -16,7 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tasks.errors import Conflict, ModelFailed, NotFound
+from tasks.errors import Conflict, DeadlineExceeded, ModelFailed, NotFound
 from tasks.ledger import Ledger, Worker, keys
 from tests.conftest import make_fixed
 from tests.ledger.conftest import AWAY, Clock
@@ -28,6 +28,7 @@ WORKERS = {
     "w2": Worker("w2", "cpu", ["cpu.generate", "cpu.caption"], [CAPTION, LSTM]),  # an older release: knows no gru
 }
 SLOTS = ["w1:0", "w1:1", "w2:0", "w2:1"]
+LATE = DeadlineExceeded("deadline_s passed")
 A_NUMBER = st.integers(0, 1000)
 MODELS = {"lstm": "generate", "gru": "generate", "cnn-lstm": "caption"}
 
@@ -192,7 +193,7 @@ class LedgerMachine(RuleBasedStateMachine):
         return self.model.due(), None
 
     def _expire(self):
-        return self.model.expire(), set(self.ledger.expire(AWAY))
+        return self.model.expire(), set(self.ledger.expire(LATE))
 
     # -- what must always be true
 
