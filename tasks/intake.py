@@ -3,8 +3,8 @@
 Nothing is stored before the whole request has been found good; nothing is fetched here.
 """
 
-import hashlib
 import io
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,10 +19,10 @@ from tasks.job import Upload, new_id
 from tasks.ledger import Ledger, uploads
 from tasks.request import pointer
 from tasks.settings import Settings
-from tasks.storage import Storage, media_type_of, safe_name, upload_key
+from tasks.storage import Storage, measured, media_type_of, safe_name, upload_key
 
-TEXT_MAX_BYTES = 32 * 1024
-"""A longer text input lies in the bucket, not in the record."""
+RECORDED_MAX_BYTES = 32 * 1024
+"""A text or JSON input that is longer, as JSON, lies in the bucket, not in the record."""
 UPLOAD_KEPT_S = 24 * 3600
 """An upload that no job names is deleted after this."""
 
@@ -40,8 +40,7 @@ class File:
     @classmethod
     def of(cls, name: str, stream: BinaryIO) -> "File":
         """Reads the stream once, to hash it, and leaves it at its start."""
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
-        size = stream.tell()
+        size, sha256 = measured(stream)
         stream.seek(0)
         return cls(new_id("upload"), safe_name(name), stream, size, sha256)
 
@@ -52,9 +51,11 @@ class File:
 
 @dataclass
 class Prepared:
-    """Inputs as the record keeps them, the uploads they name, and the files that have yet to be stored."""
+    """Inputs as the record keeps them, the uploads they name, and the files that have yet to be stored.
+    `in_bucket`: the JSON inputs that are files now."""
 
     input: dict[str, JsonValue]
+    in_bucket: list[str] = field(default_factory=list)
     uploads: dict[str, Upload] = field(default_factory=dict)
     pending: list[File] = field(default_factory=list)
 
@@ -70,12 +71,9 @@ class Intake:
         prepared = Prepared(of_kind.model_dump(mode="json", exclude_unset=True))
         for name, value in prepared.input.items():
             limits = inputs.limits_of(type(of_kind), name)
-            if limits is None:
+            if limits is None or (inputs.is_text(type(of_kind), name) and isinstance(value, str)):
+                self._value(name, value, limits, prepared)
                 continue
-            if inputs.is_text(type(of_kind), name) and isinstance(value, str):
-                value = prepared.input[name] = self._text(name, value, limits, prepared)
-                if isinstance(value, str):
-                    continue
             for place, source in _sources(value, pointer("input", name)):
                 with _at(place):
                     self._check(tenant, source, limits, files, prepared)
@@ -94,15 +92,20 @@ class Intake:
         uploads.note(self.ledger.redis, tenant, upload_id, time.time() + UPLOAD_KEPT_S)
         return upload_key(tenant, upload_id, safe_name(name))
 
-    def _text(self, name: str, text: str, limits: inputs.Limits, prepared: Prepared) -> JsonValue:
-        data = text.encode()
-        with _at(pointer("input", name)):
-            _check_size(len(data), limits, "the text")
-        if len(data) <= TEXT_MAX_BYTES:
-            return text
-        file = File.of(f"{name}.txt", io.BytesIO(data))
+    def _value(self, name: str, value: JsonValue, limits: inputs.Limits | None, prepared: Prepared) -> None:
+        """A text (which has limits) or a JSON value: a file where it is too long for the record."""
+        as_json = json.dumps(value, ensure_ascii=False).encode()
+        data = as_json if limits is None else value.encode()
+        if limits:
+            with _at(pointer("input", name)):
+                _check_size(len(data), limits, "the text")
+        if len(as_json) <= RECORDED_MAX_BYTES:
+            return
+        file = File.of(f"{name}.txt" if limits else f"{name}.json", io.BytesIO(data))
+        prepared.input[name] = {"url": file.source}
         prepared.pending.append(file)
-        return {"url": file.source}
+        if limits is None:
+            prepared.in_bucket.append(name)
 
     def _check(self, tenant: str, source: str, limits: inputs.Limits, files: Mapping[str, File],
                prepared: Prepared) -> None:

@@ -212,6 +212,7 @@ class Fixed(BaseModel):
     max_attempts: int
     retry_of: str | None = None
     uploads: dict[str, Upload] = Field({}, description="by id: what the submit saw of each upload it names")
+    in_bucket: list[str] = Field([], description="JSON inputs whose value is an upload; `input` has {'url': source}")
     shrunk: bool = Field(False, description="what was large of input, params or metadata is in job.json alone")
 
     @property
@@ -236,14 +237,14 @@ SHOWN_TEXT = 1000
 
 def redacted(value: JsonValue) -> JsonValue:
     """An input as it may be shown: no query string of a URL (it may hold a signature), long texts cut."""
-    if isinstance(value, dict) and set(value) == {"url"}:
-        return {"url": redacted(value["url"])}
     if isinstance(value, str):
         if re.match(r"https?:", value, re.IGNORECASE):
             return value.partition("?")[0].partition("#")[0]
         return value if len(value) <= SHOWN_TEXT else value[:SHOWN_TEXT] + "…"
     if isinstance(value, list) and len(value) > SHOWN_TEXT // 10:
         return [redacted(item) for item in value[: SHOWN_TEXT // 10]]
+    if isinstance(value, dict):
+        return {name: redacted(item) for name, item in value.items()}
     return [redacted(item) for item in value] if isinstance(value, list) else value
 
 

@@ -90,7 +90,8 @@ class Jobs:
         fixed = Fixed(
             id=new_id("job"), tenant=tenant, kind=model.kind, model=model.name, pool=model.pool, input=prepared.input,
             params=request.params.model_dump(mode="json", exclude_unset=True), metadata=request.metadata,
-            priority=request.priority, start_ms=_start_ms(request), uploads=prepared.uploads, **limits)
+            priority=request.priority, start_ms=_start_ms(request), uploads=prepared.uploads,
+            in_bucket=prepared.in_bucket, **limits)
         idempotency = idempotency_key and Idempotency.of(
             (tenant, "POST", "/v1/jobs", idempotency_key), (_content(request, files),))
         if prepared.pending:

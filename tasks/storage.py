@@ -99,6 +99,16 @@ for _type, _extension in {
     _TYPES.add_type(_type, _extension)
 
 
+def measured(stream: BinaryIO) -> tuple[int, str]:
+    """Bytes and SHA-256 in hex of a stream from where it stands to its end. The size is counted: hashlib.file_digest
+    reads a BytesIO without moving it, so that its position says nothing."""
+    whole, size = hashlib.sha256(), 0
+    while chunk := stream.read(MIB):
+        size += len(chunk)
+        whole.update(chunk)
+    return size, whole.hexdigest()
+
+
 # -- the bucket
 
 
@@ -122,8 +132,7 @@ class Storage:
     def put_file(self, key: str, path: Path, media_type: str) -> tuple[int, str]:
         """Upload a file, in parts where it is large; its size in bytes and its SHA-256 in hex."""
         with path.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            size = file.tell()
+            size, sha256 = measured(file)
         with _unavailable("PutObject"):
             self._client().upload_file(
                 str(path), self.bucket, key, ExtraArgs={"ContentType": media_type}, Config=TRANSFER)

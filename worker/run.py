@@ -20,6 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from pydantic import BaseModel, JsonValue
+
 from tasks import errors, fetch, inputs, registry
 from tasks.algorithm import Call, Result
 from tasks.job import Fixed
@@ -162,16 +164,16 @@ class Runner:
         of_kind = registry.contract(fixed.kind).inputs
         fetched = dict.fromkeys(of_kind.model_fields)
         for name, value in fixed.input.items():
-            limits = inputs.limits_of(of_kind, name)
-            if limits is None or (inputs.is_text(of_kind, name) and isinstance(value, str)):
+            if not _lies_elsewhere(fixed, of_kind, name):
                 fetched[name] = value
                 continue
-            target = folder / name
-            one = partial(fetch.fetch, value["url"] if isinstance(value, dict) else value, target,
-                          tenant=fixed.tenant, max_bytes=limits.max_bytes, settings=self.settings,
+            source, target = value["url"] if isinstance(value, dict) else value, folder / name
+            limits = inputs.limits_of(of_kind, name)
+            most = limits.max_bytes if limits else fixed.uploads[source.removeprefix("upload:")].bytes
+            one = partial(fetch.fetch, source, target, tenant=fixed.tenant, max_bytes=most, settings=self.settings,
                           storage=self.storage, uploads=fixed.uploads, canceled=attempt.stopped)
             patiently(attempt, f"give the input {name}", FETCH_S, self.ledger, one)
-            fetched[name] = _text(target, name) if inputs.is_text(of_kind, name) else target
+            fetched[name] = target if inputs.is_file(of_kind, name) else _read(target, of_kind, name)
         return fetched
 
     def _upload(self, attempt: Attempt, result: Result, folder: Path) -> tuple[dict, list[dict]]:
@@ -241,8 +243,17 @@ def _checked(fixed: Fixed, result: Result) -> Result:
     return Result(value, result.files)
 
 
-def _text(path: Path, name: str) -> str:
+def _lies_elsewhere(fixed: Fixed, of_kind: type[BaseModel], name: str) -> bool:
+    """Whether the record has a source in place of the input's value."""
+    if inputs.is_text(of_kind, name):
+        return not isinstance(fixed.input[name], str)
+    return name in fixed.in_bucket or inputs.is_file(of_kind, name)
+
+
+def _read(path: Path, of_kind: type[BaseModel], name: str) -> JsonValue:
+    """A fetched text, or JSON value. As bytes: a file opened as text gives LF for CRLF."""
     try:
-        return path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode()
     except UnicodeDecodeError as error:
         raise errors.InvalidInput(f"{name} is not UTF-8 text: byte {error.start}") from error
+    return text if inputs.is_text(of_kind, name) else json.loads(text)

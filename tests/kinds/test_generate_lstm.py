@@ -165,7 +165,7 @@ def test_a_stop_text_ends_the_text_before_it(model):
     assert result.value["usage"]["completion_tokens"] < 60
 
 
-@pytest.mark.parametrize("prompt", ["", " \n\t", None, 7, b"It was", "half \ud83d"])
+@pytest.mark.parametrize("prompt", ["", " \n\t", "\ufeff", None, 7, b"It was", "half \ud83d"])
 def test_an_unusable_prompt_is_that_calls_error_alone(model, prompt):
     """The one beside it is answered as if it were alone."""
     bad, good = model.run([call(prompt, max_tokens=4), call(max_tokens=4)])
