@@ -53,6 +53,7 @@ def readyz() -> Response:
     """503 without Redis; without the bucket jobs can still be seen, canceled and, if they bring no file, submitted."""
     jobs = services().jobs
     jobs.ledger.ready()
+    jobs.broker.prove(jobs.ledger.redis)
     try:
         jobs.storage.check()
     except StorageUnavailable as error:

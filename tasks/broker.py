@@ -4,10 +4,15 @@ A ring that fails is logged and nothing else: the job is recorded already, and t
 """
 
 import logging
+import secrets
 from collections.abc import Iterable
+from functools import partial
 
+import kombu
+import redis
 from celery import Celery
 
+from tasks.errors import NotReady
 from tasks.registry import Registry
 from tasks.settings import Settings
 
@@ -17,15 +22,19 @@ log = logging.getLogger(__name__)
 
 def celery_app(settings: Settings, *, ringing: bool) -> Celery:
     """The Celery app; `ringing` gives it the short timeouts of one who only rings."""
-    app = Celery("backlot", broker=settings.redis_url.get_secret_value(), set_as_current=False)
+    at = settings.redis()
+    url, options, tls = at.for_kombu()
+    app = Celery("backlot", broker=url, set_as_current=False)
     timeouts = {"socket_connect_timeout": 0.5, "socket_timeout": 0.7} if ringing else {}
     app.conf.update(
         accept_content=["json"], task_serializer="json", task_ignore_result=True, task_acks_late=False,
         worker_prefetch_multiplier=1, worker_disable_prefetch=True, worker_hijack_root_logger=False,
         broker_connection_retry_on_startup=True, broker_connection_max_retries=None,
         # one list a queue: with kombu's four priority steps the ledger could not read its length with one LLEN
-        broker_transport_options={"priority_steps": [0], **timeouts},
+        broker_transport_options={"priority_steps": [0], **options, **timeouts}, broker_use_ssl=tls or False,
         worker_cancel_long_running_tasks_on_connection_loss=False)
+    if at.credentials:  # no setting of Celery's has it
+        app.amqp.Connection = partial(kombu.Connection, credential_provider=at.credentials)
     return app
 
 
@@ -34,6 +43,25 @@ class Broker:
 
     def __init__(self, settings: Settings) -> None:
         self._app = celery_app(settings, ringing=True)
+        self._proven = False
+
+    def prove(self, client: redis.Redis) -> None:
+        """That what is rung here lies where the ledger looks: once, ring and read it back. Errors: NotReady."""
+        if self._proven:
+            return
+        name = f"proof.{secrets.token_hex(8)}"
+        try:
+            with self._app.connection_for_write() as connection, connection.SimpleQueue(name) as queue:
+                queue.put({})
+                lies = client.llen(name)
+                queue.get(timeout=1)
+                queue.queue.delete()
+        except Exception as error:  # kombu raises errors of many libraries
+            raise NotReady(f"Celery cannot ring in Redis ({type(error).__name__}: {error})") from error
+        if lies != 1:
+            raise NotReady("what Celery rings does not lie in the Redis of the ledger: BACKLOT_REDIS_URL leads the two to "
+                           "different servers or databases")
+        self._proven = True
 
     def ring(self, queue: str, times: int = 1) -> None:
         """Wake the workers of a queue. Never raises."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from tasks.redis_url import RedisUrl
 from tasks.registry import PoolName, Registry
 
 ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?")
@@ -19,9 +20,14 @@ ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?")
 class Settings(BaseSettings):
     """All settings, validated. Errors: pydantic.ValidationError, which names the variable."""
 
-    model_config = SettingsConfigDict(env_prefix="BACKLOT_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="BACKLOT_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    redis_url: SecretStr = Field(SecretStr("redis://127.0.0.1:6379/0"), description="Redis or Valkey, `noeviction`")
+    redis_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="Redis or Valkey, `noeviction`: `redis://`, `rediss://`, `unix://` or `sentinel://` "
+                    "([docs/redis.md](docs/redis.md))")
+    redis_password_file: Path | None = Field(
+        None, description="the password of the URL's user, read at each connect, so that it may be changed without a stop")
     s3_endpoint_url: str | None = Field(None, description="the S3 server; unset for AWS")
     s3_public_endpoint_url: str | None = Field(None, description="the same as callers reach it; unset where equal")
     s3_bucket: str = Field("backlot", description="where inputs, outputs and the journal lie")
@@ -73,6 +79,12 @@ class Settings(BaseSettings):
     metrics_port: int = Field(9095, ge=0, le=65535, description="where the keeper answers /metrics; 0 for any")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="of all processes")
 
+    @field_validator("redis_url")
+    @classmethod
+    def _is_read_alike(cls, value: SecretStr) -> SecretStr:
+        RedisUrl.parse(value.get_secret_value())
+        return value
+
     @field_validator("pools", "fetch_allow", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -99,6 +111,10 @@ class Settings(BaseSettings):
                 raise ValueError(f"{part!r} is not tenant=bucket/prefix")
             allowed.setdefault(tenant, []).append(prefix)
         return allowed
+
+    def redis(self) -> RedisUrl:
+        """Where Redis is, for both libraries that talk to it."""
+        return RedisUrl.parse(self.redis_url.get_secret_value(), self.redis_password_file)
 
     def registry(self) -> Registry:
         """The models of this deployment, each on a pool that it has."""

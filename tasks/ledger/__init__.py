@@ -105,10 +105,9 @@ def connect(settings: Settings, *, read_timeout_s: float = 0.7, shared: bool = T
 
     One that is not shared by threads has one connection and no pool, which saves a third of each call.
     """
-    return redis.Redis.from_url(
-        settings.redis_url.get_secret_value(), decode_responses=True, encoding_errors="replace",
-        socket_connect_timeout=0.5, socket_timeout=read_timeout_s, retry=Retry(NoBackoff(), 1), health_check_interval=0,
-        single_connection_client=not shared)
+    return settings.redis().client(
+        decode_responses=True, encoding_errors="replace", socket_connect_timeout=0.5, socket_timeout=read_timeout_s,
+        retry=Retry(NoBackoff(), 1), health_check_interval=0, single_connection_client=not shared)
 
 
 class Ledger:
@@ -149,7 +148,7 @@ class Ledger:
         answer = self._run(
             "submit",
             [keys.job(fixed.id), keys.line(fixed.line), fixed.queue, keys.tenant_jobs(fixed.tenant),
-             keys.idempotency(fixed.tenant, idempotency.digest) if idempotency else "", keys.rate(fixed.tenant),
+             keys.idempotency(fixed.tenant, idempotency.digest if idempotency else "-"), keys.rate(fixed.tenant),
              *(keys.upload_jobs(fixed.tenant, upload) for upload in fixed.uploads)],
             [fixed.id, fixed.model_dump_json(exclude_none=True), fixed.tenant, fixed.line, fixed.priority, start,
              _ms(fixed.queue_ttl_s), deadline, _ms(fixed.run_timeout_s), _ms(fixed.retention_s), fixed.max_attempts,

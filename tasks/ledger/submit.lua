@@ -4,7 +4,7 @@
 -- KEYS[2]  line    zset    bl:line:<queue>:<model>
 -- KEYS[3]  queue   list    Celery's list of doorbells; only its length is read
 -- KEYS[4]  index   zset    bl:jobs:<tenant>
--- KEYS[5]  idem    string  bl:idem:<tenant>:<digest>; '' without an Idempotency-Key
+-- KEYS[5]  idem    string  bl:idem:<tenant>:<digest>; not used without a fingerprint
 -- KEYS[6]  rate    string  bl:rate:<tenant>, the ms until which the submits so far are paid for
 -- KEYS[7+] uploads set     bl:upload:<tenant>/<id> of each upload that the job names
 -- ARGV[1]  now     ms; 0 = Redis TIME
@@ -12,7 +12,7 @@
 -- ARGV[3]  fixed   JSON that never changes
 -- ARGV[4]  tenant, [5] line, [6] priority, [7] start_ms or '', [8] queue_ttl ms, [9] deadline ms or '',
 -- ARGV[10] run timeout ms, [11] retention ms, [12] max attempts, [13] bells wanted at most
--- ARGV[14] fingerprint of the request, for the Idempotency-Key, [15] how long that is kept, ms
+-- ARGV[14] fingerprint of the request, or '' without an Idempotency-Key, [15] how long that is kept, ms
 -- ARGV[16] 1 while the keeper puts back what this Redis lost: the epoch is not asked, nor limits
 -- ARGV[17] submits a minute that the tenant may make, [18] jobs that it may have waiting; 0 for any number
 -- ARGV[19] bytes that it may have in the bucket; 0 for any number
@@ -39,7 +39,7 @@ local rate, paid = tonumber(ARGV[17]), math.max(now, tonumber(redis.call('GET', 
 local function left() return rate > 0 and math.floor((now + 60000 - paid) * rate / 60000 + 1e-6) or 0 end
 
 if redis.call('EXISTS', KEYS[1]) == 1 then return {1, id, bell_needed(), left(), paid - now} end
-if KEYS[5] ~= '' then
+if ARGV[14] ~= '' then
   local first, print, uploading = string.match(redis.call('GET', KEYS[5]) or '', '^(%S+) (%S+)(.*)$')
   if first and first ~= id then return uploading == '' and {2, first, print} or {3, first} end
 end
@@ -75,9 +75,9 @@ for i = 7, #KEYS do
   redis.call('SADD', KEYS[i], id)
   store(tenant, string.match(KEYS[i], '[^/]+$'), ARGV[i + 15])
 end
-if KEYS[5] ~= '' then redis.call('SET', KEYS[5], id .. ' ' .. ARGV[14], 'PX', ARGV[15]) end
+if ARGV[14] ~= '' then redis.call('SET', KEYS[5], id .. ' ' .. ARGV[14], 'PX', ARGV[15]) end
 redis.call('XADD', 'bl:journal', '*', 'type', 'accepted', 'id', id, 'fixed', ARGV[3], 'created_ms', num(now),
-  'key', KEYS[5], 'fingerprint', ARGV[14])
+  'key', ARGV[14] ~= '' and KEYS[5] or '', 'fingerprint', ARGV[14])
 if start > now then
   event(job, 'scheduled')
   redis.call('ZADD', 'bl:due', num(start), id)
