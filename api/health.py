@@ -1,5 +1,6 @@
 """Whether the process lives and can work, and a page for a person who came with a browser."""
 
+import logging
 from typing import Literal
 
 from flask import Blueprint, Response, request
@@ -9,6 +10,7 @@ from api.answers import answer, services
 from tasks.errors import StorageUnavailable
 
 routes = Blueprint("health", __name__)
+log = logging.getLogger(__name__)
 
 INDEX = """Backlot runs models as jobs.
 
@@ -57,5 +59,6 @@ def readyz() -> Response:
     try:
         jobs.storage.check()
     except StorageUnavailable as error:
+        log.warning("degraded: %s", error.detail)
         return answer(Health(status="degraded", redis="ok", bucket=error.detail))
     return answer(Health(redis="ok", bucket="ok"))

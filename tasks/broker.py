@@ -57,10 +57,10 @@ class Broker:
                 queue.get(timeout=1)
                 queue.queue.delete()
         except Exception as error:  # kombu raises errors of many libraries
-            raise NotReady(f"Celery cannot ring in Redis ({type(error).__name__}: {error})") from error
+            raise NotReady(f"Celery cannot ring in Redis ({type(error).__name__})") from error
         if lies != 1:
-            raise NotReady("what Celery rings does not lie in the Redis of the ledger: BACKLOT_REDIS_URL leads the two to "
-                           "different servers or databases")
+            raise NotReady("what Celery rings does not lie in the Redis of the ledger: they use different servers or "
+                           "databases")
         self._proven = True
 
     def ring(self, queue: str, times: int = 1) -> None:

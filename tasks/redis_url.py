@@ -2,7 +2,7 @@
 
     redis://[user:password@]host[:port][/db]                    TCP; rediss:// the same over TLS
     unix://[user:password@]/path/to/socket[?db=N]               a Unix socket
-    sentinel://[user:password@]host[:port][,host...]/name[/db]  the primary that these sentinels name; sentinels:// over TLS
+    sentinel://[user:password@]host[:port][,host...]/name[/db]  the primary of that name; sentinels:// over TLS
 
 Each library reads URLs in its own way, and what one takes the other leaves out without a word: then submits are
 recorded in one place and rung for in another. So what is not named here is refused. It makes no connection.
@@ -95,12 +95,12 @@ class RedisUrl:
         if self.scheme == "unix":
             return redis.Redis(unix_socket_path=self.path, **common)
         if self.scheme in SENTINELS:
-            alone = common.pop("single_connection_client", False)
+            # redis-py asks the sentinels again where it takes a connection from a pool, and nowhere else
+            common.pop("single_connection_client", None)
             shared = {name: value for name, value in timeouts.items() if name.startswith("socket_")}
             manager = Sentinel(self.hosts, sentinel_kwargs={**shared, **self._sentinel_login(), **self._tls()},
                                **self._tls())
-            pool = manager.master_for(self.name, **common).connection_pool
-            return redis.Redis(connection_pool=pool, single_connection_client=alone)
+            return manager.master_for(self.name, **common)
         host, port = self.hosts[0]
         return redis.Redis(host=host, port=port, **self._tls(), **common)
 

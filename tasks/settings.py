@@ -27,7 +27,7 @@ class Settings(BaseSettings):
         description="Redis or Valkey, `noeviction`: `redis://`, `rediss://`, `unix://` or `sentinel://` "
                     "([docs/redis.md](docs/redis.md))")
     redis_password_file: Path | None = Field(
-        None, description="the password of the URL's user, read at each connect, so that it may be changed without a stop")
+        None, description="the password of the URL's user, read at each connect: it may be changed without a stop")
     s3_endpoint_url: str | None = Field(None, description="the S3 server; unset for AWS")
     s3_public_endpoint_url: str | None = Field(None, description="the same as callers reach it; unset where equal")
     s3_bucket: str = Field("backlot", description="where inputs, outputs and the journal lie")

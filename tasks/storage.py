@@ -209,9 +209,17 @@ class Storage:
         return self._presign("put_object", expires_s, Key=key)
 
     def check(self) -> None:
-        """That the bucket answers, soon."""
-        with _unavailable("HeadBucket"):
-            self._client(patient=False).head_bucket(Bucket=self.bucket)
+        """That the bucket answers, soon, and is the one that the settings describe."""
+        try:
+            with _unavailable("HeadBucket"):
+                seen = self._client(patient=False).head_bucket(Bucket=self.bucket)
+        except StorageUnavailable as error:
+            if isinstance(error.__cause__, ClientError):
+                raise StorageUnavailable(_misconfigured(error.__cause__, self.settings.s3_region)) from error.__cause__
+            raise
+        there = seen.get("BucketRegion")
+        if there and there != self.settings.s3_region:  # boto3 follows by itself; links that are signed do not
+            raise StorageUnavailable(_elsewhere(self.settings.s3_region, there))
 
     def create_bucket(self) -> None:
         """Make the bucket if it is not there."""
@@ -267,6 +275,24 @@ def _unavailable(operation: str, key: str | None = None) -> Iterator[None]:
         raise StorageUnavailable(f"the bucket refused {operation} ({code})") from error
     except (BotoCoreError, Boto3Error, urllib3.exceptions.HTTPError) as error:
         raise StorageUnavailable(f"the bucket did not answer {operation} ({type(error).__name__})") from error
+
+
+def _misconfigured(error: ClientError, region: str) -> str:
+    """Why HEAD of the bucket was refused, without its name; the answer has no body, so the status must tell."""
+    code, answered = error.response["Error"]["Code"], error.response.get("ResponseMetadata", {})
+    there = answered.get("HTTPHeaders", {}).get("x-amz-bucket-region")
+    if there and there != region:
+        return _elsewhere(region, there)
+    return {
+        "404": "there is no such bucket (BACKLOT_S3_BUCKET)",
+        "NoSuchBucket": "there is no such bucket (BACKLOT_S3_BUCKET)",
+        "301": f"the bucket is not in the region {region} (BACKLOT_S3_REGION)",
+        "403": "the bucket does not let these keys in (BACKLOT_S3_ACCESS_KEY_ID and its secret)",
+    }.get(code, f"the bucket refused HeadBucket ({code})")
+
+
+def _elsewhere(region: str, there: str) -> str:
+    return f"the bucket is in the region {there}, not in {region} (BACKLOT_S3_REGION)"
 
 
 def _check_size(size: int, max_bytes: int) -> None:

@@ -46,6 +46,8 @@ class Web:
                 web.seen.append((self.path, dict(self.headers)))
                 web.routes[self.path.partition("?")[0]](self)
 
+            do_HEAD = do_GET
+
             def log_message(self, *_) -> None:
                 pass
 

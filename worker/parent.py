@@ -151,7 +151,7 @@ class Parent:
     # -- the Celery process
 
     def _bells_arrive(self) -> bool:
-        """Wait until Celery's queues and the ledger are seen to be in one Redis; False where it is told to stop first."""
+        """Wait until a bell is seen to arrive in the ledger's Redis; False where it is told to stop first."""
         while self._draining_since is None:
             try:
                 self.broker.prove(self.ledger.redis)

@@ -22,6 +22,7 @@ from tasks.storage import (
     upload_key,
 )
 from tests.stack import SECRET_KEY, free_port
+from tests.web import serve
 
 
 @pytest.mark.parametrize("size", [0, 1, 100_000, TRANSFER.multipart_threshold + 3 * MIB + 1])
@@ -131,8 +132,23 @@ def test_making_the_bucket_twice_keeps_what_is_in_it(storage):
 
 def test_check_tells_a_bucket_from_none(settings, storage):
     storage.check()
-    with pytest.raises(StorageUnavailable):
+    with pytest.raises(StorageUnavailable, match=r"no such bucket \(BACKLOT_S3_BUCKET\)"):
         Storage(settings.model_copy(update={"s3_bucket": "test-not-made"})).check()
+
+
+def test_check_names_the_keys_that_the_bucket_refuses(settings, storage):
+    with pytest.raises(StorageUnavailable, match="BACKLOT_S3_ACCESS_KEY_ID"):
+        Storage(settings.model_copy(update={"s3_secret_access_key": SecretStr("wrong-secret")})).check()
+
+
+@pytest.mark.parametrize("status", [200, 301, 400])
+def test_check_names_the_region_that_the_bucket_is_in(settings, status):
+    """As AWS tells: by a header, whether it answers, redirects or refuses the signature. Links would not work."""
+    with serve() as web:
+        web.gives(f"/{settings.s3_bucket}", status=status, x_amz_bucket_region="eu-central-1")
+        elsewhere = settings.model_copy(update={"s3_endpoint_url": web.url})
+        with pytest.raises(StorageUnavailable, match="in the region eu-central-1, not in us-east-1"):
+            Storage(elsewhere).check()
 
 
 OPERATIONS = {
