@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pydantic import BaseModel
 
 from tasks.errors import Gone, NotFound
-from tasks.job import Job
+from tasks.job import Job, output_path
 from tasks.ledger import Ledger, Record, _away, keys
 from tasks.storage import Storage, attempt_folder, job_json_key, job_prefix
 
@@ -49,7 +49,14 @@ class Archive:
 
     def get(self, tenant: str, job_id: str) -> Job:
         """The tenant's job as it ended."""
-        return Job.model_validate_json(self._read(tenant, job_id))
+        return Job.model_validate(self._ended(tenant, job_id))
+
+    def _ended(self, tenant: str, job_id: str) -> dict:
+        """job.json; what releases before 0.2 left out of it, or wrote otherwise, is made good."""
+        kept = json.loads(self._read(tenant, job_id))
+        for output in kept["outputs"]:
+            output["url"] = output_path(job_id, output["name"])
+        return {**kept, "tenant": tenant}
 
     def _read(self, tenant: str, job_id: str) -> bytes:
         with _away():
@@ -67,7 +74,7 @@ class Archive:
 
     def output_key(self, tenant: str, job_id: str, name: str) -> str | None:
         """Where an output lies: in the folder of the attempt that succeeded. None where there is none."""
-        job = Ended.model_validate_json(self._read(tenant, job_id))
+        job = Ended.model_validate(self._ended(tenant, job_id))
         numbers = [attempt.number for attempt in job.attempts if attempt.outcome == "succeeded"]
         if not numbers or name not in {output.name for output in job.outputs}:
             return None

@@ -11,8 +11,9 @@ import time
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Literal
+from urllib.parse import quote
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, JsonValue
 
 from tasks import text
 from tasks.registry import Kind, PoolName
@@ -53,6 +54,28 @@ FINAL = frozenset(status for status, moves in MOVES.items() if not moves)
 Phase = Literal["fetching", "loading", "running", "uploading"]
 Metadata = Annotated[dict[str, JsonValue], Field(description="the caller's own, given back as it came")]
 
+RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EARLIEST_MS, LATEST_MS = -62_135_596_800_000, 253_402_300_799_000
+"""The years 1 to 9999: what a datetime can hold."""
+SHORTEST_S = 0.001
+"""Redis' clock counts in ms."""
+
+
+def _rfc_3339(value: object) -> object:
+    """pydantic would also take seconds, as a number or in quotes, and times that are cut short."""
+    if isinstance(value, datetime):
+        return value
+    if not isinstance(value, str) or not RFC_3339.fullmatch(value):
+        raise ValueError("a time as RFC 3339 has it is wanted, with its zone, such as 2030-01-31T09:30:00Z")
+    read = datetime.fromisoformat(value.upper())
+    if read < EPOCH:
+        raise ValueError("a time of 1970 or later is wanted")
+    return read
+
+
+Time = Annotated[AwareDatetime, BeforeValidator(_rfc_3339)]
+
 
 class JobRequest(BaseModel):
     """What a caller submits. Times in seconds; defaults come from the model and the operator."""
@@ -65,11 +88,14 @@ class JobRequest(BaseModel):
     params: dict[str, JsonValue] = Field({}, description="as the kind's contract says")
     priority: int = Field(0, ge=-10, le=10, description="ten places in the line a point, higher sooner")
     metadata: Metadata = {}
-    start_at: AwareDatetime | None = Field(None, description="not before this time (RFC 3339)")
-    queue_ttl_s: FiniteFloat | None = Field(None, gt=0, description="expires if not started within")
+    start_at: Time | None = Field(
+        None, description="not before this time (RFC 3339), at most a year from now; a time that is past means now")
+    queue_ttl_s: FiniteFloat | None = Field(None, ge=SHORTEST_S, description="expires if not started within")
     run_timeout_s: FiniteFloat | None = Field(None, gt=0, description="the most one attempt may run, loading excluded")
-    deadline_s: FiniteFloat | None = Field(None, gt=0, le=31_536_000, description="the most all of it may take")
-    retention_s: FiniteFloat | None = Field(None, gt=0, description="how long record and outputs stay after the end")
+    deadline_s: FiniteFloat | None = Field(
+        None, ge=SHORTEST_S, le=31_536_000, description="the most all of it may take")
+    retention_s: FiniteFloat | None = Field(
+        None, ge=SHORTEST_S, description="how long record and outputs stay after the end")
     max_attempts: int | None = Field(None, ge=1, le=10, description="starts at most, crashes included")
 
 
@@ -125,6 +151,7 @@ class Job(BaseModel):
 
     object: Literal["job"] = "job"
     id: str
+    tenant: str = Field(description="whose job it is")
     kind: str
     model: str
     pool: str
@@ -164,12 +191,12 @@ class Job(BaseModel):
         """The same where what never changes is at hand already."""
         status = Status(record["status"])
         path = f"/v1/jobs/{fixed.id}"
-        outputs = [Output(**{k: v for k, v in output.items() if k != "key"}, url=f"{path}/outputs/{output['name']}")
+        outputs = [Output(**{**output, "url": output_path(fixed.id, output["name"])})
                    for output in json.loads(record.get("outputs") or "[]")]
         running = status in (Status.RUNNING, Status.CANCELING)
         return cls(
-            id=fixed.id, kind=fixed.kind, model=fixed.model, pool=fixed.pool, status=status, done=status.final,
-            phase=record.get("phase") if running else None,
+            id=fixed.id, tenant=fixed.tenant, kind=fixed.kind, model=fixed.model, pool=fixed.pool, status=status,
+            done=status.final, phase=record.get("phase") if running else None,
             progress=_number(record.get("progress")), message=record.get("message") or None,
             queue_position=position, priority=fixed.priority, created_at=moment(float(record["created_ms"])),
             started_at=_moment(record.get("started_ms")), completed_at=_moment(record.get("ended_ms")),
@@ -254,8 +281,14 @@ def now_ms() -> int:
 
 
 def moment(ms: float) -> datetime:
-    """UTC, from ms since 1970."""
-    return datetime.fromtimestamp(ms / 1000, UTC)
+    """UTC, from ms since 1970. A number that no datetime can hold becomes the nearest that one can, so that a record
+    with one can be shown."""
+    return datetime.fromtimestamp(min(max(EARLIEST_MS, ms), LATEST_MS) / 1000, UTC)
+
+
+def output_path(job_id: str, name: str) -> str:
+    """Where an output is asked for; a name may have any sign that is no control character and no slash."""
+    return f"/v1/jobs/{job_id}/outputs/{quote(name, safe='')}"
 
 
 def _moment(ms: str | float | None) -> datetime | None:

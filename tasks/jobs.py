@@ -14,7 +14,7 @@ from tasks.archive import Archive
 from tasks.broker import Broker
 from tasks.errors import BacklotError, Conflict, InvalidRequest, KeyReused, NotFound
 from tasks.intake import File, Intake, Prepared
-from tasks.job import JOB_ID, Fixed, Job, JobRequest, Status, new_id
+from tasks.job import JOB_ID, Fixed, Job, JobRequest, Status, new_id, now_ms
 from tasks.ledger import Idempotency, Ledger, Record, keys, quotas, uploads
 from tasks.ledger.events import Events
 from tasks.ledger.pages import Cursor, page
@@ -216,7 +216,8 @@ class Jobs:
 
         `replaying`: only if the job that this one retries is a dead letter yet. Errors: as `submit`; Replayed.
         """
-        now = round(time.time() * 1000)
+        fresh = _fresh(fixed, now_ms())
+        fresh.model_dump_json()  # what cannot be shown is not recorded: one such would spoil every list it stands in
         with _soon():
             submitted = self.ledger.submit(fixed, idempotency or None, replaying=replaying)
         if submitted.replay_fingerprint is not None:
@@ -224,7 +225,7 @@ class Jobs:
         if submitted.bell:
             self.broker.ring(fixed.queue)
         limited = self.settings.submits_per_minute > 0
-        return Accepted(_fresh(fixed, now), left=submitted.left if limited else None, reset_s=submitted.reset_s)
+        return Accepted(fresh, left=submitted.left if limited else None, reset_s=submitted.reset_s)
 
     def _store(self, fixed: Fixed, prepared: Prepared, idempotency: Idempotency | None):
         """Store the pending files; under an Idempotency-Key only once, else who holds it is returned."""

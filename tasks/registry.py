@@ -56,7 +56,7 @@ class Model(BaseModel):
     `algorithm` is a file of tasks/<kind>/, or the dotted name of an operator's own module.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: Kind
     name: Name

@@ -5,6 +5,7 @@ sources named may be read, and what the deployment allows, is not known here.
 """
 
 import functools
+import itertools
 import json
 import math
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from tasks.registry import KINDS, Model, contract
 MOST_ERRORS = 20
 FREE_MAX_BYTES = 64 * 1024
 """Of params and metadata together, as JSON."""
+FREE_MAX_DEPTH = 64
+"""Levels of lists and objects in metadata."""
 
 
 def parse(body: bytes | str) -> JobRequest:
@@ -124,25 +127,25 @@ def _sentence(one: dict) -> str:
 
 
 def _check_free_part(request: JobRequest) -> None:
-    """What a caller may fill as they like: finite numbers only, and not too much of it."""
+    """What a caller may fill as they like: values that every reader of JSON can give back, and not too much of it."""
     params = request.params.model_dump_json(exclude_unset=True)
-    try:
-        metadata = json.dumps(request.metadata, allow_nan=False, ensure_ascii=False)
-    except ValueError as error:
-        wrong = [{"pointer": place, "detail": "NaN and Infinity are not JSON"}
-                 for place in _not_finite(request.metadata, "/metadata")]
-        raise InvalidRequest(wrong[:MOST_ERRORS]) from error
+    wrong = list(itertools.islice(_not_kept(request.metadata, "/metadata", 1), MOST_ERRORS))
+    if wrong:
+        raise InvalidRequest(wrong)
+    metadata = json.dumps(request.metadata, ensure_ascii=False)
     size = len(params.encode()) + len(metadata.encode())
     if size > FREE_MAX_BYTES:
         raise TooLarge(f"params and metadata are {size:,} bytes of JSON; together they may be {FREE_MAX_BYTES:,}")
 
 
-def _not_finite(value: JsonValue, place: str) -> Iterator[str]:
+def _not_kept(value: JsonValue, place: str, depth: int) -> Iterator[dict]:
+    """What would not come back as it went, one entry a place."""
     if isinstance(value, float) and not math.isfinite(value):
-        yield place
-    elif isinstance(value, dict):
-        for name, item in value.items():
-            yield from _not_finite(item, place + pointer(name))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _not_finite(item, place + pointer(index))
+        yield {"pointer": place, "detail": "NaN and Infinity are not JSON, nor a number beyond 1.8e308"}
+    elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+        yield {"pointer": place, "detail": "an integer has 64 bits at most; a longer one may be sent as a string"}
+    elif isinstance(value, dict | list) and depth > FREE_MAX_DEPTH:
+        yield {"pointer": place, "detail": f"lists and objects may be {FREE_MAX_DEPTH} levels deep"}
+    elif isinstance(value, dict | list):
+        for name, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _not_kept(item, place + pointer(name), depth + 1)

@@ -14,13 +14,16 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from tasks.redis_url import RedisUrl
 from tasks.registry import PoolName, Registry
 
+LONGEST_S = 3_155_760_000
+"""A hundred years: whatever may be asked is a time that can be shown."""
 ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?")
 
 
 class Settings(BaseSettings):
     """All settings, validated. Errors: pydantic.ValidationError, which names the variable."""
 
-    model_config = SettingsConfigDict(env_prefix="BACKLOT_", frozen=True, extra="ignore", hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="BACKLOT_", frozen=True, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False)
 
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
@@ -47,10 +50,10 @@ class Settings(BaseSettings):
     upload_max_bytes: int = Field(100 * 1024 * 1024, gt=0, description="a multipart request's body")
     json_max_bytes: int = Field(1024 * 1024, gt=0, description="a JSON request's body")
     max_run_timeout_s: float = Field(86_400, gt=0, description="the most `run_timeout_s` a model may have")
-    queue_ttl_s: float = Field(86_400, gt=0, description="default of a job's `queue_ttl_s`")
-    max_queue_ttl_s: float = Field(7 * 86_400, gt=0, description="the most a job may ask")
-    retention_s: float = Field(7 * 86_400, gt=0, description="default of a job's `retention_s`")
-    max_retention_s: float = Field(90 * 86_400, gt=0, description="the most a job may ask")
+    queue_ttl_s: float = Field(86_400, gt=0, le=LONGEST_S, description="default of a job's `queue_ttl_s`")
+    max_queue_ttl_s: float = Field(7 * 86_400, gt=0, le=LONGEST_S, description="the most a job may ask")
+    retention_s: float = Field(7 * 86_400, gt=0, le=LONGEST_S, description="default of a job's `retention_s`")
+    max_retention_s: float = Field(90 * 86_400, gt=0, le=LONGEST_S, description="the most a job may ask")
     max_attempts: int = Field(3, ge=1, le=10, description="default of a job's `max_attempts`")
     max_wait_s: float = Field(60, ge=0, description="the most `Prefer: wait` holds a request")
     submits_per_minute: int = Field(0, ge=0, description="jobs a tenant may submit a minute; 0 for any number")

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from tasks.ledger import Record, _away, keys
 
 EXAMINED = 500
 AT_ONCE = 100
+MS = re.compile(r"[0-9]{1,15}")
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Cursor:
     def read(cls, text: str) -> "Cursor":
         """Errors: ValueError."""
         created, _, job_id = base64.urlsafe_b64decode(text.encode()).decode().partition(" ")
-        if not JOB_ID.match(job_id):
+        if not JOB_ID.fullmatch(job_id) or not MS.fullmatch(created):
             raise ValueError("names no job")
         return cls(int(created), job_id)
 

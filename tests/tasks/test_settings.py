@@ -50,7 +50,8 @@ def test_settings_given_to_a_process_read_back_as_they_were(told, monkeypatch):
     ("lease_s", "0"), ("lease_s", "soon"), ("pools", ""), ("pools", "tpu"), ("cpu_slots", "0"), ("max_attempts", "11"),
     ("metrics_port", "70000"), ("log_level", "LOUD"), ("linger_s", "5"), ("s3_sources", "acme"),
     ("s3_sources", "acme=bucket"), ("cors_origins", "https://a.example/"), ("cors_origins", "a.example"),
-    ("cors_origins", "https://A.example"), ("cors_origins", "null")])
+    ("cors_origins", "https://A.example"), ("cors_origins", "null"),
+    ("retention_s", "inf"), ("max_retention_s", "1e12"), ("max_queue_ttl_s", "nan"), ("lease_s", "inf")])
 def test_a_wrong_value_is_named(told, name, value):
     with pytest.raises(ValidationError, match=name):
         told(**{name: value})
