@@ -2,85 +2,48 @@
 
     backlot submit transcribe audio=@talk.mp3 -p language=en --wait
 
-Where and who is in BACKLOT_URL and BACKLOT_API_KEY. Answers go to standard output, progress and errors to
-standard error; the exit status is 0 if all went well (with --wait: if the job succeeded), else 1.
+Where and who is in BACKLOT_URL and BACKLOT_API_KEY. What it prints, and its exit statuses: api/terminal.py; how its
+words are read: api/arguments.py.
 """
 
 import functools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from api import keyfile
-from api.client import ApiError, Client, Job
-
-out = Console()
-err = Console(stderr=True)
-
-
-class Pair(click.ParamType):
-    """name=value. A value that is JSON is taken as JSON, any other as text."""
-
-    name = "name=value"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
-        name, equals, text = value.partition("=")
-        if not equals or not name:
-            self.fail(f"{value!r} is not name=value", param, ctx)
-        try:
-            return name, json.loads(text)
-        except ValueError:
-            return name, text
+from api.arguments import Input, Param, grouped, once
+from api.client import Client, Job
+from api.terminal import NOT_SUCCEEDED, STATUSES, Group, Wrong, out, pausing, say, show, table, watching
 
 
-class Input(Pair):
-    """name=text, name=URL, or name=@file."""
-
-    name = "name=value|name=@file"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
-        name, _, text = value.partition("=")
-        if text.startswith("@"):
-            path = Path(text[1:])
-            if not path.is_file():
-                self.fail(f"there is no file {path}", param, ctx)
-            return name, path
-        name, parsed = super().convert(value, param, ctx)
-        return name, parsed if isinstance(parsed, list | dict) else text
-
-
-class Refusals(click.Group):
-    """Turns refusals into one line and exit status 1."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except ApiError as error:
-            err.print(f"[red]{error.code}[/]: {escape(error.detail)}", highlight=False)
-            for one in error.problem.get("errors", ()):
-                err.print(f"  {one['pointer']}: {one['detail']}", highlight=False, markup=False)
-            ctx.exit(1)
-
-
-@click.group(cls=Refusals)
+@click.group(cls=Group, epilog=STATUSES)
 @click.option("--url", envvar="BACKLOT_URL", help="the API; BACKLOT_URL")
+@click.version_option(package_name="backlot", prog_name="backlot")
 @click.pass_context
 def main(ctx: click.Context, url: str | None) -> None:
     """Submit jobs to Backlot, look at them, fetch what they made. The key is read from BACKLOT_API_KEY alone, as
     every process list shows a command line."""
-    ctx.obj = functools.cache(lambda: Client(url))
+    ctx.obj = functools.cache(lambda: _client(url))
+
+
+def _client(url: str | None) -> Client:
+    if not os.environ.get("BACKLOT_API_KEY"):
+        raise Wrong("BACKLOT_API_KEY is not set; for the stack of this machine: . .backlot/env")
+    try:
+        return Client(url, on_pause=pausing)
+    except ValueError as error:
+        raise Wrong(str(error)) from error
 
 
 @main.command()
 @click.argument("kind")
 @click.argument("inputs", nargs=-1, type=Input())
-@click.option("-p", "--param", "params", multiple=True, type=Pair(), help="a parameter of the kind")
-@click.option("--metadata", multiple=True, type=Pair(), help="your own, given back as it came")
+@click.option("-p", "--param", "params", multiple=True, type=Param(), help="a parameter of the kind")
+@click.option("--metadata", multiple=True, type=Param(), help="your own, given back as it came")
 @click.option("--model", help="a model of the kind; its default where left out")
 @click.option("--priority", type=int)
 @click.option("--start-at", help="not before this time (RFC 3339)")
@@ -89,14 +52,19 @@ def main(ctx: click.Context, url: str | None) -> None:
 @click.option("--output", "folder", type=click.Path(file_okay=False, path_type=Path), help="save outputs here (waits)")
 @click.pass_obj
 def submit(client, kind, inputs, params, metadata, wait, folder, **rest) -> None:
-    """Submit a job, e.g. `backlot submit transcribe audio=@talk.mp3 --wait`."""
-    job = client().submit(kind, _inputs(inputs), params=dict(params) or None, metadata=dict(metadata) or None, **rest)
+    """Submit a job, e.g. `backlot submit transcribe audio=@talk.mp3 --wait`.
+
+    An input is a text or URL (name=text), a file (name=@file, name=@- for standard input) or JSON
+    (name:='["Alien"]'); one that is given more than once is a list. A parameter's value that reads as JSON is JSON.
+    """
+    given = {"params": once(params, "-p"), "metadata": once(metadata, "--metadata"), **rest}
+    job = client().submit(kind, grouped(inputs), **given)
     if not (wait or folder):
-        return _show(job)
+        return show(job)
     job = _wait(client(), job["id"])
     for output in job["outputs"] if folder else ():
         folder.mkdir(parents=True, exist_ok=True)
-        err.print(str(client().download(job["id"], output["name"], folder)), highlight=False)
+        say(str(client().download(job["id"], output["name"], folder)))
     _end(job)
 
 
@@ -105,7 +73,7 @@ def submit(client, kind, inputs, params, metadata, wait, folder, **rest) -> None
 @click.pass_obj
 def get(client, job_id: str) -> None:
     """Show a job."""
-    _show(client().get(job_id))
+    show(client().get(job_id))
 
 
 @main.command()
@@ -131,7 +99,7 @@ def list_jobs(client, limit: int, as_json: bool, **filters) -> None:
         for job in jobs:
             click.echo(json.dumps(job))
     else:
-        _table(("id", "kind", "model", "status", "created_at", "message"), jobs)
+        table(("id", "kind", "model", "status", "created_at", "message"), jobs)
 
 
 @main.command()
@@ -139,7 +107,7 @@ def list_jobs(client, limit: int, as_json: bool, **filters) -> None:
 @click.pass_obj
 def cancel(client, job_id: str) -> None:
     """Ask a job to stop."""
-    _show(client().cancel(job_id))
+    show(client().cancel(job_id))
 
 
 @main.command()
@@ -147,7 +115,7 @@ def cancel(client, job_id: str) -> None:
 @click.pass_obj
 def retry(client, job_id: str) -> None:
     """Do an ended job once more, as a new job."""
-    _show(client().retry(job_id))
+    show(client().retry(job_id))
 
 
 @main.command()
@@ -186,7 +154,7 @@ def list_dead_letters(client, limit: int, **filters) -> None:
     """List them, those that ended last first."""
     jobs = [job for job, _ in zip(client().dead_letters(**filters), range(limit), strict=False)]
     told = [{**job, "error": f"{job['error']['code']}: {job['error']['detail']}"} for job in jobs]
-    _table(("id", "kind", "model", "completed_at", "error"), told)
+    table(("id", "kind", "model", "completed_at", "error"), told)
 
 
 @dead_letters.command("show")
@@ -194,7 +162,7 @@ def list_dead_letters(client, limit: int, **filters) -> None:
 @click.pass_obj
 def show_dead_letter(client, job_id: str) -> None:
     """Show one, with each of its attempts."""
-    _show(client().get(job_id))
+    show(client().get(job_id))
 
 
 @dead_letters.command("replay")
@@ -228,7 +196,7 @@ def purge_dead_letters(client, job_ids: tuple[str, ...], everything: bool, **fil
 @click.pass_obj
 def models(client) -> None:
     """List what can be asked for."""
-    _table(("kind", "name", "default", "pool", "description"), client().models())
+    table(("kind", "name", "default", "pool", "description"), client().models())
 
 
 @main.command()
@@ -253,16 +221,17 @@ def keys(ctx: click.Context, path: Path) -> None:
 
 
 @keys.command("add")
-@click.option("--tenant", required=True, help="whose jobs: a-z, 0-9 and -, at most 40")
+@click.argument("tenant")
 @click.option("--scope", type=click.Choice(["tenant", "operator"]), default="tenant", show_default=True)
 @click.option("--name", default="", help="to know it by")
 @click.pass_obj
 def add_key(path: Path, tenant: str, scope: str, name: str) -> None:
-    """Make a key and print it, once: the file keeps its hash only."""
+    """Make a key for a tenant (a-z, 0-9 and -, at most 40) and print it, once: the file keeps its hash only."""
     try:
         click.echo(keyfile.add(path, tenant, scope, name))
     except ValueError as error:
         raise click.ClickException(str(error)) from error
+    say(f"added to {path.absolute()}, which the API of that file reads within a second")
 
 
 @keys.command("list")
@@ -273,7 +242,7 @@ def list_keys(path: Path) -> None:
         known = keyfile.read(path)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    _table(("sha256", "tenant", "scope", "name"), [{**key.model_dump(), "sha256": key.sha256[:12]} for key in known])
+    table(("sha256", "tenant", "scope", "name"), [{**key.model_dump(), "sha256": key.sha256[:12]} for key in known])
 
 
 @keys.command("remove")
@@ -288,17 +257,9 @@ def remove_key(path: Path, which: str) -> None:
     click.echo(f"removed {gone.sha256[:12]} {gone.tenant} {gone.name}")
 
 
-def _inputs(pairs: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
-    """A name given more than once is a list."""
-    grouped: dict[str, list] = {}
-    for name, value in pairs:
-        grouped.setdefault(name, []).append(value)
-    return {name: values if len(values) > 1 else values[0] for name, values in grouped.items()}
-
-
 def _wait(client: Client, job_id: str) -> Job:
-    with err.status(job_id) as status:
-        return client.wait(job_id, on_change=lambda job: status.update(escape(_line(job))))
+    with watching(job_id) as tell:
+        return client.wait(job_id, on_change=lambda job: tell(_line(job)))
 
 
 def _line(job: Job) -> str:
@@ -307,32 +268,13 @@ def _line(job: Job) -> str:
     return f"{job['id']} {job['phase'] or job['status']}{progress}{place} {job['message'] or ''}"
 
 
-def _show(job: Job) -> None:
-    out.print_json(json.dumps(job)) if out.is_terminal else click.echo(json.dumps(job))
-
-
 def _end(job: Job) -> None:
     """Show a job that was waited for; the exit status says whether it succeeded."""
-    _show(job)
+    show(job)
     if job["status"] != "succeeded":
-        detail = f": {job['error']['detail']}" if job["error"] else ""
-        err.print(f"{job['id']} {job['status']}{detail}", highlight=False, markup=False)
-        click.get_current_context().exit(1)
-
-
-def _table(names: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
-    """A table for a person; for a pipe, fields between tabs."""
-    cells = [["" if row[name] is None else str(row[name]) for name in names] for row in rows]
-    if not out.is_terminal:
-        for row in cells:
-            click.echo("\t".join(row))
-        return
-    table = Table(box=None)
-    for name in names:
-        table.add_column(name, no_wrap=name in ("id", "kind"))
-    for row in cells:
-        table.add_row(*map(escape, row))
-    out.print(table)
+        seen = out.is_terminal or not job["error"]  # the error's words stand in what was just shown
+        say(f"{job['id']} {job['status']}" + ("" if seen else f": {job['error']['detail']} ({job['error']['code']})"))
+        click.get_current_context().exit(NOT_SUCCEEDED)
 
 
 if __name__ == "__main__":

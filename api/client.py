@@ -26,6 +26,9 @@ FORM_MAX_BYTES = 50 * 1024 * 1024
 TRIES = 6
 WAIT_S = 30
 LOOK_S = 2
+FIRST_ANSWER_S = 2
+"""For so long, and no longer, is a connection tried again that nobody has yet answered."""
+LOCAL = "http://127.0.0.1:8080"
 
 
 class ApiError(Exception):
@@ -43,9 +46,15 @@ class Client:
     """One API and one key. Jobs are dicts, as in the API's document. Errors of everything: ApiError."""
 
     def __init__(self, url: str | None = None, key: str | None = None, *,
-                 transport: httpx.BaseTransport | None = None) -> None:
-        self.url = (url or os.environ.get("BACKLOT_URL") or "http://127.0.0.1:8080").rstrip("/")
-        key = key or os.environ.get("BACKLOT_API_KEY", "")
+                 transport: httpx.BaseTransport | None = None,
+                 on_pause: Callable[[ApiError, float], None] = lambda error, seconds: None) -> None:
+        """`on_pause(error, seconds)` is told before a request is sent again. Errors: ValueError for a URL or a key
+        that can be none."""
+        self.url = _base(url or os.environ.get("BACKLOT_URL") or LOCAL)
+        self._on_pause, self._answered = on_pause, False
+        key = (key or os.environ.get("BACKLOT_API_KEY", "")).strip()
+        if not (key.isascii() and key.isprintable()):
+            raise ValueError("the API key (BACKLOT_API_KEY) has characters that no key has")
         self._http = httpx.Client(base_url=self.url, transport=transport,
                                   headers={"Authorization": f"Bearer {key}"} if key else {})
 
@@ -164,7 +173,7 @@ class Client:
             with path.open("rb") as file:
                 return httpx.put(made["url"], content=file, timeout=_timeout(300))
 
-        _insist(put)
+        self._insist(put, "the bucket")
         return made["source"]
 
     def _send_large(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -184,32 +193,60 @@ class Client:
                 parts = [(name, (path.name, stack.enter_context(path.open("rb")))) for name, path in files]
                 return self._http.post("/v1/jobs", data=texts, files=parts, headers=headers, timeout=_timeout(300))
 
-        return _insist(post).json()
+        return self._read(self._insist(post))
 
     def _json(self, method: str, path: str, **more: Any) -> Any:
-        return self._request(method, path, **more).json()
+        return self._read(self._request(method, path, **more))
+
+    def _read(self, response: httpx.Response) -> Any:
+        """The JSON of an answer. Errors: ApiError where it is none: something else listens there."""
+        try:
+            return response.json()
+        except ValueError as error:
+            elsewhere = f", which leads to {to}" if (to := response.headers.get("Location")) else ""
+            raise ApiError(response.status_code, {
+                "code": "unknown", "detail": f"{self.url} is not Backlot's API: HTTP {response.status_code} without "
+                                             f"JSON{elsewhere}"}) from error
 
     def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
-        return _insist(lambda: self._http.request(method, path, timeout=_timeout(WAIT_S + 60), **more))
+        return self._insist(lambda: self._http.request(method, path, timeout=_timeout(WAIT_S + 60), **more))
+
+    def _insist(self, send: Callable[[], httpx.Response], whom: str = "") -> httpx.Response:
+        """Send until there is an answer that another try would not change. Errors: ApiError."""
+        began = time.monotonic()
+        for number in range(1, TRIES + 1):
+            delay = random.uniform(0, min(10, 0.25 * 2**number))
+            try:
+                response = send()
+            except httpx.TransportError as error:
+                refusal = ApiError(0, {
+                    "code": "unreachable", "detail": f"no answer from {whom or self.url}: {error or repr(error)}",
+                    "retryable": not isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError)})
+                nobody = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) and not self._answered
+                if nobody and time.monotonic() + delay - began > FIRST_ANSWER_S:
+                    raise refusal from error
+            else:
+                self._answered = True
+                if response.status_code < 400:
+                    return response
+                refusal = _refusal(response)
+                delay = max(delay, _seconds(response.headers.get("Retry-After")))
+            if not refusal.retryable or number == TRIES:
+                raise refusal
+            self._on_pause(refusal, delay)
+            time.sleep(delay)
+        raise AssertionError("the last try returns or raises")
 
 
-def _insist(send: Callable[[], httpx.Response]) -> httpx.Response:
-    """Send until there is an answer that another try would not change. Errors: ApiError."""
-    for number in range(1, TRIES + 1):
-        delay = random.uniform(0, min(10, 0.25 * 2**number))
-        try:
-            response = send()
-        except httpx.TransportError as error:
-            refusal = ApiError(0, {"code": "unreachable", "detail": f"no answer: {error}", "retryable": True})
-        else:
-            if response.status_code < 400:
-                return response
-            refusal = _refusal(response)
-            delay = max(delay, _seconds(response.headers.get("Retry-After")))
-        if not refusal.retryable or number == TRIES:
-            raise refusal
-        time.sleep(delay)
-    raise AssertionError("the last try returns or raises")
+def _base(url: str) -> str:
+    """The URL that paths are put behind. Errors: ValueError, which says what would be one."""
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"{url!r} is no URL: {error}") from error
+    if parts.scheme not in ("http", "https") or not parts.host:
+        raise ValueError(f"{url!r} is not the URL of an API; it is of the form {LOCAL} or https://jobs.example.org")
+    return url.rstrip("/")
 
 
 def _refusal(response: httpx.Response) -> ApiError:
@@ -219,7 +256,7 @@ def _refusal(response: httpx.Response) -> ApiError:
             return ApiError(response.status_code, problem)
     # something between us and the service spoke, or the bucket
     return ApiError(response.status_code, {
-        "code": "unknown", "detail": f"HTTP {response.status_code} from {response.url.host}",
+        "code": "unknown", "detail": f"HTTP {response.status_code} from {response.url.netloc.decode()}",
         "retryable": response.status_code in (429, 502, 503, 504)})
 
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from api import cli, client, keyfile
+from api import cli, client, keyfile, terminal
 from api.client import ApiError, Client
 from tasks.errors import WorkerLost
 from tasks.job import Fixed
@@ -201,7 +201,8 @@ class TestCommandLine:
     @pytest.fixture
     def run(self, acme, monkeypatch):
         """Runs `backlot` with words, and looks at its exit status."""
-        monkeypatch.setattr(cli, "Client", lambda url: acme)
+        monkeypatch.setattr(cli, "Client", lambda *_, **__: acme)
+        monkeypatch.setenv("BACKLOT_API_KEY", "read by nobody here")
 
         def run(*words: str, status: int = 0):
             result = CliRunner().invoke(cli.main, words)
@@ -239,7 +240,7 @@ class TestCommandLine:
         hand.finish(hand.claim())
         acme.cancel(bad)
         assert json.loads(run("wait", good).stdout)["status"] == "succeeded"
-        assert "canceled" in run("wait", bad, status=1).stderr
+        assert "canceled" in run("wait", bad, status=terminal.NOT_SUCCEEDED).stderr
 
     def test_refusals_are_lines_not_tracebacks(self, run):
         shown = run("submit", "generate", "prompt=Once", "-p", "speed=1", status=1).stderr
@@ -267,15 +268,15 @@ class TestCommandLine:
         """The key is printed once; the file never has it."""
         path = tmp_path / "state" / "keys.json"
         at = ("keys", "--file", str(path))
-        key = run(*at, "add", "--tenant", "acme", "--name", "laptop").stdout.strip()
-        run(*at, "add", "--tenant", "acme", "--scope", "operator", "--name", "ops")
+        key = run(*at, "add", "acme", "--name", "laptop").stdout.strip()
+        run(*at, "add", "acme", "--scope", "operator", "--name", "ops")
         assert [(k.sha256, k.scope) for k in keyfile.read(path)][0] == (keyfile.digest(key), "tenant")
         listed = run(*at, "list").stdout
         assert "laptop" in listed and "operator" in listed and key not in listed and key not in path.read_text()
         run(*at, "remove", "laptop")
         assert [k.name for k in keyfile.read(path)] == ["ops"]
         assert "no keys" in run(*at, "remove", "laptop", status=1).stderr
-        assert "tenant" in run(*at, "add", "--tenant", "Not One", status=1).stderr
+        assert "tenant" in run(*at, "add", "Not One", status=1).stderr
 
     def test_outputs_are_downloaded(self, run, acme, hand, tmp_path, monkeypatch):
         job = acme.submit("generate", {"prompt": "Once"})
