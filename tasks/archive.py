@@ -19,12 +19,18 @@ class Ended(Job):
 
     @staticmethod
     def written(job: Job, record: Record) -> bytes:
-        """job.json of a job that has ended, and its record."""
-        return json.dumps({**job.model_dump(mode="json"), "folder": committed_folder(record)}).encode()
+        """job.json of a job that has ended, and its record. Where a damaged record does not tell the folder, neither
+        does job.json."""
+        try:
+            folder = {"folder": committed_folder(record)}
+        except (KeyError, ValueError):
+            folder = {}
+        return json.dumps({**job.model_dump(mode="json"), **folder}).encode()
 
 
 def committed_folder(record: Record) -> str | None:
-    """Where the attempt that succeeded, by its token, put its outputs; None where none did."""
+    """Where the attempt that succeeded, by its token, put its outputs; None where none did. Errors: KeyError,
+    ValueError where the record is damaged."""
     token = next((name[2:] for name, word in record.items() if name.startswith("t:") and word == "succeeded"), None)
     return token and attempt_folder(int(record["starts"]), token)
 

@@ -9,10 +9,11 @@ import time
 from dataclasses import dataclass, field, replace
 
 from tasks.errors import BacklotError, InvalidRequest, KeyReused, Replayed
-from tasks.job import Fixed, Job, new_id
+from tasks.job import Job, new_id
 from tasks.jobs import Jobs, Page
 from tasks.ledger import IDEMPOTENCY_MS, Idempotency, Record, _away, keys
 from tasks.ledger.pages import Cursor, page
+from tasks.reduced import request_of, to_forget, views
 
 LAST_ID = "job_" + "z" * 26
 
@@ -64,7 +65,7 @@ class DeadLetters:
     def read(self, tenant: str, which: Which) -> Page:
         """What a replay or a purge with the same words would take."""
         records, following = self._page(tenant, which)
-        return Page([Job.of_record(record) for record in records], following and str(following))
+        return Page(views(records), following and str(following))
 
     def replay(self, tenant: str, which: Which, idempotency_key: str | None = None) -> Replay:
         """A new job of each, once, whoever asks at the same time; with an Idempotency-Key also where it is asked again.
@@ -92,7 +93,7 @@ class DeadLetters:
         records, following = self._page(tenant, which)
         ids = []
         for record in records:
-            fixed = Fixed.model_validate_json(record["fixed"])
+            fixed = to_forget(record, _id(record))
             if self.ledger.redis.zscore(keys.dead(tenant), fixed.id) is None:
                 continue  # retried since the page was read
             self.ledger.forget(fixed)
@@ -106,7 +107,7 @@ class DeadLetters:
         record = self.ledger.record(old)
         if record is None or record["tenant"] != tenant:
             return []
-        fixed = self.jobs.anew(Fixed.model_validate_json(record["fixed"]), new)
+        fixed = self.jobs.anew(request_of(record, old), new)
         try:
             return [self.jobs.accept(fixed, replaying=True).job]
         except Replayed:
@@ -125,7 +126,7 @@ class DeadLetters:
             records, following = self._page(tenant, which)
             plan = {"next_cursor": following and str(following), "jobs": [
                 (_id(record), new_id("job"), str(Cursor(float(record["ended_ms"]), _id(record))))
-                for record in records]}
+                for record in records if "ended_ms" in record]}
             if not key:
                 return plan
             plan["fingerprint"] = idempotency.fingerprint

@@ -18,6 +18,7 @@ from tasks.job import JOB_ID, Fixed, Job, JobRequest, Status, new_id, now_ms
 from tasks.ledger import Idempotency, Ledger, Record, keys, quotas, uploads
 from tasks.ledger.events import Events
 from tasks.ledger.pages import Cursor, page
+from tasks.reduced import request_of, to_forget, view, views
 from tasks.registry import Model, Registry
 from tasks.request import check_params, plain
 from tasks.settings import Settings
@@ -135,7 +136,7 @@ class Jobs:
             raise Conflict(f"of job {job_id} only what it made is kept, not all of its request; submit it anew")
         if not Status(record["status"]).final:
             raise Conflict(f"job {job_id} is {record['status']}; only a job that has ended can be retried")
-        old = Fixed.model_validate_json(record["fixed"])
+        old = request_of(record, job_id)
         if old.shrunk:
             raise Conflict(f"job {job_id} ended long ago, and of its large request only what may be shown is kept; "
                            "submit it anew")
@@ -155,7 +156,7 @@ class Jobs:
         record = self._record_of(tenant, job_id)
         if record is None:
             return self.archive.erase(tenant, job_id)
-        self.ledger.forget(Fixed.model_validate_json(record["fixed"]))
+        self.ledger.forget(to_forget(record, job_id))
 
     def list(self, tenant: str, *, status: Status | None = None, kind: str | None = None, model: str | None = None,
              limit: int = 20, cursor: str | None = None) -> Page:
@@ -170,7 +171,7 @@ class Jobs:
             raise InvalidRequest([{"pointer": "/cursor", "detail": "not a cursor that a page of jobs gave"}]) from error
         self.ledger.ready()  # a Redis that has lost some would show too few
         records, following = page(self.ledger.redis, keys.tenant_jobs(tenant), start, limit, wanted)
-        return Page([Job.of_record(record) for record in records], following and str(following))
+        return Page(views(records), following and str(following))
 
     def output_link(self, tenant: str, job_id: str, name: str) -> str:
         """A fresh link to an output. Errors: NotFound."""
@@ -209,7 +210,7 @@ class Jobs:
         """From the record, or from the bucket what has left it."""
         if "shrunk" in record:
             return self.archive.get(tenant, json.loads(record["fixed"])["id"])
-        return Job.of_record(record, self.ledger.position(record))
+        return view(record, self.ledger.position(record))
 
     def accept(self, fixed: Fixed, idempotency: Idempotency | None = None, replaying: bool = False) -> Accepted:
         """Into the ledger, then the doorbell. The answer is made of what was submitted, not read back.

@@ -4,11 +4,11 @@ It knows nothing of records, and keeps to the plain S3 operations that every S3 
 never stands in an error's text: it opens the object to whoever reads it.
 """
 
+import contextlib
 import hashlib
 import mimetypes
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -33,6 +33,7 @@ AT_ONCE = 1000  # objects of one listing or deletion, S3's own limit
 NAME_MAX_BYTES = 200
 ARTEFACTS = "artefacts/"
 MISSING = {"404", "NoSuchKey", "NotFound"}
+UNKNOWN_OPERATION = {"501", "405", "NotImplemented", "MethodNotAllowed"}
 
 
 # -- where things lie
@@ -122,6 +123,21 @@ class Object:
     modified: datetime
 
 
+@dataclass(frozen=True)
+class Unfinished:
+    """An upload in parts that was begun and not finished; its parts are in no list, and cost what objects cost."""
+
+    key: str
+    upload_id: str
+    begun: datetime
+
+
+class NotSupported(StorageUnavailable):
+    """The server does not know the operation."""
+
+    retryable = False
+
+
 class Storage:
     """One bucket, for any number of threads. Errors of every method: StorageUnavailable."""
 
@@ -153,6 +169,11 @@ class Storage:
         """A small object whole. Errors: NotFound."""
         with _unavailable("GetObject", key):
             return self._client().get_object(Bucket=self.bucket, Key=key)["Body"].read()
+
+    def get_lines(self, key: str) -> Iterator[bytes]:
+        """The lines of an object, as they come. Errors: NotFound."""
+        with _unavailable("GetObject", key):
+            yield from self._client().get_object(Bucket=self.bucket, Key=key)["Body"].iter_lines(MIB)
 
     def get_file(self, key: str, target: Path, max_bytes: int, bucket: str | None = None) -> tuple[int, str]:
         """Stream an object to a file; its size in bytes and its SHA-256 in hex. Errors: NotFound, TooLarge."""
@@ -191,13 +212,33 @@ class Storage:
             raise ValueError("an empty prefix would delete the whole bucket")
         keys = [seen.key for seen in self.list(prefix)]
         for start in range(0, len(keys), AT_ONCE):
-            objects = [{"Key": key} for key in keys[start : start + AT_ONCE]]
-            with _unavailable("DeleteObjects"):
-                answer = self._client().delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
-            if answer.get("Errors"):
-                code = answer["Errors"][0].get("Code")
-                raise StorageUnavailable(f"the bucket did not delete {len(answer['Errors'])} objects ({code})")
+            self.delete(*keys[start : start + AT_ONCE])
         return len(keys)
+
+    def delete(self, *keys: str) -> None:
+        """Delete these objects, 1,000 at most, where they are there."""
+        objects = [{"Key": key} for key in keys]
+        with _unavailable("DeleteObjects"):
+            answer = self._client().delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
+        if answer.get("Errors"):
+            code = answer["Errors"][0].get("Code")
+            raise StorageUnavailable(f"the bucket did not delete {len(answer['Errors'])} objects ({code})")
+
+    def unfinished(self, prefix: str) -> Iterator[Unfinished]:
+        """Uploads in parts that were neither finished nor aborted, of keys that begin so. Errors: NotSupported."""
+        client = self._client()
+        # rclone says so where there are none
+        with _unavailable("ListMultipartUploads"), contextlib.suppress(client.exceptions.NoSuchUpload):
+            pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix)
+            for page in pages:
+                for seen in page.get("Uploads", ()):
+                    yield Unfinished(seen["Key"], seen["UploadId"], seen["Initiated"])
+
+    def abort(self, upload: Unfinished) -> None:
+        """Delete the parts of an upload that will not be finished."""
+        client = self._client()
+        with _unavailable("AbortMultipartUpload"), contextlib.suppress(client.exceptions.NoSuchUpload):
+            client.abort_multipart_upload(Bucket=self.bucket, Key=upload.key, UploadId=upload.upload_id)
 
     def link(self, key: str, media_type: str, filename: str, expires_s: int = 600) -> str:
         """A URL by which anybody may read the object until it expires, saved under `filename` by a browser."""
@@ -263,7 +304,7 @@ def _config(own_endpoint: bool, patient: bool) -> Config:
         request_checksum_calculation="when_required", response_checksum_validation="when_required")
 
 
-@contextmanager
+@contextlib.contextmanager
 def _unavailable(operation: str, key: str | None = None) -> Iterator[None]:
     """Turns boto3's errors into ours, which name neither host, credentials nor links."""
     try:
@@ -272,6 +313,8 @@ def _unavailable(operation: str, key: str | None = None) -> Iterator[None]:
         code = error.response["Error"]["Code"]
         if key is not None and code in MISSING:
             raise NotFound(f"there is no object {key}") from error
+        if code in UNKNOWN_OPERATION:
+            raise NotSupported(f"the bucket's server has no {operation} ({code})") from error
         raise StorageUnavailable(f"the bucket refused {operation} ({code})") from error
     except (BotoCoreError, Boto3Error, urllib3.exceptions.HTTPError) as error:
         raise StorageUnavailable(f"the bucket did not answer {operation} ({type(error).__name__})") from error

@@ -1,39 +1,49 @@
-"""The keeper: the background duties, one small method each, all idempotent; two keepers do no harm.
+"""The keeper: its duties, each on a thread of its own with its own errors, all idempotent; two keepers do no harm.
 
-    every round     epoch, sweep, due, expire, lost bells     Redis alone, on the main thread
-    every round     segments of the journal                   the bucket too, on a thread of its own
-    as it can       job.json, retention, uploads, trash, ...  likewise, so that a slow bucket delays nothing else
+    epoch                               puts back what Redis has lost; before it has, no other duty does anything
+    sweep, due, expire, bells           what keeps jobs moving: Redis alone
+    segments, job_json, shrink          the journal, each from the other's cursor
+    records, retention, archived,       what is past its time
+    tombstones, uploads, trash,
+    artefacts, stock, debris
+
+How each stands is told at /metrics and /readyz of its port, and to `/v1/pools` through Redis.
 """
 
 import logging
+import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
-
-from prometheus_client import start_http_server
 
 from tasks import broker
-from tasks.errors import BacklotError, DeadlineExceeded, NotReady, StorageUnavailable
-from tasks.job import Fixed, now_ms
-from tasks.ledger import Ledger, connect, keys
+from tasks.errors import DeadlineExceeded, LedgerFault, NotReady
+from tasks.job import new_id
+from tasks.ledger import Ledger, connect, keepers
 from tasks.settings import Settings
-from tasks.storage import ARTEFACTS, Storage
-from worker import journal, metrics
+from tasks.storage import Storage
+from worker import debris, health, metrics
+from worker.bells import Bells
+from worker.clearing import Clearing
+from worker.duty import Duty
+from worker.journal import Journal
 from worker.records import Records
 from worker.restore import Restore
 from worker.shrink import Shrinker
+from worker.skipped import Skipped
 from worker.stock import Stock
 
 log = logging.getLogger(__name__)
-A_FEW = 200
 SHARE, LATE_SHARE, LATE_S = 0.1, 0.9, 60
 """Of the keeper's time that goes into job.json, and once it is a minute late: an object a job costs more than the
 ledger's share of a short job, the workers want the cores too, and until then Redis has the job. Records that shrink
 after it get the same."""
-UPLOAD_ASK_AGAIN_MS = 24 * 3600 * 1000
-ARTEFACTS_EVERY_S = 3600
+PERIODS_S = {"artefacts": 3600, "debris": debris.EVERY_S}
+"""Of duties that are done less often than each round."""
+STOP_S = 5
+"""For all threads to end what they are at; whatever it is may be done twice."""
 
 
 class Keeper:
@@ -42,44 +52,81 @@ class Keeper:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.registry = settings.registry()
-        self.redis = connect(settings, read_timeout_s=5)
+        self.redis = connect(settings, read_timeout_s=5)  # a pool: each thread has a connection while it asks
         self.ledger = Ledger(settings, self.redis)
         self.broker = broker.Broker(settings)
         self.storage = Storage(settings)
-        self.journal = journal.Journal(self.ledger, self.storage)
         self.stop = threading.Event()
-        self._unrung: dict[str, tuple[float, int]] = {}
-        self._look_at_artefacts = 0.0
-        self.shrinker = Shrinker(self.ledger, self.redis, self.storage)
-        self.stock = Stock(self.ledger, self.storage)
-        self.records = Records(self.ledger, self.storage)
+        self.id = f"{socket.gethostname()}:{os.getpid()}:{new_id('k')[-6:]}"
+        self.duties: dict[str, Duty] = {}
+        self._add("epoch", self.keep_epoch, gate=lambda: None)
+        self._keep_jobs_moving()
+        self._keep_the_journal()
+        self._clear_up()
+
+    def _keep_jobs_moving(self) -> None:
+        bells = Bells(self.redis, self.broker, self.settings.bells)
+        late = DeadlineExceeded("deadline_s passed while the job waited to be tried again")
+        self._add("sweep", lambda _: self.sweep())
+        self._add("due", lambda _: self.broker.ring_all(self.ledger.due()))
+        self._add("expire", lambda _: self.ledger.expire(late))
+        self._add("bells", lambda _: bells.ring_lost())
+
+    def _keep_the_journal(self) -> None:
+        self.journal = Journal(self.ledger, self.storage, Skipped("job_json"))
+        self.shrinker = Shrinker(self.ledger, self.redis, self.storage, Skipped("shrink"))
+        self._add("segments", lambda _: metrics.SEGMENTS.inc(self.journal.write_segments()))
+        self._add("job_json", lambda _: self.write_job_json(), self.journal.skipped)
+        self._add("shrink", lambda _: self.shrinker.round(), self.shrinker.skipped)
+
+    def _clear_up(self) -> None:
+        clearing, parts = Clearing(self.ledger, self.storage), debris.Debris(self.storage)
+        share_s = self.settings.renew_s * SHARE
+        self.records = Records(self.ledger, self.storage, Skipped("records"))
+        self.stock = Stock(self.ledger, self.storage, Skipped("stock"))
+        self._add("records", lambda _: self.records.shrink(share_s), self.records.skipped)
+        self._add("retention", clearing.forget_old_jobs)
+        self._add("archived", clearing.end_archived)
+        self._add("tombstones", clearing.drop_tombstones)
+        self._add("uploads", clearing.ask_for_uploads)
+        self._add("trash", clearing.empty_trash)
+        self._add("artefacts", clearing.drop_artefacts)
+        self._add("stock", lambda _: self.stock.take_stock(), self.stock.skipped)
+        self._add("debris", parts.abort)
+
+    def _add(self, name: str, work: Callable[[Skipped], object], skipped: Skipped | None = None,
+             gate: Callable[[], object] | None = None) -> None:
+        skipped = skipped or Skipped(name)
+        self.duties[name] = Duty(name, lambda: work(skipped), skipped, gate=gate or self.ledger.ready,
+                                 round_s=self.settings.renew_s, period_s=PERIODS_S.get(name, 0))
 
     def run(self) -> int:
         """Exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.stop.set())
-        start_http_server(self.settings.metrics_port, addr=self.settings.metrics_host)
+        port = health.serve(self.settings, self.duties.values())
         metrics.follow(self.redis, self.registry)
-        threads = [threading.Thread(target=self._repeat, args=(duty,), name=duty.__name__, daemon=True)
-                   for duty in (self.write_segments, self.tidy)]
+        threads = [threading.Thread(target=duty.repeat, args=(self.stop,), name=duty.name, daemon=True)
+                   for duty in self.duties.values()]
         for thread in threads:
             thread.start()
-        log.info("keeper: rounds every %g s, /metrics on port %d", self.settings.renew_s, self.settings.metrics_port)
-        self._repeat(self.round)
+        log.info("keeper: rounds every %g s, /metrics and /readyz on port %d", self.settings.renew_s, port)
+        Duty("tell", self.tell, Skipped("tell"), round_s=self.settings.renew_s).repeat(self.stop)
+        end = time.monotonic() + STOP_S
         for thread in threads:
-            thread.join(5)
+            thread.join(max(0.0, end - time.monotonic()))
         return 0
 
     def round(self) -> None:
-        """What keeps jobs moving."""
-        self.keep_epoch()
-        for pool in self.registry.pools:
-            self.broker.ring_all(self.ledger.sweep(pool))
-        self.broker.ring_all(self.ledger.due())
-        self.ledger.expire(DeadlineExceeded("deadline_s passed while the job waited to be tried again"))
-        self.ring_lost_bells()
+        """Every duty once, one after the other, on this thread; what fails is logged."""
+        for duty in self.duties.values():
+            duty.once()
 
-    def keep_epoch(self) -> None:
+    def tell(self) -> None:
+        """Leave in Redis how the duties stand, for whoever asks the API. Errors: NotReady."""
+        keepers.tell(self.redis, self.id, {name: duty.standing() for name, duty in self.duties.items()})
+
+    def keep_epoch(self, skipped: Skipped) -> None:
         """Say that this start of Redis may be used, once what it lost is put back. Errors: NotReady where it would
         evict, or another keeper puts it back; StorageUnavailable."""
         try:
@@ -87,109 +134,23 @@ class Keeper:
         except NotReady:
             if self.redis.info("memory")["maxmemory_policy"] != "noeviction":
                 raise
-            Restore(self.settings, self.redis, self.storage).run()
+            Restore(self.settings, self.redis, self.storage, skipped).run()
             self.ledger.set_epoch()
             log.info("the epoch is set: this start of Redis is in use")
 
-    def ring_lost_bells(self) -> None:
-        """A queue that has had fewer bells than it wants for a second has lost some.
+    def sweep(self) -> None:
+        """Each pool by itself: what is wrong in one keeps no other from being swept. Errors: NotReady, LedgerFault."""
+        wrong = None
+        for pool in self.registry.pools:
+            try:
+                self.broker.ring_all(self.ledger.sweep(pool))
+            except LedgerFault as fault:
+                wrong = fault
+        if wrong:
+            raise wrong
 
-        Or workers take them that do not know the model (a rolling deploy): rung one at a time, they may go to the same
-        worker for ever. So each time twice as many are rung, until there is one for every worker, then from one again.
-        """
-        lines = sorted(self.redis.smembers(keys.LINES))
-        counts = [self.redis.zcard(keys.line(line)) for line in lines]
-        wanted: dict[str, int] = {}
-        for line, count in zip(lines, counts, strict=True):
-            queue = line.partition(":")[0]
-            wanted[queue] = min(self.settings.bells, wanted.get(queue, 0) + count)
-        for queue, want in wanted.items():
-            missing = want - self.redis.llen(queue)
-            if missing <= 0:
-                self._unrung.pop(queue, None)
-                continue
-            since, again = self._unrung.setdefault(queue, (time.monotonic(), 1))
-            if time.monotonic() - since >= 1:
-                workers = self.redis.zcard(keys.WORKERS)
-                self.broker.ring(queue, times=max(missing, min(again, workers)))
-                self._unrung[queue] = (since, 2 * again if again < workers else 1)
-
-    def write_segments(self) -> None:
-        """The journal's entries reach the bucket within about a round."""
-        while written := self.journal.write_segment():
-            metrics.SEGMENTS.inc()
-            if written < journal.BATCH:
-                break
-
-    def tidy(self) -> None:
-        """What may take its time."""
+    def write_job_json(self) -> None:
+        """For a share of the keeper's time."""
         share = LATE_SHARE if self.journal.lag_s() > LATE_S else SHARE
         for job in self.journal.write_job_json(self.settings.renew_s * share):
             metrics.ended(job)
-        self.records.shrink(self.settings.renew_s * SHARE)
-        for duty in (self.forget_old_jobs, self.ask_for_uploads, self.empty_trash, self.drop_artefacts,
-                     self.stock.round, self.shrinker.round):
-            duty()
-
-    def forget_old_jobs(self) -> None:
-        """Records past their retention."""
-        for job_id in self._until_now(keys.RETAINED):
-            record = self.ledger.record(job_id)
-            if record:
-                self.ledger.forget(Fixed.model_validate_json(record["fixed"]))
-            else:
-                self.redis.zrem(keys.RETAINED, job_id)
-
-    def ask_for_uploads(self) -> None:
-        """Uploads that no job names any more."""
-        members = self._until_now(keys.UPLOADS)
-        named = self.ledger.at_once(lambda together: [
-            together.exists(keys.upload_jobs(*member.split("/"))) for member in members])
-        for member, is_named in zip(members, named, strict=True):
-            tenant, _, upload = member.partition("/")
-            if is_named:
-                self.redis.zadd(keys.UPLOADS, {member: now_ms() + UPLOAD_ASK_AGAIN_MS})
-            else:
-                self.redis.zadd(keys.TRASH, {f"tenants/{tenant}/uploads/{upload}/": now_ms()})
-                self.redis.zrem(keys.UPLOADS, member)
-
-    def empty_trash(self) -> None:
-        """Delete what attempts without a commit, erased jobs and old uploads left. Of a job a tombstone stays."""
-        for prefix in self._until_now(keys.TRASH):
-            if not self._committed(prefix):
-                self.storage.delete_prefix(prefix)
-                self.stock.bury(prefix)
-            self.redis.zrem(keys.TRASH, prefix)
-
-    def drop_artefacts(self) -> None:
-        """What jobs had kept to use again, a retention after it was made: it can be made anew."""
-        if time.monotonic() < self._look_at_artefacts:
-            return
-        self._look_at_artefacts = time.monotonic() + ARTEFACTS_EVERY_S
-        oldest = datetime.now(UTC) - timedelta(seconds=self.settings.retention_s)
-        for seen in list(self.storage.list(ARTEFACTS)):
-            if seen.modified < oldest:
-                self.storage.delete_prefix(seen.key)
-
-    def _committed(self, prefix: str) -> bool:
-        """Whether the prefix is that of the attempt which a record says has committed; it never should be, and then its
-        objects stay."""
-        _, _, what, job_id, folder = prefix.split("/")[:5]
-        record = self.redis.hgetall(keys.job(job_id)) if what == "jobs" and "-" in folder else {}
-        committed = [name for name, word in record.items() if name.startswith("t:") and word == "succeeded"]
-        return any(folder.endswith(token[-8:]) for token in committed)
-
-    def _until_now(self, key: str) -> list[str]:
-        return self.redis.zrangebyscore(key, "-inf", now_ms(), start=0, num=A_FEW)
-
-    def _repeat(self, duty: Callable[[], None]) -> None:
-        """Again and again until the stop; what fails is said, and tried again in the next round."""
-        while not self.stop.is_set():
-            start = time.monotonic()
-            try:
-                duty()
-            except (NotReady, StorageUnavailable) as error:
-                log.warning("%s: %s", duty.__name__, error.detail)
-            except Exception as error:  # one bad entry must not end the duties for all others
-                log.error("%s failed", duty.__name__, exc_info=not isinstance(error, BacklotError) and error)
-            self.stop.wait(max(0.0, self.settings.renew_s - (time.monotonic() - start)))

@@ -1,19 +1,25 @@
 """What the keeper answers at /metrics, in Prometheus' words. Gauges are read from Redis when they are asked for."""
 
+import logging
 import time
 from collections.abc import Iterator
 
 import redis
-from prometheus_client import REGISTRY, Counter
+from prometheus_client import REGISTRY, Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+from redis.exceptions import RedisError
 
 from tasks.job import Job
 from tasks.ledger import keys
 from tasks.registry import Registry
 
+log = logging.getLogger(__name__)
 ENDED = Counter("backlot_jobs_ended", "Jobs that reached a final status", ["kind", "model", "status"])
 SEGMENTS = Counter("backlot_journal_segments", "Segments of the journal written to the bucket")
+DUTY_ERRORS = Counter("backlot_duty_errors", "Rounds of a duty of the keeper that failed", ["duty"])
+DUTY_SUCCEEDED = Gauge("backlot_duty_last_success_timestamp_seconds", "When a duty last succeeded; 0: never", ["duty"])
+SKIPPED = Counter("backlot_skipped_entries", "Entries that a duty could not read and left out", ["duty"])
 
 
 def ended(job: Job) -> None:
@@ -36,6 +42,13 @@ class _Pools(Collector):
         return []  # nothing is read from Redis before someone asks
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
+        """None of them where Redis does not tell: the duties' own are needed then most."""
+        try:
+            yield from list(self._gauges())
+        except (RedisError, ValueError) as error:
+            log.warning("/metrics says nothing of the pools (%s)", type(error).__name__)
+
+    def _gauges(self) -> Iterator[GaugeMetricFamily]:
         now = time.time() * 1000
         waiting = GaugeMetricFamily("backlot_waiting_jobs", "Jobs in the pool's lines", labels=["pool"])
         running = GaugeMetricFamily("backlot_running_jobs", "Jobs under lease", labels=["pool"])

@@ -10,6 +10,7 @@ import time
 from tasks.job import Fixed, Status, now_ms
 from tasks.ledger import Ledger, Record, keys
 from tasks.storage import Storage, job_json_key
+from worker.skipped import Skipped
 
 WHOLE_S = 3600
 """A record stays whole for so long after the end."""
@@ -23,8 +24,8 @@ AGAIN_S, A_FEW = 60, 200
 class Records:
     """One keeper's. Two may do the same at the same time."""
 
-    def __init__(self, ledger: Ledger, storage: Storage) -> None:
-        self.ledger, self.storage = ledger, storage
+    def __init__(self, ledger: Ledger, storage: Storage, skipped: Skipped | None = None) -> None:
+        self.ledger, self.storage, self.skipped = ledger, storage, skipped or Skipped("records")
 
     def shrink(self, for_s: float) -> int:
         """Those that are due, for so many seconds; how many. Errors: NotReady, StorageUnavailable."""
@@ -33,14 +34,16 @@ class Records:
         for done, job_id in enumerate(due):
             if time.monotonic() > until:
                 return done
-            record = self.ledger.record(job_id)
-            if record:
-                self._shrink(job_id, record, over)
-            else:
-                self.ledger.redis.zrem(keys.WHOLE, job_id)
+            again_ms = self.skipped.handle(job_id, lambda job_id=job_id: self._shrink(job_id, over))
+            if again_ms:
+                self.ledger.redis.zadd(keys.WHOLE, {job_id: over + again_ms}, xx=True)
         return len(due)
 
-    def _shrink(self, job_id: str, record: Record, over: float) -> None:
+    def _shrink(self, job_id: str, over: float) -> None:
+        record = self.ledger.record(job_id)
+        if not record:
+            self.ledger.redis.zrem(keys.WHOLE, job_id)
+            return
         large = [name for name in FIELDS if len(record.get(name, "")) > LARGE]
         small = _small(record)
         if (large or small) and self.storage.head(job_json_key(record["tenant"], job_id)) is None:

@@ -10,16 +10,18 @@ is known to nobody, so that what it made cannot be committed. All of it may be d
     erased                             its objects are trash again
 """
 
+import json
 import logging
+import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import redis
-from redis.exceptions import LockError
+from redis.exceptions import LockError, RedisError
 
-from tasks.errors import NotReady
+from tasks.errors import BacklotError, LedgerFault, NotFound, NotReady
 from tasks.intake import UPLOAD_KEPT_S
 from tasks.job import now_ms
 from tasks.ledger import IDEMPOTENCY_MS, Ledger, Record, _away, keys, uploads
@@ -27,6 +29,7 @@ from tasks.settings import Settings
 from tasks.storage import Storage, job_json_key, job_prefix
 from worker import journal
 from worker.journal import Accepted, Journal, KeyUse
+from worker.skipped import Skipped
 
 log = logging.getLogger(__name__)
 LOCK_S = 60
@@ -35,12 +38,19 @@ NOT_RECORD = ("type", "sid")
 """What an `ended` entry has beside the fields of the record."""
 
 
+PLAIN = re.compile(r"[\w-]+", re.ASCII)
+"""A tenant or an id that may be a part of a key in the bucket."""
+
+
 @dataclass
 class Found:
-    """What the journal says beyond what this Redis knows."""
+    """What the journal says beyond what this Redis knows, without the jobs themselves: they may be more than fits into
+    memory, and are read again, one after the other. `alive` and `erased`: id -> tenant. `late`: ended jobs whose
+    job.json may not be written and is wanted, id -> tenant."""
 
-    alive: dict[str, Accepted] = field(default_factory=dict)
-    ended: dict[str, Record] = field(default_factory=dict)
+    alive: dict[str, str] = field(default_factory=dict)
+    ended: set[str] = field(default_factory=set)
+    late: dict[str, str] = field(default_factory=dict)
     erased: dict[str, str] = field(default_factory=dict)
     keys_used: dict[str, KeyUse] = field(default_factory=dict)
     retried: set[tuple[str, str]] = field(default_factory=set)
@@ -49,8 +59,10 @@ class Found:
 class Restore:
     """For one keeper at a time, before it sets the epoch."""
 
-    def __init__(self, settings: Settings, client: redis.Redis, storage: Storage) -> None:
+    def __init__(self, settings: Settings, client: redis.Redis, storage: Storage,
+                 skipped: Skipped | None = None) -> None:
         self.settings, self.redis, self.storage = settings, client, storage
+        self.skipped = skipped or Skipped("epoch")
         self.ledger = Ledger(settings, client)
 
     def run(self) -> dict[str, int]:
@@ -64,7 +76,8 @@ class Restore:
                 raise NotReady("another keeper puts back what Redis has lost")
             try:
                 known = self._known()
-                missing = [name for name in journal.segments(self.storage) if journal.span(name)[1] > known]
+                names = journal.segments(self.storage, self.skipped)
+                missing = [name for name in names if journal.span(name)[1] > known]
                 return self._put_back(known, missing) if missing else {}
             finally:
                 try:
@@ -79,18 +92,19 @@ class Restore:
         return journal.number(self.redis.xinfo_stream(keys.JOURNAL)["last-generated-id"])
 
     def _put_back(self, known: journal.Sid, names: list[str]) -> dict[str, int]:
-        found = _beyond(known, (entry for name in names for entry in journal.read(self.storage, name)))
-        has_job_json = self._job_jsons({id: one.fixed.tenant for id, one in found.alive.items()})
+        found, written, now = Found(), journal.written(self.storage), now_ms()
+        for entry in self._entries(known, names):
+            self._each(entry, lambda entry=entry: _see(found, entry, written, now))
+        for job_id in self._job_jsons(found.alive):
+            del found.alive[job_id]
+        for job_id in self._job_jsons(found.late):
+            del found.late[job_id]
         done = {"queued": 0, "concluded": 0, "job.json": 0, "erased": len(found.erased)}
-        for job_id, accepted in found.alive.items():
-            if job_id not in has_job_json:
-                self._submit(accepted)
-                done["queued"] += 1
-        for job_id, ended in found.ended.items():
-            done["concluded"] += self.ledger.conclude(job_id, _record(ended))
+        writer = Journal(self.ledger, self.storage, self.skipped)
+        for entry in self._entries(known, names):
+            self._each(entry, lambda entry=entry: self._put_back_one(found, entry, writer, done))
         for tenant, job_id in found.retried:
             self.redis.zrem(keys.dead(tenant), job_id)
-        done["job.json"] = self._write_job_json(found)
         for job_id, tenant in found.erased.items():
             self.redis.zadd(keys.TRASH, {job_prefix(tenant, job_id): now_ms()})
             self.redis.zadd(keys.RETAINED, {job_id: now_ms()}, xx=True)  # an older memory has its record
@@ -99,25 +113,52 @@ class Restore:
         log.warning("restored from %d segments of the journal: %s", len(names), done)
         return done
 
+    def _entries(self, known: journal.Sid, names: list[str]) -> Iterator[Record]:
+        """What came after the last that is known, in order. Lines that cannot be read are passed over, and set aside
+        when the segment shrinks."""
+        for name in names:
+            try:
+                for _, entry in journal.lines(self.storage, name):
+                    if entry is None:
+                        self.skipped.add(name, "has lines that cannot be read")
+                    elif journal.number(entry["sid"]) > known:
+                        yield entry
+            except NotFound:
+                continue  # another keeper found nothing in it that is needed
+
+    def _each(self, entry: Record, work: Callable[[], object]) -> None:
+        """One entry that cannot be put back is set aside, and keeps the others from nothing."""
+        try:
+            work()
+        except LedgerFault as error:
+            why: Exception = error
+        except (BacklotError, RedisError):
+            raise
+        except Exception as error:  # anything may be wrong with it
+            why = error
+        else:
+            return
+        self.skipped.add(f"{entry['sid']} {entry['id']}", why)
+        journal.set_aside(self.storage, f"{entry['sid']}.json", json.dumps(entry).encode())
+
+    def _put_back_one(self, found: Found, entry: Record, writer: Journal, done: dict[str, int]) -> None:
+        job_id = entry["id"]
+        if entry["type"] == "accepted" and found.alive.pop(job_id, None):
+            self._submit(journal.accepted(entry))
+            done["queued"] += 1
+        elif entry["type"] == "ended" and job_id in found.ended:
+            found.ended.discard(job_id)
+            done["concluded"] += self.ledger.conclude(job_id, _record(entry))
+            if found.late.pop(job_id, None):
+                writer.write_or_set_aside(entry["sid"], entry)
+                done["job.json"] += 1
+
     def _submit(self, accepted: Accepted) -> None:
         """As it came, at the time at which it came."""
         ledger = Ledger(self.settings, self.redis, clock=lambda: round(accepted.created_ms))
         for upload in accepted.fixed.uploads:
             uploads.note(self.redis, accepted.fixed.tenant, upload, time.time() + UPLOAD_KEPT_S)
         ledger.submit(accepted.fixed, accepted.idempotency, restoring=True)
-
-    def _write_job_json(self, found: Found) -> int:
-        """Of the jobs that ended so late that theirs may not have been written; not of those past their retention."""
-        since, now = journal.written(self.storage), now_ms()
-        late = {job_id: entry for job_id, entry in found.ended.items()
-                if journal.number(entry["sid"]) > since and float(entry["retained_ms"]) > now
-                and job_id not in found.erased}
-        there = self._job_jsons({job_id: entry["tenant"] for job_id, entry in late.items()})
-        writer = Journal(self.ledger, self.storage)
-        for job_id, entry in late.items():
-            if job_id not in there:
-                writer.write(entry)
-        return len(late) - len(there)
 
     def _keep_keys(self, used: list[KeyUse]) -> None:
         """The Idempotency-Key of a job that has ended finds it for the rest of its day."""
@@ -138,31 +179,39 @@ class Restore:
             return {job_id for job_id, head in zip(tenants, heads, strict=True) if head}
 
 
-def _beyond(known: journal.Sid, entries: Iterable[Record]) -> Found:
-    """Entries that came after the last that is known; each job as its last entry leaves it."""
-    found = Found()
-    for entry in entries:
-        job_id = entry["id"]
-        if journal.number(entry["sid"]) <= known:
-            continue
-        if entry["type"] == "accepted":
-            accepted = journal.accepted(entry)
-            if job_id not in found.ended and job_id not in found.erased:
-                found.alive[job_id] = accepted
-            if accepted.fixed.retry_of:
-                found.retried.add((accepted.fixed.tenant, accepted.fixed.retry_of))
-            if accepted.idempotency:
-                found.keys_used[job_id] = KeyUse(
-                    accepted.fixed.tenant, job_id, accepted.created_ms, accepted.idempotency)
-        elif entry["type"] == "key":
-            found.keys_used[job_id] = journal.key_use(entry)
-        else:
-            found.alive.pop(job_id, None)
-            if entry["type"] == "ended":
-                found.ended[job_id] = entry
-            else:
-                found.erased[job_id] = entry["tenant"]
-    return found
+def _see(found: Found, entry: Record, written: journal.Sid, now: float) -> None:
+    """Each job as its last entry leaves it. Entries of types that a later release has added are not for us. Errors:
+    ValueError, KeyError where the entry cannot be read."""
+    job_id, kind = entry["id"], entry["type"]
+    if kind == "accepted":
+        accepted = journal.accepted(entry)
+        tenant = accepted.fixed.tenant
+        _check(tenant, job_id)
+        if job_id not in found.ended and job_id not in found.erased:
+            found.alive[job_id] = tenant
+        if accepted.fixed.retry_of:
+            found.retried.add((tenant, accepted.fixed.retry_of))
+        if accepted.idempotency:
+            found.keys_used[job_id] = KeyUse(tenant, job_id, accepted.created_ms, accepted.idempotency)
+    elif kind == "key":
+        found.keys_used[job_id] = journal.key_use(entry)
+    elif kind == "ended":
+        found.alive.pop(job_id, None)
+        found.ended.add(job_id)
+        _check(entry["tenant"], job_id)
+        if (journal.number(entry["sid"]) > written and job_id not in found.erased
+                and float(entry["retained_ms"]) > now):  # past its retention it is not wanted
+            found.late[job_id] = entry["tenant"]
+    elif kind == "forgotten":
+        found.alive.pop(job_id, None)
+        found.late.pop(job_id, None)
+        _check(entry["tenant"], job_id)
+        found.erased[job_id] = entry["tenant"]
+
+
+def _check(tenant: str, job_id: str) -> None:
+    if not (PLAIN.fullmatch(tenant) and PLAIN.fullmatch(job_id)):
+        raise ValueError("names a tenant or a job that cannot be")
 
 
 def _record(ended: Record) -> Record:

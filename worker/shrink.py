@@ -15,6 +15,7 @@ from tasks.errors import NotFound
 from tasks.ledger import IDEMPOTENCY_MS, Ledger, Record, keys
 from tasks.storage import Storage
 from worker import journal
+from worker.skipped import Skipped
 
 log = logging.getLogger(__name__)
 FIRST_S, LONGEST_S, A_FEW = 60, 86_400, 5
@@ -25,8 +26,9 @@ LIST_EVERY_S = 60
 class Shrinker:
     """One keeper's. Two may do the same at the same time: what they write is alike."""
 
-    def __init__(self, ledger: Ledger, client: redis.Redis, storage: Storage) -> None:
+    def __init__(self, ledger: Ledger, client: redis.Redis, storage: Storage, skipped: Skipped | None = None) -> None:
         self.ledger, self.redis, self.storage = ledger, client, storage
+        self.skipped = skipped or Skipped("shrink")
         self._next: dict[str, float] = {}
         self._list_again = 0.0
 
@@ -35,11 +37,11 @@ class Shrinker:
         now = time.time()
         if now >= self._list_again:
             self._list_again = now + LIST_EVERY_S
-            names = journal.segments(self.storage)
+            names = journal.segments(self.storage, self.skipped)
             self._next = {name: self._next.get(name, now + max(0, FIRST_S - _age_s(name, now))) for name in names}
         due = sorted((at, name) for name, at in self._next.items() if at <= now)
         for _, name in due[:A_FEW]:
-            self.shrink(name)
+            self.skipped.handle(name, lambda name=name: self.shrink(name))
             self._next[name] = now + min(LONGEST_S, max(FIRST_S, _age_s(name, now)))
 
     def shrink(self, name: str) -> int:
@@ -47,22 +49,32 @@ class Shrinker:
         if journal.span(name)[1] > journal.number(self.redis.get(keys.WRITTEN) or "0-0"):
             return -1
         try:
-            entries = journal.read(self.storage, name)
+            lines = list(journal.lines(self.storage, name))
         except NotFound:
             return 0  # another keeper was first
+        entries = [entry for _, entry in lines if entry is not None]
+        unreadable = [line for line, entry in lines if entry is None]
+        if unreadable:
+            self._set_aside(name, unreadable)
         needed = self._needed(entries)
         if not needed:
-            self.storage.delete_prefix(name)
-        elif needed != entries:
-            lines = "\n".join(json.dumps(entry) for entry in needed)
-            self.storage.put_bytes(name, lines.encode(), "application/jsonl")
+            self.storage.delete(name)
+        elif unreadable or needed != entries:
+            text = "\n".join(json.dumps(entry) for entry in needed)
+            self.storage.put_bytes(name, text.encode(), "application/jsonl")
         return len(needed)
+
+    def _set_aside(self, name: str, unreadable: list[bytes]) -> None:
+        """Under the segment's name, before the segment is written without them. Two keepers, or the same one again
+        where it died between the two, write the same."""
+        journal.set_aside(self.storage, name.removeprefix(journal.FOLDER), b"\n".join(unreadable))
+        self.skipped.add(name, f"{len(unreadable)} lines that cannot be read are set aside")
 
     def _needed(self, entries: list[Record]) -> list[Record]:
         living = self._living([entry["id"] for entry in entries if entry["type"] == "accepted"])
         recent, needed = time.time() * 1000 - IDEMPOTENCY_MS, []
         for entry in entries:
-            if entry["id"] in living and entry["type"] == "accepted":
+            if entry["type"] not in journal.NEEDED or entry["id"] in living and entry["type"] == "accepted":
                 needed.append(entry)
             elif entry["type"] in ("accepted", "key") and float(entry["created_ms"]) > recent:
                 needed += filter(None, [journal.key_of(entry)])

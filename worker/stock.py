@@ -1,52 +1,40 @@
 """What the bucket knows better than Redis: ended jobs without a record, and how much each tenant has there.
 
-The bucket is looked through once a day, and after Redis has lost something, a little in every round. The retention of
-ended jobs that only it knows ends too, and their tombstones go after a month; what attempts left that nobody knows any
-more is trash. What is committed, or named by a job, the scripts have counted already; here is counted what they missed,
-and what was deleted.
+The bucket is looked through once a day, and after Redis has lost something, a little in every round. Ended jobs that
+only it knows are listed by the end of their retention, and tombstones by theirs; what attempts left that nobody knows
+any more is trash. What is committed, or named by a job, the scripts have counted already; here is counted what they
+missed. Objects that are neither a job's nor an upload's, and a job whose job.json cannot be read, are left alone.
 """
 
 import itertools
 import json
+import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from tasks.archive import Tombstone, committed_folder
+from tasks.archive import committed_folder
 from tasks.errors import NotFound
 from tasks.intake import UPLOAD_KEPT_S
 from tasks.job import Status, now_ms
 from tasks.ledger import Ledger, keys
 from tasks.storage import Object, Storage, attempt_folder, job_json_key, job_prefix
+from worker.skipped import Skipped
 
 A_FEW = 200
 STRAY_MS = 60_000
 """A worker that has lost its job may be writing yet."""
 TOMBSTONE_MS = 30 * 24 * 3600 * 1000
 EVERY_MS = 24 * 3600 * 1000
+OWNER = re.compile(r"tenants/([^/]+)/(?:jobs/(?=job_)|uploads/(?=upload_))([^/]+)/")
 
 
 class Stock:
     """One keeper's. Errors of everything: RedisError, NotReady, StorageUnavailable."""
 
-    def __init__(self, ledger: Ledger, storage: Storage) -> None:
+    def __init__(self, ledger: Ledger, storage: Storage, skipped: Skipped | None = None) -> None:
         self.ledger, self.redis, self.storage = ledger, ledger.redis, storage
+        self.skipped = skipped or Skipped("stock")
         self._left: Iterator[list[Object] | None] | None = None
-
-    def round(self) -> None:
-        self.take_stock()
-        for tenant, job_id in self._until_now(keys.ARCHIVED):
-            self.redis.zadd(keys.TRASH, {job_prefix(tenant, job_id): now_ms()})
-        for tenant, job_id in self._until_now(keys.TOMBSTONES):
-            self.storage.delete_prefix(job_prefix(tenant, job_id))
-
-    def bury(self, prefix: str) -> None:
-        """The prefix was emptied: a whole job or an upload counts no longer, and of a job a tombstone stays."""
-        _, tenant, what, job_id, *rest = prefix.split("/")
-        if rest == [""]:
-            self.ledger.count(tenant, job_id, 0)
-        if what == "jobs" and rest == [""]:
-            self.storage.put_bytes(job_json_key(tenant, job_id), Tombstone.of(job_id), "application/json")
-            self.redis.zadd(keys.TOMBSTONES, {f"{tenant}/{job_id}": now_ms() + TOMBSTONE_MS})
 
     def take_stock(self) -> None:
         """A part of the bucket, if it is to be looked through."""
@@ -55,7 +43,7 @@ class Stock:
         try:
             for seen in itertools.islice(self._left or (), A_FEW):
                 if seen:
-                    self._look_at(seen)
+                    self.skipped.handle(seen[0].key, lambda seen=seen: self._look_at(seen))
                 else:
                     self.redis.set(keys.STOCK_TAKEN, now_ms())
                     self.redis.delete(keys.STOCK)
@@ -66,15 +54,21 @@ class Stock:
 
     def _is_due(self) -> bool:
         asked, taken = self.redis.exists(keys.STOCK), self.redis.get(keys.STOCK_TAKEN)
-        return bool(asked) or taken is None or float(taken) + EVERY_MS < now_ms()
+        try:
+            return bool(asked) or float(taken or 0) + EVERY_MS < now_ms()
+        except ValueError:
+            return True
 
     def _look_at(self, seen: list[Object]) -> None:
-        """All objects of an upload or of a job."""
-        _, tenant, what, name, *_ = seen[0].key.split("/")
-        if what == "uploads":
+        """All objects of an upload or of a job. Errors: ValueError where they are of neither."""
+        placed = OWNER.match(seen[0].key)
+        if placed is None:
+            raise ValueError("neither a job's nor an upload's")
+        tenant, name = placed.groups()
+        if name.startswith("upload_"):
             self.redis.zadd(keys.UPLOADS, {f"{tenant}/{name}": now_ms() + UPLOAD_KEPT_S * 1000}, nx=True)
-            if self.storage.head(seen[0].key):  # it may have gone since it was listed
-                self.ledger.count(tenant, name, seen[0].bytes)
+            if self.storage.head(seen[-1].key):  # it may have gone since it was listed
+                self.ledger.count(tenant, name, sum(one.bytes for one in seen))
             return
         rests = [one.key.split("/")[4:] for one in seen]
         if ["job.json"] in rests:
@@ -133,13 +127,6 @@ class Stock:
         if not status:
             until = datetime.fromisoformat(found["retained_until"]).timestamp() * 1000
             self.redis.zadd(keys.ARCHIVED, {member: until})
-
-    def _until_now(self, key: str) -> Iterator[tuple[str, str]]:
-        """Tenant and id of what is due; each leaves the list once its duty is done."""
-        for member in self.redis.zrangebyscore(key, "-inf", now_ms(), start=0, num=A_FEW):
-            tenant, _, job_id = member.partition("/")
-            yield tenant, job_id
-            self.redis.zrem(key, member)
 
 
 def _by_owner(objects: Iterable[Object]) -> Iterator[list[Object]]:

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 
 import redis
 
+from tasks.errors import NotReady
 from tasks.job import JOB_ID
 from tasks.ledger import Record, _away, keys
+from tasks.ledger.faults import ours
+from tasks.reduced import left_out
 
 EXAMINED = 500
 AT_ONCE = 100
@@ -38,14 +41,14 @@ class Cursor:
 def page(client: redis.Redis, index: str, after: Cursor | None, limit: int,
          wanted: Mapping[str, str]) -> tuple[list[Record], Cursor | None]:
     """At most `limit` records that have all of `wanted` (status, kind, model, error_code), and where the next page
-    begins."""
+    begins. A record that cannot be read is in no page."""
     found: list[Record] = []
     examined = 0
     while examined < EXAMINED:
         rows = _rows(client, index, after)
         for cursor, record in rows:
             after = cursor
-            if record and _fits(record, wanted):
+            if record and _is_readable(cursor.job_id, record) and _fits(record, wanted):
                 found.append(record)
             if len(found) == limit:
                 return found, after
@@ -66,14 +69,36 @@ def _rows(client: redis.Redis, index: str, after: Cursor | None) -> list[tuple[C
         with client.pipeline(transaction=False) as pipeline:
             for job_id, _ in ids:
                 pipeline.hgetall(keys.job(job_id))
-            records = pipeline.execute()
-    return [(Cursor(score, job_id), record) for (job_id, score), record in zip(ids, records, strict=True)]
+            records = pipeline.execute(raise_on_error=False)
+        for record in records:
+            if isinstance(record, Exception) and isinstance(fault := ours(record, "reading a record"), NotReady):
+                raise fault
+    return [(Cursor(score, job_id), {} if isinstance(record, Exception) else record)
+            for (job_id, score), record in zip(ids, records, strict=True)]
+
+
+def _is_readable(job_id: str, record: Record) -> bool:
+    """Whether it has what every record has."""
+    try:
+        if json.loads(record["fixed"])["id"] == job_id and record["status"]:
+            return True
+        raise ValueError("it is another job's")
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        left_out.add(job_id, error)
+        return False
 
 
 def _fits(record: Record, wanted: Mapping[str, str]) -> bool:
     if "status" in wanted and record["status"] != wanted["status"]:
         return False
-    if "error_code" in wanted and json.loads(record.get("error") or "{}").get("code") != wanted["error_code"]:
+    if "error_code" in wanted and _error_code(record) != wanted["error_code"]:
         return False
     fixed = json.loads(record["fixed"]) if "kind" in wanted or "model" in wanted else {}
-    return all(fixed[name] == wanted[name] for name in ("kind", "model") if name in wanted)
+    return all(fixed.get(name) == wanted[name] for name in ("kind", "model") if name in wanted)
+
+
+def _error_code(record: Record) -> str | None:
+    try:
+        return json.loads(record.get("error") or "{}").get("code")
+    except (ValueError, AttributeError):
+        return None

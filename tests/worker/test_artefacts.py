@@ -120,7 +120,7 @@ def test_the_keeper_deletes_old_ones(artefacts, storage, settings, fixed, tmp_pa
     """A retention after it was made; a younger one stays."""
     artefacts.of(fixed(), tmp_path, lambda: False)("svd-1f", Maker())
     keeper = Keeper(settings)
-    keeper.drop_artefacts()
+    keeper.duties["artefacts"].work()
     assert len(list(storage.list(ARTEFACTS))) == 1
 
     class Later(datetime):
@@ -128,8 +128,6 @@ def test_the_keeper_deletes_old_ones(artefacts, storage, settings, fixed, tmp_pa
         def now(cls, tz=None):
             return datetime.now(tz) + timedelta(seconds=settings.retention_s + 60)
 
-    monkeypatch.setattr("worker.keeper.datetime", Later)
-    keeper.drop_artefacts()
-    assert len(list(storage.list(ARTEFACTS))) == 1, "it looks once an hour"
-    Keeper(settings).drop_artefacts()
+    monkeypatch.setattr("worker.clearing.datetime", Later)
+    keeper.duties["artefacts"].work()
     assert list(storage.list(ARTEFACTS)) == []

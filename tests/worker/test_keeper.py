@@ -19,7 +19,7 @@ def test_it_sets_the_epoch_and_only_then_verbs_work(settings, keeper, fixed):
     ledger = Ledger(settings)
     with pytest.raises(NotReady):
         ledger.submit(fixed())
-    keeper.keep_epoch()
+    keeper.duties["epoch"].work()
     assert ledger.submit(fixed()).bell
 
 
@@ -28,7 +28,7 @@ def test_a_redis_that_may_evict_is_refused(keeper):
     keeper.redis.config_set("maxmemory-policy", "allkeys-lru")
     try:
         with pytest.raises(NotReady, match="needs noeviction"):
-            keeper.keep_epoch()
+            keeper.duties["epoch"].work()
     finally:
         keeper.redis.config_set("maxmemory-policy", "noeviction")
 
@@ -38,8 +38,8 @@ def test_lost_bells_are_rung_again_up_to_the_cap(ledger, keeper, fixed):
     for _ in range(20):
         ledger.submit(fixed())
     assert ledger.redis.llen("cpu.generate") == 0
-    until(lambda: keeper.ring_lost_bells() or ledger.redis.llen("cpu.generate") == 16, 10, "the bells are there")
-    keeper.ring_lost_bells()
+    until(lambda: keeper.duties["bells"].work() or ledger.redis.llen("cpu.generate") == 16, 10, "the bells are there")
+    keeper.duties["bells"].work()
     assert ledger.redis.llen("cpu.generate") == 16
 
 
@@ -50,7 +50,7 @@ def test_if_those_who_come_do_not_know_the_model_more_are_rung_for_until_every_w
     ledger.submit(fixed())
 
     def taken() -> int:
-        keeper.ring_lost_bells()
+        keeper.duties["bells"].work()
         bells = ledger.redis.llen("cpu.generate")
         ledger.redis.delete("cpu.generate")
         return bells
@@ -79,11 +79,11 @@ def test_what_an_uncommitted_attempt_left_is_deleted_and_the_committed_stays(led
     storage.put_bytes(kept, b"whole", "text/plain")
     ledger.commit(job.id, "00000002aa", {}, [{"name": "a.txt", "media_type": "text/plain", "bytes": 5,
                                               "sha256": "0" * 64, "key": kept}], {})
-    keeper.empty_trash()
+    keeper.duties["trash"].work()
     assert storage.head(left), "not before its time"
     for prefix in (left, kept):
         ledger.redis.zadd(keys.TRASH, {prefix.rpartition("/")[0] + "/": 1})
-    keeper.empty_trash()
+    keeper.duties["trash"].work()
     assert storage.head(left) is None
     assert storage.head(kept)
     assert not ledger.redis.exists(keys.TRASH)
@@ -96,12 +96,12 @@ def test_past_its_retention_a_job_is_forgotten_with_all_it_left(ledger, storage,
     ledger.cancel("acme", job.id)
     output = f"tenants/acme/jobs/{job.id}/1-000001aa/a.txt"
     storage.put_bytes(output, b"x", "text/plain")
-    keeper.write_segments()
-    until(lambda: keeper.tidy() or not storage.head(output), 10)
+    keeper.duties["segments"].work()
+    until(lambda: keeper.round() or not storage.head(output), 10)
     assert ledger.record(job.id) is None
     assert b"erased_at" in storage.get_bytes(job_json_key("acme", job.id))
     ledger.redis.zadd(keys.TOMBSTONES, {f"acme/{job.id}": 1})
-    keeper.tidy()
+    keeper.round()
     assert not list(storage.list(f"tenants/acme/jobs/{job.id}/"))
     assert not ledger.redis.zcard(keys.tenant_jobs("acme"))
 
@@ -113,6 +113,6 @@ def test_an_upload_lives_as_long_as_a_job_that_names_it(ledger, storage, keeper)
         storage.put_bytes(f"tenants/acme/uploads/{upload}/x.txt", b"x", "text/plain")
         ledger.redis.zadd(keys.UPLOADS, {f"acme/{upload}": 1})
     ledger.redis.sadd(keys.upload_jobs("acme", used), "job_1")
-    keeper.tidy()
-    until(lambda: keeper.tidy() or not storage.head(f"tenants/acme/uploads/{unused}/x.txt"), 10)
+    keeper.round()
+    until(lambda: keeper.round() or not storage.head(f"tenants/acme/uploads/{unused}/x.txt"), 10)
     assert storage.head(f"tenants/acme/uploads/{used}/x.txt")

@@ -155,7 +155,7 @@ def test_one_that_shrank_is_erased_with_all_it_left(house, settings):
     house.an_hour_later()
     house.jobs.delete("acme", fixed.id)
     assert not house.ledger.redis.exists(keys.upload_jobs("acme", "upload_1"))
-    Keeper(settings).empty_trash()
+    Keeper(settings).duties["trash"].work()
     assert [seen.key for seen in house.storage.list("tenants/acme/jobs/")] == [job_json_key("acme", fixed.id)]
 
 
@@ -167,7 +167,7 @@ def test_the_committed_objects_stay_though_the_record_lists_them_no_longer(house
     assert "outputs" not in house.ledger.record(fixed.id)
     (output,) = (seen.key for seen in house.storage.list(f"tenants/acme/jobs/{fixed.id}/2-"))
     house.ledger.redis.zadd(keys.TRASH, {output.rpartition("/")[0] + "/": 1})
-    Keeper(settings).empty_trash()
+    Keeper(settings).duties["trash"].work()
     assert house.storage.head(output)
 
 

@@ -194,7 +194,7 @@ def test_an_erased_job_stays_erased(house, fixed):
     house.written(job_json=False)
     house.flush()
     assert house.restore()["erased"] == 1
-    house.keeper.empty_trash()
+    house.keeper.duties["trash"].work()
     with pytest.raises(Gone, match="was erased"):
         house.jobs.get("acme", job.id)
 
@@ -219,7 +219,7 @@ def test_one_erased_before_its_job_json_was_written_has_a_tombstone_only(house, 
     house.ledger.submit(job)
     house.ledger.cancel("acme", job.id)
     house.jobs.delete("acme", job.id)
-    house.keeper.empty_trash()
+    house.keeper.duties["trash"].work()
     house.written()
     with pytest.raises(Gone):
         house.jobs.get("acme", job.id)
@@ -304,8 +304,8 @@ def test_after_a_flush_retention_still_ends(house, fixed, settings, storage):
     assert member == f"acme/{job.id}" and abs(score / 1000 - retained_until.timestamp()) < 1
     assert not house.ledger.redis.exists(keys.STOCK)
     house.ledger.redis.zadd(keys.ARCHIVED, {member: 1})
-    house.keeper.stock.round()
-    house.keeper.empty_trash()
+    house.keeper.duties["archived"].work()
+    house.keeper.duties["trash"].work()
     assert b"erased_at" in storage.get_bytes(job_json_key("acme", job.id))
 
 
@@ -333,16 +333,14 @@ def test_a_flush_while_uploads_are_asked_for_deletes_none(house, fixed, monkeypa
     """No job seems to name the upload then, though one does."""
     upload = house.jobs.create_upload("acme", "a.txt").id
     house.ledger.submit(fixed(uploads={upload: Upload(key="k", bytes=1, etag="e")}))
-    until_now = house.keeper._until_now
 
-    def and_then_it_is_flushed(key):
-        members = [f"acme/{upload}"] if key == keys.UPLOADS else until_now(key)
+    def and_then_it_is_flushed(*_, **__):
         house.flush()
-        return members
+        return [f"acme/{upload}"]
 
-    monkeypatch.setattr(house.keeper, "_until_now", and_then_it_is_flushed)
+    monkeypatch.setattr(house.keeper.redis, "zrangebyscore", and_then_it_is_flushed)
     with pytest.raises(NotReady):
-        house.keeper.ask_for_uploads()
+        house.keeper.duties["uploads"].work()
     assert not house.ledger.redis.exists(keys.TRASH)
 
 

@@ -49,7 +49,7 @@ class House:
         """The whole bucket once more."""
         self.redis.set(keys.STOCK, "")
         while self.redis.exists(keys.STOCK):
-            self.keeper.stock.round()
+            self.keeper.stock.take_stock()
 
     @property
     def stored(self) -> dict[str, str]:
@@ -66,7 +66,7 @@ def test_an_erased_job_counts_until_its_objects_are_deleted(house):
     first, second = house.succeeded(100), house.succeeded(20)
     house.jobs.delete("acme", first)
     assert house.stored == {first: "100", second: "20"}
-    house.keeper.empty_trash()
+    house.keeper.duties["trash"].work()
     assert house.stored == {second: "20"}
 
 
@@ -75,7 +75,7 @@ def test_what_an_attempt_left_counts_neither_before_nor_after_it_is_deleted(hous
     house.stock_taken()
     for prefix in house.redis.zrange(keys.TRASH, 0, -1):
         house.redis.zadd(keys.TRASH, {prefix: 1})
-    house.keeper.empty_trash()
+    house.keeper.duties["trash"].work()
     assert house.stored == {job: "100"}
     assert len(list(house.storage.list(f"tenants/acme/jobs/{job}/"))) == 2, "the output and job.json"
 
@@ -86,8 +86,8 @@ def test_an_upload_counts_until_no_job_names_it(house):
     job = house.succeeded(10, uploads={UPLOAD: upload})
     house.redis.zadd(keys.UPLOADS, {f"acme/{UPLOAD}": 1})
     house.jobs.delete("acme", job)
-    house.keeper.ask_for_uploads()
-    house.keeper.empty_trash()
+    house.keeper.duties["uploads"].work()
+    house.keeper.duties["trash"].work()
     assert house.stored == {}
 
 
@@ -107,12 +107,12 @@ def test_after_a_flush_the_count_comes_back_and_goes_with_the_retention(house):
     """Of jobs that only the bucket knows, too."""
     job = house.succeeded(100)
     house.redis.flushdb()
-    house.keeper.keep_epoch()
+    house.keeper.duties["epoch"].work()
     house.stock_taken()
     assert house.stored == {job: "100"}
     house.redis.zadd(keys.ARCHIVED, {f"acme/{job}": 1})
-    house.keeper.stock.round()
-    house.keeper.empty_trash()
+    house.keeper.duties["archived"].work()
+    house.keeper.duties["trash"].work()
     assert house.stored == {}
 
 
@@ -128,7 +128,7 @@ def test_what_attempts_left_before_a_flush_goes_and_the_committed_stays(house):
     house.stock_taken()
     for prefix in house.redis.zrange(keys.TRASH, 0, -1):
         house.redis.zadd(keys.TRASH, {prefix: 1})
-    house.keeper.empty_trash()
+    house.keeper.duties["trash"].work()
     for job, prefix in zip(jobs, prefixes, strict=True):
         committed = house.jobs.archive.output_key("acme", job, "a.txt")
         assert [seen.key for seen in house.storage.list(prefix)] == [committed, f"{prefix}job.json"]
@@ -147,13 +147,13 @@ def test_the_folder_of_an_attempt_under_way_is_left_alone(house, fixed, worker):
 
 def test_the_bucket_is_looked_through_once_a_day(house):
     """And at once where it never was."""
-    house.keeper.stock.round()
+    house.keeper.stock.take_stock()
     taken = house.redis.get(keys.STOCK_TAKEN)
     house.upload(500)
-    house.keeper.stock.round()
+    house.keeper.stock.take_stock()
     assert house.stored == {} and house.redis.get(keys.STOCK_TAKEN) == taken
     house.redis.set(keys.STOCK_TAKEN, float(taken) - EVERY_MS - 1)
-    house.keeper.stock.round()
+    house.keeper.stock.take_stock()
     assert house.stored == {UPLOAD: "500"}
 
 

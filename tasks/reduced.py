@@ -1,0 +1,143 @@
+"""Views of records that may be damaged: as much of a job as can be shown, and what had to be left out.
+
+It changes no record. A record is as `tasks/job.py` says; anything may be wrong with one that another release, an
+accident or a person has written.
+"""
+
+import json
+import logging
+from collections.abc import Iterable
+
+from pydantic import ValidationError
+
+from tasks.errors import Conflict
+from tasks.job import Fixed, Job
+
+log = logging.getLogger(__name__)
+Record = dict[str, str]
+OF_REQUEST = {"input": {}, "params": {}, "metadata": {}, "start_ms": None, "deadline_s": None, "retry_of": None}
+"""Parts of the request that a view can do without, and what stands for them."""
+UNSEEN = {"priority": 0, "queue_ttl_s": 0, "run_timeout_s": 0, "retention_s": 0, "max_attempts": 1, "uploads": {}}
+"""Likewise, but that a view does not show them."""
+BASE = ("status", "created_ms", "started_ms")
+ATTEMPTS = "attempts"
+SHOWN, REMEMBERED = 200, 1000
+"""Characters of a record in the log, and records that are not logged again."""
+
+
+class LeftOut:
+    """Records that a list leaves out: logged once and counted, by a process."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._told: set[str] = set()
+
+    def add(self, name: str, why: Exception) -> None:
+        if name in self._told or len(self._told) >= REMEMBERED:
+            return
+        self._told.add(name)
+        self.count += 1
+        log.error("a list leaves out a record that cannot be shown, number %d of this process (%s: %s): %s", self.count,
+                  type(why).__name__, str(why)[:SHOWN], name)
+
+
+left_out = LeftOut()
+
+
+def views(records: Iterable[Record]) -> list[Job]:
+    """The jobs of a page. Of a damaged record what can be shown is shown; one of which nothing can is left out, and
+    logged once a process."""
+    shown = []
+    for record in records:
+        try:
+            shown.append(view(record))
+        except Exception as error:  # anything may be wrong with it, and the others are shown
+            left_out.add(record.get("fixed", "")[:SHOWN], error)
+    return shown
+
+
+def view(record: Record, position: int | None = None) -> Job:
+    """The public view, reduced where the record is damaged. Errors: ValueError, KeyError where nothing can be shown."""
+    try:
+        return _shown(Fixed.model_validate_json(record["fixed"]), record, position)
+    except Exception:  # anything may be wrong with it
+        return reduced(record)[0]
+
+
+def request_of(record: Record, job_id: str) -> Fixed:
+    """What a job asked, whole. Errors: Conflict where it cannot be read."""
+    try:
+        return Fixed.model_validate_json(record["fixed"])
+    except (ValueError, KeyError) as error:
+        raise Conflict(f"the request of job {job_id} can no longer be read; submit it anew") from error
+
+
+def to_forget(record: Record, job_id: str) -> Fixed:
+    """As much as is needed to erase a job. Errors: KeyError where it does not say whose it is."""
+    try:
+        return Fixed.model_validate_json(record["fixed"])
+    except (ValueError, KeyError):
+        return Fixed.model_construct(id=job_id, tenant=record["tenant"], uploads=_uploads(record))
+
+
+def _uploads(record: Record) -> dict:
+    try:
+        return dict(json.loads(record["fixed"])["uploads"])
+    except (ValueError, TypeError, KeyError):
+        return {}
+
+
+def reduced(record: Record) -> tuple[Job, list[str]]:
+    """As much as can be shown, and the names of what cannot, which its message tells too. Errors: ValueError, KeyError
+    where not even the job's id, model, status and time of submit can be read."""
+    fixed, missing = _fixed(record["fixed"])
+    bare = fixed.model_copy(update=OF_REQUEST)
+    kept: Record = {"start_by_ms": "", **{name: record[name] for name in BASE if name in record}}
+    job = _shown(bare, kept)
+    for name in OF_REQUEST:
+        try:
+            job = _shown(more := bare.model_copy(update={name: getattr(fixed, name)}), kept)
+            bare = more
+        except Exception:
+            missing.append(name)
+    for name, part in _parts(record).items():
+        try:
+            job = _shown(bare, more := {**kept, **part})
+            kept = more
+        except Exception:
+            missing.append(name)
+    told = f"cannot be shown: {', '.join(missing)}" if missing else None
+    return job.model_copy(update={"message": "; ".join(filter(None, (job.message, told))) or None}), missing
+
+
+def _shown(fixed: Fixed, record: Record, position: int | None = None) -> Job:
+    job = Job.of(fixed, record, position)
+    if any("\\ud" in value for value in record.values()):  # half of a surrogate pair is a str, and no text
+        job.model_dump_json()
+    return job
+
+
+def _parts(record: Record) -> dict[str, Record]:
+    """Fields of the record that stand or fall together, by the name of the part."""
+    attempts = {name: value for name, value in record.items() if name == "starts" or name.startswith("attempt:")}
+    others = {name: {name: value} for name, value in record.items()
+              if name not in ("fixed", *BASE, *attempts) and not name.startswith("t:")}
+    return {**others, **({ATTEMPTS: attempts} if attempts else {})}
+
+
+def _fixed(text: str) -> tuple[Fixed, list[str]]:
+    """What never changes, with stand-ins for parts that are damaged, and their names."""
+    try:
+        return Fixed.model_validate_json(text), []
+    except ValidationError:
+        found = json.loads(text)
+    stand_ins = {**OF_REQUEST, **UNSEEN}
+    whole, damaged = Fixed.model_validate({**found, **stand_ins}), []
+    for name in (name for name in stand_ins if name in found):
+        try:
+            more = Fixed.model_validate({**found, **stand_ins, name: found[name]})
+            more.model_dump_json()
+            whole = whole.model_copy(update={name: getattr(more, name)})
+        except ValueError:
+            damaged.append(name)
+    return whole, damaged

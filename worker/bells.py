@@ -1,0 +1,42 @@
+"""Lost doorbells, rung again: a queue that has had fewer than it wants for a second has lost some.
+
+It looks at lines and queues alone, and may run beside the sweep, which rings for what it puts back itself.
+"""
+
+import time
+
+import redis
+
+from tasks.broker import Broker
+from tasks.ledger import keys
+
+LOST_S = 1
+
+
+class Bells:
+    """One keeper's; `most` bells lie in a queue. Two keepers may ring too often, which costs a look each."""
+
+    def __init__(self, client: redis.Redis, broker: Broker, most: int) -> None:
+        self.redis, self.broker, self.most = client, broker, most
+        self._unrung: dict[str, tuple[float, int]] = {}
+
+    def ring_lost(self) -> None:
+        """Or workers take them that do not know the model (a rolling deploy): rung one at a time, they may go to the
+        same worker for ever. So each time twice as many are rung, until there is one for every worker, then from one
+        again. Errors: RedisError."""
+        lines = sorted(self.redis.smembers(keys.LINES))
+        counts = [self.redis.zcard(keys.line(line)) for line in lines]
+        wanted: dict[str, int] = {}
+        for line, count in zip(lines, counts, strict=True):
+            queue = line.partition(":")[0]
+            wanted[queue] = min(self.most, wanted.get(queue, 0) + count)
+        for queue, want in wanted.items():
+            missing = want - self.redis.llen(queue)
+            if missing <= 0:
+                self._unrung.pop(queue, None)
+                continue
+            since, again = self._unrung.setdefault(queue, (time.monotonic(), 1))
+            if time.monotonic() - since >= LOST_S:
+                workers = self.redis.zcard(keys.WORKERS)
+                self.broker.ring(queue, times=max(missing, min(again, workers)))
+                self._unrung[queue] = (since, 2 * again if again < workers else 1)

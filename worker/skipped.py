@@ -1,0 +1,76 @@
+"""Entries that a duty of the keeper cannot read or handle: left out, told once each, counted; the rest goes on.
+
+It tells an entry's own fault from a Redis or a bucket that is away, which is nobody's and ends the round.
+"""
+
+import logging
+from collections.abc import Callable
+
+import redis
+
+from tasks.errors import NotReady, StorageUnavailable
+from tasks.job import now_ms
+from tasks.ledger.faults import away
+from worker import metrics
+
+log = logging.getLogger(__name__)
+A_FEW = 200
+"""Entries of a list that one look gets."""
+IN_A_ROW = 3
+"""Entries one after another that the bucket refuses: then it is the bucket."""
+A_MINUTE_MS, A_DAY_MS = 60_000, 24 * 3600 * 1000
+"""When an entry is tried again that the bucket refused, and one that cannot be read."""
+REMEMBERED, SHOWN = 10_000, 200
+"""Entries that are not told again, and characters of one."""
+
+
+class Skipped:
+    """Of one duty, and for its thread alone. `count` says how many entries it has left out since the start."""
+
+    def __init__(self, duty: str) -> None:
+        self.duty, self.count = duty, 0
+        self._told: set[str] = set()
+        self._refused = 0
+
+    def add(self, entry: str, why: Exception | str) -> None:
+        """Say once that the entry was left out, and count it."""
+        if entry in self._told:
+            return
+        if len(self._told) >= REMEMBERED:
+            self._told.clear()
+        self._told.add(entry)
+        self.count += 1
+        metrics.SKIPPED.labels(self.duty).inc()
+        reason = why if isinstance(why, str) else f"{type(why).__name__}: {why}"
+        log.error("%s: skipped %.*r (%.*s)", self.duty, SHOWN, entry, SHOWN, " ".join(reason.split()))
+
+    def handle(self, entry: str, work: Callable[[], object]) -> int:
+        """Do the work of one entry: 0 where it is done, else in how many ms the entry may be tried again.
+
+        Errors: those of a Redis or a bucket that is away.
+        """
+        try:
+            with away(self.duty):
+                work()
+        except NotReady:
+            raise
+        except StorageUnavailable as error:
+            self._refused += 1
+            if self._refused >= IN_A_ROW:
+                raise
+            self.add(entry, error)
+            return A_MINUTE_MS
+        except Exception as error:
+            self.add(entry, error)
+            return A_DAY_MS
+        self._refused = 0
+        return 0
+
+    def handle_due(self, client: redis.Redis, key: str, work: Callable[[str], object]) -> None:
+        """Do the work of each member of the list (member by ms) that is due. One that cannot be done is put off, so
+        that it stands before no other, and stays in the list."""
+        for member in client.zrangebyscore(key, "-inf", now_ms(), start=0, num=A_FEW):
+            again_ms = self.handle(member, lambda member=member: work(member))
+            if again_ms:
+                client.zadd(key, {member: now_ms() + again_ms}, xx=True)
+
