@@ -35,7 +35,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """The API for these settings, or for those of the environment. Makes no connection yet."""
     from flask import Flask
 
-    from api import auth, browsers, dead_letters, health, jobs, models, openapi, pools, problems, uploads
+    from api import auth, browsers, dead_letters, health, jobs, keys, models, openapi, pools, problems, uploads
     from tasks.jobs import Jobs
     from tasks.settings import Settings
 
@@ -49,6 +49,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     problems.register(app)
     browsers.register(app)
     app.before_request(auth.check_key)
-    for resource in (jobs, dead_letters, uploads, models, pools, health, openapi):
+    for resource in (jobs, dead_letters, uploads, models, keys, pools, health, openapi):
         app.register_blueprint(resource.routes)
     return app

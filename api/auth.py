@@ -1,5 +1,6 @@
 """The key in the header -> who is calling. The key file is read again when it changes."""
 
+import contextlib
 import hmac
 import logging
 import threading
@@ -13,7 +14,10 @@ from api.keyfile import Key, digest, read
 from tasks.errors import Forbidden, NotReady, Unauthorized, UnknownKey
 
 log = logging.getLogger(__name__)
-LOOK_EVERY_S = 1.0
+LOOK_EVERY_S = 0.5
+NOTE_EVERY_S = 60
+"""How often the ledger hears that a key is in use."""
+READING = ("GET", "HEAD")
 
 
 class Keys:
@@ -25,6 +29,7 @@ class Keys:
         self._seen: tuple | None = None
         self._looked = float("-inf")
         self._lock = threading.Lock()
+        self._noted: dict[str, float] = {}
 
     def find(self, key: str) -> Key | None:
         """Who holds this key. Errors: NotReady where the file could not be read since the process started."""
@@ -34,6 +39,19 @@ class Keys:
         hashed = digest(key)
         known = self._known.get(hashed)
         return known if known and hmac.compare_digest(known.sha256, hashed) else None
+
+    def all(self) -> list[Key]:
+        """As the file has them."""
+        self._refresh()
+        return list(self._known.values())
+
+    def is_to_be_noted(self, key: Key) -> bool:
+        """Whether its use was last noted so long ago that it is to be now."""
+        now = time.monotonic()
+        if now - self._noted.get(key.id, float("-inf")) < NOTE_EVERY_S:
+            return False
+        self._noted[key.id] = now
+        return True
 
     def _refresh(self) -> None:
         if time.monotonic() - self._looked < LOOK_EVERY_S:
@@ -62,12 +80,26 @@ def check_key() -> None:
     found = services().keys.find(key.strip())
     if found is None:
         raise UnknownKey("this key is not known here")
+    if found.expired():
+        raise UnknownKey(f"this key expired at {found.expires_at:%Y-%m-%dT%H:%M:%SZ}")
     g.key = found
+    if found.access == "read" and request.method not in READING:
+        raise Forbidden("this key may read and do nothing else")
+    if services().keys.is_to_be_noted(found):
+        with contextlib.suppress(NotReady):
+            services().jobs.ledger.note_use(found.id)
 
 
 def tenant() -> str:
     """Whose jobs these are."""
     return g.key.tenant
+
+
+def require_kind(kind: str | None) -> None:
+    """That the key may make jobs of this kind; None: of whatever kind. Errors: Forbidden."""
+    kinds = g.key.kinds
+    if kinds is not None and kind not in kinds:
+        raise Forbidden(f"this key makes jobs of {', '.join(kinds)} alone" + ("" if kind else "; name one of them"))
 
 
 def require_operator() -> None:

@@ -14,8 +14,8 @@ from typing import Any
 
 import click
 
-from api import keyfile
 from api.arguments import Input, Param, grouped, once
+from api.cli_keys import keys
 from api.client import Client, Job
 from api.terminal import NOT_SUCCEEDED, STATUSES, Group, Wrong, out, pausing, say, show, table, watching
 
@@ -211,50 +211,7 @@ def download(client, job_id: str, names: tuple[str, ...], folder: Path) -> None:
         click.echo(client().download(job_id, name, folder))
 
 
-@main.group()
-@click.option("--file", "path", type=click.Path(dir_okay=False, path_type=Path), envvar="BACKLOT_KEYS_FILE",
-              default=Path(".backlot/keys.json"), show_default=True, help="the key file; BACKLOT_KEYS_FILE")
-@click.pass_context
-def keys(ctx: click.Context, path: Path) -> None:
-    """Add, list and remove API keys, in the key file itself."""
-    ctx.obj = path
-
-
-@keys.command("add")
-@click.argument("tenant")
-@click.option("--scope", type=click.Choice(["tenant", "operator"]), default="tenant", show_default=True)
-@click.option("--name", default="", help="to know it by")
-@click.pass_obj
-def add_key(path: Path, tenant: str, scope: str, name: str) -> None:
-    """Make a key for a tenant (a-z, 0-9 and -, at most 40) and print it, once: the file keeps its hash only."""
-    try:
-        click.echo(keyfile.add(path, tenant, scope, name))
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
-    say(f"added to {path.absolute()}, which the API of that file reads within a second")
-
-
-@keys.command("list")
-@click.pass_obj
-def list_keys(path: Path) -> None:
-    """List the keys by their hashes."""
-    try:
-        known = keyfile.read(path)
-    except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
-    table(("sha256", "tenant", "scope", "name"), [{**key.model_dump(), "sha256": key.sha256[:12]} for key in known])
-
-
-@keys.command("remove")
-@click.argument("which")
-@click.pass_obj
-def remove_key(path: Path, which: str) -> None:
-    """Take a key back: its name, or the beginning of its hash. It is refused a second later."""
-    try:
-        gone = keyfile.remove(path, which)
-    except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(f"removed {gone.sha256[:12]} {gone.tenant} {gone.name}")
+main.add_command(keys)
 
 
 def _wait(client: Client, job_id: str) -> Job:

@@ -145,6 +145,10 @@ class Client:
                 return
             query["cursor"] = page["next_cursor"]
 
+    def keys(self) -> list[dict[str, Any]]:
+        """All API keys by the beginning of their hashes, and when each was last used; for operators."""
+        return self._json("GET", "/v1/keys")["data"]
+
     def models(self) -> list[dict[str, Any]]:
         """What can be asked for."""
         return self._json("GET", "/v1/models")["data"]

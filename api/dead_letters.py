@@ -6,7 +6,7 @@ from flask import Blueprint, Response
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from api.answers import answer, read_query, services
-from api.auth import tenant
+from api.auth import require_kind, tenant
 from api.jobs import JobList, idempotency_key
 from tasks.dead_letters import DeadLetters, Which
 from tasks.job import Job, JobError
@@ -66,7 +66,9 @@ def list_dead_letters() -> Response:
 
 @routes.post("/replay")
 def replay() -> Response:
-    done = _dead_letters().replay(tenant(), _which(), idempotency_key())
+    which = _which()
+    require_kind(which.kind)
+    done = _dead_letters().replay(tenant(), which, idempotency_key())
     refused = [Refusal(id=one.id, error=JobError(**one.error.as_dict())) for one in done.refused]
     return answer(Replay(data=done.jobs, refused=refused, next_cursor=done.next_cursor), 202, {"Retry-After": "1"})
 

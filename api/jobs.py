@@ -3,11 +3,11 @@
 import re
 from typing import Literal
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, g, request
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from api.answers import PRIVATE, answer, json_body, rate_limit, read_query, services
-from api.auth import tenant
+from api.auth import require_kind, tenant
 from api.multipart import read_form
 from api.prefer import waited
 from tasks.errors import MalformedRequest, UnsupportedMedia
@@ -55,6 +55,7 @@ def submit() -> Response:
     else:
         raise UnsupportedMedia(f"the content type is {request.mimetype or 'not given'}; a job comes as "
                                "application/json or multipart/form-data")
+    require_kind(asked.kind)
     accepted = services().jobs.submit(tenant(), asked, files=files, idempotency_key=idempotency_key())
     return _accepted(accepted)
 
@@ -79,6 +80,8 @@ def cancel(job_id: str) -> Response:
 
 @routes.post("/<job_id>/retry")
 def retry(job_id: str) -> Response:
+    if g.key.kinds:
+        require_kind(services().jobs.get(tenant(), job_id).kind)
     return _accepted(services().jobs.retry(tenant(), job_id, idempotency_key()))
 
 

@@ -1,6 +1,7 @@
 """The file of API keys: hashes only, changed as a whole, readable by its owner alone.
 
-    {"keys": [{"sha256": hex, "tenant": "acme", "scope": "tenant" | "operator", "name": "for a person"}]}
+    {"keys": [{"sha256": hex, "tenant": "acme", "scope": "tenant" | "operator", "name": "for a person",
+               "access": "full" | "read", "kinds": null | ["transcribe", ...], "created_at": time, "expires_at": time}]}
 
 A key is 256 random bits, so its plain SHA-256 cannot be searched.
 """
@@ -11,24 +12,42 @@ import hashlib
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from tasks.registry import Kind
 
 Tenant = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")]
 Scope = Literal["tenant", "operator"]
+Access = Literal["full", "read"]
+ID_DIGITS = 12
 
 
 class Key(BaseModel):
-    """One key, by its hash. `scope` operator: the tenant's own things, and the pools."""
+    """One key, by its hash. `scope` operator: the tenant's own things, and what is the operator's. `kinds`: of which it
+    may make jobs, or null for all. After `expires_at` it is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     tenant: Tenant
     scope: Scope = "tenant"
     name: str = Field("", max_length=200)
+    access: Access = "full"
+    kinds: list[Kind] | None = Field(None, min_length=1)
+    created_at: AwareDatetime | None = None
+    expires_at: AwareDatetime | None = None
+
+    @property
+    def id(self) -> str:
+        """What people know it by: the beginning of its hash."""
+        return self.sha256[:ID_DIGITS]
+
+    def expired(self) -> bool:
+        return self.expires_at is not None and self.expires_at <= datetime.now(UTC)
 
 
 class _File(BaseModel):
@@ -50,25 +69,61 @@ def read(path: Path) -> list[Key]:
         raise ValueError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
-def add(path: Path, tenant: str, scope: Scope = "tenant", name: str = "") -> str:
-    """A new key; it is shown here and never again. Errors: ValueError for a tenant that is none."""
-    key = "bk_" + secrets.token_urlsafe(32)
+def add(path: Path, tenant: str, scope: Scope = "tenant", name: str = "", access: Access = "full",
+        kinds: Sequence[Kind] | None = None, lives_s: float | None = None) -> str:
+    """A new key; it is shown here and never again. `lives_s`: it expires after so long. Errors: ValueError with what is
+    wrong."""
+    key, now = "bk_" + secrets.token_urlsafe(32), datetime.now(UTC)
     try:
-        entry = Key(sha256=digest(key), tenant=tenant, scope=scope, name=name)
+        expires_at = None if lives_s is None else now + timedelta(seconds=lives_s)
+        entry = Key(sha256=digest(key), tenant=tenant, scope=scope, name=name, access=access,
+                    kinds=list(kinds) if kinds else None, created_at=now, expires_at=expires_at)
     except ValidationError as error:
         raise ValueError(f"{error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}") from error
+    except OverflowError as error:
+        raise ValueError("a key cannot live so long") from error
     with _changing(path) as keys:
         keys.append(entry)
     return key
 
 
+def rotate(path: Path, which: str, overlap_s: float) -> tuple[Key, str]:
+    """A new key in place of one that is good for `overlap_s` yet: the old one, and the new, which is shown here and
+    never again. Errors: ValueError."""
+    new, now = "bk_" + secrets.token_urlsafe(32), datetime.now(UTC)
+    with _changing(path) as keys:
+        old = _one(keys, which)
+        if old.expired():
+            raise ValueError(f"the key {old.id} has expired; add a new one")
+        until = min(filter(None, (old.expires_at, now + timedelta(seconds=overlap_s))))
+        # the old one gives its name to the new, so that the name still means one key
+        name = f"{old.name} (until {until:%Y-%m-%d})".strip()[:200]
+        retired = old.model_copy(update={"expires_at": until, "name": name})
+        keys[keys.index(old)] = retired
+        keys.append(old.model_copy(update={"sha256": digest(new), "created_at": now, "expires_at": None}))
+    return retired, new
+
+
 def remove(path: Path, which: str) -> Key:
     """Take back the key of this name, or whose hash begins so (8 digits at least). Errors: ValueError."""
     with _changing(path) as keys:
-        found = [key for key in keys if key.name == which or (len(which) >= 8 and key.sha256.startswith(which))]
-        if len(found) != 1:
-            raise ValueError(f"{len(found) or 'no'} keys are called {which!r} or have a hash that begins so")
-        keys.remove(found[0])
+        gone = _one(keys, which)
+        keys.remove(gone)
+    return gone
+
+
+def remove_tenant(path: Path, tenant: str) -> list[Key]:
+    """Take back all keys of a tenant; those that it had. Errors: OSError, ValueError."""
+    with _changing(path) as keys:
+        gone = [key for key in keys if key.tenant == tenant]
+        keys[:] = [key for key in keys if key.tenant != tenant]
+    return gone
+
+
+def _one(keys: list[Key], which: str) -> Key:
+    found = [key for key in keys if key.name == which or (len(which) >= 8 and key.sha256.startswith(which))]
+    if len(found) != 1:
+        raise ValueError(f"{len(found) or 'no'} keys are called {which!r} or have a hash that begins so")
     return found[0]
 
 

@@ -24,7 +24,7 @@ from tasks.ledger.faults import away as _away
 from tasks.settings import Settings
 
 VERBS = ("submit", "claim", "renew", "report", "commit", "fail", "release", "cancel", "sweep", "due", "expire",
-         "forget", "conclude", "shrink", "count")
+         "forget", "conclude", "shrink", "count", "note_use")
 IDEMPOTENCY_MS = 24 * 3600 * 1000
 UPLOADING_MS = 120_000
 STILL_COMING = "a request with this Idempotency-Key is still being received; ask again in a moment"
@@ -204,6 +204,10 @@ class Ledger:
                 raise errors.NotFound(f"there is no job {fixed.id}")
             case 2:
                 raise errors.Conflict(f"job {fixed.id} has not ended; cancel it first")
+
+    def note_use(self, key_id: str) -> None:
+        """An API key was used just now."""
+        self._run("note_use", [keys.KEY_USES], [key_id])
 
     # -- workers' verbs
 

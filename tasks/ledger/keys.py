@@ -22,6 +22,7 @@ RETAINED = "bl:retained"      # zset    id of an ended job by the ms at which it
 TRASH = "bl:trash"            # zset    prefix in the bucket by the ms from which it may be deleted
 UPLOADS = "bl:uploads"        # zset    <tenant>/<upload id> by the ms at which to ask whether a job still names it
 KEEPERS = "bl:keepers"        # hash    keeper -> JSON of how its duties stand (keepers.py); a day after the last word
+KEY_USES = "bl:keys:used"     # hash    id of an API key -> ms of its last use, to a minute
 WORKERS = "bl:workers"        # zset    worker id by the ms at which it counts as gone
 
 

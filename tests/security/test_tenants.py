@@ -19,7 +19,7 @@ OF_A_JOB = {
 OF_A_TENANT = {
     ("POST", "/v1/jobs"), ("GET", "/v1/jobs"), ("POST", "/v1/uploads"), ("GET", "/v1/dead-letters"),
     ("DELETE", "/v1/dead-letters"), ("POST", "/v1/dead-letters/replay")}
-OF_OPERATORS = {("GET", "/v1/pools"), ("GET", "/v1/pools/<name>")}
+OF_OPERATORS = {("GET", "/v1/pools"), ("GET", "/v1/pools/<name>"), ("GET", "/v1/keys")}
 OF_ANY_KEY = {("GET", "/v1/models"), ("GET", "/v1/models/<kind>/<name>")}
 OF_ANYBODY = {("GET", "/"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/openapi.json")}
 KNOWN = OF_A_JOB | OF_A_TENANT | OF_OPERATORS | OF_ANY_KEY | OF_ANYBODY

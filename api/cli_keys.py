@@ -1,0 +1,101 @@
+"""`backlot keys`: the API keys of a key file. When each was last used is asked of the API, with an operator's key."""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from api import keyfile
+from api.client import Client
+from api.terminal import say, table
+from tasks.registry import KINDS
+
+UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+COLUMNS = ("id", "tenant", "scope", "access", "kinds", "name", "created_at", "expires_at")
+
+
+class Duration(click.ParamType):
+    """Seconds, from 90s, 15m, 12h or 30d."""
+
+    name = "30d|12h|15m|90s"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        match = re.fullmatch(r"(\d{1,6})([smhd])", str(value))
+        if not match:
+            self.fail(f"{value!r} is no duration such as 30d, 12h, 15m or 90s", param, ctx)
+        return int(match[1]) * UNITS_S[match[2]]
+
+
+@click.group()
+@click.option("--file", "path", type=click.Path(dir_okay=False, path_type=Path), envvar="BACKLOT_KEYS_FILE",
+              default=Path(".backlot/keys.json"), show_default=True, help="the key file; BACKLOT_KEYS_FILE")
+@click.pass_context
+def keys(ctx: click.Context, path: Path) -> None:
+    """Add, list, rotate and remove API keys, in the key file itself."""
+    ctx.obj = path
+
+
+@keys.command("add")
+@click.argument("tenant")
+@click.option("--scope", type=click.Choice(["tenant", "operator"]), default="tenant", show_default=True)
+@click.option("--name", default="", help="to know it by")
+@click.option("--read-only", "access", flag_value="read", default="full", help="it may look and do nothing else")
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="of which it may make jobs; else of all")
+@click.option("--expires", "lives_s", type=Duration(), help="it is refused after so long")
+@click.pass_obj
+def add_key(path: Path, tenant: str, **limits: Any) -> None:
+    """Make a key for a tenant (a-z, 0-9 and -, at most 40) and print it, once: the file keeps its hash only."""
+    try:
+        click.echo(keyfile.add(path, tenant, **limits))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    say(f"added to {path.absolute()}, which the API of that file reads within a second")
+
+
+@keys.command("list")
+@click.option("--last-use", is_flag=True, help="ask the API (BACKLOT_URL, BACKLOT_OPERATOR_KEY) when each was last used")
+@click.pass_obj
+def list_keys(path: Path, last_use: bool) -> None:
+    """List the keys by the beginning of their hashes."""
+    try:
+        rows = [{"id": key.id, **key.model_dump(mode="json")} for key in keyfile.read(path)]
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    columns = COLUMNS
+    if last_use:
+        operator = os.environ.get("BACKLOT_OPERATOR_KEY")
+        if not operator:
+            raise click.UsageError("--last-use needs BACKLOT_OPERATOR_KEY; for the stack of this machine: . .backlot/env")
+        used = {key["id"]: key["last_used_at"] for key in Client(key=operator).keys()}
+        rows = [{**row, "last_used_at": used.get(row["id"])} for row in rows]
+        columns = (*COLUMNS, "last_used_at")
+    table(columns, [{**row, "kinds": ",".join(row["kinds"] or ["all"])} for row in rows])
+
+
+@keys.command("rotate")
+@click.argument("which")
+@click.option("--overlap", "overlap_s", type=Duration(), default="1d", show_default=True, help="the old one is good yet")
+@click.pass_obj
+def rotate_key(path: Path, which: str, overlap_s: float) -> None:
+    """Make a new key in place of one (its name, or the beginning of its hash) and print it, once. It has the same rights
+    and the name; the old one expires when the overlap is over."""
+    try:
+        old, new = keyfile.rotate(path, which, overlap_s)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(new)
+    say(f"the old key {old.id} is good until {old.expires_at:%Y-%m-%dT%H:%M:%SZ}")
+
+
+@keys.command("remove")
+@click.argument("which")
+@click.pass_obj
+def remove_key(path: Path, which: str) -> None:
+    """Take a key back: its name, or the beginning of its hash. It is refused within a second."""
+    try:
+        gone = keyfile.remove(path, which)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"removed {gone.id} {gone.tenant} {gone.name}")
