@@ -55,7 +55,7 @@ def add_key(path: Path, tenant: str, **limits: Any) -> None:
 
 
 @keys.command("list")
-@click.option("--last-use", is_flag=True, help="ask the API (BACKLOT_URL, BACKLOT_OPERATOR_KEY) when each was last used")
+@click.option("--last-use", is_flag=True, help="ask the API, with BACKLOT_OPERATOR_KEY, when each was")
 @click.pass_obj
 def list_keys(path: Path, last_use: bool) -> None:
     """List the keys by the beginning of their hashes."""
@@ -67,8 +67,8 @@ def list_keys(path: Path, last_use: bool) -> None:
     if last_use:
         operator = os.environ.get("BACKLOT_OPERATOR_KEY")
         if not operator:
-            raise click.UsageError("--last-use needs BACKLOT_OPERATOR_KEY; for the stack of this machine: . .backlot/env")
-        used = {key["id"]: key["last_used_at"] for key in Client(key=operator).keys()}
+            raise click.UsageError("BACKLOT_OPERATOR_KEY is not set; for the stack of this machine: . .backlot/env")
+        used = {key["id"]: key["last_used_at"] for key in Client(key=operator).api_keys()}
         rows = [{**row, "last_used_at": used.get(row["id"])} for row in rows]
         columns = (*COLUMNS, "last_used_at")
     table(columns, [{**row, "kinds": ",".join(row["kinds"] or ["all"])} for row in rows])
@@ -76,11 +76,12 @@ def list_keys(path: Path, last_use: bool) -> None:
 
 @keys.command("rotate")
 @click.argument("which")
-@click.option("--overlap", "overlap_s", type=Duration(), default="1d", show_default=True, help="the old one is good yet")
+@click.option("--overlap", "overlap_s", type=Duration(), default="1d", show_default=True,
+              help="for so long the old one is good yet")
 @click.pass_obj
 def rotate_key(path: Path, which: str, overlap_s: float) -> None:
-    """Make a new key in place of one (its name, or the beginning of its hash) and print it, once. It has the same rights
-    and the name; the old one expires when the overlap is over."""
+    """Make a new key in place of one (its name, or the beginning of its hash) and print it, once. It has the same
+    rights and the name; the old one expires when the overlap is over."""
     try:
         old, new = keyfile.rotate(path, which, overlap_s)
     except (OSError, ValueError) as error:

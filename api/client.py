@@ -145,7 +145,7 @@ class Client:
                 return
             query["cursor"] = page["next_cursor"]
 
-    def keys(self) -> list[dict[str, Any]]:
+    def api_keys(self) -> list[dict[str, Any]]:
         """All API keys by the beginning of their hashes, and when each was last used; for operators."""
         return self._json("GET", "/v1/keys")["data"]
 

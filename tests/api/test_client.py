@@ -278,6 +278,20 @@ class TestCommandLine:
         assert "no keys" in run(*at, "remove", "laptop", status=1).stderr
         assert "tenant" in run(*at, "add", "Not One", status=1).stderr
 
+    def test_keys_are_limited_and_rotated(self, run, tmp_path):
+        """What the file says of each; a duration that is none is refused."""
+        path = tmp_path / "other.json"
+        at = ("keys", "--file", str(path))
+        run(*at, "add", "acme", "--name", "ci", "--read-only", "--kind", "caption", "--expires", "30d")
+        (key,) = keyfile.read(path)
+        assert (key.access, key.kinds, (key.expires_at - key.created_at).days) == ("read", ["caption"], 30)
+        new = run(*at, "rotate", "ci", "--overlap", "15m").stdout.strip()
+        old, fresh = keyfile.read(path)
+        assert fresh.sha256 == keyfile.digest(new) and (fresh.access, fresh.kinds) == ("read", ["caption"])
+        assert old.expires_at < key.expires_at
+        assert "no duration" in run(*at, "add", "acme", "--expires", "soon", status=2).stderr
+        assert "caption" in run(*at, "list").stdout
+
     def test_outputs_are_downloaded(self, run, acme, hand, tmp_path, monkeypatch):
         job = acme.submit("generate", {"prompt": "Once"})
         hand.finish(hand.claim(), "the end")
