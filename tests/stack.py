@@ -110,7 +110,7 @@ class RedisServer(Process):
         data = folder / f"{name}-data"
         data.mkdir()
         config = folder / f"{name}.conf"
-        config.write_text(f"bind 127.0.0.1\nport {self.port}\nrequirepass {PASSWORD}\ndir {data}\nsave \"\"\n"
+        config.write_text(f"bind 127.0.0.1\nport {self.port}\nrequirepass {PASSWORD}\ndir \"{data}\"\nsave \"\"\n"
                           "appendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction\n" + more)
         super().__init__(name, [str(get_binary_path()), str(config)], folder)
         self.until_up(lambda: self.client().ping())
