@@ -54,12 +54,13 @@ class Quality(BaseModel):
 
 
 class Result(BaseModel):
-    """The best caption; `alternatives` starts with it, best first. `warnings`: why not to trust it, if anything.
+    """The best caption; `alternatives` starts with it, best first, where the model considers more than one.
 
+    `quality` is null where the model does not measure the picture. `warnings`: why not to trust it, if anything.
     The caption is empty where the picture shows nothing that the model knows; a warning says so.
     """
 
     caption: str
-    alternatives: list[Alternative]
-    quality: Quality
-    warnings: list[str]
+    alternatives: list[Alternative] = []
+    quality: Quality | None = None
+    warnings: list[str] = []
