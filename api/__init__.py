@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from tasks.jobs import Jobs
     from tasks.settings import Settings
 
-FORM_PARTS = 1000
-
 
 @dataclass(frozen=True)
 class Services:
@@ -35,20 +33,33 @@ def create_app(settings: Settings | None = None) -> Flask:
     """The API for these settings, or for those of the environment. Makes no connection yet."""
     from flask import Flask
 
-    from api import auth, browsers, dead_letters, health, jobs, keys, models, openapi, pools, problems, uploads
+    from api import (
+        auth,
+        browsers,
+        dead_letters,
+        health,
+        jobs,
+        keys,
+        models,
+        openapi,
+        pools,
+        problems,
+        strict,
+        uploads,
+    )
     from tasks.jobs import Jobs
     from tasks.settings import Settings
 
     settings = settings or Settings()
     app = Flask("backlot", static_folder=None)
     app.url_map.merge_slashes = False
-    app.config.update(MAX_CONTENT_LENGTH=settings.upload_max_bytes, MAX_FORM_MEMORY_SIZE=settings.json_max_bytes,
-                      MAX_FORM_PARTS=FORM_PARTS)
+    app.config.update(MAX_CONTENT_LENGTH=settings.upload_max_bytes)
     app.extensions["backlot"] = Services(
         settings, auth.Keys(settings.keys_file), Jobs.of(settings), threading.Semaphore(settings.http_threads // 2))
     problems.register(app)
     browsers.register(app)
     app.before_request(auth.check_key)
+    app.before_request(strict.check)
     for resource in (jobs, dead_letters, uploads, models, keys, pools, health, openapi):
         app.register_blueprint(resource.routes)
     return app

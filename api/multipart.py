@@ -10,9 +10,9 @@ import json
 from typing import Any, get_origin
 
 from flask import Request
-from werkzeug.datastructures import FileStorage
 
 from api.answers import NO_JSON, services
+from api.form import Part, read
 from tasks import inputs
 from tasks.errors import InvalidRequest, MalformedRequest, TooLarge
 from tasks.intake import File
@@ -27,9 +27,7 @@ OBJECTS = {"params", "metadata"}
 
 def read_form(asked: Request) -> tuple[JobRequest, dict[str, File]]:
     """The request and its files by upload id. Errors: as tasks.request.parse."""
-    form, parts = asked.form.to_dict(flat=False), asked.files.to_dict(flat=False)
-    if not form and not parts:
-        raise MalformedRequest("the body is not multipart/form-data with at least one field")
+    form, parts = read(asked, services().settings.json_max_bytes)
     fields = {name: _field(name, texts) for name, texts in form.items() if name in RESERVED}
     given = {name: values for name, values in form.items() if name not in RESERVED}
     files: dict[str, File] = {}
@@ -59,7 +57,7 @@ def _field(name: str, texts: list[str]) -> Any:
         return texts[0]  # not the number wanted: the contract says so
 
 
-def _file(kind: str | None, name: str, upload: FileStorage, files: dict[str, File]) -> Any:
+def _file(kind: str | None, name: str, upload: Part, files: dict[str, File]) -> Any:
     """A file for a file input is its source, for a text input {"url": source}, for a JSON input what it contains."""
     of_kind = contract(kind).inputs if kind in KINDS else None
     if of_kind and name in of_kind.model_fields and inputs.limits_of(of_kind, name) is None:
@@ -70,7 +68,7 @@ def _file(kind: str | None, name: str, upload: FileStorage, files: dict[str, Fil
     return {"url": file.source} if is_text else file.source
 
 
-def _json_file(name: str, upload: FileStorage) -> Any:
+def _json_file(name: str, upload: Part) -> Any:
     most = services().settings.json_max_bytes
     data = upload.stream.read(most + 1)
     if len(data) > most:

@@ -76,6 +76,7 @@ OPERATIONS = (
     Operation("get", "/readyz", "Whether it can work", {200: "Health"}, (503,)),
 )
 
+BY_ROUTE = {(operation.method, operation.path): operation for operation in OPERATIONS}
 HEADERS = {
     "Prefer": {
         "description": "`wait=N` holds the answer until the job is done, for N seconds at most; applied where "

@@ -78,7 +78,7 @@ def of_ours(error: errors.BacklotError) -> Response:
     status = status_of(error)
     if status == 500:
         return of_unforeseen(error)
-    headers = _challenge(error)
+    headers = _headers(error)
     if error.retryable:
         after_s = getattr(error, "retry_after_s", RETRY_AFTER_S.get(status, 1))
         headers["Retry-After"] = str(math.ceil(after_s))
@@ -87,7 +87,8 @@ def of_ours(error: errors.BacklotError) -> Response:
     return problem(status, error.code, error.detail, error.retryable, getattr(error, "errors", None), headers)
 
 
-def _challenge(error: errors.BacklotError) -> dict[str, str]:
+def _headers(error: errors.BacklotError) -> dict[str, str]:
+    """What the refusal is told with, beside its body."""
     match error:
         case errors.UnknownKey():
             return challenge("invalid_token", error.detail)
@@ -95,6 +96,8 @@ def _challenge(error: errors.BacklotError) -> dict[str, str]:
             return challenge()
         case errors.Forbidden():
             return challenge("insufficient_scope", error.detail)
+        case errors.UnsupportedCoding():
+            return {"Accept-Encoding": "identity"}
     return {}
 
 

@@ -7,6 +7,7 @@
     │   ├── MalformedRequest         malformed
     │   ├── InputUnreachable         input_unreachable (retryable where the other side may recover)
     │   ├── UnsupportedMedia         unsupported_media
+    │   │   └── UnsupportedCoding    unsupported_media (a body that is packed)
     │   ├── TooLarge                 too_large
     │   ├── UnknownModel             unknown_model
     │   ├── Unauthorized             unauthorized
@@ -95,6 +96,10 @@ class UnsupportedMedia(CallerError):
     """Bytes that are not of a media type this kind reads."""
 
     code = "unsupported_media"
+
+
+class UnsupportedCoding(UnsupportedMedia):
+    """A request's body that is packed, such as by gzip."""
 
 
 class TooLarge(CallerError):

@@ -1,0 +1,54 @@
+"""Refuses what a route does not read: a body, a query, a body that is packed. What is not understood is never passed
+over, for `DELETE /v1/dead-letters` with its filter in a body would erase all.
+
+The document says what each route reads (openapi.py); this holds callers to it.
+"""
+
+import re
+from urllib.parse import unquote_to_bytes
+
+from flask import request
+
+from api.openapi import BY_ROUTE, QUERIES
+from tasks.errors import InvalidRequest, MalformedRequest, UnsupportedCoding
+from tasks.request import pointer
+
+NOTHING = {b"", b"{}", b"null"}
+"""Bodies that say nothing; HTTP libraries send them of their own."""
+NOTHING_MAX_BYTES = 64
+
+
+def check() -> None:
+    """Before every request for a route under /v1. Errors: UnsupportedCoding, MalformedRequest, InvalidRequest."""
+    rule = request.url_rule
+    if rule is None or not rule.rule.startswith("/v1/") or request.method == "OPTIONS":
+        return
+    route = "get" if request.method == "HEAD" else request.method.lower(), re.sub(r"<(\w+)>", r"{\1}", rule.rule)
+    _check_coding()
+    _check_query(reads=route in QUERIES)
+    if route not in BY_ROUTE or BY_ROUTE[route].body is None:
+        _check_no_body("; what is meant goes into the query" if route in QUERIES else "")
+
+
+def _check_coding() -> None:
+    coding = request.headers.get("Content-Encoding", "").strip().lower()
+    if coding not in ("", "identity"):
+        raise UnsupportedCoding(f"the body is packed ({coding[:32]}); it is read as it is, so send it unpacked")
+
+
+def _check_query(reads: bool) -> None:
+    try:
+        unquote_to_bytes(request.query_string).decode()
+    except UnicodeDecodeError as error:
+        raise MalformedRequest("the query is not UTF-8") from error
+    if not reads and request.args:
+        raise InvalidRequest([{"pointer": pointer(name), "detail": "this route takes no query"}
+                              for name in list(request.args)[:20]])
+
+
+def _check_no_body(instead: str) -> None:
+    length = request.content_length
+    if length == 0 or (length is None and "chunked" not in request.headers.get("Transfer-Encoding", "").lower()):
+        return
+    if (length or 0) > NOTHING_MAX_BYTES or request.stream.read(NOTHING_MAX_BYTES).strip() not in NOTHING:
+        raise MalformedRequest(f"{request.method} takes no body here, so this one would not be heeded{instead}")
