@@ -48,4 +48,5 @@ def challenge(error: str | None = None, description: str = "") -> dict[str, str]
     """The Bearer challenge of a 401 or 403 (RFC 6750, section 3). `error` None: no key was shown."""
     if error is None:
         return {"WWW-Authenticate": 'Bearer realm="backlot"'}
-    return {"WWW-Authenticate": f'Bearer realm="backlot", error="{error}", error_description="{description}"'}
+    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\\\' else "'" for c in description)
+    return {"WWW-Authenticate": f'Bearer realm="backlot", error="{error}", error_description="{plain}"'}

@@ -107,7 +107,8 @@ def test_a_form_that_cannot_be_read_is_told_why(acme, body, said):
 
 @pytest.mark.parametrize(("content_type", "said"), [
     ("multipart/form-data", "names its boundary"), ("multipart/form-data; boundary=", "names its boundary"),
-    ("multipart/form-data; boundary=\x80", "boundary"), ("multipart/form-data; boundary=" + "b" * 201, "200 characters")])
+    ("multipart/form-data; boundary=\x80", "boundary"),
+    ("multipart/form-data; boundary=" + "b" * 201, "200 characters")])
 def test_a_boundary_that_is_none_is_told(acme, content_type, said):
     answer = acme.post("/v1/jobs", data=KIND + END, content_type=content_type)
     assert said in problem(answer, 400, "malformed")["detail"]
