@@ -1,12 +1,14 @@
 """Ended jobs that Redis no longer knows, read from the bucket by their ids, and the tombstones of erased ones."""
 
+import contextlib
 import json
 import time
 from datetime import UTC, datetime
 
 from pydantic import BaseModel
 
-from tasks.errors import Gone, NotFound
+from tasks import text
+from tasks.errors import Gone, NotFound, StorageUnavailable
 from tasks.job import Job, output_path
 from tasks.ledger import Ledger, Record, _away, keys
 from tasks.storage import Storage, attempt_folder, job_json_key, job_prefix
@@ -46,8 +48,14 @@ class Tombstone(BaseModel):
         return cls(id=job_id, erased_at=datetime.now(UTC)).model_dump_json().encode()
 
 
+class Damaged(StorageUnavailable):
+    """A job.json that is none: somebody has to look at it, and asking again changes nothing."""
+
+    retryable = False
+
+
 class Archive:
-    """The job.json of each ended job, as the keeper wrote it. Errors of everything: NotFound, Gone,
+    """The job.json of each ended job, as the keeper wrote it. Errors of everything: NotFound, Gone, Damaged,
     StorageUnavailable."""
 
     def __init__(self, ledger: Ledger, storage: Storage) -> None:
@@ -55,14 +63,18 @@ class Archive:
 
     def get(self, tenant: str, job_id: str) -> Job:
         """The tenant's job as it ended."""
-        return Job.model_validate(self._ended(tenant, job_id))
+        return Job.model_validate(self._ended(tenant, job_id).model_dump())
 
-    def _ended(self, tenant: str, job_id: str) -> dict:
+    def _ended(self, tenant: str, job_id: str) -> Ended:
         """job.json; what releases before 0.2 left out of it, or wrote otherwise, is made good."""
-        kept = json.loads(self._read(tenant, job_id))
-        for output in kept["outputs"]:
-            output["url"] = output_path(job_id, output["name"])
-        return {**kept, "tenant": tenant}
+        found = self._read(tenant, job_id)
+        try:
+            kept = text.shown(json.loads(found))
+            for output in kept["outputs"]:
+                output["url"] = output_path(job_id, output["name"])
+            return Ended.model_validate({**kept, "tenant": tenant})
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise Damaged(f"what is kept of job {job_id} cannot be read: its job.json is damaged") from error
 
     def _read(self, tenant: str, job_id: str) -> bytes:
         with _away():
@@ -74,13 +86,16 @@ class Archive:
         except NotFound as error:
             raise NotFound(f"there is no job {job_id}") from error
         if b'"erased_at"' in found[:100]:
-            gone = Tombstone.model_validate_json(found)
-            raise Gone(f"job {job_id} was erased on {gone.erased_at:%Y-%m-%d}, by its owner or at its retention's end")
+            try:
+                on = f" on {Tombstone.model_validate_json(found).erased_at:%Y-%m-%d}"
+            except ValueError:
+                on = ""
+            raise Gone(f"job {job_id} was erased{on}, by its owner or at its retention's end")
         return found
 
     def output_key(self, tenant: str, job_id: str, name: str) -> str | None:
         """Where an output lies: in the folder of the attempt that succeeded. None where there is none."""
-        job = Ended.model_validate(self._ended(tenant, job_id))
+        job = self._ended(tenant, job_id)
         numbers = [attempt.number for attempt in job.attempts if attempt.outcome == "succeeded"]
         if not numbers or name not in {output.name for output in job.outputs}:
             return None
@@ -90,7 +105,8 @@ class Archive:
 
     def erase(self, tenant: str, job_id: str) -> None:
         """Its objects are trash, and the journal hears of it."""
-        self.get(tenant, job_id)
+        with contextlib.suppress(Damaged):
+            self._ended(tenant, job_id)
         with _away(), self.ledger.redis.pipeline() as both:
             both.zadd(keys.TRASH, {job_prefix(tenant, job_id): round(time.time() * 1000)})
             both.xadd(keys.JOURNAL, {"type": "forgotten", "id": job_id, "tenant": tenant})

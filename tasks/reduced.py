@@ -19,7 +19,7 @@ OF_REQUEST = {"input": {}, "params": {}, "metadata": {}, "start_ms": None, "dead
 """Parts of the request that a view can do without, and what stands for them."""
 UNSEEN = {"priority": 0, "queue_ttl_s": 0, "run_timeout_s": 0, "retention_s": 0, "max_attempts": 1, "uploads": {}}
 """Likewise, but that a view does not show them."""
-BASE = ("status", "created_ms", "started_ms")
+BASE = ("status", "created_ms")
 ATTEMPTS = "attempts"
 SHOWN, REMEMBERED = 200, 1000
 """Characters of a record in the log, and records that are not logged again."""
@@ -59,7 +59,7 @@ def views(records: Iterable[Record]) -> list[Job]:
 def view(record: Record, position: int | None = None) -> Job:
     """The public view, reduced where the record is damaged. Errors: ValueError, KeyError where nothing can be shown."""
     try:
-        return _shown(Fixed.model_validate_json(record["fixed"]), record, position)
+        return Job.of_record(record, position)
     except Exception:  # anything may be wrong with it
         return reduced(record)[0]
 
@@ -93,16 +93,16 @@ def reduced(record: Record) -> tuple[Job, list[str]]:
     fixed, missing = _fixed(record["fixed"])
     bare = fixed.model_copy(update=OF_REQUEST)
     kept: Record = {"start_by_ms": "", **{name: record[name] for name in BASE if name in record}}
-    job = _shown(bare, kept)
+    job = Job.of(bare, kept)
     for name in OF_REQUEST:
         try:
-            job = _shown(more := bare.model_copy(update={name: getattr(fixed, name)}), kept)
+            job = Job.of(more := bare.model_copy(update={name: getattr(fixed, name)}), kept)
             bare = more
         except Exception:
             missing.append(name)
     for name, part in _parts(record).items():
         try:
-            job = _shown(bare, more := {**kept, **part})
+            job = Job.of(bare, more := {**kept, **part})
             kept = more
         except Exception:
             missing.append(name)
@@ -110,17 +110,10 @@ def reduced(record: Record) -> tuple[Job, list[str]]:
     return job.model_copy(update={"message": "; ".join(filter(None, (job.message, told))) or None}), missing
 
 
-def _shown(fixed: Fixed, record: Record, position: int | None = None) -> Job:
-    job = Job.of(fixed, record, position)
-    if any("\\ud" in value for value in record.values()):  # half of a surrogate pair is a str, and no text
-        job.model_dump_json()
-    return job
-
-
 def _parts(record: Record) -> dict[str, Record]:
     """Fields of the record that stand or fall together, by the name of the part."""
     attempts = {name: value for name, value in record.items() if name == "starts" or name.startswith("attempt:")}
-    others = {name: {name: value} for name, value in record.items()
+    others = {name: {name: value} for name, value in sorted(record.items())
               if name not in ("fixed", *BASE, *attempts) and not name.startswith("t:")}
     return {**others, **({ATTEMPTS: attempts} if attempts else {})}
 

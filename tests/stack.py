@@ -209,7 +209,7 @@ def make_settings(redis_url: str, s3: S3Server, bucket: str, folder: Path, **mor
     return Settings(
         redis_url=SecretStr(redis_url), s3_endpoint_url=s3.url, s3_bucket=bucket,
         s3_access_key_id=SecretStr(ACCESS_KEY), s3_secret_access_key=SecretStr(SECRET_KEY),
-        fetch_allow=["127.0.0.1"], keys_file=folder / "keys.json", metrics_port=0, **more)
+        fetch_allow=["127.0.0.1"], keys_file=folder / "keys.json", **{"metrics_port": 0, **more})
 
 
 def make_storage(settings: Settings) -> Storage:

@@ -71,9 +71,10 @@ class Journal:
 
     def write_segments(self) -> int:
         """All that came since the last segment; how many objects that is. What comes meanwhile has the next round."""
-        written = 1
-        while self._write_segment()[1]:
-            written += 1
+        written, full = 0, True
+        while full:
+            entries, full = self._write_segment()
+            written += entries > 0
         return written
 
     def write_segment(self) -> int:
@@ -83,13 +84,11 @@ class Journal:
     def _write_segment(self) -> tuple[int, bool]:
         """How many entries, and whether it was full."""
         sids, lines, size = [], [], 0
-        at = self._cursor(keys.SEGMENTED)
-        while size < SEGMENT_BYTES and len(lines) < BATCH and (entries := self._after(at, A_FEW)):
-            for at, fields in entries:
-                sids.append(at)
-                lines.append(json.dumps({"sid": at, **fields}))
-                size += len(lines[-1]) + 1
-            if len(entries) < A_FEW:
+        for sid, fields in self._from(self._cursor(keys.SEGMENTED)):
+            sids.append(sid)
+            lines.append(json.dumps({"sid": sid, **fields}))
+            size += len(lines[-1]) + 1
+            if size >= SEGMENT_BYTES or len(lines) >= BATCH:
                 break
         if lines:
             name = f"{FOLDER}{sids[0]}-{sids[-1]}.jsonl"
@@ -176,6 +175,14 @@ class Journal:
         """Where the cursor stands; at the beginning where it is none, for to write a thing twice does no harm."""
         at = self._redis.get(name) or "0-0"
         return at if SID.fullmatch(at) else "0-0"
+
+    def _from(self, sid: str) -> Iterator[Entry]:
+        """What comes after, a few at a time: how large they are is not known before."""
+        while entries := self._after(sid, A_FEW):
+            yield from entries
+            if len(entries) < A_FEW:
+                return
+            sid = entries[-1][0]
 
     def _after(self, sid: str, most: int) -> list[Entry]:
         return self._redis.xrange(keys.JOURNAL, min=f"({sid}", count=most)

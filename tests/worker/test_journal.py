@@ -4,11 +4,13 @@ import json
 
 import pytest
 
+from tasks.archive import Archive
 from tasks.errors import StorageUnavailable
 from tasks.job import Job
 from tasks.ledger import Idempotency, keys
 from worker import journal
 from worker.journal import Journal, living
+from worker.skipped import Skipped
 
 
 @pytest.fixture
@@ -103,3 +105,115 @@ def test_a_bucket_that_is_away_loses_no_entry(ledger, storage, fixed, keeper_sid
         keeper_side.write_segment()
     monkeypatch.undo()
     assert keeper_side.write_segment() == 1
+
+
+class TestOddEntries:
+    """One entry that cannot be read moves the cursor like any other, and stays findable."""
+
+    @pytest.fixture
+    def ended(self, ledger, fixed, worker):
+        def make() -> str:
+            ledger.submit(fixed())
+            return end(ledger, worker, f"{len(ledger.redis.keys('bl:job:*')):02}")
+
+        return make
+
+    @pytest.fixture
+    def poison(self, ledger):
+        """A journal entry as if the job had ended again, with other fields."""
+        def add(job_id: str, **fields) -> str:
+            record = {**ledger.redis.hgetall(keys.job(job_id)), **fields}
+            return ledger.redis.xadd(keys.JOURNAL, {"type": "ended", "id": job_id, **record})
+
+        return add
+
+    def unreadable(self, storage) -> dict[str, bytes]:
+        return {seen.key.removeprefix(journal.UNREADABLE): storage.get_bytes(seen.key)
+                for seen in storage.list(journal.UNREADABLE)}
+
+    @pytest.mark.parametrize(("fields", "left_out"), [
+        ({"status": "over"}, None), ({"created_ms": "soon"}, None), ({"fixed": "[]"}, None), ({"fixed": "{"}, None),
+        ({"started_ms": "soon"}, "started_ms"), ({"result": "["}, "result"), ({"outputs": '[{"name": 1}]'}, "outputs"),
+        ({"starts": "two"}, "attempts"), ({"attempt:1": "{}"}, "attempts"), ({"retained_ms": "inf?"}, "retained_ms"),
+        ({"metrics": '{"run_s": "long"}'}, "metrics"), ({"error": '{"code": 1}'}, "error"),
+        ({"progress": "7"}, "progress")])
+    def test_an_end_that_cannot_be_shown(self, ledger, storage, keeper_side, ended, poison, fields, left_out):
+        """What can be shown is in its job.json; where nothing can, the job.json that there was stays."""
+        job_id = ended()
+        keeper_side.write_segment()
+        (whole,) = keeper_side.write_job_json(for_s=5)
+        sid = poison(job_id, **fields)
+        after = ended()
+        keeper_side.write_segment()
+        jobs = keeper_side.write_job_json(for_s=5)
+        assert jobs[-1].id == after and ledger.redis.xlen(keys.JOURNAL) == 0
+        assert ledger.redis.get(keys.WRITTEN) == ledger.redis.get(keys.SEGMENTED)
+        assert json.loads(self.unreadable(storage)[f"{sid}.json"])["id"] == job_id
+        assert keeper_side.skipped.count == 1
+        written = Archive(ledger, storage).get("acme", job_id)
+        if left_out:
+            assert left_out in written.message and written.status == "succeeded"
+        else:
+            assert written == whole
+
+    def test_one_that_the_bucket_alone_refuses_is_set_aside_after_some_rounds(self, ledger, storage, keeper_side, ended,
+                                                                              monkeypatch):
+        """A bucket that takes nothing is away, and then nothing is set aside."""
+        refused, after, takes = ended(), ended(), storage.put_bytes
+
+        def refuses(key, *rest):
+            if refused in key:
+                raise StorageUnavailable("the bucket refused PutObject (InvalidArgument)")
+            takes(key, *rest)
+
+        keeper_side.write_segment()
+        monkeypatch.setattr(storage, "put_bytes", refuses)
+        for _ in range(journal.TRIES - 1):
+            with pytest.raises(StorageUnavailable):
+                keeper_side.write_job_json(for_s=5)
+        assert [job.id for job in keeper_side.write_job_json(for_s=5)] == [after]
+        assert len(self.unreadable(storage)) == 1
+
+    def test_other_objects_beside_the_segments_are_left_alone_and_told_of(self, ledger, storage, keeper_side, fixed):
+        for name in ("notes.jsonl", "x", "1-2.jsonl", "a-b-c-d.jsonl", "unreadable/1-1.json", "written.json"):
+            storage.put_bytes(journal.FOLDER + name, b"remember the milk", "text/plain")
+        ledger.submit(fixed())
+        keeper_side.write_segment()
+        skipped = Skipped("segments")
+        assert len(journal.segments(storage, skipped)) == 1 and skipped.count == 4
+        assert journal.written(storage) == (0, 0)
+
+    def test_lines_that_cannot_be_read_are_passed_over(self, storage, ledger, fixed, keeper_side):
+        ledger.submit(fixed())
+        keeper_side.write_segment()
+        (name,) = journal.segments(storage)
+        whole = storage.get_bytes(name)
+        odd = [b"\xff", b"[]", b"{}", b"null", b'{"type": []}', b"[" * 100_000, whole.replace(b'"created_ms"', b'"x"'),
+               whole.replace(b'"sid": "', b'"sid": "x'), whole[:-9]]
+        storage.put_bytes(name, b"\n".join([odd[0], b"", whole, *odd[1:]]), "application/jsonl")
+        (entry,) = journal.read(storage, name)
+        assert entry == json.loads(whole)
+        assert [line for line, read in journal.lines(storage, name) if read is None] == odd
+
+    def test_a_cursor_that_is_none_begins_anew(self, ledger, storage, keeper_side, ended):
+        """To write a thing twice does no harm."""
+        ended()
+        ledger.redis.mset({keys.SEGMENTED: "garbage", keys.WRITTEN: "garbage"})
+        assert keeper_side.write_segment() == 2
+        assert len(keeper_side.write_job_json(for_s=5)) == 1
+
+
+def test_a_segment_is_bounded_by_bytes_and_by_count(ledger, storage, fixed, keeper_side, monkeypatch):
+    """None has more than one entry beyond the bound, and all come in one round."""
+    monkeypatch.setattr(journal, "SEGMENT_BYTES", 50_000)
+    monkeypatch.setattr(journal, "BATCH", 40)
+    for _ in range(10):
+        ledger.submit(fixed(input={"prompt": "x" * 20_000}))
+    for _ in range(45):
+        ledger.submit(fixed())
+    keeper_side.write_segments()
+    sizes = [(len(journal.read(storage, name)), len(storage.get_bytes(name))) for name in journal.segments(storage)]
+    assert sum(count for count, _ in sizes) == 55 and len(all_entries(storage)) == 55
+    assert [count for count, _ in sizes[:3]] == [3, 3, 3]
+    assert all(size < 50_000 + 21_000 and count <= 40 for count, size in sizes)
+    assert keeper_side.write_segments() == 0
