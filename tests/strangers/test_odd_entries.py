@@ -14,7 +14,7 @@ import redis
 
 from tasks.job import new_id
 from tasks.ledger import keys
-from tasks.storage import Storage, job_json_key
+from tasks.storage import Storage, job_json_key, job_prefix
 from tests.stack import free_port, until
 from tests.strangers.conftest import Town
 
@@ -97,7 +97,8 @@ def test_an_honest_tenants_duties_are_done(odd):
     job = odd.run(odd.town.key, retention_s=2)
     until(lambda: odd.storage.head(job_json_key("stranger", job)), SOON_S, "job.json")
     until(lambda: odd.look(f"/v1/jobs/{job}").status_code == 410, SOON_S, "the retention ends")
-    until(lambda: b"erased_at" in odd.storage.get_bytes(job_json_key("stranger", job)), SOON_S, "the trash is emptied")
+    until(lambda: not odd.redis.zscore(keys.TRASH, job_prefix("stranger", job)), SOON_S, "the trash is emptied")
+    assert b"erased_at" in odd.storage.get_bytes(job_json_key("stranger", job))
     until(lambda: not odd.redis.xlen(keys.JOURNAL), SOON_S, "the journal is trimmed")
     until(lambda: not odd.redis.exists(keys.STOCK), SOON_S, "the bucket is looked through")
     assert odd.storage.head("tenants/notes") and odd.storage.head("artefacts/notes"), "what is not ours stays"
