@@ -62,9 +62,8 @@ def submit(client, kind, inputs, params, metadata, wait, folder, **rest) -> None
     if not (wait or folder):
         return show(job)
     job = _wait(client(), job["id"])
-    for output in job["outputs"] if folder else ():
-        folder.mkdir(parents=True, exist_ok=True)
-        say(str(client().download(job["id"], output["name"], folder)))
+    for path in client().download_all(job["id"], folder) if folder and job["outputs"] else ():
+        say(str(path))
     _end(job)
 
 
@@ -205,10 +204,9 @@ def models(client) -> None:
 @click.option("-o", "--output", "folder", type=click.Path(file_okay=False, path_type=Path), default=Path())
 @click.pass_obj
 def download(client, job_id: str, names: tuple[str, ...], folder: Path) -> None:
-    """Save outputs of a job: those named, or all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names or [output["name"] for output in client().get(job_id)["outputs"]]:
-        click.echo(client().download(job_id, name, folder))
+    """Save outputs of a job: those named, or all. One that fails stops none of the others."""
+    for path in client().download_all(job_id, folder, names):
+        click.echo(path)
 
 
 main.add_command(keys)

@@ -14,7 +14,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -165,9 +165,29 @@ class Client:
         target = target / Path(name).name if target.is_dir() else target
         part = target.with_name(target.name + ".part")
         link = self._request("GET", known["url"], follow_redirects=False).headers["Location"]
-        _save(link, part, known["sha256"])
-        part.replace(target)
+        try:
+            _save(link, part, known["sha256"])
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
         return target
+
+    def download_all(self, job_id: str, folder: Path, names: Iterable[str] = ()) -> Iterator[Path]:
+        """Outputs of a job, those named or all, into a folder, each as `download` does it; their paths as they come.
+        One that fails stops none of the others: the ApiError, which names each that failed, comes at the end."""
+        folder.mkdir(parents=True, exist_ok=True)
+        failed: dict[str, ApiError] = {}
+        for name in names or [output["name"] for output in self.get(job_id)["outputs"]]:
+            try:
+                yield self.download(job_id, name, folder)
+            except ApiError as error:
+                failed[name] = error
+            except OSError as error:
+                failed[name] = ApiError(0, {"code": "not_saved", "detail": f"it cannot be saved: {error}"})
+        if failed:
+            last = failed[next(reversed(failed))]
+            told = "; ".join(f"{name!r}: {error.detail}" for name, error in failed.items())
+            raise ApiError(last.status, {**last.problem, "detail": f"not downloaded: {told}"})
 
     def upload(self, path: Path) -> str:
         """Send a file straight to the bucket; its source, for a job's input."""

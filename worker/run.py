@@ -29,6 +29,7 @@ from tasks.ledger import Claimed, Ledger, Worker, connect, keys
 from tasks.settings import Settings
 from tasks.storage import Storage, attempt_prefix, media_type_of
 from tasks.weights import Weights
+from worker import outputs
 from worker.artefacts import Artefacts
 from worker.attempt import Attempt
 from worker.batcher import as_job_error
@@ -128,10 +129,10 @@ class Runner:
         fixed, token, start, following = attempt.fixed, attempt.claimed.token, time.monotonic(), None
         log.debug("%s %s/%s attempt %d starts", fixed.id, fixed.kind, fixed.model, attempt.claimed.number)
         try:
-            result, outputs = self._work(attempt, slot)
+            result, stored = self._work(attempt, slot)
             next_token = slot.next_token()
             ended, following = insist(lambda: self.ledger.commit_and_claim(
-                fixed.id, token, result, outputs, attempt.metrics, attempt.claimed.number, self.worker, slot.name,
+                fixed.id, token, result, stored, attempt.metrics, attempt.claimed.number, self.worker, slot.name,
                 next_token))
         except Exception as raised:  # every end of an attempt is an end of the job's record, never of the slot
             ended = self._fail(attempt, as_job_error(raised))
@@ -180,19 +181,19 @@ class Runner:
         """Outputs under the attempt's own prefix; a result too large for the record is one of them."""
         fixed, value, files = attempt.fixed, result.value, list(result.files)
         if len(json.dumps(value)) > RESULT_MAX_BYTES:
-            large = folder / "result.json"
+            large = folder / outputs.free_name("result.json", files)
             large.write_text(json.dumps(value))
             files.append(large)
             value = {"output": large.name}
         prefix = attempt_prefix(fixed.tenant, fixed.id, attempt.claimed.number, attempt.claimed.token)
-        outputs = []
+        stored = []
         for path in files:
             media_type = media_type_of(path.name)
             put = partial(self.storage.put_file, prefix + path.name, path, media_type)
             size, sha256 = patiently(attempt, "take the outputs", UPLOAD_S, self.ledger, put)
-            outputs.append({"name": path.name, "media_type": media_type, "bytes": size, "sha256": sha256,
-                            "key": prefix + path.name})
-        return value, outputs
+            stored.append({"name": path.name, "media_type": media_type, "bytes": size, "sha256": sha256,
+                           "key": prefix + path.name})
+        return value, stored
 
     def _fail(self, attempt: Attempt, error: errors.BacklotError) -> str:
         if attempt.stop and not isinstance(error, errors.LeaseLost):
@@ -235,12 +236,12 @@ def _checked(fixed: Fixed, result: Result) -> Result:
     """The result if it fits its kind's contract, and can be shown; a model that answers otherwise has failed."""
     try:
         value = registry.contract(fixed.kind).result.model_validate(result.value).model_dump(mode="json")
-        json.dumps([value, [path.name for path in result.files]], ensure_ascii=False, allow_nan=False).encode()
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError as error:
         raise errors.ModelFailed("the model's result has a lone surrogate in it, which no text may have") from error
     except ValueError as error:
         raise errors.ModelFailed(f"the model's result does not fit the kind: {error}"[:500]) from error
-    return Result(value, result.files)
+    return Result(value, outputs.checked(result.files))
 
 
 def _lies_elsewhere(fixed: Fixed, of_kind: type[BaseModel], name: str) -> bool:

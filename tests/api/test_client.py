@@ -1,5 +1,6 @@
 """The client and the command line, against the API in this process; the bucket's own URLs are real."""
 
+import hashlib
 import json
 
 import httpx
@@ -11,6 +12,7 @@ from api.client import ApiError, Client
 from tasks.errors import WorkerLost
 from tasks.job import Fixed
 from tasks.ledger import keys
+from tasks.storage import attempt_prefix
 
 
 class Shaky(httpx.WSGITransport):
@@ -81,6 +83,25 @@ class TestClient:
         with pytest.raises(ApiError, match="SHA-256"):
             acme.download(job["id"], "text.txt", tmp_path / "text.txt")
         assert not (tmp_path / "text.txt").exists()
+
+    def test_a_download_that_fails_stops_none_of_the_others(self, acme, hand, ledger, storage, tmp_path):
+        """All that can be saved is; the error names what was not, and nothing half is left."""
+        job = acme.submit("generate", {"prompt": "Once"})
+        claimed = hand.claim()
+        names = ["a.txt", "c#d.txt", "g?h", "100%.txt", "%2F", "e b.txt", "a\nb"]
+        outputs = []
+        for name in names:
+            key = attempt_prefix("acme", job["id"], 1, claimed.token) + name
+            storage.put_bytes(key, name.encode(), "text/plain")
+            outputs.append({"name": name, "media_type": "text/plain", "bytes": len(name.encode()), "key": key,
+                            "sha256": hashlib.sha256(name.encode()).hexdigest()})
+        outputs[0]["sha256"] = "0" * 64
+        ledger.commit(job["id"], claimed.token, {"text": "x"}, outputs, {})
+        with pytest.raises(ApiError, match=r"not downloaded: 'a\.txt'.*SHA-256"):
+            list(acme.download_all(job["id"], tmp_path / "all"))
+        assert {path.name: path.read_text() for path in (tmp_path / "all").iterdir()} == {
+            name: name for name in names[1:]}
+        assert acme.download(job["id"], "g?h", tmp_path).read_text() == "g?h"
 
     def test_a_path_is_a_file_to_send(self, acme, ledger, storage, tmp_path):
         talk = tmp_path / "talk.wav"
