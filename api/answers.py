@@ -28,10 +28,10 @@ def answer(body: BaseModel, status: int = 200, headers: dict[str, str] | None = 
     return Response(body.model_dump_json(), status, {**PRIVATE, **(headers or {})}, mimetype="application/json")
 
 
-def rate_limit(left: int, reset_s: float) -> dict[str, str]:
+def rate_limit(left: int, reset_s: float, policy: str = "submits", most: int | None = None) -> dict[str, str]:
     """How many submits are left, and in how many seconds there will be more (IETF draft, RateLimit header fields)."""
-    most = services().settings.submits_per_minute
-    return {"RateLimit-Policy": f'"submits";q={most};w=60', "RateLimit": f'"submits";r={left};t={math.ceil(reset_s)}'}
+    most = most or services().settings.submits_per_minute
+    return {"RateLimit-Policy": f'"{policy}";q={most};w=60', "RateLimit": f'"{policy}";r={left};t={math.ceil(reset_s)}'}
 
 
 def json_body(asked: Request) -> bytes:

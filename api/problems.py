@@ -83,7 +83,7 @@ def of_ours(error: errors.BacklotError) -> Response:
         after_s = getattr(error, "retry_after_s", RETRY_AFTER_S.get(status, 1))
         headers["Retry-After"] = str(math.ceil(after_s))
     if isinstance(error, errors.RateLimited):
-        headers |= rate_limit(0, error.retry_after_s)
+        headers |= rate_limit(0, error.retry_after_s, error.policy, error.per_minute)
     return problem(status, error.code, error.detail, error.retryable, getattr(error, "errors", None), headers)
 
 

@@ -20,7 +20,7 @@ class UploadRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
     name: str = Field(min_length=1, max_length=255, description="a file name; folders in it are left out")
     media_type: str | None = Field(None, max_length=100, description="as the caller knows it; the name decides")
-    bytes: int | None = Field(None, ge=1, le=LARGEST_PUT, description="its size, at most 5 GiB in one PUT")
+    bytes: int | None = Field(None, ge=1, le=LARGEST_PUT, description="its size, at most 5 GiB; the PUT must have it")
 
 
 class Upload(BaseModel):
@@ -39,6 +39,6 @@ class Upload(BaseModel):
 @routes.post("")
 def create() -> Response:
     asked = read_body(UploadRequest)
-    made = services().jobs.create_upload(tenant(), asked.name)
+    made = services().jobs.create_upload(tenant(), asked.name, asked.bytes)
     return answer(Upload(id=made.id, source=f"upload:{made.id}", name=made.name, url=made.url,
                          media_type=media_type_of(made.name), expires_at=made.expires_at), 201)

@@ -153,14 +153,24 @@ class Replayed(Conflict):
 
 
 class RateLimited(CallerError):
-    """More submits a minute than a tenant may make; the next may be made after `retry_after_s`."""
+    """More submits a minute than a tenant may make; the next may be made after `retry_after_s`. `policy` names what is
+    limited."""
 
     code = "rate_limited"
     retryable = True
+    policy = "submits"
+    says = "a tenant may submit {:,} jobs a minute"
 
     def __init__(self, per_minute: int, retry_after_s: float) -> None:
-        super().__init__(f"a tenant may submit {per_minute:,} jobs a minute")
-        self.retry_after_s = retry_after_s
+        super().__init__(self.says.format(per_minute))
+        self.per_minute, self.retry_after_s = per_minute, retry_after_s
+
+
+class UploadsLimited(RateLimited):
+    """More uploads a minute than a tenant may begin."""
+
+    policy = "uploads"
+    says = "a tenant may begin {:,} uploads a minute"
 
 
 class QuotaExceeded(CallerError):
@@ -186,9 +196,18 @@ class WaitingTooMany(QuotaExceeded):
 class StoredTooMuch(QuotaExceeded):
     """Of outputs and uploads the tenant has all the bytes that it may have."""
 
-    def __init__(self, stored: int, most: int) -> None:
-        super().__init__(f"you have {stored:,} bytes of outputs and uploads; a tenant may have {most:,}; erase jobs "
-                         "that have ended, or let their retention pass")
+    def __init__(self, stored: int, most: int, more: int = 0) -> None:
+        wanted = f", and these are {more:,} more" if more else ""
+        super().__init__(f"you have {stored:,} bytes of outputs and uploads{wanted}; a tenant may have {most:,}; erase "
+                         "jobs that have ended, or let their retention pass")
+
+
+class RecordsTooLarge(QuotaExceeded):
+    """The tenant's job records take all of Redis' memory that they may take."""
+
+    def __init__(self, held: int, most: int) -> None:
+        super().__init__(f"the records of your jobs take {held:,} bytes; a tenant's may take {most:,}; wait until jobs "
+                         "have ended for an hour, or erase ended ones")
 
 
 class OperatorError(BacklotError):

@@ -5,7 +5,6 @@ Nothing is stored before the whole request has been found good; nothing is fetch
 
 import io
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -80,17 +79,18 @@ class Intake:
         return prepared
 
     def store(self, tenant: str, prepared: Prepared) -> None:
-        """Put what is pending into the bucket."""
+        """Put what is pending into the bucket, each noted first, so that one which no job ever names is deleted.
+        Errors: StoredTooMuch, StorageUnavailable, NotReady."""
         for file in prepared.pending:
-            key = self.reserve(tenant, file.upload_id, file.name)
+            self.ledger.upload(tenant, file.upload_id, file.bytes, UPLOAD_KEPT_S)
+            key = upload_key(tenant, file.upload_id, file.name)
             self.storage.put_stream(key, file.stream, media_type_of(file.name))
             seen = self.storage.head(key)
             prepared.uploads[file.upload_id] = Upload(key=key, bytes=file.bytes, etag=seen.etag)
 
-    def reserve(self, tenant: str, upload_id: str, name: str) -> str:
-        """The key of a new upload, noted first, so that one which no job ever names is found and deleted."""
-        uploads.note(self.ledger.redis, tenant, upload_id, time.time() + UPLOAD_KEPT_S)
-        return upload_key(tenant, upload_id, safe_name(name))
+    def forsake(self, tenant: str, prepared: Prepared) -> None:
+        """What was stored for a job that was refused goes soon, unless a job names it after all."""
+        uploads.forsake(self.ledger.redis, tenant, [file.upload_id for file in prepared.pending])
 
     def _value(self, name: str, value: JsonValue, limits: inputs.Limits | None, prepared: Prepared) -> None:
         """A text (which has limits) or a JSON value: a file where it is too long for the record."""

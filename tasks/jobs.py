@@ -12,17 +12,17 @@ from datetime import UTC, datetime, timedelta
 
 from tasks.archive import Archive
 from tasks.broker import Broker
-from tasks.errors import BacklotError, Conflict, InvalidRequest, KeyReused, NotFound
-from tasks.intake import File, Intake, Prepared
+from tasks.errors import Conflict, InvalidRequest, KeyReused, NotFound, NotReady
+from tasks.intake import UPLOAD_KEPT_S, File, Intake, Prepared
 from tasks.job import JOB_ID, Fixed, Job, JobRequest, Status, new_id, now_ms
-from tasks.ledger import Idempotency, Ledger, Record, keys, quotas, uploads
+from tasks.ledger import Idempotency, Ledger, Record, keys, uploads
 from tasks.ledger.events import Events
 from tasks.ledger.pages import Cursor, page
 from tasks.reduced import request_of, to_forget, view, views
 from tasks.registry import Model, Registry
 from tasks.request import check_params, plain
 from tasks.settings import Settings
-from tasks.storage import Storage, media_type_of
+from tasks.storage import Storage, media_type_of, safe_name, upload_key
 
 MAX_AHEAD_S = 31_536_000
 UPLOAD_LINK_S = 3600
@@ -95,12 +95,8 @@ class Jobs:
             in_bucket=prepared.in_bucket, **limits)
         idempotency = idempotency_key and Idempotency.of(
             (tenant, "POST", "/v1/jobs", idempotency_key), (_content(request, files),))
-        if prepared.pending:
-            held = self._store(fixed, prepared, idempotency)
-            if held:
-                return self._replay(tenant, held.job_id, held.replay_fingerprint, idempotency)
-            fixed = fixed.model_copy(update={"uploads": prepared.uploads})
-        return self.accept(fixed, idempotency)
+        return self._store_and_accept(fixed, prepared, idempotency) if prepared.pending else self.accept(
+            fixed, idempotency)
 
     def get(self, tenant: str, job_id: str) -> Job:
         """The job as it is. Errors: NotFound, also for another tenant's."""
@@ -185,13 +181,18 @@ class Jobs:
             raise NotFound(f"job {job_id} has no output {name[:200]!r}")
         return self.storage.link(key, media_type_of(name), name)
 
-    def create_upload(self, tenant: str, name: str) -> UploadLink:
-        """A place for a large file. It stays a day, then as long as a job names it."""
-        quotas.check_stored(self.ledger, tenant)
-        upload_id = new_id("upload")
-        key = self.intake.reserve(tenant, upload_id, name)
-        link = self.storage.upload_link(key, expires_s=UPLOAD_LINK_S)
-        return UploadLink(upload_id, key.rpartition("/")[2], link, _now() + timedelta(seconds=UPLOAD_LINK_S))
+    def create_upload(self, tenant: str, name: str, size: int | None = None) -> UploadLink:
+        """A place for a large file of `size` bytes and no other. It stays a day, then as long as a job names it.
+
+        Errors: UploadsLimited; StoredTooMuch; InvalidRequest where the size must be known, as bytes are counted.
+        """
+        if size is None and self.settings.max_stored_bytes:
+            raise InvalidRequest([{"pointer": "/bytes", "detail": "the size must be declared here: the bytes that a "
+                                                                  "tenant may have stored are limited"}])
+        upload_id, name = new_id("upload"), safe_name(name)
+        self.ledger.upload(tenant, upload_id, size or 0, UPLOAD_KEPT_S, self.settings.uploads_per_minute)
+        link = self.storage.upload_link(upload_key(tenant, upload_id, name), size, expires_s=UPLOAD_LINK_S)
+        return UploadLink(upload_id, name, link, _now() + timedelta(seconds=UPLOAD_LINK_S))
 
     def _record_of(self, tenant: str, job_id: str) -> Record | None:
         """The tenant's record; None where Redis has none. Errors: NotFound where it cannot be anywhere else; NotReady
@@ -228,18 +229,22 @@ class Jobs:
         limited = self.settings.submits_per_minute > 0
         return Accepted(fresh, left=submitted.left if limited else None, reset_s=submitted.reset_s)
 
-    def _store(self, fixed: Fixed, prepared: Prepared, idempotency: Idempotency | None):
-        """Store the pending files; under an Idempotency-Key only once, else who holds it is returned."""
+    def _store_and_accept(self, fixed: Fixed, prepared: Prepared, idempotency: Idempotency | None) -> Accepted:
+        """Store the pending files, under an Idempotency-Key only once, nothing where the job would be refused. Whatever
+        refuses it, the key is free for the caller's next try, and what was stored goes."""
         with _soon():
             held = self.ledger.reserve(fixed.tenant, idempotency, fixed.id) if idempotency else None
         if held:
-            return held
+            return self._replay(fixed.tenant, held.job_id, held.replay_fingerprint, idempotency)
         try:
-            quotas.check(self.ledger, fixed.tenant)
+            self.ledger.submit(fixed, idempotency or None, asking=True)
             self.intake.store(fixed.tenant, prepared)
-        except BacklotError:
-            if idempotency:
-                uploads.give_back(self.ledger.redis, fixed.tenant, idempotency, fixed.id)
+            return self.accept(fixed.model_copy(update={"uploads": prepared.uploads}), idempotency)
+        except Exception:
+            with contextlib.suppress(NotReady):
+                if idempotency:
+                    uploads.give_back(self.ledger.redis, fixed.tenant, idempotency, fixed.id)
+                self.intake.forsake(fixed.tenant, prepared)
             raise
 
     def _replay(self, tenant: str, job_id: str, fingerprint: str, idempotency: Idempotency) -> Accepted:

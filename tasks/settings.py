@@ -58,8 +58,12 @@ class Settings(BaseSettings):
     max_wait_s: float = Field(60, ge=0, description="the most `Prefer: wait` holds a request")
     submits_per_minute: int = Field(0, ge=0, description="jobs a tenant may submit a minute; 0 for any number")
     max_waiting_jobs: int = Field(0, ge=0, description="jobs a tenant may have waiting; 0 for any number")
+    uploads_per_minute: int = Field(300, ge=0, description="uploads a tenant may begin a minute; 0 for any number")
     max_stored_bytes: int = Field(
         0, ge=0, description="outputs and uploads a tenant may have in the bucket; 0 for any number")
+    max_record_bytes: int = Field(
+        1024**3, ge=0, description="bytes of Redis that a tenant's job records may take, at most a quarter of its "
+                                   "`maxmemory`; 0 for any number")
     cors_origins: Annotated[list[str], NoDecode] = Field(
         [], description="origins whose pages may call the API from a browser, e.g. `https://app.example`; `*` for any")
     http_threads: int = Field(16, ge=2, description="threads of one API process; at most half of them wait")

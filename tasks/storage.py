@@ -245,9 +245,10 @@ class Storage:
         return self._presign("get_object", expires_s, Key=key, ResponseContentType=media_type,
                              ResponseContentDisposition=_disposition(filename))
 
-    def upload_link(self, key: str, expires_s: int = 3600) -> str:
-        """A URL to which anybody may PUT the object until it expires."""
-        return self._presign("put_object", expires_s, Key=key)
+    def upload_link(self, key: str, size: int | None = None, expires_s: int = 3600) -> str:
+        """A URL to which anybody may PUT the object until it expires; of `size` bytes and no other, where it is given:
+        the length is signed."""
+        return self._presign("put_object", expires_s, Key=key, **({} if size is None else {"ContentLength": size}))
 
     def check(self) -> None:
         """That the bucket answers, soon, and is the one that the settings describe."""

@@ -21,6 +21,7 @@ HEAVY = ("torch", "numpy", "scipy", "sklearn", "transformers", "tokenizers", "sa
          "psutil", "matplotlib")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 SCRIPTS = sorted((ROOT / "tasks" / "ledger").glob("*.lua"))
+SHARED = [path for path in SCRIPTS if path.stem.startswith("_")]
 
 
 def named(path: Path) -> str:
@@ -104,7 +105,7 @@ def test_importing_the_package_reads_no_environment(monkeypatch):
 
 def test_every_verb_is_a_script_and_a_method():
     """One method a script, same name."""
-    assert {path.stem for path in SCRIPTS} - {"_common"} == set(VERBS)
+    assert {path.stem for path in SCRIPTS if path not in SHARED} == set(VERBS)
     assert all(callable(getattr(Ledger, verb)) and getattr(Ledger, verb).__doc__ for verb in VERBS)
 
 
@@ -118,7 +119,7 @@ def numbers(text: str, name: str) -> set[int]:
     return {int(n) for n in re.findall(rf"(?:{name}|[ ,])\[(\d+)\+?\]", part)}
 
 
-@pytest.mark.parametrize("path", [p for p in SCRIPTS if p.stem != "_common"], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [p for p in SCRIPTS if p not in SHARED], ids=lambda p: p.stem)
 def test_a_script_names_every_key_and_argument_and_what_it_returns(path):
     """Its first line says what it does; what the body reads stands in the header, and nothing else stands there."""
     text = header(path)

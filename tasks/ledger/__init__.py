@@ -4,7 +4,6 @@ Every verb may be asked twice: whoever asks picks the id or the token, and a rep
 answer. It knows nothing of Celery, S3 or HTTP; `keys.py` lists what it keeps.
 """
 
-import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -21,10 +20,12 @@ from tasks import errors
 from tasks.job import Fixed
 from tasks.ledger import keys
 from tasks.ledger.faults import away as _away
+from tasks.ledger.idempotency import Idempotency
 from tasks.settings import Settings
 
 VERBS = ("submit", "claim", "renew", "report", "commit", "fail", "release", "cancel", "sweep", "due", "expire",
-         "forget", "conclude", "shrink", "count", "note_use")
+         "forget", "conclude", "shrink", "count", "upload", "note_use")
+ASK_QUOTAS = ("submit", "upload")
 IDEMPOTENCY_MS = 24 * 3600 * 1000
 UPLOADING_MS = 120_000
 STILL_COMING = "a request with this Idempotency-Key is still being received; ask again in a moment"
@@ -35,18 +36,6 @@ A_FEW = 100
 Record = dict[str, str]
 Cause = Literal["own", "drain", "neighbour"]
 """Why an attempt is handed back: the job itself, a worker that goes, or what ran beside it."""
-
-
-@dataclass(frozen=True)
-class Idempotency:
-    """An Idempotency-Key: `digest` names tenant, method, path and key; `fingerprint` the request's content."""
-
-    digest: str
-    fingerprint: str
-
-    @classmethod
-    def of(cls, scope: Iterable[str], content: Iterable[str]) -> "Idempotency":
-        return cls(_digest(scope), _digest(content))
 
 
 @dataclass(frozen=True)
@@ -121,8 +110,9 @@ class Ledger:
                  clock: Callable[[], int] = lambda: 0, read_timeout_s: float = 0.7) -> None:
         self.settings, self.clock = settings, clock
         self._given, self._mine, self._read_timeout_s = client, threading.local(), read_timeout_s
-        common, unconnected = _lua("_common"), connect(settings)
-        self._scripts = {verb: unconnected.register_script(common + _lua(verb)) for verb in VERBS}
+        common, quotas, unconnected = _lua("_common"), _lua("_quotas"), connect(settings)
+        self._scripts = {verb: unconnected.register_script(common + quotas * (verb in ASK_QUOTAS) + _lua(verb))
+                         for verb in VERBS}
 
     @property
     def redis(self) -> redis.Redis:
@@ -136,11 +126,12 @@ class Ledger:
     # -- callers' verbs
 
     def submit(self, fixed: Fixed, idempotency: Idempotency | None = None, restoring: bool = False,
-               replaying: bool = False) -> Submitted:
+               replaying: bool = False, asking: bool = False) -> Submitted:
         """Record a job. Errors: Overloaded; RateLimited; QuotaExceeded; Conflict where the same key's inputs are still
         coming in.
 
         `replaying`: only if the job that this one retries is a dead letter yet. Errors then: Replayed.
+        `asking`: nothing is recorded or paid, whether it would be is answered all the same.
         `restoring`: the keeper puts an accepted job back, before the epoch is set; its own clock says when it came.
         """
         start = "" if fixed.start_ms is None else fixed.start_ms
@@ -152,9 +143,11 @@ class Ledger:
              *(keys.upload_jobs(fixed.tenant, upload) for upload in fixed.uploads)],
             [fixed.id, fixed.model_dump_json(exclude_none=True), fixed.tenant, fixed.line, fixed.priority, start,
              _ms(fixed.queue_ttl_s), deadline, _ms(fixed.run_timeout_s), _ms(fixed.retention_s), fixed.max_attempts,
-             self.settings.bells, idempotency.fingerprint if idempotency else "", IDEMPOTENCY_MS, int(restoring),
+             self.settings.bells, idempotency.fingerprint if idempotency else "", IDEMPOTENCY_MS,
+             "ask" if asking else int(restoring),
              self.settings.submits_per_minute, self.settings.max_waiting_jobs, self.settings.max_stored_bytes,
-             fixed.retry_of or "", int(replaying), *(upload.bytes for upload in fixed.uploads.values())])
+             fixed.retry_of or "", int(replaying), self.settings.max_record_bytes,
+             *(upload.bytes for upload in fixed.uploads.values())])
         match answer:
             case [1, job_id, bell, left, reset_ms]:
                 return Submitted(job_id, bool(bell), left=left, reset_s=reset_ms / 1000)
@@ -168,6 +161,8 @@ class Ledger:
                 raise errors.WaitingTooMany(waiting, self.settings.max_waiting_jobs)
             case [-5, stored]:
                 raise errors.StoredTooMuch(stored, self.settings.max_stored_bytes)
+            case [-7, held, most]:
+                raise errors.RecordsTooLarge(held, most)
             case [-6]:
                 raise errors.Replayed(f"job {fixed.retry_of} is no dead letter, or has been retried already")
             case [_, percent]:
@@ -185,6 +180,17 @@ class Ledger:
         if len(holder) == 3 and holder[0] != job_id:
             raise errors.Conflict(STILL_COMING)
         return None if holder[0] == job_id else Submitted(holder[0], replay_fingerprint=holder[1])
+
+    def upload(self, tenant: str, upload_id: str, size: int, kept_s: float, a_minute: int = 0) -> None:
+        """Note a new upload, which goes after `kept_s` unless a job names it, and charge its `size`, 0 where it is not
+        known. `a_minute`: uploads the tenant may begin, 0 for any number. Errors: UploadsLimited, StoredTooMuch."""
+        most = self.settings.max_stored_bytes
+        match self._run("upload", [keys.UPLOADS, keys.upload_rate(tenant)],
+                        [tenant, upload_id, size, _ms(kept_s), a_minute, most]):
+            case [-3, ms]:
+                raise errors.UploadsLimited(a_minute, ms / 1000)
+            case [-5, stored]:
+                raise errors.StoredTooMuch(stored, most, size)
 
     def cancel(self, tenant: str, job_id: str) -> str:
         """The status after asking. Errors: NotFound; Conflict where the job had ended otherwise."""
@@ -297,9 +303,10 @@ class Ledger:
         self._run("shrink", [keys.job(job_id), keys.WHOLE],
                   [job_id, small.model_dump_json(exclude_none=True) if small else "", *fields])
 
-    def count(self, tenant: str, name: str, stored: int) -> int:
-        """What a job or an upload has in the bucket, 0 where it is gone; how many bytes the tenant has in all."""
-        return int(self._run("count", [keys.STORED, keys.stored(tenant)], [tenant, name, stored]))
+    def count(self, tenant: str, name: str, size: int, what: str = keys.STORED) -> int:
+        """The bytes of a job or an upload in the bucket, or of a record (keys.HELD), 0 where it is gone; how many the
+        tenant has in all."""
+        return int(self._run("count", [what], [tenant, name, size]))
 
     def set_epoch(self) -> None:
         """Say that this start of the server is reconciled."""
@@ -380,13 +387,6 @@ def _held(row: list) -> Held:
 
 def _lua(name: str) -> str:
     return files("tasks.ledger").joinpath(f"{name}.lua").read_text() + "\n"
-
-
-def _digest(parts: Iterable[str]) -> str:
-    whole = hashlib.sha256()
-    for part in parts:
-        whole.update(f"{len(part)}:{part}".encode())
-    return whole.hexdigest()
 
 
 def _ms(seconds: float) -> int:

@@ -69,10 +69,17 @@ local function leave_line(job)
   end
 end
 
--- What a tenant has in the bucket counts once, under the id of the job or the upload that it belongs to.
-local function store(tenant, name, bytes)
-  redis.call('HINCRBY', 'bl:stored', tenant, redis.call('HSETNX', 'bl:stored:' .. tenant, name, bytes) * bytes)
+-- What a tenant takes: <key> has the bytes of each tenant, <key>:<tenant> those of each thing of its; 0: it is gone.
+-- Returns all that the tenant takes now.
+local function take(key, tenant, name, bytes)
+  local names = key .. ':' .. tenant
+  local known = tonumber(redis.call('HGET', names, name) or 0)
+  if bytes == 0 then redis.call('HDEL', names, name) else redis.call('HSET', names, name, num(bytes)) end
+  return redis.call('HINCRBY', key, tenant, num(bytes - known))
 end
+
+-- What the record of a job takes of Redis, without what every record has.
+local function size_of(job) return 1024 + #job.fixed + #(job.result or '') + #(job.outputs or '') end
 
 -- Where an ended job is found: until when it is kept, that its record is whole yet, that it is a dead letter.
 local function index_end(job)

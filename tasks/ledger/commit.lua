@@ -14,7 +14,8 @@ if not job then return past end
 free(job)
 end_attempt(job, 'succeeded', '', now)
 set(job, 'result', ARGV[4], 'outputs', ARGV[5], 'metrics', ARGV[6], 'progress', '1')
-if ARGV[7] ~= '0' then store(job.tenant, job.id, ARGV[7]) end
+if ARGV[7] ~= '0' then take('bl:stored', job.tenant, job.id, tonumber(ARGV[7])) end
+take('bl:held', job.tenant, job.id, size_of(job))
 local word = answer(job, 'succeeded')
 finish(job, 'succeeded', now)
 return word

@@ -18,6 +18,7 @@ for _, key in ipairs({'bl:due', 'bl:expiries', 'bl:leases:' .. job.pool}) do red
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], unpack(ARGV, 3))
 job = load(job.id)
+take('bl:held', job.tenant, job.id, size_of(job))
 index_end(job)
 event(job, job.status)
 return 1

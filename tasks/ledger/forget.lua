@@ -16,6 +16,7 @@ if not job then return redis.call('ZSCORE', 'bl:trash', prefix) and 1 or 0 end
 if job.tenant ~= ARGV[3] then return 0 end
 if not job.ended_ms then return 2 end
 redis.call('DEL', KEYS[1])
+take('bl:held', job.tenant, job.id, 0)
 redis.call('ZREM', KEYS[2], job.id)
 for _, key in ipairs({'bl:retained', 'bl:whole', 'bl:dead:' .. job.tenant}) do redis.call('ZREM', key, job.id) end
 for i = 3, #KEYS do redis.call('SREM', KEYS[i], job.id) end

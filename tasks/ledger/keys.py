@@ -13,6 +13,7 @@ STOCK = "bl:stock"          # string  Redis has lost something: the bucket is to
 STOCK_TAKEN = "bl:stock:taken"  # string  the ms at which the bucket was last looked through
 WHOLE = "bl:whole"          # zset    id of an ended job whose record has not shrunk, by the ms of its end
 STORED = "bl:stored"        # hash    tenant -> bytes of its outputs and uploads in the bucket
+HELD = "bl:held"            # hash    tenant -> bytes that the records of its jobs take, each until it has shrunk
 ARCHIVED = "bl:archived"    # zset    <tenant>/<job id> that only the bucket knows by the ms at which its retention ends
 TOMBSTONES = "bl:tombstones"  # zset  <tenant>/<job id> of a tombstone by the ms at which it goes
 LINES = "bl:lines"            # set     <queue>:<model> of every line that ever held a job
@@ -97,6 +98,11 @@ def stored(tenant: str) -> str:
     return f"bl:stored:{tenant}"
 
 
+def held(tenant: str) -> str:
+    """hash: job id -> bytes that its record takes, until it has shrunk or is forgotten."""
+    return f"bl:held:{tenant}"
+
+
 def replay(tenant: str, digest: str) -> str:
     """string: what a call with an Idempotency-Key replays, JSON: each dead letter's id and the new job's; 24 h."""
     return f"bl:replay:{tenant}:{digest}"
@@ -105,6 +111,11 @@ def replay(tenant: str, digest: str) -> str:
 def rate(tenant: str) -> str:
     """string: the ms until which the tenant's submits are paid for; a minute."""
     return f"bl:rate:{tenant}"
+
+
+def upload_rate(tenant: str) -> str:
+    """string: the same of the uploads that it begins."""
+    return f"bl:rate:uploads:{tenant}"
 
 
 def upload_jobs(tenant: str, upload_id: str) -> str:

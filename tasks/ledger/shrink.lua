@@ -1,4 +1,5 @@
--- shrink: of an ended job's record what is large goes: its job.json is in the bucket and tells it.
+-- shrink: of an ended job's record what is large goes: its job.json is in the bucket and tells it. A small record is
+-- history and counts no longer as the tenant's; a large request that is kept does.
 --
 -- KEYS[1]  job      hash    bl:job:<id>
 -- KEYS[2]  whole    zset    bl:whole, member job id, score ms of its end
@@ -12,4 +13,6 @@ if redis.call('HEXISTS', KEYS[1], 'ended_ms') == 0 then return 0 end
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'fixed', ARGV[3]) end
 if #ARGV > 3 then redis.call('HDEL', KEYS[1], unpack(ARGV, 4)) end
 if #ARGV > 3 or ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'shrunk', 1) end
+local tenant, fixed = unpack(redis.call('HMGET', KEYS[1], 'tenant', 'fixed'))
+take('bl:held', tenant, ARGV[2], #fixed > 1024 and #fixed or 0)
 return 1

@@ -13,18 +13,20 @@
 -- ARGV[4]  tenant, [5] line, [6] priority, [7] start_ms or '', [8] queue_ttl ms, [9] deadline ms or '',
 -- ARGV[10] run timeout ms, [11] retention ms, [12] max attempts, [13] bells wanted at most
 -- ARGV[14] fingerprint of the request, or '' without an Idempotency-Key, [15] how long that is kept, ms
--- ARGV[16] 1 while the keeper puts back what this Redis lost: the epoch is not asked, nor limits
+-- ARGV[16] 1 while the keeper puts back what this Redis lost: the epoch is not asked, nor limits; 'ask': only whether it
+--          would be recorded
 -- ARGV[17] submits a minute that the tenant may make, [18] jobs that it may have waiting; 0 for any number
 -- ARGV[19] bytes that it may have in the bucket; 0 for any number
--- ARGV[20] id of the job that this one retries, which is a dead letter no longer; or '', [21] 1 only if it is one yet;
+-- ARGV[20] id of the job that this one retries, which is a dead letter no longer; or '', [21] 1 only if it is one yet,
+-- ARGV[22] bytes of Redis that the tenant's records may take, at most a quarter of maxmemory; 0 for any number
 --          then the bytes of each upload
 --
 -- Returns {1, id, 1|0, left, ms} recorded (now or before), whether a doorbell is needed, and of the tenant's minute how
 -- many submits are left and in how many ms all will be; {2, id, fingerprint} the key belongs to that job; {3, id} to
 -- one that is still being uploaded; {-2, percent} memory is nearly full; {-3, ms} the next submit is paid for then;
 -- {-4, waiting} the tenant has so many jobs waiting; {-5, bytes} it has so much in the bucket; {-6} the job retried is
--- no dead letter; {-1} not ready.
-local restoring = ARGV[16] == '1'
+-- no dead letter; {-7, bytes, most} its records take so much of Redis and may take so much; {-1} not ready.
+local restoring, asking = ARGV[16] == '1', ARGV[16] == 'ask'
 if not ready() and not restoring then return {-1} end
 local now = clock(ARGV[1])
 local id, tenant, queue = ARGV[2], ARGV[4], string.match(ARGV[5], '^([^:]+)')
@@ -34,9 +36,8 @@ local function bell_needed()
   return redis.call('LLEN', KEYS[3]) < wanted and 1 or 0
 end
 
--- The generic cell rate algorithm: each submit takes its share of a minute, a minute may be taken at once.
-local rate, paid = tonumber(ARGV[17]), math.max(now, tonumber(redis.call('GET', KEYS[6]) or 0))
-local function left() return rate > 0 and math.floor((now + 60000 - paid) * rate / 60000 + 1e-6) or 0 end
+local rate, paid = tonumber(ARGV[17]), paid_until(KEYS[6], now)
+local function left() return left_of(rate, paid, now) end
 
 if redis.call('EXISTS', KEYS[1]) == 1 then return {1, id, bell_needed(), left(), paid - now} end
 if ARGV[14] ~= '' then
@@ -44,19 +45,13 @@ if ARGV[14] ~= '' then
   if first and first ~= id then return uploading == '' and {2, first, print} or {3, first} end
 end
 if not restoring then
-  local used, most = string.match(redis.call('INFO', 'memory'), 'used_memory:(%d+).*maxmemory:(%d+)')
-  if tonumber(most) > 0 and tonumber(used) > 0.85 * tonumber(most) then return {-2, math.floor(100 * used / most)} end
-  local function count(key, field) return tonumber(redis.call('HGET', key, field) or 0) end
-  local waits = count('bl:fair:cpu', 'jobs:' .. tenant) + count('bl:fair:gpu', 'jobs:' .. tenant)
-  local stored = count('bl:stored', tenant)
-  if tonumber(ARGV[18]) > 0 and waits >= tonumber(ARGV[18]) then return {-4, waits} end
-  if tonumber(ARGV[19]) > 0 and stored >= tonumber(ARGV[19]) then return {-5, stored} end
+  local named = {unpack(KEYS, 7)}
+  local refused = refusal(tenant, named, 1024 + #ARGV[3], tonumber(ARGV[18]), tonumber(ARGV[19]), tonumber(ARGV[22]))
+  if refused then return refused end
   if ARGV[21] == '1' and not redis.call('ZSCORE', 'bl:dead:' .. tenant, ARGV[20]) then return {-6} end
-  if rate > 0 then
-    if left() < 1 then return {-3, math.ceil(paid + 60000 / rate - now - 60000)} end
-    paid = paid + 60000 / rate
-    redis.call('SET', KEYS[6], num(paid), 'PX', 60000)
-  end
+  if rate > 0 and left() < 1 then return {-3, paid_again(rate, paid, now)} end
+  if asking then return {1, id, 0, left(), paid - now} end
+  paid = pay(KEYS[6], rate, paid)
 end
 
 local job = {id = id, tenant = tenant, line = ARGV[5], priority = ARGV[6], queue = queue, pool = string.match(queue, '^%a+')}
@@ -73,8 +68,9 @@ redis.call('SADD', 'bl:lines', ARGV[5])
 redis.call('ZREM', 'bl:dead:' .. tenant, ARGV[20])
 for i = 7, #KEYS do
   redis.call('SADD', KEYS[i], id)
-  store(tenant, string.match(KEYS[i], '[^/]+$'), ARGV[i + 15])
+  take('bl:stored', tenant, string.match(KEYS[i], '[^/]+$'), tonumber(ARGV[i + 16]))
 end
+take('bl:held', tenant, id, size_of(job))
 if ARGV[14] ~= '' then redis.call('SET', KEYS[5], id .. ' ' .. ARGV[14], 'PX', ARGV[15]) end
 redis.call('XADD', 'bl:journal', '*', 'type', 'accepted', 'id', id, 'fixed', ARGV[3], 'created_ms', num(now),
   'key', ARGV[14] ~= '' and KEYS[5] or '', 'fingerprint', ARGV[14])

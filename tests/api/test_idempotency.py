@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tasks.errors import NotReady, Overloaded, RateLimited, StorageUnavailable, StoredTooMuch
+from tasks.job import now_ms
 from tasks.ledger import keys
 from tests.api.conftest import PROMPT, problem
 
@@ -103,3 +105,55 @@ def test_a_key_of_an_erased_job_is_not_used_again(acme):
     acme.post(first["links"]["cancel"])
     acme.delete(first["links"]["self"])
     assert "erased" in problem(acme.post("/v1/jobs", json=PROMPT, headers=KEY), 409, "conflict")["detail"]
+
+
+def refuse(error: Exception):
+    def instead(*_, **__):
+        raise error
+    return instead
+
+
+AWAY = StorageUnavailable("the bucket did not answer")
+LONG = {"kind": "generate", "input": {"prompt": "x" * 40_000}}
+REFUSALS = {
+    "the bucket takes nothing": lambda jobs, m: m.setattr(jobs.storage, "put_stream", refuse(AWAY)),
+    "the bucket tells nothing": lambda jobs, m: m.setattr(jobs.storage, "head", refuse(AWAY)),
+    "the upload's place is refused": lambda jobs, m: m.setattr(jobs.ledger, "upload", refuse(StoredTooMuch(9, 9, 9))),
+    "Redis is full by then": lambda jobs, m: m.setattr(jobs, "accept", refuse(Overloaded("Redis is 90 % full"))),
+    "the minute is over by then": lambda jobs, m: m.setattr(jobs, "accept", refuse(RateLimited(1, 60))),
+    "nobody foresaw it": lambda jobs, m: m.setattr(jobs, "accept", refuse(ZeroDivisionError())),
+    "too many wait": lambda jobs, m: m.setattr(jobs.ledger, "settings", jobs.settings.model_copy(
+        update={"max_waiting_jobs": 1})),
+    "the records are too large": lambda jobs, m: m.setattr(jobs.ledger, "settings", jobs.settings.model_copy(
+        update={"max_record_bytes": 1})),
+}
+
+
+@pytest.mark.parametrize("why", REFUSALS)
+def test_a_key_of_a_refused_submit_is_free_again_and_what_was_stored_goes(acme, app, ledger, monkeypatch, why):
+    """At once: the next try with the same key is a first one."""
+    acme.submit()
+    jobs = app.extensions["backlot"].jobs
+    with monkeypatch.context() as broken:
+        REFUSALS[why](jobs, broken)
+        assert acme.post("/v1/jobs", json=LONG, headers=KEY).status_code in (429, 500, 503)
+    stored = [name for name, at in ledger.redis.zrange(keys.UPLOADS, 0, -1, withscores=True) if at > now_ms() + 1000]
+    assert stored == [], "nothing of it is to be kept a day"
+    again = acme.post("/v1/jobs", json=LONG, headers=KEY)
+    assert again.status_code == 202 and "Idempotency-Replayed" not in again.headers
+
+
+def test_a_submit_whose_answer_was_lost_keeps_its_key_and_its_upload(acme, app, ledger, monkeypatch):
+    """It was recorded: the next try finds it."""
+    jobs = app.extensions["backlot"].jobs
+    with monkeypatch.context() as lossy:
+        recorded = jobs.accept
+
+        def accept(*given):
+            recorded(*given)
+            raise NotReady("Redis did not answer (TimeoutError)")
+
+        lossy.setattr(jobs, "accept", accept)
+        problem(acme.post("/v1/jobs", json=LONG, headers=KEY), 503, "not_ready")
+    again = acme.post("/v1/jobs", json=LONG, headers=KEY)
+    assert again.headers["Idempotency-Replayed"] == "true" and jobs_of(ledger) == 1

@@ -139,12 +139,13 @@ class TestStoredBytes:
         """429 with Retry-After; nothing was stored of the refused file."""
         job = acme.submit()
         hand.finish(hand.claim(), "a text of more than twenty bytes")
-        for refused in (acme.post("/v1/jobs", json=PROMPT), acme.post("/v1/uploads", json={"name": "a.wav"}),
+        for refused in (acme.post("/v1/jobs", json=PROMPT),
+                        acme.post("/v1/uploads", json={"name": "a.wav", "bytes": 1}),
                         acme.post("/v1/jobs", data={"kind": "transcribe", "audio": (io.BytesIO(b"RIFF"), "a.wav")})):
             assert "32 bytes of outputs and uploads" in problem(refused, 429, "quota_exceeded")["detail"]
             assert refused.headers["Retry-After"] and "RateLimit" not in refused.headers
         assert not ledger.redis.exists(keys.UPLOADS)
-        assert rival.post("/v1/uploads", json={"name": "a.wav"}).status_code == 201
+        assert rival.post("/v1/uploads", json={"name": "a.wav", "bytes": 20}).status_code == 201
         ledger.count("acme", job["id"], 0)
         assert acme.post("/v1/jobs", json=PROMPT).headers["RateLimit"].startswith('"submits";r=3;')
 

@@ -118,6 +118,12 @@ class Case:
         yield lambda: self.lossy.count("acme", "upload_1", 7), 7
         assert self.desk.ledger.redis.hgetall(keys.STORED) == {"acme": "7"}
 
+    def upload(self):
+        yield lambda: self.lossy.upload("acme", "upload_1", 7, 60, a_minute=2), None
+        assert self.desk.ledger.redis.hgetall(keys.STORED) == {"acme": "7"}
+        paid = float(self.desk.ledger.redis.get(keys.upload_rate("acme"))) - self.clock.ms
+        assert paid == pytest.approx(30_000)
+
     def entries(self, job_id):
         return [e["type"] for _, e in self.desk.ledger.redis.xrange(keys.JOURNAL) if e["id"] == job_id]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.errors import QuotaExceeded, RateLimited, StorageUnavailable
+from tasks.errors import QuotaExceeded, RateLimited, StorageUnavailable, UploadsLimited
 from tasks.job import Upload
 from tasks.ledger import Idempotency, Ledger, connect, keys
 from tests.conftest import PATIENT_S, make_fixed
@@ -119,9 +119,124 @@ class TestStoredBytes:
         assert ledger.submit(job, KEY).job_id == job.id
         assert ledger.submit(make_fixed(), KEY).replay_fingerprint
 
+    def test_an_upload_counts_from_the_moment_its_place_is_made(self, limited):
+        """By the bytes declared; a job that names it says how many there are, and may bring all that are allowed."""
+        ledger = limited(max_stored_bytes=1000)
+        ledger.upload("acme", "upload_1", 600, kept_s=60)
+        with pytest.raises(QuotaExceeded, match="600 bytes of outputs and uploads, and these are 401 more; .* 1,000"):
+            ledger.upload("acme", "upload_2", 401, kept_s=60)
+        ledger.upload("acme", "upload_2", 400, kept_s=60)
+        assert self.stored(ledger) == 1000
+        with pytest.raises(QuotaExceeded):
+            ledger.upload("acme", "upload_3", 0, kept_s=60)
+        ledger.submit(make_fixed(uploads=self.UPLOADS | {
+            "upload_2": Upload(key="tenants/acme/uploads/upload_2/a.wav", bytes=300, etag="x")}))
+        assert self.stored(ledger) == 900
+        assert ledger.count("acme", "upload_1", 0) == 300
+
     def test_a_failed_attempt_counts_nothing(self, limited, worker):
         ledger = limited(max_stored_bytes=1000)
         ledger.submit(make_fixed(max_attempts=1))
         claimed = ledger.claim(worker, "w1:1", "1")
         ledger.fail(claimed.fixed.id, claimed.token, StorageUnavailable("away"))
         assert self.stored(ledger) == 0
+
+
+def test_uploads_are_begun_so_many_a_minute(limited, clock):
+    """Apart from submits; and one that is asked for again costs nothing."""
+    ledger = limited(submits_per_minute=1)
+    for name in ("upload_1", "upload_2", "upload_2"):
+        ledger.upload("acme", name, 5, kept_s=60, a_minute=2)
+    with pytest.raises(UploadsLimited, match="may begin 2 uploads a minute") as refused:
+        ledger.upload("acme", "upload_3", 5, kept_s=60, a_minute=2)
+    assert refused.value.retry_after_s == pytest.approx(30)
+    ledger.upload("rival", "upload_3", 5, kept_s=60, a_minute=2)
+    ledger.submit(make_fixed())
+    clock.forward(30)
+    ledger.upload("acme", "upload_3", 5, kept_s=60, a_minute=2)
+
+
+def test_to_ask_whether_a_job_would_be_recorded_changes_nothing(limited):
+    """It is refused for what a submit would be, and costs no part of the minute."""
+    ledger = limited(submits_per_minute=1)
+    before = {key: ledger.redis.dump(key) for key in ledger.redis.keys("*")}
+    for _ in range(3):
+        ledger.submit(make_fixed(), KEY, asking=True)
+    assert {key: ledger.redis.dump(key) for key in ledger.redis.keys("*")} == before
+    ledger.submit(make_fixed())
+    with pytest.raises(RateLimited):
+        ledger.submit(make_fixed(), KEY, asking=True)
+
+
+class TestRecordBytes:
+    """The share of Redis' memory that a tenant's records may take."""
+
+    LONG = {"prompt": "x" * 10_000}
+
+    def held(self, ledger) -> int:
+        assert int(ledger.redis.hget(keys.HELD, "acme") or 0) == sum(map(int, ledger.redis.hvals(keys.held("acme"))))
+        return int(ledger.redis.hget(keys.HELD, "acme") or 0)
+
+    def test_over_it_a_tenant_submits_nothing_and_others_may(self, limited):
+        """What is asked for later counts as what waits now; erasing gives room at once."""
+        ledger, far = limited(max_record_bytes=40_000), {"start_ms": 4_000_000_000_000}
+        jobs = [make_fixed(input=self.LONG, **far) for _ in range(3)]
+        for job in jobs:
+            ledger.submit(job)
+        assert 3 * 11_024 < self.held(ledger) < 40_000
+        with pytest.raises(QuotaExceeded, match="records of your jobs take 3.,... bytes; a tenant's may take 40,000"):
+            ledger.submit(make_fixed(input=self.LONG))
+        ledger.submit(make_fixed(tenant="rival", input=self.LONG))
+        ledger.cancel("acme", jobs[0].id)
+        with pytest.raises(QuotaExceeded):
+            ledger.submit(make_fixed(input=self.LONG))
+        ledger.forget(jobs[0])
+        ledger.submit(make_fixed(input=self.LONG))
+
+    def test_it_is_at_most_a_quarter_of_redis_memory(self, limited, own_memory):
+        ledger = limited()
+        own_memory(ledger, 4 * 1024**3)
+        assert ledger.submit(make_fixed()).job_id
+        ledger.redis.hset(keys.HELD, "acme", 1024**3 - 1000)
+        with pytest.raises(QuotaExceeded, match="may take 1,073,741,824"):
+            ledger.submit(make_fixed())
+        own_memory(ledger, 8 * 1024**3)
+        with pytest.raises(QuotaExceeded, match="may take 1,073,741,824"):
+            ledger.submit(make_fixed())
+
+    @pytest.fixture
+    def own_memory(self, redis_server):
+        """own_memory(ledger, bytes): Redis' maxmemory, for this test."""
+        yield lambda ledger, most: ledger.redis.config_set("maxmemory", most)
+        redis_server.client().config_set("maxmemory", 0)
+
+    def test_a_result_counts_and_a_record_that_has_shrunk_does_not(self, limited, worker):
+        ledger = limited()
+        ledger.submit(make_fixed(input=self.LONG))
+        before = self.held(ledger)
+        claimed = ledger.claim(worker, "w1:1", "1")
+        ledger.commit(claimed.fixed.id, "1", {"text": "y" * 5000}, [], {})
+        assert before + 5000 < self.held(ledger) < before + 5100
+        ledger.shrink(claimed.fixed.id, claimed.fixed.model_copy(update={"input": {}, "shrunk": True}), ["result"])
+        assert self.held(ledger) == 0
+        ledger.forget(claimed.fixed)
+        assert self.held(ledger) == 0
+
+    def test_a_large_request_that_is_kept_counts_until_it_is_forgotten(self, limited):
+        """A person may yet retry what was canceled."""
+        ledger, job = limited(), make_fixed(input=self.LONG)
+        ledger.submit(job)
+        ledger.cancel("acme", job.id)
+        ledger.shrink(job.id, None, [])
+        assert 10_000 < self.held(ledger) < 11_000
+        ledger.forget(job)
+        assert self.held(ledger) == 0
+
+    def test_a_restored_job_counts_and_so_does_one_that_has_ended(self, limited, worker):
+        ledger, job = limited(max_record_bytes=1), make_fixed(input=self.LONG)
+        ledger.submit(job, restoring=True)
+        ledger.submit(job, restoring=True)
+        assert 11_000 < self.held(ledger) < 12_000
+        ended = {**ledger.record(job.id), "status": "failed", "ended_ms": "5", "retained_ms": "9", "result": "z" * 3000}
+        ledger.conclude(job.id, ended)
+        assert 14_000 < self.held(ledger) < 15_000

@@ -1,0 +1,30 @@
+-- _quotas: what a tenant may do; set, after _common, before the verbs that ask it.
+
+-- The generic cell rate algorithm: each takes its share of a minute, a minute's may be taken at once. `paid` is the ms
+-- until which those so far are paid for.
+local function paid_until(key, now) return math.max(now, tonumber(redis.call('GET', key) or 0)) end
+local function left_of(rate, paid, now) return rate > 0 and math.floor((now + 60000 - paid) * rate / 60000 + 1e-6) or 0 end
+local function paid_again(rate, paid, now) return math.ceil(paid + 60000 / rate - now - 60000) end
+local function pay(key, rate, paid)
+  if rate == 0 then return paid end
+  redis.call('SET', key, num(paid + 60000 / rate), 'PX', 60000)
+  return paid + 60000 / rate
+end
+
+local function of(key, field) return tonumber(redis.call('HGET', key, field) or 0) end
+
+-- Why a submit is refused, as it answers; nil where it is not. `named`: keys of the uploads that the job names, which
+-- were charged when their places were made; `size`: what its record will take.
+local function refusal(tenant, named, size, most_waiting, most_stored, most_held)
+  local used, memory = string.match(redis.call('INFO', 'memory'), 'used_memory:(%d+).*maxmemory:(%d+)')
+  used, memory = tonumber(used), tonumber(memory)
+  if memory > 0 and used > 0.85 * memory then return {-2, math.floor(100 * used / memory)} end
+  local waits = of('bl:fair:cpu', 'jobs:' .. tenant) + of('bl:fair:gpu', 'jobs:' .. tenant)
+  if most_waiting > 0 and waits >= most_waiting then return {-4, waits} end
+  local stored, brought = of('bl:stored', tenant), 0
+  for _, key in ipairs(named) do brought = brought + of('bl:stored:' .. tenant, string.match(key, '[^/]+$')) end
+  if most_stored > 0 and stored - brought >= most_stored then return {-5, stored} end
+  if most_held == 0 then return nil end
+  local held, share = of('bl:held', tenant), memory > 0 and math.min(most_held, math.floor(memory / 4)) or most_held
+  if held + size > share then return {-7, held, share} end
+end
