@@ -44,6 +44,9 @@ NOT_RUN = {
         "it needs a Redis and a bucket elsewhere; its variables and modules are looked at below",
     "ACL SETUSER backlot on >password ~bl:* ~_kombu.* ~unacked* ~cpu.* ~gpu.* ~proof.* ~*.pidbox &* +@all -@admin "
     "-@dangerous +info": "it is Redis' own command; tests/strangers/test_redis_urls.py gives these rights",
+    '{"Rules": [{"ID": "broken-uploads", "Status": "Enabled", "Filter": {"Prefix": ""}, '
+    '"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}]}':
+        "the S3 server here has no such rules; tests/worker/test_clearing.py looks at its shape",
 }
 """First lines of blocks, and why they are not run here."""
 CALLERS = {"BACKLOT_URL", "BACKLOT_API_KEY", "BACKLOT_OPERATOR_KEY", "BACKLOT_DATA", MARK}

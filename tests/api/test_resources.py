@@ -9,7 +9,7 @@ import jsonschema_rs
 import pytest
 
 from api import create_app, keyfile
-from tasks.ledger import keys
+from tasks.ledger import keepers, keys
 from tasks.registry import KINDS
 from tests.api.conftest import PROMPT, problem
 from tests.stack import until
@@ -129,6 +129,14 @@ class TestPools:
         pool = operator.get("/v1/pools").json["data"][0]
         assert (pool["name"], pool["waiting"], pool["wanted"], pool["oldest_wait_s"]) == ("cpu", 0, 0, None)
         assert pool["swept_s"] >= 0 and pool["workers"] == []
+
+    def test_the_keepers_duties_are_shown_beside_the_pools(self, operator, ledger):
+        """None lives: that is said too."""
+        assert operator.get("/v1/pools").json["keeper"] == {"alive": 0, "duties": []}
+        keepers.tell(ledger.redis, "k", {"trash": keepers.Standing(None, 30, 2, 1, "away")})
+        keeper = operator.get("/v1/pools").json["keeper"]
+        assert keeper == {"alive": 1, "duties": [
+            {"name": "trash", "succeeded_s": None, "late": True, "errors": 2, "skipped": 1, "error": "away"}]}
 
     def test_a_tenants_key_is_not_enough(self, acme):
         problem(acme.get("/v1/pools"), 403, "forbidden")

@@ -1,9 +1,11 @@
 """What is past its time goes, and entries of another shape stay: only what is surely a job's or an upload's goes."""
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from botocore.exceptions import ClientError
+from botocore.validate import ParamValidator
 
 from tasks.archive import Damaged
 from tasks.errors import StorageUnavailable
@@ -11,6 +13,8 @@ from tasks.job import new_id
 from tasks.jobs import Jobs
 from tasks.ledger import keys
 from tasks.storage import ARTEFACTS, NotSupported, Object, Unfinished, artefact_key, job_json_key
+from tests.documents import blocks
+from tests.stack import ROOT
 from worker import debris
 from worker.debris import Debris
 from worker.keeper import Keeper
@@ -194,6 +198,13 @@ class TestDebris:
         for _ in range(3):
             duty.abort(Skipped("debris"))
         assert len(asked) == 2 and caplog.text.count("are not looked for") == 1
+
+    def test_the_documented_rule_is_one_that_s3_knows(self, storage):
+        """By the shape that the SDK sends."""
+        (rule,) = (block.text for block in blocks(ROOT / "docs" / "keeper.md") if block.language == "json")
+        wanted = storage._client().meta.service_model.operation_model("PutBucketLifecycleConfiguration").input_shape
+        report = ParamValidator().validate({"Bucket": "b", "LifecycleConfiguration": json.loads(rule)}, wanted)
+        assert not report.has_errors(), report.generate_report()
 
     def test_a_bucket_that_is_away_is_an_error(self, storage, monkeypatch):
         """And is asked again."""
