@@ -17,8 +17,11 @@ routes = Blueprint("models", __name__, url_prefix="/v1/models")
 class ModelLimits(BaseModel):
     """What one job of the model may take."""
 
-    run_timeout_s: float = Field(description="default and maximum of one attempt, loading excluded")
+    run_timeout_s: float = Field(description="default and maximum of the model's turn alone")
+    fetch_timeout_s: float
     load_timeout_s: float
+    batch_timeout_s: float = Field(description="its turn at the model is waited for so long")
+    upload_timeout_s: float
     memory_mb: int
     input_bytes: dict[str, int] = Field(description="of each file or text input, as fetched")
 
@@ -69,7 +72,7 @@ def _card(model: Model) -> dict[str, Any]:
     limits = {name: limits.max_bytes for name in inputs.model_fields if (limits := limits_of(inputs, name))}
     return {"kind": model.kind, "name": model.name, "description": model.description, "pool": model.pool,
             "default": model.default, "limits": ModelLimits(
-                run_timeout_s=model.run_timeout_s, load_timeout_s=model.load_timeout_s, memory_mb=model.memory_mb,
+                **{name: getattr(model, name) for name in ModelLimits.model_fields if name != "input_bytes"},
                 input_bytes=limits)}
 
 

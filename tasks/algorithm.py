@@ -43,6 +43,8 @@ class Call:
               ([a-z0-9-], 100 at most) says all that it is made from, such as a hash of the data
     save      save(data) leaves the state of the work, all that is needed to go on from here, for the next attempt if
               this one is lost; may be called often, the worker writes the newest every few seconds
+    answer    answer(result or error) gives this call's own before `run` returns: its job goes on at once, and the batch
+              without it. What `run` returns for it later is not looked at; its workdir is another's by then
     saved     saved() is what the last attempt left, or None. It may be of another version of the input, where that is
               fetched from a URL: say in it what it was made from, and begin anew where that differs
     """
@@ -55,6 +57,7 @@ class Call:
     artefact: Callable[[str, Callable[[Path], None]], Path] = _made_anew
     save: Callable[[bytes], None] = lambda data: None
     saved: Callable[[], bytes | None] = lambda: None
+    answer: Callable[["Result | BacklotError"], None] = lambda outcome: None
 
     @classmethod
     def of(cls, kind: str, params: Mapping[str, Any] | None = None, **inputs: Any) -> "Call":
@@ -90,7 +93,9 @@ class Algorithm(ABC):
         """A result or an error for each call, in order.
 
         Raising BacklotError is the same as returning it, where there is one call. Anything else that
-        is raised is a defect: the worker reports `model_failed`.
+        is raised is a defect: the worker reports `model_failed`. A call of a batch that is canceled is answered and
+        dropped as soon as the model can, and the others go on; a model that cannot says so in its docstring, and
+        should have `batch = 1`: one that listens to nothing costs its process once it is over its limit.
         """
 
     def batch_key(self, call: Call) -> Hashable:

@@ -51,7 +51,7 @@ MOVES: dict[Status, frozenset[Status]] = {
 }
 FINAL = frozenset(status for status, moves in MOVES.items() if not moves)
 
-Phase = Literal["fetching", "loading", "running", "uploading"]
+Phase = Literal["fetching", "loading", "batching", "running", "uploading"]
 Metadata = Annotated[dict[str, JsonValue], Field(description="the caller's own, given back as it came")]
 
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -60,6 +60,8 @@ EARLIEST_MS, LATEST_MS = -62_135_596_800_000, 253_402_300_799_000
 """The years 1 to 9999: what a datetime can hold."""
 SHORTEST_S = 0.001
 """Redis' clock counts in ms."""
+SHORTEST_LIMIT_S = 1
+"""Of what a running job is stopped for: workers look once a second."""
 
 
 def _rfc_3339(value: object) -> object:
@@ -91,9 +93,10 @@ class JobRequest(BaseModel):
     start_at: Time | None = Field(
         None, description="not before this time (RFC 3339), at most a year from now; a time that is past means now")
     queue_ttl_s: FiniteFloat | None = Field(None, ge=SHORTEST_S, description="expires if not started within")
-    run_timeout_s: FiniteFloat | None = Field(None, gt=0, description="the most one attempt may run, loading excluded")
+    run_timeout_s: FiniteFloat | None = Field(
+        None, ge=SHORTEST_LIMIT_S, description="the most the model's turn may take in one attempt")
     deadline_s: FiniteFloat | None = Field(
-        None, ge=SHORTEST_S, le=31_536_000, description="the most all of it may take")
+        None, ge=SHORTEST_LIMIT_S, le=31_536_000, description="the most all of it may take")
     retention_s: FiniteFloat | None = Field(
         None, ge=SHORTEST_S, description="how long record and outputs stay after the end")
     max_attempts: int | None = Field(None, ge=1, le=10, description="starts at most, crashes included")
@@ -134,6 +137,7 @@ class Metrics(BaseModel):
     queued_s: float | None = None
     fetch_s: float | None = None
     load_s: float | None = None
+    batch_s: float | None = Field(None, description="its turn at the model was waited for")
     run_s: float | None = None
     upload_s: float | None = None
 

@@ -66,9 +66,13 @@ class Model(BaseModel):
     default: bool = False
     weights: str | None = Field(None, description="a folder, or hf://org/name@revision, or s3://bucket/prefix")
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$", description="of model.safetensors, checked where given")
-    run_timeout_s: float = Field(900, gt=0, description="default and maximum of one attempt, loading excluded")
-    load_timeout_s: float = Field(300, gt=0, description="how long its loading may take")
-    memory_mb: int = Field(4096, gt=0, description="resident memory of the process that runs it, MiB")
+    run_timeout_s: float = Field(900, ge=1, description="default and maximum of the model's turn alone")
+    fetch_timeout_s: float = Field(1800, ge=1, description="how long fetching a job's inputs may take")
+    load_timeout_s: float = Field(300, ge=1, description="how long its loading may take")
+    batch_timeout_s: float = Field(300, ge=1, description="how long its turn at the model is waited for; then the job "
+                                                         "goes back into its line, which counts nowhere")
+    upload_timeout_s: float = Field(900, ge=1, description="how long uploading a job's outputs may take")
+    memory_mb: int = Field(4096, gt=0, description="resident memory of the process that runs it alone, MiB")
     batch: int = Field(1, ge=1, le=256, description="jobs in one forward pass")
     batch_wait_ms: float = Field(0, ge=0, le=1000, description="how long a lone job waits for company")
 

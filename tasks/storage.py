@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import mimetypes
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -175,13 +175,16 @@ class Storage:
         with _unavailable("GetObject", key):
             yield from self._client().get_object(Bucket=self.bucket, Key=key)["Body"].iter_lines(MIB)
 
-    def get_file(self, key: str, target: Path, max_bytes: int, bucket: str | None = None) -> tuple[int, str]:
-        """Stream an object to a file; its size in bytes and its SHA-256 in hex. Errors: NotFound, TooLarge."""
+    def get_file(self, key: str, target: Path, max_bytes: int, bucket: str | None = None,
+                 check: Callable[[], None] = lambda: None) -> tuple[int, str]:
+        """Stream an object to a file; its size in bytes and its SHA-256 in hex. Errors: NotFound, TooLarge, and what
+        `check` raises, which is asked before each piece."""
         whole, size = hashlib.sha256(), 0
         with _unavailable("GetObject", key), target.open("wb") as file:
             answer = self._client().get_object(Bucket=bucket or self.bucket, Key=key)
             _check_size(answer["ContentLength"], max_bytes)
             for chunk in answer["Body"].iter_chunks(MIB):
+                check()
                 size += len(chunk)
                 _check_size(size, max_bytes)
                 whole.update(chunk)

@@ -12,11 +12,13 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import redis
 from redis.exceptions import LockError, RedisError
 
+from tasks.apart import BUCKETS
 from tasks.errors import Canceled, NotFound, StorageUnavailable
 from tasks.job import Fixed
 from tasks.ledger import keys
@@ -42,30 +44,33 @@ class Artefacts:
 
         It raises ValueError for a name that is none, Canceled, StorageUnavailable, and whatever `make` raises.
         """
+        def check() -> None:
+            if canceled():
+                raise Canceled("the job was canceled")
+
         def artefact(name: str, make: Make) -> Path:
             if not NAME.match(name):
                 raise ValueError(f"{name!r} is no name of an artefact: {NAME.pattern}")
             key, lock_key = artefact_key(fixed.tenant, fixed.kind, name), keys.making(fixed.tenant, fixed.kind, name)
             while True:
-                kept = self._kept(key, scratch)
+                kept = self._kept(key, scratch, check)
                 if kept:
                     return kept
                 with self._alone(lock_key) as mine:
                     if mine:
                         # somebody may have put it there between the look and the lock
-                        return self._kept(key, scratch) or self._made(key, make, scratch)
-                if canceled():
-                    raise Canceled("the job was canceled")
+                        return self._kept(key, scratch, check) or self._made(key, make, scratch, check)
+                check()
                 threading.Event().wait(LOOK_AGAIN_S)
 
         return artefact
 
-    def _kept(self, key: str, scratch: Path) -> Path | None:
+    def _kept(self, key: str, scratch: Path, check: Callable[[], None]) -> Path | None:
         """What lies in the bucket, unpacked; None where there is nothing that can be read."""
         folder = Path(tempfile.mkdtemp(prefix="artefact-", dir=scratch))
         packed = folder.with_suffix(".tar")
         try:
-            self.storage.get_file(key, packed, MAX_BYTES)
+            BUCKETS.call(partial(self.storage.get_file, key, packed, MAX_BYTES), check)
             with tarfile.open(packed) as tar:
                 tar.extractall(folder, filter="data")
         except NotFound:
@@ -77,7 +82,7 @@ class Artefacts:
             packed.unlink(missing_ok=True)
         return folder
 
-    def _made(self, key: str, make: Make, scratch: Path) -> Path:
+    def _made(self, key: str, make: Make, scratch: Path, check: Callable[[], None]) -> Path:
         folder = Path(tempfile.mkdtemp(prefix="artefact-", dir=scratch))
         make(folder)
         packed = folder.with_suffix(".tar")
@@ -85,11 +90,11 @@ class Artefacts:
             for path in sorted(folder.iterdir()):
                 tar.add(path, arcname=path.name)
         try:
-            self.storage.put_file(key, packed, "application/x-tar")
+            BUCKETS.call(partial(self.storage.put_file, key, packed, "application/x-tar"), check)
         except StorageUnavailable as error:  # this job has what it needs; the next makes it again
             log.warning("%s could not be kept: %s", key, error.detail)
         finally:
-            packed.unlink()
+            packed.unlink(missing_ok=True)
         return folder
 
     @contextmanager
@@ -119,5 +124,5 @@ def _prolong(lock: redis.lock.Lock, done: threading.Event) -> None:
             lock.extend(LOCK_S, replace_ttl=True)
         except LockError:
             return  # another has it: both make the same
-        except RedisError as error:
+        except Exception as error:  # Redis is away, or broken
             log.warning("the lock of an artefact was not prolonged: %s", error)

@@ -6,28 +6,37 @@ It knows the algorithm and its calls; not whose jobs they are.
 import logging
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 from tasks.algorithm import Algorithm, Call, Result
-from tasks.errors import BacklotError, ModelFailed, OutOfMemory
+from tasks.errors import BacklotError, Canceled, ModelFailed, OutOfMemory
 
 log = logging.getLogger(__name__)
 Outcome = Result | BacklotError
 
 
-@dataclass
-class _Waiting:
+@dataclass(eq=False)
+class Turn:
+    """A call in a batcher's line, then in its batch. Its first answer holds: the algorithm may give it before the batch
+    is done (`Call.answer`), and one that leaves the line has its own."""
+
     call: Call
     key: object
     length: int
+    begins: Callable[[], None] = lambda: None
     since: float = field(default_factory=time.monotonic)
     outcome: "Future[Outcome]" = field(default_factory=Future)
 
+    def answer(self, outcome: Outcome) -> None:
+        with suppress(InvalidStateError):
+            self.outcome.set_result(outcome)
+
 
 class Batcher:
-    """Runs one algorithm, one batch at a time: on a thread of its own or, with batches of one, on its caller's.
+    """Runs one algorithm, one batch at a time: on a thread of its own or, with batches of one, on its callers'.
 
     size     calls in one batch at most
     wait_s   how long a batch that is not full waits for more, from its oldest call on
@@ -35,78 +44,127 @@ class Batcher:
 
     def __init__(self, algorithm: Algorithm, size: int = 1, wait_s: float = 0, name: str = "model") -> None:
         self._algorithm, self._size, self._wait_s = algorithm, size, wait_s
-        self._line: list[_Waiting] = []
+        self._line: list[Turn] = []
         self._changed = threading.Condition()
-        self._closed = False
-        self._alone = threading.Lock()
+        self._closed = self._busy = False
         if size > 1:
             threading.Thread(target=self._work, name=f"batcher {name}", daemon=True).start()
 
-    def run(self, call: Call) -> Result:
+    def enter(self, call: Call, begins: Callable[[], None] = lambda: None) -> Turn:
+        """Join the line. `begins` is called when the call's batch does, on the thread of the batch. Errors: what the
+        algorithm raises for its batch_key or length."""
+        turn = Turn(call, self._algorithm.batch_key(call), self._algorithm.length(call), begins)
+        turn.call = replace(call, answer=turn.answer)
+        with self._changed:
+            self._line.append(turn)
+            self._changed.notify_all()
+        return turn
+
+    def leave(self, turn: Turn) -> None:
+        """Out of the line at once, with Canceled for an answer. A call that is being run hears of it by `canceled`."""
+        with self._changed:
+            if turn in self._line:
+                self._line.remove(turn)
+                turn.answer(Canceled("the call left the line of its model"))
+                self._changed.notify_all()
+
+    def result(self, turn: Turn) -> Result:
         """The call's own result, however many ran beside it. Errors: what the algorithm answered for this call."""
-        outcome = self._one(call) if self._size == 1 else self._among_others(call)
+        if self._size == 1:
+            self._on_this_thread(turn)
+        outcome = turn.outcome.result()
         if isinstance(outcome, BacklotError):
             raise outcome
         return outcome
+
+    def run(self, call: Call) -> Result:
+        """Join the line and wait for the result."""
+        return self.result(self.enter(call))
 
     def close(self) -> None:
         """End the thread once its line is empty."""
         with self._changed:
             self._closed = True
-            self._changed.notify()
+            self._changed.notify_all()
 
-    def _one(self, call: Call) -> Outcome:
-        with self._alone:
-            return outcomes_of(self._algorithm, [call])[0]
-
-    def _among_others(self, call: Call) -> Outcome:
-        waiting = _Waiting(call, self._algorithm.batch_key(call), self._algorithm.length(call))
+    def _on_this_thread(self, turn: Turn) -> None:
         with self._changed:
-            self._line.append(waiting)
-            self._changed.notify()
-        return waiting.outcome.result()
+            self._changed.wait_for(lambda: turn.outcome.done() or (not self._busy and self._line[0] is turn))
+            if turn.outcome.done():
+                return
+            self._line.remove(turn)
+            self._busy = True
+        try:
+            answer_all(self._algorithm, [turn])
+        finally:
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()
 
     def _work(self) -> None:
-        while batch := self._next():
-            outcomes = outcomes_of(self._algorithm, [waiting.call for waiting in batch])
-            for waiting, outcome in zip(batch, outcomes, strict=True):
-                waiting.outcome.set_result(outcome)
+        while True:
+            try:
+                batch = self._next()
+            except Exception as error:  # keys or lengths of the algorithm's own that cannot be compared
+                with self._changed:
+                    batch, self._line = self._line, []
+                for turn in batch:
+                    turn.answer(as_job_error(error))
+                continue
+            if not batch:
+                return
+            answer_all(self._algorithm, batch)
 
-    def _next(self) -> list[_Waiting]:
+    def _next(self) -> list[Turn]:
         """The next batch: the oldest call and those that may run with it, like lengths first; empty when closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._line or self._closed)
-            if not self._line:
-                return []
-            oldest = self._line[0]
-            full = self._changed.wait_for(
-                lambda: len(self._fitting(oldest)) >= self._size,
-                timeout=max(0.0, oldest.since + self._wait_s - time.monotonic()))
+            while True:
+                self._changed.wait_for(lambda: self._line or self._closed)
+                if not self._line:
+                    return []
+                oldest = self._line[0]
+                full = self._changed.wait_for(
+                    lambda oldest=oldest: oldest.outcome.done() or len(self._fitting(oldest)) >= self._size,
+                    timeout=max(0.0, oldest.since + self._wait_s - time.monotonic()))
+                if not oldest.outcome.done():
+                    break
             batch = self._fitting(oldest)[: self._size]
             log.debug("batch of %d (%s)", len(batch), "full" if full else "what there is")
-            self._line = [waiting for waiting in self._line if waiting not in batch]
+            self._line = [turn for turn in self._line if turn not in batch]
             return batch
 
-    def _fitting(self, oldest: _Waiting) -> list[_Waiting]:
-        alike = [waiting for waiting in self._line if waiting.key == oldest.key]
-        return sorted(alike, key=lambda w: (w is not oldest, abs(w.length - oldest.length)))
+    def _fitting(self, oldest: Turn) -> list[Turn]:
+        alike = [turn for turn in self._line if turn.key == oldest.key]
+        return sorted(alike, key=lambda turn: (turn is not oldest, abs(turn.length - oldest.length)))
 
 
-def outcomes_of(algorithm: Algorithm, calls: Sequence[Call]) -> list[Outcome]:
-    """What the algorithm answers for each call; a batch that raises is split until the bad call stands alone."""
+def answer_all(algorithm: Algorithm, turns: Sequence[Turn]) -> None:
+    """Run a batch and answer each of its calls; never raises. A batch that raises is split until the bad call stands
+    alone; what was answered before is not run again."""
+    if not turns:
+        return
     try:
-        outcomes = algorithm.run(calls)
-        if len(outcomes) != len(calls):
-            raise ModelFailed(f"the model answered {len(outcomes)} results for {len(calls)} calls")
-        return outcomes
-    except Exception as error:  # whatever a model raises is an answer to its caller, never the end of the worker
-        if len(calls) == 1:
-            return [as_job_error(error)]
-        half = len(calls) // 2
-        return outcomes_of(algorithm, calls[:half]) + outcomes_of(algorithm, calls[half:])
+        for turn in turns:
+            turn.begins()
+        outcomes = algorithm.run([turn.call for turn in turns])
+        if len(outcomes) != len(turns):
+            raise ModelFailed(f"the model answered {len(outcomes)} results for {len(turns)} calls")
+    except BaseException as error:  # whatever a model raises is an answer to its caller, never the end of the worker
+        if isinstance(error, (KeyboardInterrupt, SystemExit)) and threading.current_thread() is threading.main_thread():
+            raise
+        left = [turn for turn in turns if not turn.outcome.done()]
+        if len(turns) == 1:
+            turns[0].answer(as_job_error(error))
+        elif left:
+            half = (len(left) + 1) // 2
+            answer_all(algorithm, left[:half])
+            answer_all(algorithm, left[half:])
+    else:
+        for turn, outcome in zip(turns, outcomes, strict=True):
+            turn.answer(outcome)
 
 
-def as_job_error(error: Exception) -> BacklotError:
+def as_job_error(error: BaseException) -> BacklotError:
     """The job's error for something that was raised."""
     if isinstance(error, BacklotError):
         return error
@@ -117,7 +175,7 @@ def as_job_error(error: Exception) -> BacklotError:
     return ModelFailed(f"{type(error).__name__}: {_words(error)}"[:500])
 
 
-def _words(error: Exception) -> str:
+def _words(error: BaseException) -> str:
     try:
         return str(error)
     except Exception as another:  # a model's own class may fail at its own words

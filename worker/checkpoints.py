@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from tasks.apart import BUCKETS
 from tasks.errors import BacklotError
 from tasks.ledger import Ledger
 from tasks.storage import Storage, checkpoint_key
@@ -89,7 +90,7 @@ class Checkpoints:
     def _saved(self, attempt: Attempt) -> bytes | None:
         key = attempt.claimed.record.get("checkpoint")
         try:
-            return self.storage.get_bytes(key) if key and key != WRITING else None
+            return BUCKETS.call(partial(self.storage.get_bytes, key), attempt.check) if key and key != WRITING else None
         except BacklotError as error:
             log.warning("%s: work begins anew, for its checkpoint cannot be read: %s", attempt.fixed.id, error.detail)
             return None

@@ -1,101 +1,139 @@
 """The limits of an attempt as its parent keeps them: what to do next with one that is over, and how its job ends.
 
-Decides only; it neither kills nor writes. Times come from Redis' clock as `renew` gave them.
+Decides only; it neither kills nor writes. The phase and since when come from the slot's board, deadlines are of Redis'
+clock as `renew` gave it.
+
+A shared process (its slots are threads) is ended for what runs in it alone: a model over its run_timeout_s or the
+deadline, one that does not come back from loading, memory. Whoever waits, fetches or uploads is asked, and leaves;
+where it does not, its job's end is written without it ('leave'), and its thread finds its token gone.
 """
 
 import time
+from dataclasses import dataclass, field
 from typing import Literal
 
-from tasks.errors import (
-    BacklotError,
-    Canceled,
-    DeadlineExceeded,
-    OutOfMemory,
-    StorageUnavailable,
-    Timeout,
-    WorkerLost,
-)
+from tasks.errors import BacklotError, OutOfMemory, WorkerLost
 from tasks.ledger import Held
 from tasks.registry import Model, Registry
 from tasks.settings import Settings
-from worker.attempt import late_upload
+from worker.attempt import ENDING, STOPS, HandedBack
+from worker.board import Doing
 
-Step = Literal["nothing", "ask", "kill"]
+Step = Literal["nothing", "ask", "leave", "kill"]
+COMPUTES = ("loading", "running")
+PHASES = {"fetching": "fetch_timeout", "loading": "load_timeout", "batching": "batch_timeout", "running": "timeout",
+          "uploading": "upload_timeout"}
+"""Of each phase, the reason to stop once it has lasted too long."""
+
+
+@dataclass
+class _Ended:
+    """A process that we ended. `over_memory`: tokens of those that computed in it when it had too much."""
+
+    cause: str
+    over_memory: set[str] = field(default_factory=set)
 
 
 class Limits:
-    """`shared`: the worker's slots are threads of one process, which a cancel may not end."""
+    """`shared`: the worker's slots are threads of one process, and `budget_mb` all that this may have; else a process
+    runs one job, and may have its model's memory_mb."""
 
-    def __init__(self, settings: Settings, models: Registry, shared: bool) -> None:
-        self._settings, self._models, self._shared = settings, models, shared
+    def __init__(self, settings: Settings, models: Registry, shared: bool, budget_mb: float = 0) -> None:
+        self._settings, self._models, self._shared, self._budget_mb = settings, models, shared, budget_mb
         self._asked: dict[str, tuple[str, float]] = {}
         self._killed: set[str] = set()
-        self._ended: set[str] = set()
+        self._ended: dict[str, _Ended] = {}
 
     def why(self, held: Held) -> str:
         """Why the attempt was asked to stop; '' where it was not."""
         return self._asked.get(held.token, ("", 0))[0]
 
-    def step(self, held: Held, now_ms: float, memory_mb: float) -> Step:
+    def step(self, held: Held, doing: Doing, now_ms: float, memory_mb: float) -> Step:
         """What to do now with an attempt whose process lives."""
-        why = self._over(held, now_ms, memory_mb)
-        if not why:
+        reasons = self._reasons(held, doing, now_ms, memory_mb)
+        if not reasons:
             return "nothing"
-        asked = self._asked.get(held.token)
-        if asked is None:
-            self._asked[held.token] = (why, time.monotonic())
-        slow = why in ("cancel", "lost") or held.phase == "uploading"  # boto3 hears of a stop between two tries
-        patience = self._settings.grace_s if slow else self._settings.stop_s
-        waited = time.monotonic() - self._asked[held.token][1]
-        if (why == "memory" or waited >= patience) and not (self._shared and why in ("cancel", "lost")):
-            self._killed.add(held.token)
-            self._ended.add(_process(held))
+        first, asked_at = self._asked.setdefault(held.token, (reasons[0], time.monotonic()))
+        waited = time.monotonic() - asked_at
+        if "memory" in reasons:
+            self._kill(held).over_memory.add(held.token)
             return "kill"
-        return "ask"  # in every round: the attempt may not have been there yet
+        if waited < self._patience_s(held, doing, first):
+            return "ask"  # in every round: the attempt may not have been there yet
+        deadly = {"running": {"timeout", "deadline"}, "loading": {"load_timeout"}}.get(doing.phase, set())
+        if not self._shared or deadly.intersection(reasons):
+            self._kill(held)
+            return "kill"
+        return "ask" if doing.phase in ("running", ENDING) or held.state == "lost" else "leave"
 
-    def verdict(self, held: Held, cause: str) -> BacklotError | None:
-        """How the job of a process that is gone ends; None: it is innocent and goes back into its line."""
-        if held.token not in self._killed:
-            if _process(held) in self._ended:
-                return None
-            return WorkerLost(f"the process that ran the job is gone: {cause}")
-        model = self._model(held)
-        if self.why(held) == "timeout" and held.phase == "uploading":
-            return StorageUnavailable(late_upload(held.run_ms / 1000))
-        return {
-            "cancel": Canceled("the job was canceled; its process was ended"),
-            "lost": None,
-            "timeout": Timeout(f"the attempt ran longer than run_timeout_s = {held.run_ms / 1000:g} s"),
-            "load_timeout": Timeout(f"loading {model.key} took longer than its limit of {model.load_timeout_s:g} s"),
-            "deadline": DeadlineExceeded("deadline_s passed while the job ran"),
-            "memory": OutOfMemory(f"the job's process went over the {model.memory_mb} MiB that {model.key} may use"),
-        }[self.why(held)]
+    def verdict(self, held: Held, cause: str = "") -> BacklotError:
+        """How the job of an attempt ends that is left, or whose process is gone for this cause. HandedBack: it goes
+        back into its line."""
+        ended = self._ended.get(_process(held))
+        if held.token in self._asked and (held.token in self._killed or not cause):
+            if self.why(held) == "memory":
+                return self._too_much_memory(held, ended)
+            return STOPS[self.why(held)](held.run_ms / 1000, self._model(held))
+        if ended:
+            return HandedBack(ended.cause, "its process was ended for another's fault, or for a drain")
+        return WorkerLost(f"the process that ran the job is gone: {cause}")
 
-    def end(self, held: Held) -> None:
-        """The grace of a drain is over: the attempt is ended for no fault of its own."""
-        self._ended.add(_process(held))
+    def end(self, held: Held, cause: str) -> None:
+        """The attempt's process is ended for no fault of its own: 'drain', or 'neighbour'."""
+        self._ended.setdefault(_process(held), _Ended(cause))
 
-    def forget(self, held: Held) -> None:
-        """The attempt's end is written."""
-        self._asked.pop(held.token, None)
-        self._killed.discard(held.token)
+    def keep(self, held: list[Held]) -> None:
+        """Forget all but these attempts and their processes."""
+        tokens, processes = {slot.token for slot in held}, {_process(slot) for slot in held}
+        self._asked = {token: asked for token, asked in self._asked.items() if token in tokens}
+        self._killed &= tokens
+        self._ended = {process: ended for process, ended in self._ended.items() if process in processes}
 
-    def _over(self, held: Held, now_ms: float, memory_mb: float) -> str:
-        """The limit that the attempt is over, or ''."""
+    def _kill(self, held: Held) -> _Ended:
+        self._killed.add(held.token)
+        return self._ended.setdefault(_process(held), _Ended("neighbour"))
+
+    def _patience_s(self, held: Held, doing: Doing, first: str) -> float:
+        """From the first ask on. A caller's own limit costs a shared process only once its model has heard nothing for
+        as long as a cancel may take; the operator's limits cost it at once."""
+        if not self._shared:  # boto3 hears of a stop between two tries
+            slow = first in ("cancel", "lost") or doing.phase == "uploading"
+            return self._settings.grace_s if slow else self._settings.stop_s
         if held.state == "lost":
-            return "lost"
-        if held.state == "canceling":
-            return "cancel"
-        if held.deadline_ms is not None and now_ms > held.deadline_ms:
-            return "deadline"
+            return self._settings.grace_s
         model = self._model(held)
-        in_phase = now_ms - held.phase_ms
-        if held.phase == "loading" and in_phase > model.load_timeout_s * 1000:
-            return "load_timeout"
-        loading = held.loading_ms + (in_phase if held.phase == "loading" else 0)
-        if now_ms - held.attempt_ms - loading > held.run_ms:
-            return "timeout"
-        return "memory" if memory_mb > model.memory_mb and held.phase in ("loading", "running") else ""
+        most = {"running": model.run_timeout_s, "loading": model.load_timeout_s}.get(doing.phase)
+        return self._settings.stop_s if most is not None and doing.for_s > most else self._settings.grace_s
+
+    def _reasons(self, held: Held, doing: Doing, now_ms: float, memory_mb: float) -> list[str]:
+        """Why the attempt should stop, the weightiest first; none while it may go on."""
+        if held.state == "lost":
+            return ["lost"]
+        model, reasons = self._model(held), []
+        if held.state == "canceling":
+            reasons.append("cancel")
+        if held.deadline_ms is not None and now_ms > held.deadline_ms:
+            reasons.append("deadline")
+        most = {"fetching": model.fetch_timeout_s, "loading": model.load_timeout_s, "batching": model.batch_timeout_s,
+                "running": held.run_ms / 1000, "uploading": model.upload_timeout_s}.get(doing.phase)
+        if most is not None and doing.for_s > most:
+            reasons.append(PHASES[doing.phase])
+        if memory_mb > self._most_mb(model) and doing.phase in COMPUTES:
+            reasons.append("memory")
+        return reasons
+
+    def _most_mb(self, model: Model) -> float:
+        return self._budget_mb if self._shared else model.memory_mb
+
+    def _too_much_memory(self, held: Held, ended: _Ended | None) -> BacklotError:
+        """Of several that computed in one process nobody knows whose it was: each is a suspect, and runs next alone."""
+        several, model = len(ended.over_memory) if ended else 1, self._model(held)
+        if not self._shared:
+            return OutOfMemory(f"the job's process went over the {model.memory_mb} MiB that {model.key} may use")
+        over = f"the process went over its {self._budget_mb:.0f} MiB"
+        if several == 1:
+            return OutOfMemory(f"{over} while the job alone was computed in it")
+        return WorkerLost(f"{over} while {several} jobs were computed in it; each runs next with nothing beside it")
 
     def _model(self, held: Held) -> Model:
         queue, _, name = held.line.partition(":")

@@ -6,6 +6,7 @@ learns of a death at once, whatever killed it. The parent sends stops down, noth
 
 import ctypes
 import json
+import logging
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+log = logging.getLogger(__name__)
 PR_SET_PDEATHSIG = 1
 
 
@@ -36,7 +38,10 @@ class Link:
     def _listen(self, on_message: Callable[[dict], None]) -> None:
         with self._socket.makefile("rb") as lines:
             for line in lines:
-                on_message(json.loads(line))
+                try:
+                    on_message(json.loads(line))
+                except Exception:  # one bad message; the parent says again what matters
+                    log.exception("a message of the parent's was not understood: %.200r", line)
         # the parent is gone: without it no lease is renewed and no limit kept
         os.kill(os.getpid(), signal.SIGKILL)
 

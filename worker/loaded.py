@@ -22,6 +22,7 @@ from tasks.registry import Model
 from worker.batcher import Batcher, as_job_error
 
 log = logging.getLogger(__name__)
+LOOK_S = 0.1
 
 
 @dataclass
@@ -44,17 +45,23 @@ class Loaded:
         self._lock = threading.Lock()
         self._loading: dict[str, threading.Lock] = {}
 
-    def has(self, model: Model) -> bool:
-        """Whether it is in memory now."""
-        return model.key in self._entries
-
     @contextmanager
-    def use(self, model: Model) -> Iterator[Batcher]:
-        """The model, loaded, and kept while in use. Errors: ModelFailed where it cannot be loaded."""
+    def use(self, model: Model, check: Callable[[], None] = lambda: None,
+            loads: Callable[[], None] = lambda: None) -> Iterator[Batcher]:
+        """The model, loaded, and kept while in use. `loads` is called where this call is the one that loads it; while
+        another does, `check` is, again and again. Errors: ModelFailed where it cannot be loaded; what `check` raises.
+        """
         with self._lock:
             loading = self._loading.setdefault(model.key, threading.Lock())
-        with loading:
-            entry = self._take(model.key) or self._admit(model.key, self._load(model))
+        while not loading.acquire(timeout=LOOK_S):
+            check()
+        try:
+            entry = self._take(model.key)
+            if entry is None:
+                loads()
+                entry = self._admit(model.key, self._load(model))
+        finally:
+            loading.release()
         try:
             yield entry.batcher
         finally:

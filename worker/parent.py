@@ -20,14 +20,16 @@ import socket
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks import broker
 from tasks.errors import BacklotError, LedgerFault, NotReady
 from tasks.ledger import Held, Ledger, Worker, connect, keys
 from tasks.settings import Settings
-from worker import app
+from worker import app, board
+from worker.attempt import HandedBack
 from worker.limits import Limits
 from worker.loaded import has_gpu
 from worker.processes import Processes
@@ -49,6 +51,7 @@ class Parent:
     _draining_since: float | None = None
     _grace_s: float = math.inf
     _told_to_leave: bool = False
+    _left: dict[str, str] = field(default_factory=dict)  # slots whose thread is still in an attempt that was ended
 
     def __post_init__(self) -> None:
         models = self.settings.registry()
@@ -60,7 +63,9 @@ class Parent:
         self.folder = Path(tempfile.mkdtemp(prefix="backlot-"))
         self.processes = Processes(self.folder / "link")
         self.watchdog = Watchdog(self.settings.watchdog_s)
-        self.limits = Limits(self.settings, models, shared=self.pool == "gpu")
+        of_pool = [model.memory_mb for model in models.models if model.pool == self.pool]
+        budget_mb = self.settings.models_mb + max(of_pool, default=0)
+        self.limits = Limits(self.settings, models, shared=self.pool == "gpu", budget_mb=budget_mb)
 
     def run(self) -> int:
         """Exit status."""
@@ -77,8 +82,9 @@ class Parent:
             return 0
         self._spawn()
         while not self._stopped():
-            self.processes.wait(self.settings.renew_s)
-            self._round()
+            with _guarded("a round"):
+                self.processes.wait(self.settings.renew_s)
+                self._round()
         self.processes.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         log.info("worker %s has stopped", self.worker.id)
@@ -94,58 +100,65 @@ class Parent:
         except (NotReady, LedgerFault) as error:
             log.warning("leases not renewed: %s", error.detail)
         else:
+            self.limits.keep(held)
             for slot in held:
-                if self.processes.is_gone(slot.slot):
-                    self._bury(slot)
-                else:
-                    self._restrain(slot, now_ms)
+                with _guarded(slot.job_id):
+                    if self.processes.is_gone(slot.slot):
+                        self._bury(slot)
+                    else:
+                        self._restrain(slot, now_ms)
             with contextlib.suppress(NotReady, LedgerFault):
                 self._watch(held)
         self._replace()
 
     def _bury(self, slot: Held) -> None:
         """The process of a slot is gone, so its job's end may be written."""
-        error = self.limits.verdict(slot, self.processes.cause(slot.slot))
         try:
             if slot.state != "lost":
-                self._write_end(slot, error)
+                self._write_end(slot, self.limits.verdict(slot, self.processes.cause(slot.slot)), "its process is gone")
             shutil.rmtree(self.folder / slot.slot.split(":")[1], ignore_errors=True)  # what its jobs had on disk
             self.ledger.forget_slot(self.worker, slot.slot)
-            self.limits.forget(slot)
         except (NotReady, LedgerFault) as not_now:
             log.warning("%s waits to be buried: %s", slot.job_id, not_now.detail)
 
-    def _write_end(self, slot: Held, error: BacklotError | None) -> None:
-        """The end of an attempt whose process is gone; one that the ledger cannot write is left to the sweep."""
+    def _write_end(self, slot: Held, error: BacklotError, what: str) -> None:
+        """The end of an attempt that cannot write it; one that the ledger cannot write is left to the sweep."""
         try:
-            ended = (self.ledger.release(slot.job_id, slot.token) if error is None
+            ended = (self.ledger.release(slot.job_id, slot.token, cause=error.cause) if isinstance(error, HandedBack)
                      else self.ledger.fail(slot.job_id, slot.token, error))
         except LedgerFault as fault:
-            log.error("%s is left to the sweep, for its end (%s) cannot be written: %s", slot.job_id,
-                      error.code if error else "released", fault.detail)
+            log.error("%s is left to the sweep, for its end (%s) cannot be written: %s", slot.job_id, error.code,
+                      fault.detail)
             return
-        log.warning("%s %s: its process is gone%s", slot.job_id, ended, f" ({error.detail})" if error else "")
+        log.warning("%s %s: %s (%s)", slot.job_id, ended, what, error.detail)
         if ended in ("queued", "released"):
             self.broker.ring(slot.line.partition(":")[0])
 
     def _restrain(self, slot: Held, now_ms: float) -> None:
-        """Ask an attempt that is over a limit to stop; end its process when it does not."""
-        step = self.limits.step(slot, now_ms, self.processes.memory_mb(slot.slot))
+        """Ask an attempt that is over a limit to stop; where it does not, end its job without it, or its process."""
+        doing = board.read(self.folder, slot.slot, slot.token)
+        step = self.limits.step(slot, doing, now_ms, self.processes.memory_mb(slot.slot))
         if step == "ask":
             self.processes.send(slot.slot, stop=slot.token, why=self.limits.why(slot))
+        elif step == "leave":
+            self._write_end(slot, self.limits.verdict(slot), f"it does not leave its phase {doing.phase or '(none)'}")
+            self._left[slot.slot] = slot.token
         elif step == "kill":
             log.warning("%s: killing its process (%s)", slot.job_id, self.limits.why(slot))
             self.processes.kill(slot.slot)
 
     def _watch(self, held: list[Held]) -> None:
         """End a Celery process that takes no bells though a slot is free; what its other slots do is handed back."""
-        free = self._draining_since is None and self.processes.is_up() and len(held) < self.slots
+        self._left = {slot: token for slot, token in self._left.items()
+                      if board.read(self.folder, slot, token) is not board.NOTHING_KNOWN}
+        busy = len({slot.slot for slot in held} | set(self._left))
+        free = self._draining_since is None and self.processes.is_up() and busy < self.slots
         lies = free and self.ledger.bells(self.worker) > 0
         if self.watchdog.bites(lies, (self.processes.bells, frozenset(slot.token for slot in held))):
             log.error("no bell was taken for %g s though a slot is free: replacing the Celery process",
                       self.settings.watchdog_s)
             for slot in held:
-                self.limits.end(slot)
+                self.limits.end(slot, "neighbour")
             self.processes.kill_all()
 
     # -- the Celery process
@@ -196,7 +209,7 @@ class Parent:
         if self.processes.main.is_alive():
             if over > 0:
                 for slot in held or ():
-                    self.limits.end(slot)
+                    self.limits.end(slot, "drain")
                 self.processes.kill_all()
             elif held is not None and not self._told_to_leave:
                 # the ledger knows of the drain, so no claim follows; Celery lets its tasks end and takes no new bell
@@ -229,3 +242,13 @@ class Parent:
         if self.pool == "cpu":
             return ""
         return "" if has_gpu() else "; NO GPU is visible here: the gpu pool runs on CPU threads"
+
+
+@contextlib.contextmanager
+def _guarded(what: str) -> Iterator[None]:
+    """A defect here costs one look at one thing: the parent goes on, or all jobs of the worker would be lost."""
+    try:
+        yield
+    except Exception:
+        log.exception("%s was not looked after", what)
+        threading.Event().wait(0.1)

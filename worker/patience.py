@@ -49,6 +49,5 @@ def _nap(seconds: float, attempt: Attempt) -> None:
     """Errors: the attempt's, once it is asked to stop."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
-        if attempt.stopped():
-            raise attempt.error()
+        attempt.check()
         threading.Event().wait(min(left, LOOK_S))

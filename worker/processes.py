@@ -5,6 +5,7 @@ It knows process ids and connections; not jobs, not limits.
 
 import contextlib
 import json
+import logging
 import os
 import selectors
 import signal
@@ -18,6 +19,7 @@ import psutil
 
 from worker import link
 
+log = logging.getLogger(__name__)
 CAUSE_S = 1
 """How long after a process's end to wait for someone to say why; where the kernel tells, it takes no time."""
 FORGET_S = 60
@@ -131,8 +133,13 @@ class Processes:
             line.close()
             return
         head, _, rest = data.partition(b"\n")
-        hello = json.loads(head)
-        known = _Known(hello["pid"], hello["started"], line, unread=rest)
+        try:
+            hello = json.loads(head)
+            known = _Known(hello["pid"], hello["started"], line, unread=rest)
+        except (ValueError, LookupError, TypeError):
+            log.error("a process said no hello, but %.200r", head)
+            line.close()
+            return
         known.process = self.main if known.pid == self.main.pid else None
         self._by_pid[known.pid] = known
         self._selector.register(line, selectors.EVENT_READ, lambda: self._read(known))
@@ -152,9 +159,17 @@ class Processes:
                 known.cause = _exit(known.process.exitcode)
             return True if known.process else None
         *lines, known.unread = (known.unread + data).split(b"\n")
-        return True if [True for line in lines if self._hear(known, json.loads(line))] else None
+        return True if [True for line in lines if self._hear(known, line)] else None
 
-    def _hear(self, known: _Known, message: dict) -> bool:
+    def _hear(self, known: _Known, line: bytes) -> bool:
+        """Whether the parent should look. A message that is none is said in the log and costs nothing else."""
+        try:
+            return self._understand(known, json.loads(line))
+        except (ValueError, LookupError, TypeError, AttributeError):
+            log.error("process %d said what is no message: %.200r", known.pid, line)
+            return False
+
+    def _understand(self, known: _Known, message: dict) -> bool:
         if "serving" in message:
             known.serving = message["serving"]
             self.bells += 1

@@ -24,6 +24,7 @@ from pydantic import BaseModel, JsonValue
 
 from tasks import errors, fetch, inputs, registry
 from tasks.algorithm import Call, Result
+from tasks.apart import BUCKETS
 from tasks.job import Fixed
 from tasks.ledger import Claimed, Ledger, Worker, connect, keys
 from tasks.settings import Settings
@@ -31,8 +32,9 @@ from tasks.storage import Storage, attempt_prefix, media_type_of
 from tasks.weights import Weights
 from worker import outputs
 from worker.artefacts import Artefacts
-from worker.attempt import Attempt
+from worker.attempt import ENDING, Attempt, HandedBack
 from worker.batcher import as_job_error
+from worker.board import Board
 from worker.checkpoints import Checkpoints
 from worker.loaded import Loaded
 from worker.patience import FETCH_S, UPLOAD_S, patiently
@@ -47,24 +49,52 @@ ASK_AGAIN_S, FAULTS = 0.5, 3
 
 @dataclass
 class Slot:
-    """A place where one job runs at a time, with two folders of its own, empty between jobs."""
+    """A place where one job runs at a time, with two folders of its own, empty between jobs, and a board on which it
+    says what it does."""
 
     name: str
-    inputs: Path
-    outputs: Path
+    folder: Path
+    rooms: int = 0
     claims: int = 0
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True)
+        self.board = Board(self.folder)
+        self._move()
 
     def next_token(self) -> str:
         """Random, and ascending within the slot, so that a claim that arrives late cannot undo a newer one."""
         self.claims += 1
         return f"{self.claims:08x}{random.SystemRandom().getrandbits(96):024x}"
 
-    def tidy(self) -> None:
+    def tidy(self, was_stopped: bool) -> None:
+        """Never raises. Into what a job had that was stopped, something that it left behind may still write: the slot
+        moves to new folders then, and where it cannot empty the old ones."""
+        try:
+            if not was_stopped:
+                self._empty()
+                return
+        except OSError as error:
+            log.warning("the folders of a job could not be emptied: %s", error)
+        shutil.rmtree(self.inputs.parent, ignore_errors=True)
+        try:
+            self._move()
+        except OSError:  # the next job says why it cannot write
+            log.exception("no new folders for a slot")
+
+    def _empty(self) -> None:
         for left in (*os.scandir(self.inputs), *os.scandir(self.outputs)):
             if left.is_dir(follow_symlinks=False):
-                shutil.rmtree(left.path, ignore_errors=True)
+                shutil.rmtree(left.path)
             else:
                 os.unlink(left.path)
+
+    def _move(self) -> None:
+        self.rooms += 1
+        room = self.folder / str(self.rooms)
+        self.inputs, self.outputs = room / "inputs", room / "outputs"
+        self.inputs.mkdir(parents=True)
+        self.outputs.mkdir()
 
 
 class Runner:
@@ -88,33 +118,31 @@ class Runner:
         """The parent asks an attempt to stop; one that is over is none the wiser."""
         attempt = self.attempts.get(token)
         if attempt:
-            attempt.stop = attempt.stop or why
+            attempt.ask(why)
 
     def serve(self, name: str) -> None:
         """Run jobs until there are none; then linger, to be woken by the next submit, for a moment."""
-        slot = self._slots.get(name) or self._slots.setdefault(name, self._new_slot(name))
+        slot = self._slots.get(name)
+        if slot is None:
+            slot = self._slots[name] = Slot(name, self.scratch / str(threading.get_native_id()))
         claimed = None
         while claimed := claimed or self._next(slot):
-            attempt = self.attempts[claimed.token] = Attempt(claimed)
+            attempt = self.attempts[claimed.token] = Attempt(claimed, board=slot.board)
             try:
                 claimed = self._run(attempt, slot)
             finally:
                 del self.attempts[attempt.claimed.token]
                 self.checkpoints.forget(attempt)
 
-    def _new_slot(self, name: str) -> Slot:
-        folder = self.scratch / str(threading.get_native_id())
-        slot = Slot(name, folder / "inputs", folder / "outputs")
-        slot.inputs.mkdir(parents=True)
-        slot.outputs.mkdir()
-        return slot
-
     def _tell_people(self) -> None:
         """Phases and progress reach the ledger in rounds; see attempt.py."""
         while True:
             time.sleep(TELL_EVERY_S)
             for attempt in list(self.attempts.values()):
-                attempt.tell(self.ledger)
+                try:
+                    attempt.tell(self.ledger)
+                except Exception:  # one attempt's defect is not that of the others, nor of the next round
+                    log.exception("%s: people were not told", attempt.fixed.id)
 
     def _next(self, slot: Slot) -> Claimed | None:
         token = slot.next_token()
@@ -137,27 +165,30 @@ class Runner:
         except Exception as raised:  # every end of an attempt is an end of the job's record, never of the slot
             ended = self._fail(attempt, as_job_error(raised))
         finally:
-            slot.tidy()
+            slot.tidy(attempt.stopped())
         log.info("%s %s/%s attempt %d %s after %.3f s", fixed.id, fixed.kind, fixed.model, attempt.claimed.number,
                  ended, time.monotonic() - start)
         return following
 
     def _work(self, attempt: Attempt, slot: Slot) -> tuple[dict, list[dict]]:
         fixed = attempt.fixed
-        model = self.models.model(fixed.kind, fixed.model)
-        with attempt.phase("fetching", "fetch_s"):
-            fetched = self._fetch(attempt, slot.inputs)
-        with contextlib.ExitStack() as stack:
-            with attempt.phase("loading", "load_s", at_once=None if self.loaded.has(model) else self.ledger):
-                batcher = stack.enter_context(self.loaded.use(model))
-            with attempt.phase("running", "run_s", at_once=self.ledger):
-                params = registry.contract(fixed.kind).params.model_validate(fixed.params)
-                artefact = self.artefacts.of(fixed, slot.inputs, attempt.stopped)
-                call = Call(fetched, params, slot.outputs, attempt.report, attempt.stopped, artefact,
-                            *self.checkpoints.of(attempt))
-                result = batcher.run(call)
-        with attempt.phase("uploading", "upload_s"):
-            return self._upload(attempt, _checked(fixed, result), slot.inputs)
+        model = attempt.model = self.models.model(fixed.kind, fixed.model)
+        attempt.enter("fetching")
+        fetched = self._fetch(attempt, slot.inputs)
+        attempt.enter("batching")
+        with self.loaded.use(model, attempt.check, partial(attempt.begin, "loading")) as batcher:
+            attempt.enter("batching")
+            params = registry.contract(fixed.kind).params.model_validate(fixed.params)
+            artefact = self.artefacts.of(fixed, slot.inputs, attempt.stopped)
+            call = Call(fetched, params, slot.outputs, attempt.report, attempt.stopped, artefact,
+                        *self.checkpoints.of(attempt))
+            turn = batcher.enter(call, partial(attempt.begin, "running"))
+            with attempt.hearing(partial(batcher.leave, turn)):
+                result = batcher.result(turn)
+        attempt.enter("uploading")
+        uploaded = self._upload(attempt, _checked(fixed, result), slot.inputs)
+        attempt.enter(ENDING)
+        return uploaded
 
     def _fetch(self, attempt: Attempt, folder: Path) -> dict:
         """The inputs as a Call has them: files as paths, texts as texts, JSON as it is."""
@@ -172,7 +203,8 @@ class Runner:
             limits = inputs.limits_of(of_kind, name)
             most = limits.max_bytes if limits else fixed.uploads[source.removeprefix("upload:")].bytes
             one = partial(fetch.fetch, source, target, tenant=fixed.tenant, max_bytes=most, settings=self.settings,
-                          storage=self.storage, uploads=fixed.uploads, canceled=attempt.stopped)
+                          storage=self.storage, uploads=fixed.uploads, canceled=attempt.stopped,
+                          within_s=attempt.model.fetch_timeout_s)
             patiently(attempt, f"give the input {name}", FETCH_S, self.ledger, one)
             fetched[name] = target if inputs.is_file(of_kind, name) else _read(target, of_kind, name)
         return fetched
@@ -190,7 +222,8 @@ class Runner:
         for path in files:
             media_type = media_type_of(path.name)
             put = partial(self.storage.put_file, prefix + path.name, path, media_type)
-            size, sha256 = patiently(attempt, "take the outputs", UPLOAD_S, self.ledger, put)
+            size, sha256 = patiently(attempt, "take the outputs", UPLOAD_S, self.ledger,
+                                     partial(BUCKETS.call, put, attempt.check))
             stored.append({"name": path.name, "media_type": media_type, "bytes": size, "sha256": sha256,
                            "key": prefix + path.name})
         return value, stored
@@ -198,9 +231,12 @@ class Runner:
     def _fail(self, attempt: Attempt, error: errors.BacklotError) -> str:
         if attempt.stop and not isinstance(error, errors.LeaseLost):
             error = attempt.error()  # whatever came up while it was being stopped
+        attempt.begin(ENDING)
         log.info("%s %s: %s", attempt.fixed.id, error.code, error.detail)
         delay = backoff_s(attempt.claimed.number, self.settings) if error.retryable else 0
         try:
+            if isinstance(error, HandedBack):
+                return insist(lambda: self.ledger.release(attempt.fixed.id, attempt.claimed.token, cause=error.cause))
             return insist(lambda: self.ledger.fail(
                 attempt.fixed.id, attempt.claimed.token, error, delay, attempt.metrics, attempt.claimed.number))
         except errors.LedgerFault as fault:

@@ -78,6 +78,7 @@ class Captioner(Algorithm):
         seen = self.encode([answers[n].square for n in good]) if good else None
         for row, n in enumerate(good):
             answers[n] = self._told(calls[n], answers[n], seen[[row]])
+            calls[n].answer(answers[n])
         return answers
 
     def _opened(self, call: Call) -> Opened | BacklotError:

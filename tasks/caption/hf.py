@@ -51,7 +51,11 @@ class Model(Algorithm):
             raise ModelFailed(f"the captioner cannot be loaded: {error}") from error
 
     def run(self, calls: Sequence[Call]) -> list[Result | BacklotError]:
-        return [self._told(call) for call in calls]
+        told = []
+        for call in calls:
+            told.append(self._told(call))
+            call.answer(told[-1])
+        return told
 
     def _told(self, call: Call) -> Result | BacklotError:
         try:

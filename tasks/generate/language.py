@@ -5,6 +5,7 @@ It knows which calls are well-formed and who answers what; it does not know any 
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -52,12 +53,13 @@ class LanguageModel(Algorithm):
         for answers in shares([each for each in begun if isinstance(each, Answer)]):
             Writing(self.reading(sum(len(answer.choices) for answer in answers)), answers).run()
         embed(self, [each for each in begun if isinstance(each, Meaning)])
-        return [each if isinstance(each, BacklotError) else each.outcome() for each in begun]
+        return [each if isinstance(each, BacklotError) else each.outcome for each in begun]
 
     def _begin(self, call: Call) -> "Answer | Meaning | BacklotError":
         try:
             return Answer(call, self.prompt(call)) if call.params.mode == "generate" else Meaning(call, self)
         except BacklotError as error:
+            call.answer(error)
             return error
 
 
@@ -88,11 +90,15 @@ class Meaning:
     def look(self) -> None:
         if self.call.canceled():
             self.error = Canceled(f"canceled after {self.done} of {len(self.windows)} parts of the text")
+            self.call.answer(self.error)
         self.call.report(self.done / len(self.windows), "")
 
     def add(self, vector: np.ndarray, weight: float) -> None:
         self.sum, self.weight, self.done = self.sum + vector, self.weight + weight, self.done + 1
+        if self.done == len(self.windows):
+            self.call.answer(self.outcome)
 
+    @cached_property
     def outcome(self) -> Result | BacklotError:
         return self.error or embedded(self.call, sum(map(len, self.windows)), self.sum / self.weight)
 

@@ -9,6 +9,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count
 
 import numpy as np
@@ -142,10 +143,14 @@ class Answer:
         self.choices += [Choice(self.call.params, self.prompt, number) for number in range(1, self.call.params.n)]
         return self.choices
 
+    @cached_property
     def outcome(self) -> Result | BacklotError:
+        """Once it has ended; its files are written at the first look."""
+        if self.error:
+            return self.error
         told = [{"text": choice.continuation.text, "finish_reason": choice.finish} for choice in self.choices]
         tokens = sum(choice.written for choice in self.choices)
-        return self.error or written(self.call, self.prompt.counted, told, tokens)
+        return written(self.call, self.prompt.counted, told, tokens)
 
 
 class Writing:
@@ -179,9 +184,13 @@ class Writing:
         self._go_on(following)
 
     def _go_on(self, following: list[tuple[int, tuple[Answer, Choice]]]) -> None:
-        """Keep what has not ended."""
+        """Keep what has not ended; a call of which nothing is left is answered now, not with the last of its batch."""
         live = [(row, (answer, choice)) for row, (answer, choice) in following
                 if choice.finish is None and answer.error is None]
+        lives = {id(answer) for _, (answer, _) in live}
+        for answer in dict.fromkeys(answer for _, (answer, _) in following):
+            if id(answer) not in lives:
+                answer.call.answer(answer.outcome)
         rows = [row for row, _ in live]
         if rows != list(range(len(self.rows))):
             self.reading.keep(rows)

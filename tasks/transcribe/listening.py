@@ -27,12 +27,14 @@ class Listener(Algorithm):
     name       what transcript.json calls the model
     languages  that it knows; empty where only its weights know
     echo       stretches before one that have a say in what is heard in it
+    canceled   of the call that is being heard, for a `hear` that takes long
     """
 
     name: ClassVar[str]
     languages: ClassVar[tuple[str, ...]] = ("en",)
     at_once: ClassVar[int] = 1
     echo: ClassVar[int] = 0
+    canceled: Callable[[], bool] = staticmethod(lambda: False)
 
     @abstractmethod
     def hear(self, sounds: Sequence[np.ndarray], params: Params) -> list[list[Word]]:
@@ -44,7 +46,11 @@ class Listener(Algorithm):
     def run(self, calls: Sequence[Call]) -> list[Result | BacklotError]:
         """A transcript for each call. Errors: InvalidInput (also for a language that is not known),
         UnsupportedMedia, TooLarge, Canceled."""
-        return [self._result(call) for call in calls]
+        results = []
+        for call in calls:
+            results.append(self._result(call))
+            call.answer(results[-1])
+        return results
 
     def length(self, call: Call) -> int:
         """Bytes: as good a guess as there is before decoding."""
@@ -60,6 +66,7 @@ class Listener(Algorithm):
     def _transcribe(self, call: Call) -> Transcript:
         self._refuse_other_languages(call.params.language)
         self.prepare(call.params)
+        self.canceled = call.canceled
         sound = hashlib.sha256()
         with TemporaryFile(dir=call.workdir) as pcm:
             spans = segments.find(_kept(audio.blocks(call.inputs["audio"]), pcm, sound.update, call.canceled))

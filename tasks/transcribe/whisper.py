@@ -7,14 +7,20 @@ Word times: the model is asked for none (its time stamps need heads that only so
 share its time by their lengths. Confidence: each word has the mean p of its stretch's tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor, GenerationMixin
+from transformers import (
+    AutoModelForSpeechSeq2Seq,
+    AutoProcessor,
+    GenerationMixin,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
-from tasks.errors import InvalidInput, ModelFailed
+from tasks.errors import Canceled, InvalidInput, ModelFailed
 from tasks.transcribe import Params, audio
 from tasks.transcribe.listening import Listener, shared
 from tasks.transcribe.transcript import Word
@@ -58,7 +64,8 @@ class Model(Listener):
         features = self.processor(waves, sampling_rate=audio.RATE, return_tensors="pt", return_attention_mask=True)
         asked = {"language": params.language, "task": "transcribe"} if self.asks else {}
         made = self.network.generate(**features.to(self.device), **asked, return_dict_in_generate=True,
-                                     output_scores=True, do_sample=False, num_beams=1)
+                                     output_scores=True, do_sample=False, num_beams=1,
+                                     stopping_criteria=StoppingCriteriaList([_Canceling(self.canceled)]))
         texts = self.processor.batch_decode(made.sequences, skip_special_tokens=True)
         return [shared(text.split(), len(sound) / audio.RATE, sure)
                 for text, sound, sure in zip(texts, sounds, self._sure(made), strict=True)]
@@ -70,3 +77,15 @@ class Model(Listener):
         special = torch.isin(tokens, torch.tensor(self.processor.tokenizer.all_special_ids, device=tokens.device))
         counted = (~special).float()
         return ((chosen * counted).sum(1) / counted.sum(1).clamp(min=1)).tolist()
+
+
+class _Canceling(StoppingCriteria):
+    """Asks before each token whether the call is still wanted; stops generate() by raising Canceled."""
+
+    def __init__(self, canceled: Callable[[], bool]) -> None:
+        self.canceled = canceled
+
+    def __call__(self, input_ids: torch.Tensor, scores: object, **kwargs: object) -> torch.Tensor:
+        if self.canceled():
+            raise Canceled("the transcription was canceled")
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)

@@ -4,12 +4,11 @@ import gzip
 import hashlib
 import ssl
 import subprocess
-import threading
 from pathlib import Path
 
 import pytest
 
-from tasks.errors import Canceled, InputUnreachable, InvalidInput, TooLarge
+from tasks.errors import InputUnreachable, InvalidInput, TooLarge
 from tasks.fetch import _tls, check_allowed, fetch
 from tasks.job import Upload
 from tasks.storage import Storage
@@ -29,10 +28,10 @@ def web():
 def get(settings, tmp_path):
     """get(source) fetches with limits of a test: 1000 bytes; the file's content."""
 
-    def get(source, max_bytes=1000, uploads=None, canceled=lambda: False, **changes):
+    def get(source, max_bytes=1000, uploads=None, **changes):
         target, told = tmp_path / "input", settings.model_copy(update=changes)
         sha256 = fetch(source, target, tenant="acme", max_bytes=max_bytes, settings=told, storage=Storage(told),
-                       uploads=uploads or {}, canceled=canceled)
+                       uploads=uploads or {})
         assert sha256 == hashlib.sha256(target.read_bytes()).hexdigest()
         return target.read_bytes()
 
@@ -138,40 +137,6 @@ def test_a_closed_port_is_unreachable_and_may_recover(get):
     with pytest.raises(InputUnreachable) as caught:
         get(f"http://127.0.0.1:{free_port()}/a?secret=1")
     assert caught.value.retryable and "secret" not in caught.value.detail
-
-
-def test_a_server_that_does_not_answer_is_given_up(web, get, monkeypatch):
-    monkeypatch.setattr("tasks.fetch.READ_S", 0.2)
-    never = threading.Event()
-    with pytest.raises(InputUnreachable, match="in time") as caught:
-        get(web.does("/slow", lambda request: never.wait(5)) + "?secret=1")
-    assert caught.value.retryable and "secret" not in caught.value.detail
-    never.set()
-
-
-def test_a_server_that_drips_is_given_up_after_the_overall_limit(web, get, monkeypatch):
-    """Each byte comes in time; all of them would take a minute."""
-    monkeypatch.setattr("tasks.fetch.OVERALL_S", 0.3)
-    enough = threading.Event()
-
-    def drip(request):
-        request.send_response(200)
-        request.end_headers()
-        try:
-            while not enough.wait(0.05):
-                request.wfile.write(b".")
-        except OSError:
-            pass
-
-    with pytest.raises(InputUnreachable, match=r"longer than the 0\.3 s") as caught:
-        get(web.does("/drip", drip))
-    assert caught.value.retryable
-    enough.set()
-
-
-def test_a_cancel_stops_the_fetch(web, get):
-    with pytest.raises(Canceled):
-        get(web.gives("/a", b"x" * 500), canceled=lambda: True)
 
 
 # -- hosts and addresses

@@ -34,7 +34,8 @@ class House:
     def submit(self, model: str, prompt: str, tenant: str = "acme", **limits) -> str:
         """`prompt` as the model in tests/models reads it; those that take their time also make a mark when they run."""
         mark = self.stack.folder / new_id("mark")
-        prompt = f"{prompt} {mark}" if model.partition("-")[2] in ("sleep", "deaf", "gil", "hog") else prompt
+        takes_time = model.partition("-")[2] in ("sleep", "sleep-hasty", "rows", "deaf", "gil", "hog")
+        prompt = f"{prompt} {mark}" if takes_time else prompt
         usual = {"queue_ttl_s": 600, "run_timeout_s": 60, "retention_s": 3600, "max_attempts": 3}
         fixed = Fixed(id=new_id("job"), tenant=tenant, kind="generate", model=model, pool=model[:3],
                       input={"prompt": prompt}, params={}, **{**usual, **limits})
@@ -88,7 +89,8 @@ def house(redis_server: RedisServer, s3_server: S3Server, tmp_path_factory: pyte
     folder = tmp_path_factory.mktemp("house")
     redis_server.client(WORKERS_DATABASE).flushdb()
     settings = make_settings(redis_server.url(WORKERS_DATABASE), s3_server, f"house-{uuid.uuid4().hex[:12]}", folder,
-                             models=MODELS, cpu_slots=2, gpu_slots=4, grace_s=2, retry_s=0.2)
+                             models=MODELS, cpu_slots=2, gpu_slots=4, grace_s=2, retry_s=0.2,
+                             models_mb=200)
     storage = make_storage(settings)
     stack = Stack(settings, folder)
     with stack.keeper(), stack.worker("cpu") as cpu, stack.worker("gpu") as gpu:

@@ -2,7 +2,7 @@
 
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.algorithm import Algorithm, Call, Result
-from tasks.errors import InvalidInput, ModelFailed, OutOfMemory
+from tasks.errors import Canceled, InvalidInput, ModelFailed, OutOfMemory
 from tasks.generate import Params
 from tests.stack import until
-from worker.batcher import Batcher, outcomes_of
+from worker.batcher import Batcher, Turn, answer_all
 
 
 @dataclass
@@ -44,6 +44,13 @@ class Recorder(Algorithm):
 
 def call(prompt: str, **params) -> Call:
     return Call({"prompt": prompt}, Params(**params), Path("."))
+
+
+def outcomes_of(algorithm: Algorithm, calls: list[Call]) -> list:
+    """What each call of one batch is answered."""
+    turns = [Turn(call, None, 0) for call in calls]
+    answer_all(algorithm, turns)
+    return [turn.outcome.result(0) for turn in turns]
 
 
 def run_behind_a_busy_batch(size: int, calls: list[Call]) -> tuple[Recorder, list[Future]]:
@@ -136,3 +143,96 @@ def test_bad_calls_fail_alone_whatever_their_place(prompts):
     algorithm.gate.set()
     outcomes = outcomes_of(algorithm, [call(prompt) for prompt in prompts])
     assert [isinstance(outcome, ModelFailed) for outcome in outcomes] == [prompt == "bad" for prompt in prompts]
+
+
+def test_a_batch_that_raises_is_not_run_again_for_what_was_answered():
+    """A call may be answered before the batch is done; its job has gone on, and another uses its folder."""
+
+    class Early(Recorder):
+        def run(self, calls):
+            self.batches.append([call.inputs["prompt"] for call in calls])
+            if len(calls) > 1:
+                calls[0].answer(Result({"text": "early"}))
+                raise RuntimeError("the rest of the batch")
+            return [Result({"text": calls[0].inputs["prompt"]})]
+
+    algorithm = Early()
+    turns = [Turn(call(prompt), None, 0) for prompt in "abc"]
+    for turn in turns:
+        turn.call = replace(turn.call, answer=turn.answer)
+    answer_all(algorithm, turns)
+    assert turns[0].outcome.result(0).value == {"text": "early"}
+    assert "a" not in sum(algorithm.batches[1:], [])
+    assert turns[2].outcome.result(0).value == {"text": "c"}
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_a_stopped_call_leaves_the_line_at_once_while_another_batch_computes(size):
+    """Its caller is answered; the algorithm never sees it; those behind it are served."""
+    algorithm = Recorder()
+    batcher = Batcher(algorithm, size)
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(batcher.run, call("first"))
+        until(lambda: algorithm.batches)
+        turn = batcher.enter(call("stopped"))
+        stopped = pool.submit(batcher.result, turn)
+        last = pool.submit(batcher.run, call("last"))
+        until(lambda: len(batcher._line) == 2)
+        batcher.leave(turn)
+        with pytest.raises(Canceled):
+            stopped.result(10)
+        assert not first.done() and not last.done()
+        algorithm.gate.set()
+        assert (first.result(10).value["text"], last.result(10).value["text"]) == ("first", "last")
+    assert algorithm.batches == [["first"], ["last"]]
+
+
+def test_the_phase_of_a_call_begins_with_its_batch():
+    """Not while it waits in the line."""
+    algorithm, begun = Recorder(), []
+    batcher = Batcher(algorithm, 2)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(batcher.result, batcher.enter(call("first"), lambda: begun.append("first")))
+        until(lambda: algorithm.batches)
+        second = pool.submit(batcher.result, batcher.enter(call("second"), lambda: begun.append("second")))
+        assert begun == ["first"]
+        algorithm.gate.set()
+        first.result(10), second.result(10)
+    assert begun == ["first", "second"]
+
+
+@pytest.mark.parametrize("raised", [SystemExit(1), RuntimeError("x"), BaseException("as of a Rust library")])
+@pytest.mark.parametrize("size", [1, 2])
+def test_whatever_a_model_raises_the_batcher_lives(size, raised):
+    """An answer to its caller, and the next call is served."""
+
+    class Raising(Recorder):
+        def run(self, calls):
+            if calls[0].inputs["prompt"] == "bad":
+                raise raised
+            return [Result({"text": "fine"}) for _ in calls]
+
+    batcher = Batcher(Raising(), size)
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(ModelFailed):
+            pool.submit(batcher.run, call("bad")).result(10)
+        assert pool.submit(batcher.run, call("good")).result(10).value == {"text": "fine"}
+
+
+def test_keys_that_cannot_be_compared_cost_their_calls_alone():
+    """An algorithm of an operator's own may have such; its batcher's thread lives on."""
+
+    class Odd(Recorder):
+        def batch_key(self, call):
+            return Key() if call.inputs["prompt"] == "odd" else 1
+
+    class Key:
+        def __eq__(self, other):
+            raise TypeError("not to be compared")
+
+    algorithm = Odd()
+    algorithm.gate.set()
+    batcher = Batcher(algorithm, 2)
+    with pytest.raises(ModelFailed, match="not to be compared"):
+        batcher.run(call("odd"))
+    assert batcher.run(call("even")).value == {"text": "even"}

@@ -1,6 +1,7 @@
 """The bucket is away while a job uploads or fetches: it waits, says so, and the model does not run again."""
 
 import json
+import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,10 +35,10 @@ class Away:
         mark = self.house.marks[job_id]
         return len(mark.read_text().splitlines()) if mark.exists() else 0
 
-    def submit(self, kib: int = 1, **limits) -> str:
+    def submit(self, kib: int = 1, model: str = "gpu-late", **limits) -> str:
         """A job of a model that counts its runs and writes so many KiB."""
         mark = self.house.stack.folder / uuid.uuid4().hex
-        job_id = self.house.submit("gpu-late", f"0 {kib} {mark}", **limits)
+        job_id = self.house.submit(model, f"0 {kib} {mark}", **limits)
         self.house.marks[job_id] = mark
         return job_id
 
@@ -94,15 +95,26 @@ def test_a_cancel_is_heard_while_the_bucket_is_waited_for(away):
     assert away.house.ended(job_id).status == Status.CANCELED
 
 
-def test_a_run_timeout_that_ends_while_the_bucket_is_away_is_no_fault_of_the_job(away):
-    """The time counts, but what is said is the truth, and the job may be tried again."""
+def test_a_bucket_that_is_away_costs_nothing_of_the_run_timeout(away):
+    """The model's turn was over in time; uploading has a limit of its own."""
     away.relay.away = True
-    job_id = away.submit(run_timeout_s=4, max_attempts=2)
+    job_id = away.submit(run_timeout_s=1)
+    away.waits(job_id, "take the outputs")
+    threading.Event().wait(3)  # three looks of the worker's parent, which would stop it
+    away.relay.away = False
+    job = away.house.ended(job_id)
+    assert (job.status, len(job.attempts), away.runs(job_id)) == (Status.SUCCEEDED, 1, 1), job.error
+
+
+def test_a_limit_of_uploading_that_ends_while_the_bucket_is_away_is_no_fault_of_the_job(away):
+    """What is said is the truth, and the job may be tried again."""
+    away.relay.away = True
+    job_id = away.submit(model="gpu-late-hasty", max_attempts=2)
     until(lambda: len(away.house.job(job_id).attempts) == 2, 30, "the second attempt")
     away.relay.away = False
     job = away.house.ended(job_id)
     assert (job.attempts[0].error.code, job.attempts[0].error.retryable) == ("storage_unavailable", True)
-    assert "run_timeout_s = 4 s" in job.attempts[0].error.detail
+    assert "upload_timeout_s = 2 s" in job.attempts[0].error.detail
     assert job.status == Status.SUCCEEDED, job.error
 
 

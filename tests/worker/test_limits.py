@@ -35,9 +35,9 @@ def test_a_passed_deadline_ends_a_running_job(house, pool, model):
 
 def test_over_its_memory_the_process_is_gone_before_the_job_ends(house, pool):
     """A job that takes more than its model may is out_of_memory, not a mystery."""
-    job = house.ended_after_its_process(house.submit(f"{pool}-hog", "700"))
+    job = house.ended_after_its_process(house.submit(f"{pool}-hog", "900"))
     assert (job.status, job.error.code, len(job.attempts)) == (Status.FAILED, "out_of_memory", 1)
-    assert "400 MiB" in job.error.detail
+    assert {"cpu": "400 MiB", "gpu": "600 MiB"}[pool] in job.error.detail
 
 
 def test_neighbours_of_an_ended_process_are_released_not_blamed(house):
