@@ -45,6 +45,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         pools,
         problems,
         strict,
+        tenants,
         uploads,
     )
     from tasks.jobs import Jobs
@@ -60,6 +61,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     browsers.register(app)
     app.before_request(auth.check_key)
     app.before_request(strict.check)
-    for resource in (jobs, dead_letters, uploads, models, keys, pools, health, openapi):
+    for resource in (jobs, dead_letters, uploads, models, keys, tenants, pools, health, openapi):
         app.register_blueprint(resource.routes)
     return app

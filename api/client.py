@@ -149,6 +149,14 @@ class Client:
         """All API keys by the beginning of their hashes, and when each was last used; for operators."""
         return self._json("GET", "/v1/keys")["data"]
 
+    def erase_tenant(self, tenant: str) -> dict[str, Any]:
+        """Ask for the erasure of all of a tenant that has no keys; for operators."""
+        return self._json("DELETE", f"/v1/tenants/{tenant}")
+
+    def erasure(self, tenant: str) -> dict[str, Any]:
+        """The receipt of the tenant's newest erasure; for operators."""
+        return self._json("GET", f"/v1/tenants/{tenant}/erasure")
+
     def models(self) -> list[dict[str, Any]]:
         """What can be asked for."""
         return self._json("GET", "/v1/models")["data"]

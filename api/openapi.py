@@ -17,11 +17,13 @@ from api.dead_letters import DeadQuery, Purge, Replay
 from api.examples import SUBMIT, UPLOAD
 from api.health import Health
 from api.jobs import JobList, ListQuery
+from api.keys import KeyList
 from api.models import ModelDetail, ModelList
 from api.multipart import OBJECTS, RESERVED, TEXTS
 from api.pools import PoolList
 from api.problems import Problem
 from api.uploads import Upload, UploadRequest
+from tasks.erasure import Erasure
 from tasks.job import Job
 from tasks.ledger.pools import Pool
 from tasks.registry import KINDS, contract
@@ -72,6 +74,12 @@ OPERATIONS = (
     Operation("get", "/v1/models/{kind}/{name}", "A model and its contract", {200: "ModelDetail"}, (404,)),
     Operation("get", "/v1/pools", "All pools; operators only", {200: "PoolList"}, (403,)),
     Operation("get", "/v1/pools/{name}", "A pool; operators only", {200: "Pool"}, (403, 404)),
+    Operation("get", "/v1/keys", "All API keys, by the beginning of their hashes; operators only", {200: "KeyList"},
+              (403,)),
+    Operation("delete", "/v1/tenants/{tenant}", "Erase all of a tenant that has no keys; operators only",
+              {202: "Erasure"}, (403, 409, 422)),
+    Operation("get", "/v1/tenants/{tenant}/erasure", "The receipt of an erasure; operators only", {200: "Erasure"},
+              (403, 404, 422)),
     Operation("get", "/healthz", "Whether the process lives", {200: "Health"}),
     Operation("get", "/readyz", "Whether it can work", {200: "Health"}, (503,)),
 )
@@ -89,7 +97,7 @@ QUERIES = {("get", "/v1/jobs"): ListQuery, ("get", "/v1/dead-letters"): DeadQuer
            ("delete", "/v1/dead-letters"): DeadQuery, ("post", "/v1/dead-letters/replay"): DeadQuery}
 PATH_PARAMETERS = {
     "job_id": {"type": "string", "pattern": "^job_[0-9a-z]{26}$"}, "name": {"type": "string", "minLength": 1},
-    "kind": {"enum": list(KINDS)}}
+    "kind": {"enum": list(KINDS)}, "tenant": {"type": "string", "pattern": "^[a-z0-9-]{1,40}$"}}
 
 
 @routes.get("/openapi.json")
@@ -188,7 +196,8 @@ def _schemas() -> dict[str, Any]:
     requests = [(request_of(kind).__name__, "validation", TypeAdapter(request_of(kind))) for kind in KINDS]
     results = [(f"{kind}-result", "serialization", TypeAdapter(contract(kind).result)) for kind in KINDS]
     answers = [(model.__name__, "serialization", TypeAdapter(model)) for model in (
-        Job, JobList, Replay, Purge, Upload, ModelList, ModelDetail, Pool, PoolList, Health, Problem)]
+        Job, JobList, Replay, Purge, Upload, ModelList, ModelDetail, Pool, PoolList, KeyList,
+        Erasure, Health, Problem)]
     asked = [("UploadRequest", "validation", TypeAdapter(UploadRequest)), ("JobRequest", "validation", adapter()),
              ("query", "validation", TypeAdapter(ListQuery))]
     found, rest = TypeAdapter.json_schemas([*requests, *results, *answers, *asked], ref_template=REF + "{model}")

@@ -150,6 +150,10 @@ class Stack:
         self.settings, self.folder, self._env, self._root = settings, folder, env or {}, root
         self._started = 0
 
+    def redis(self) -> redis.Redis:
+        """A client of its Redis."""
+        return connect(self.settings)
+
     @contextlib.contextmanager
     def worker(self, pool: str, **settings: Any) -> Iterator[Process]:
         """A worker of the pool, listed in Redis; `settings` take the place of the stack's."""

@@ -5,7 +5,7 @@
     segments, job_json, shrink          the journal, each from the other's cursor
     records, retention, archived,       what is past its time
     tombstones, uploads, trash,
-    artefacts, stock, debris
+    artefacts, stock, debris, erasures
 
 How each stands is told at /metrics and /readyz of its port, and to `/v1/pools` through Redis.
 """
@@ -24,10 +24,11 @@ from tasks.job import new_id
 from tasks.ledger import Ledger, connect, keepers
 from tasks.settings import Settings
 from tasks.storage import Storage
-from worker import debris, health, metrics
+from worker import debris, erasures, health, metrics
 from worker.bells import Bells
 from worker.clearing import Clearing
 from worker.duty import Duty
+from worker.erasures import Erasures
 from worker.journal import Journal
 from worker.records import Records
 from worker.restore import Restore
@@ -40,7 +41,7 @@ SHARE, LATE_SHARE, LATE_S = 0.1, 0.9, 60
 """Of the keeper's time that goes into job.json, and once it is a minute late: an object a job costs more than the
 ledger's share of a short job, the workers want the cores too, and until then Redis has the job. Records that shrink
 after it get the same."""
-PERIODS_S = {"artefacts": 3600, "debris": debris.EVERY_S}
+PERIODS_S = {"artefacts": 3600, "debris": debris.EVERY_S, "erasures": erasures.EVERY_S}
 """Of duties that are done less often than each round."""
 STOP_S = 5
 """For all threads to end what they are at; whatever it is may be done twice."""
@@ -93,6 +94,7 @@ class Keeper:
         self._add("artefacts", clearing.drop_artefacts)
         self._add("stock", lambda _: self.stock.take_stock(), self.stock.skipped)
         self._add("debris", parts.abort)
+        self._add("erasures", Erasures(self.ledger, self.storage).round)
 
     def _add(self, name: str, work: Callable[[Skipped], object], skipped: Skipped | None = None,
              gate: Callable[[], object] | None = None) -> None:

@@ -23,6 +23,7 @@ RETAINED = "bl:retained"      # zset    id of an ended job by the ms at which it
 TRASH = "bl:trash"            # zset    prefix in the bucket by the ms from which it may be deleted
 UPLOADS = "bl:uploads"        # zset    <tenant>/<upload id> by the ms at which to ask whether a job still names it
 KEEPERS = "bl:keepers"        # hash    keeper -> JSON of how its duties stand (keepers.py); a day after the last word
+ERASING = "bl:erasing"        # string  bl:erasing:<tenant>: a keeper erases the tenant; seconds
 KEY_USES = "bl:keys:used"     # hash    id of an API key -> ms of its last use, to a minute
 WORKERS = "bl:workers"        # zset    worker id by the ms at which it counts as gone
 
@@ -125,3 +126,9 @@ def upload_jobs(tenant: str, upload_id: str) -> str:
 def idempotency(tenant: str, digest: str) -> str:
     """string: '<job id> <fingerprint>', 24 h; with ' uploading' behind, two minutes, while its inputs come in."""
     return f"bl:idem:{tenant}:{digest}"
+
+
+def of_tenant(tenant: str) -> list[str]:
+    """Patterns of all that is kept under a tenant's name, but its jobs: what goes when the tenant is erased."""
+    return [dead(tenant), stored(tenant), rate(tenant), replay(tenant, "*"), idempotency(tenant, "*"),
+            upload_jobs(tenant, "*"), making(tenant, "*", "*")]

@@ -1,0 +1,39 @@
+"""Tenants over HTTP, for operators: all of one erased, and the receipt of it."""
+
+from flask import Blueprint, Response, g
+from pydantic import TypeAdapter, ValidationError
+
+from api.answers import answer, services
+from api.auth import require_operator
+from api.keyfile import Tenant
+from tasks import erasure
+from tasks.errors import Conflict, InvalidInput
+
+routes = Blueprint("tenants", __name__, url_prefix="/v1/tenants")
+TENANT = TypeAdapter(Tenant)
+
+
+@routes.delete("/<tenant>")
+def erase(tenant: str) -> Response:
+    """Only of a tenant without keys, so that nothing comes in again while it goes."""
+    require_operator()
+    _check(tenant)
+    held = [key.id for key in services().keys.all() if key.tenant == tenant]
+    if held:
+        raise Conflict(f"the tenant {tenant} has {len(held)} keys yet ({', '.join(held[:5])}); take them back first")
+    asked = erasure.ask(services().jobs.storage, tenant, g.key.id)
+    return answer(asked, 202, {"Location": f"/v1/tenants/{tenant}/erasure", "Retry-After": "5"})
+
+
+@routes.get("/<tenant>/erasure")
+def receipt(tenant: str) -> Response:
+    require_operator()
+    _check(tenant)
+    return answer(erasure.read(services().jobs.storage, tenant))
+
+
+def _check(tenant: str) -> None:
+    try:
+        TENANT.validate_python(tenant)
+    except ValidationError as error:
+        raise InvalidInput("a tenant is named by a-z, 0-9 and -, at most 40 of them") from error
