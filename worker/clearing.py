@@ -12,7 +12,7 @@ from tasks.job import now_ms
 from tasks.ledger import Ledger, keys
 from tasks.reduced import to_forget
 from tasks.storage import ARTEFACTS, Storage, job_json_key, job_prefix
-from worker.skipped import Skipped
+from worker.skipped import A_FEW, Skipped
 
 UPLOAD_ASK_AGAIN_MS = 24 * 3600 * 1000
 TOMBSTONE_MS = 30 * 24 * 3600 * 1000
@@ -83,6 +83,17 @@ class Clearing:
         for seen in list(self.storage.list(ARTEFACTS)):
             if seen.modified < oldest:
                 skipped.handle(seen.key, lambda seen=seen: drop(seen.key))
+
+    def recount_records(self, skipped: Skipped) -> None:
+        """What counts of a tenant's records although they are gone: a release that did not count has forgotten them."""
+        for tenant in self.redis.hkeys(keys.HELD):
+            cursor = None
+            while cursor != 0:
+                cursor, some = self.redis.hscan(keys.held(tenant), cursor or 0, count=A_FEW)
+                there = self.ledger.at_once(lambda together, some=some: [together.exists(keys.job(id)) for id in some])
+                for job_id, is_there in zip(some, there, strict=True):
+                    if not is_there:
+                        self.ledger.count(tenant, job_id, 0, keys.HELD)
 
     def _empty(self, prefix: str) -> None:
         named = PREFIX.fullmatch(prefix)

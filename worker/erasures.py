@@ -95,7 +95,7 @@ class Erasures:
         tenant = found.tenant
         for index in INDEXES:
             found.keys += self._remove_members(index, f"{tenant}/")
-        found.keys += self.redis.hdel(keys.STORED, tenant)
+        found.keys += self.redis.hdel(keys.STORED, tenant) + self.redis.hdel(keys.HELD, tenant)
         for pattern in keys.of_tenant(tenant):
             for name in self.redis.scan_iter(match=pattern, count=A_SCAN):
                 found.keys += self.redis.delete(name)

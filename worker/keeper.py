@@ -5,7 +5,8 @@
     segments, job_json, shrink          the journal, each from the other's cursor
     records, retention, archived,       what is past its time
     tombstones, uploads, trash,
-    artefacts, stock, debris, erasures
+    artefacts, stock, debris, erasures,
+    held
 
 How each stands is told at /metrics and /readyz of its port, and to `/v1/pools` through Redis.
 """
@@ -41,7 +42,7 @@ SHARE, LATE_SHARE, LATE_S = 0.1, 0.9, 60
 """Of the keeper's time that goes into job.json, and once it is a minute late: an object a job costs more than the
 ledger's share of a short job, the workers want the cores too, and until then Redis has the job. Records that shrink
 after it get the same."""
-PERIODS_S = {"artefacts": 3600, "debris": debris.EVERY_S, "erasures": erasures.EVERY_S}
+PERIODS_S = {"artefacts": 3600, "held": 86_400, "debris": debris.EVERY_S, "erasures": erasures.EVERY_S}
 """Of duties that are done less often than each round."""
 STOP_S = 5
 """For all threads to end what they are at; whatever it is may be done twice."""
@@ -92,6 +93,7 @@ class Keeper:
         self._add("uploads", clearing.ask_for_uploads)
         self._add("trash", clearing.empty_trash)
         self._add("artefacts", clearing.drop_artefacts)
+        self._add("held", clearing.recount_records)
         self._add("stock", lambda _: self.stock.take_stock(), self.stock.skipped)
         self._add("debris", parts.abort)
         self._add("erasures", Erasures(self.ledger, self.storage).round)

@@ -79,7 +79,7 @@ local function take(key, tenant, name, bytes)
 end
 
 -- What the record of a job takes of Redis, without what every record has.
-local function size_of(job) return 1024 + #job.fixed + #(job.result or '') + #(job.outputs or '') end
+local function size_of(job) return 1024 + #(job.fixed or '') + #(job.result or '') + #(job.outputs or '') end
 
 -- Where an ended job is found: until when it is kept, that its record is whole yet, that it is a dead letter.
 local function index_end(job)

@@ -130,5 +130,5 @@ def idempotency(tenant: str, digest: str) -> str:
 
 def of_tenant(tenant: str) -> list[str]:
     """Patterns of all that is kept under a tenant's name, but its jobs: what goes when the tenant is erased."""
-    return [dead(tenant), stored(tenant), rate(tenant), replay(tenant, "*"), idempotency(tenant, "*"),
-            upload_jobs(tenant, "*"), making(tenant, "*", "*")]
+    return [dead(tenant), stored(tenant), held(tenant), rate(tenant), upload_rate(tenant), replay(tenant, "*"),
+            idempotency(tenant, "*"), upload_jobs(tenant, "*"), making(tenant, "*", "*")]

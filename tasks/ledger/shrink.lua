@@ -14,5 +14,5 @@ if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'fixed', ARGV[3]) end
 if #ARGV > 3 then redis.call('HDEL', KEYS[1], unpack(ARGV, 4)) end
 if #ARGV > 3 or ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'shrunk', 1) end
 local tenant, fixed = unpack(redis.call('HMGET', KEYS[1], 'tenant', 'fixed'))
-take('bl:held', tenant, ARGV[2], #fixed > 1024 and #fixed or 0)
+if tenant then take('bl:held', tenant, ARGV[2], fixed and #fixed > 1024 and #fixed or 0) end
 return 1

@@ -217,3 +217,15 @@ class TestDebris:
         for _ in range(2):
             with pytest.raises(StorageUnavailable):
                 duty.abort(Skipped("debris"))
+
+
+def test_records_that_are_gone_count_no_longer(ledger, keeper, fixed):
+    """A keeper of a release that did not count them has forgotten one; the others stay counted."""
+    gone, kept, others = fixed(), fixed(), fixed(tenant="rival")
+    for job in (gone, kept, others):
+        ledger.submit(job)
+    ledger.redis.delete(keys.job(gone.id))
+    keeper.duties["held"].work()
+    assert set(ledger.redis.hgetall(keys.held("acme"))) == {kept.id}
+    for tenant in ("acme", "rival"):
+        assert int(ledger.redis.hget(keys.HELD, tenant)) == sum(map(int, ledger.redis.hvals(keys.held(tenant))))
