@@ -51,7 +51,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from tasks.jobs import Jobs
     from tasks.settings import Settings
 
-    settings = settings or Settings()
+    settings = settings or Settings.of_environment()
     app = Flask("backlot", static_folder=None)
     app.url_map.merge_slashes = False
     app.config.update(MAX_CONTENT_LENGTH=settings.upload_max_bytes)

@@ -109,8 +109,9 @@ class Algorithm(ABC):
 
 def implementation(kind: str, algorithm: str) -> type[Algorithm]:
     """The class `Model` in tasks/<kind>/<algorithm>.py or, for a dotted name, in that module; imports what it needs."""
-    module = algorithm if "." in algorithm else f"tasks.{kind}.{algorithm.replace('-', '_')}"
-    return importlib.import_module(module).Model
+    from tasks.registry import module_of  # the registry imports the kinds, which import this file
+
+    return importlib.import_module(module_of(kind, algorithm)).Model
 
 
 def load(kind: str, name: str | None = None, device: str = "cpu") -> Algorithm:

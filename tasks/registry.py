@@ -1,18 +1,19 @@
 """What can be asked for: each kind's contract, and the models of models.toml. Loads no algorithm."""
 
-import importlib
+import importlib.util
 import re
-import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tasks import inputs
 from tasks.errors import UnknownModel
+from tasks.models_file import Misconfigured, ModelsFile, like
 
 Kind = Literal["recommend", "transcribe", "caption", "generate"]
 KINDS: tuple[str, ...] = ("recommend", "transcribe", "caption", "generate")
@@ -83,6 +84,12 @@ class Model(BaseModel):
             raise ValueError("weights are a folder, hf://org/name@revision or s3://bucket/prefix")
         return value
 
+    @model_validator(mode="after")
+    def _a_hash_is_of_something(self) -> "Model":
+        if self.sha256 and not self.weights:
+            raise ValueError("sha256 is given without weights")
+        return self
+
     @property
     def key(self) -> str:
         """Unique among all models."""
@@ -99,18 +106,42 @@ class Model(BaseModel):
 class Registry:
     """The models an installation offers, in the order of its file."""
 
-    def __init__(self, models: Sequence[Model], pools: Sequence[str] = ("cpu", "gpu")) -> None:
+    def __init__(self, models: Sequence[Model], pools: Sequence[str] = ("cpu", "gpu"),
+                 written: ModelsFile | None = None) -> None:
         self.models = tuple(_placed(model, pools) for model in models)
         self.pools = tuple(pools)
+        self._written = written
 
     @classmethod
     def read(cls, path: Path, pools: Sequence[str] = ("cpu", "gpu")) -> "Registry":
-        """The models of a TOML file; errors: ValueError with the entry and the field at fault."""
-        return cls(_File.model_validate(tomllib.loads(path.read_text())).model, pools)
+        """The models of a TOML file; errors: Misconfigured, a ValueError with file, line and key of each mistake."""
+        written = ModelsFile.read(path)
+        try:
+            models = _File.model_validate(written.tables).model
+        except ValidationError as error:
+            raise written.faults(error, Model.model_fields) from None
+        twice = [written.fault(number, key, what) for number, key, what in _twice(models)]
+        if twice:
+            raise Misconfigured("\n".join(twice))
+        return cls(models, pools, written)
 
     @classmethod
     def default(cls) -> "Registry":
         return cls.read(Path(__file__).parent / "models.toml")
+
+    def absent(self, pool: str | None = None) -> list[str]:
+        """What entries (of one pool) name and this machine does not have: algorithms, folders of weights. A line each,
+        with its place in the file. Imports nothing."""
+        found = []
+        for number, model in enumerate(self.models):
+            if pool not in (None, model.pool):
+                continue
+            if not _is_there(module := module_of(model.kind, model.algorithm)):
+                found.append((number, "algorithm", f"there is no module {module}{like(module, _modules(model.kind))}"))
+            if (folder := model.weights_path()) and not folder.exists():
+                found.append((number, "weights", f"there is nothing at {folder}"))
+        return [self._written.fault(*one) if self._written else f"{self.models[one[0]].key}: {one[1]}: {one[2]}"
+                for one in found]
 
     @cached_property
     def by_key(self) -> dict[str, Model]:
@@ -132,15 +163,38 @@ class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
     model: list[Model] = []
 
-    @model_validator(mode="after")
-    def _names_and_defaults_are_unique(self) -> "_File":
-        keys = [m.key for m in self.model]
-        defaults = [m.kind for m in self.model if m.default]
-        for what, values in (("model", keys), ("default model of kind", defaults)):
-            twice = sorted({v for v in values if values.count(v) > 1})
-            if twice:
-                raise ValueError(f"more than one {what} {', '.join(twice)}")
-        return self
+
+def module_of(kind: str, algorithm: str) -> str:
+    """The module of an algorithm: a file of the kind's folder or, for a dotted name, that module itself."""
+    return algorithm if "." in algorithm else f"tasks.{kind}.{algorithm.replace('-', '_')}"
+
+
+def _twice(models: Sequence[Model]) -> Iterator[tuple[int, str, str]]:
+    """(number of the entry, key, sentence) of what only one entry may be."""
+    for number, model in enumerate(models):
+        before = models[:number]
+        if any(other.key == model.key for other in before):
+            yield number, "name", f"there is more than one model {model.key}"
+        if model.default and any(other.default and other.kind == model.kind for other in before):
+            yield number, "default", f"there is more than one default model of kind {model.kind}"
+
+
+def _is_there(module: str) -> bool:
+    """Whether a module could be imported; no more is imported than its first name's finder needs."""
+    top, *rest = module.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+        for part in rest:
+            if spec is None or spec.submodule_search_locations is None:
+                return False
+            spec = PathFinder.find_spec(f"{spec.name}.{part}", spec.submodule_search_locations)
+    except (ImportError, ValueError):
+        return False
+    return spec is not None
+
+
+def _modules(kind: str) -> list[str]:
+    return [f"tasks.{kind}.{path.stem}" for path in (Path(__file__).parent / kind).glob("[a-z]*.py")]
 
 
 def _placed(model: Model, pools: Sequence[str]) -> Model:

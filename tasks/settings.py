@@ -4,19 +4,25 @@ Each field is the environment variable BACKLOT_<NAME IN CAPITALS>; units stand i
 README's table is made from the descriptions here, and a test holds the two together.
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from tasks.models_file import Misconfigured, like
 from tasks.redis_url import RedisUrl
 from tasks.registry import PoolName, Registry
 
 LONGEST_S = 3_155_760_000
 """A hundred years: whatever may be asked is a time that can be shown."""
 ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?")
+
+
+CALLERS = {"BACKLOT_URL", "BACKLOT_API_KEY", "BACKLOT_OPERATOR_KEY", "BACKLOT_DATA"}
+"""Variables that callers and trainings read, and no process of the service."""
 
 
 class Settings(BaseSettings):
@@ -119,11 +125,32 @@ class Settings(BaseSettings):
             allowed.setdefault(tenant, []).append(prefix)
         return allowed
 
+    @classmethod
+    def of_environment(cls, **given: str) -> "Settings":
+        """Those of this process; `given` goes before the environment. Errors: Misconfigured, with the variable of each
+        mistake and nothing of its value, which may be a secret."""
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            wrong = ((".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, "))
+                     for one in error.errors(include_url=False))
+            raise Misconfigured("\n".join(f"BACKLOT_{name.upper()}: {what}" for name, what in wrong)) from None
+
+    @classmethod
+    def misspelt(cls) -> list[str]:
+        """A line for each variable of the environment that is no setting and looks like one."""
+        known = {f"BACKLOT_{name.upper()}" for name in cls.model_fields}
+        strange = (name for name in os.environ if name.startswith("BACKLOT_") and name not in known | CALLERS)
+        return [f"{name} is no setting{close}" for name in strange if (close := like(name, known))]
+
     def redis(self) -> RedisUrl:
         """Where Redis is, for both libraries that talk to it."""
         return RedisUrl.parse(self.redis_url.get_secret_value(), self.redis_password_file)
 
     def registry(self) -> Registry:
         """The models of this deployment, each on a pool that it has."""
-        path = self.models or Path(__file__).parent / "models.toml"
-        return Registry.read(path, self.pools)
+        return Registry.read(self.models_file(), self.pools)
+
+    def models_file(self) -> Path:
+        """The operator's, or the package's own."""
+        return self.models or Path(__file__).parent / "models.toml"

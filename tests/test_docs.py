@@ -27,7 +27,7 @@ from deploy.local.state import _shell_lines
 from tasks.errors import WorkerLost
 from tasks.ledger import Ledger, Worker
 from tasks.registry import Registry
-from tasks.settings import Settings
+from tasks.settings import CALLERS, Settings
 from tests.conftest import make_fixed
 from tests.documents import ID, Block, blocks, code, console, documents, has_shape, links
 from tests.stack import ROOT, RedisServer, S3Server, Stack, environment, make_settings, make_storage
@@ -49,8 +49,6 @@ NOT_RUN = {
         "the S3 server here has no such rules; tests/worker/test_clearing.py looks at its shape",
 }
 """First lines of blocks, and why they are not run here."""
-CALLERS = {"BACKLOT_URL", "BACKLOT_API_KEY", "BACKLOT_OPERATOR_KEY", "BACKLOT_DATA", MARK}
-"""Variables that are no settings of the service."""
 
 # -- each block
 
@@ -191,7 +189,7 @@ def test_targets_modules_and_variables_that_are_named_exist(path):
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"\bmake ([a-z][a-z-]*)", code(path))) <= targets
     assert [name for name in re.findall(r"\bpython -m ([\w.]+)", code(path)) if not find_spec(name)] == []
-    known = CALLERS | {f"BACKLOT_{name.upper()}" for name in Settings.model_fields}
+    known = CALLERS | {MARK} | {f"BACKLOT_{name.upper()}" for name in Settings.model_fields}
     assert set(re.findall(r"\bBACKLOT_[A-Z0-9_]*[A-Z0-9]\b", path.read_text())) <= known
 
 

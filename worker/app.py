@@ -21,6 +21,7 @@ from tasks import logs
 from tasks.broker import DOORBELL, Broker, celery_app
 from tasks.errors import NotReady
 from tasks.ledger import Worker
+from tasks.registry import Registry
 from tasks.settings import Settings
 from worker.link import Link, die_with_parent, started
 
@@ -34,6 +35,8 @@ class Identity:
     worker: Worker
     slots: int
     link: Path
+    models: Registry
+    """As the parent read them: a process that takes the place of a dead one needs no file that is being edited."""
 
 
 class Process:
@@ -42,7 +45,7 @@ class Process:
     def __init__(self, settings: Settings, identity: Identity) -> None:
         from worker.run import Runner  # imports boto3, which the parent, who imports this file, does not need
 
-        self.runner = Runner(settings, identity.worker, identity.link.parent / str(os.getpid()))
+        self.runner = Runner(settings, identity.worker, identity.link.parent / str(os.getpid()), identity.models)
         self.broker = Broker(settings)
         self.link = Link(identity.link, "runner", self.on_message)
         self.name = f"{identity.worker.id}:{os.getpid()}:{started(os.getpid())}"

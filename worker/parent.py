@@ -54,7 +54,7 @@ class Parent:
     _left: dict[str, str] = field(default_factory=dict)  # slots whose thread is still in an attempt that was ended
 
     def __post_init__(self) -> None:
-        models = self.settings.registry()
+        models = self.models = self.settings.registry()
         name = f"{self.pool}-{socket.gethostname().partition('.')[0]}-{secrets.token_hex(4)}"
         self.worker = Worker(name, self.pool, broker.queues(models, self.pool), broker.lines(models, self.pool))
         self.slots = self.settings.cpu_slots if self.pool == "cpu" else self.settings.gpu_slots
@@ -77,6 +77,8 @@ class Parent:
         signal.signal(signal.SIGQUIT, lambda *_: self._drain(0))
         log.info("worker %s: %d %s, queues %s%s", self.worker.id, self.slots,
                  "processes" if self.pool == "cpu" else "threads", ", ".join(self.worker.queues), self._hardware())
+        for line in self.models.absent(self.pool):  # its jobs fail, and say why; all others are served
+            log.error("%s", line)
         threading.Thread(target=self._listen_for_cancels, name="cancels", daemon=True).start()
         if not self._bells_arrive():
             return 0
@@ -178,7 +180,7 @@ class Parent:
         """From the main thread, and never a fork of this process: see `link.die_with_parent`."""
         cores = os.cpu_count() or 1
         os.environ["OMP_NUM_THREADS"] = str(max(1, cores // self.slots) if self.pool == "cpu" else cores)
-        identity = app.Identity(self.worker, self.slots, self.folder / "link")
+        identity = app.Identity(self.worker, self.slots, self.folder / "link", self.models)
         process = multiprocessing.get_context("spawn").Process(target=app.main, args=(self.settings, identity))
         process.start()
         self._spawned_at = time.monotonic()

@@ -100,9 +100,8 @@ class Slot:
 class Runner:
     """All that the slots of one process share. Their folders lie in `scratch`, which the parent removes."""
 
-    def __init__(self, settings: Settings, worker: Worker, scratch: Path) -> None:
-        self.settings, self.worker, self.scratch = settings, worker, scratch
-        self.models = settings.registry()
+    def __init__(self, settings: Settings, worker: Worker, scratch: Path, models: registry.Registry) -> None:
+        self.settings, self.worker, self.scratch, self.models = settings, worker, scratch, models
         # a lingering slot reads for linger_s, so its client must wait a second longer
         self.ledger = Ledger(settings, read_timeout_s=max(2.0, settings.linger_s + 1))
         self.storage = Storage(settings)

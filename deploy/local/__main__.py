@@ -4,10 +4,10 @@ import os
 import sys
 
 import click
-from pydantic import ValidationError
 
 from deploy.local import stack
 from deploy.local.state import ENV, ROOT
+from tasks.models_file import Misconfigured
 
 
 @click.group(help="The whole of Backlot on this machine, from wheels: no root, no Docker.")
@@ -48,5 +48,7 @@ def demo() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (stack.NotUp, RuntimeError, ValidationError) as error:  # the last: a BACKLOT_ variable that is no setting
+    except Misconfigured as error:
+        sys.exit(f"{error}\nNothing was started or stopped.")
+    except (stack.NotUp, RuntimeError) as error:
         sys.exit(str(error))

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import tempfile
 import time
@@ -12,6 +13,7 @@ import httpx
 from rich.console import Console
 from rich.table import Table
 
+from api import keyfile
 from deploy.local import install, state, supervision
 from deploy.local.ports import free_port
 from deploy.local.programs import (
@@ -25,6 +27,7 @@ from deploy.local.programs import (
 )
 from deploy.local.servers import redis_config
 from deploy.local.state import ENV, LOGS, REDIS, Ports, Stack
+from tasks.models_file import Misconfigured
 from tasks.settings import Settings
 
 READY_S = 120  # from the start to the first ready answer, on a slow machine
@@ -38,10 +41,13 @@ class NotUp(Exception):
 
 
 def up() -> Stack:
-    """Start what does not run yet and wait until the API is ready; errors: NotUp."""
+    """Start what does not run yet and wait until the API is ready. Errors: NotUp; Misconfigured, before anything is
+    started or stopped."""
     with _alone():
-        running = bool(supervision.programs())
         stack = state.load()
+        for line in checked(stack):
+            console.print(line)
+        running = bool(supervision.programs())
         if not running:
             down()  # what is just ending, or was left by a supervisord that was killed
             stack = _with_free_ports(stack)
@@ -63,17 +69,37 @@ def down() -> None:
     if supervision.programs() is None:
         supervision.end_strays()
         return
-    grace_s = Settings().grace_s
+    grace_s = _grace_s()
     with console.status(f"stopping; running jobs have {grace_s:g} s to finish, else they wait for the next start"):
         supervision.shutdown(patience_s=2 * (grace_s + MARGIN_S))
 
 
+def checked(stack: Stack) -> list[str]:
+    """Read all that a person may have edited, as the programs will; lines about what may be a typo.
+
+    Errors: Misconfigured.
+    """
+    settings = _settings(stack)
+    absent = settings.registry().absent()
+    if absent:
+        raise Misconfigured("\n".join(absent))
+    if state.KEYS.exists():
+        try:
+            hashes = {key.sha256 for key in keyfile.read(state.KEYS)}
+        except (OSError, ValueError) as error:
+            raise Misconfigured(str(error)) from error
+        if keyfile.digest(stack.api_key) not in hashes:
+            raise Misconfigured(f"{state.KEYS} lacks the key of {state.CONFIG}, which this command asks the API with; "
+                                f"put it back, or remove {state.KEYS} for new keys")
+    return Settings.misspelt()
+
+
 def status() -> bool:
-    """Print what runs; whether all does."""
+    """Print what runs; False where something that should run does not. A stack that is down is no fault."""
     infos = supervision.programs()
     if infos is None:
         console.print("The stack is down. Start it with: make up")
-        return False
+        return True
     stack = state.load()
     table = Table("program", "state", "pid", "since", "listens on", box=None, pad_edge=False)
     for info in infos:
@@ -95,15 +121,31 @@ def logs() -> None:
 
 
 def _configure(stack: Stack) -> bool:
-    """Write the servers' configuration; whether it differs from what was there, in packages and settings too."""
-    settings = Settings(**{name.removeprefix("BACKLOT_").lower(): value for name, value in stack.settings().items()})
-    versions = f"; packages {install.fingerprint()}\n; settings {settings_digest(environment(stack))}\n"
+    """Write the servers' configuration; whether it, packages, settings or models differ from before."""
+    settings = _settings(stack)
+    models = hashlib.sha256(settings.models_file().read_bytes()).hexdigest()
+    versions = (f"; packages {install.fingerprint()}\n; settings {settings_digest(environment(stack))}\n"
+                f"; models {models}\n")
     conf = versions + supervisor_conf(programs(stack, settings))
     wanted = {SUPERVISOR_CONF: conf, REDIS_CONF: redis_config(REDIS, stack.ports.redis, stack.redis_password)}
     changed = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
     for path in changed:
         state.write_private(path, wanted[path])
     return bool(changed)
+
+
+def _settings(stack: Stack) -> Settings:
+    """As the programs will have them: the stack's own go before the environment's. Errors: Misconfigured."""
+    return Settings.of_environment(
+        **{name.removeprefix("BACKLOT_").lower(): value for name, value in stack.settings().items()})
+
+
+def _grace_s() -> float:
+    """How long the pools may take to stop; a wrong variable does not keep a stack from being stopped."""
+    try:
+        return _settings(state.load()).grace_s
+    except Misconfigured:
+        return Settings.model_fields["grace_s"].default
 
 
 def _with_free_ports(stack: Stack) -> Stack:

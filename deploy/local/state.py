@@ -9,10 +9,11 @@ import secrets
 import shlex
 from pathlib import Path
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 
 from api import keyfile
 from deploy.local.servers import LOOPBACK
+from tasks.models_file import Misconfigured
 
 ROOT = Path(__file__).resolve().parents[2]
 STATE = Path(".backlot")  # from the checkout's root, where every command runs: no path in it needs quoting
@@ -75,8 +76,13 @@ class Stack(BaseModel):
 
 
 def load() -> Stack:
-    """The stack of this checkout, as it was last saved or new."""
-    return Stack.model_validate_json(CONFIG.read_text()) if CONFIG.exists() else Stack()
+    """The stack of this checkout, as it was last saved or new. Errors: Misconfigured."""
+    try:
+        return Stack.model_validate_json(CONFIG.read_text()) if CONFIG.exists() else Stack()
+    except ValidationError as error:
+        first = error.errors(include_input=False)[0]  # secrets stand beside it
+        place = ".".join(map(str, first["loc"]))
+        raise Misconfigured(f"{CONFIG}: {f'{place}: ' if place else ''}{first['msg']}") from None
 
 
 def save(stack: Stack) -> Stack:

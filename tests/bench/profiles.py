@@ -38,7 +38,7 @@ def drain() -> None:
     with Backlot() as side:
         settings = side.settings.model_copy(update={"linger_s": 0})
         worker = Worker("bench", "cpu", ["cpu.generate"], ["cpu.generate:cpu-noop", "cpu.generate:cpu-probe"])
-        runner = Runner(settings, worker, side.folder / "scratch")
+        runner = Runner(settings, worker, side.folder / "scratch", settings.registry())
 
         def serve(count: int) -> None:
             before = side.ended()
