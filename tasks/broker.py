@@ -82,6 +82,7 @@ def queues(registry: Registry, pool: str) -> list[str]:
     return sorted({f"{m.pool}.{m.kind}" for m in registry.models if m.pool == pool})
 
 
-def lines(registry: Registry, pool: str) -> list[str]:
-    """The waiting lines of a pool's models."""
-    return sorted(f"{m.pool}.{m.kind}:{m.name}" for m in registry.models if m.pool == pool)
+def lines(registry: Registry, pool: str) -> dict[str, int]:
+    """The waiting lines of a pool's models, in order, and how many jobs make two batches of each."""
+    return {f"{m.pool}.{m.kind}:{m.name}": 2 * m.batch
+            for m in sorted(registry.models, key=lambda m: (m.kind, m.name)) if m.pool == pool}

@@ -63,7 +63,9 @@ class Settings(BaseSettings):
     max_attempts: int = Field(3, ge=1, le=10, description="default of a job's `max_attempts`")
     max_wait_s: float = Field(60, ge=0, description="the most `Prefer: wait` holds a request")
     submits_per_minute: int = Field(0, ge=0, description="jobs a tenant may submit a minute; 0 for any number")
-    max_waiting_jobs: int = Field(0, ge=0, description="jobs a tenant may have waiting; 0 for any number")
+    max_waiting_jobs: int = Field(
+        0, ge=0, description="jobs a tenant may have waiting, for a slot, a start time or a retry; 0 for any number")
+    max_running_jobs: int = Field(0, ge=0, description="jobs a tenant may have running at once; 0 for any number")
     uploads_per_minute: int = Field(300, ge=0, description="uploads a tenant may begin a minute; 0 for any number")
     max_stored_bytes: int = Field(
         0, ge=0, description="outputs and uploads a tenant may have in the bucket; 0 for any number")

@@ -56,8 +56,11 @@ class Parent:
     def __post_init__(self) -> None:
         models = self.models = self.settings.registry()
         name = f"{self.pool}-{socket.gethostname().partition('.')[0]}-{secrets.token_hex(4)}"
-        self.worker = Worker(name, self.pool, broker.queues(models, self.pool), broker.lines(models, self.pool))
         self.slots = self.settings.cpu_slots if self.pool == "cpu" else self.settings.gpu_slots
+        lines, shared = broker.lines(models, self.pool), self.pool != "cpu"
+        # in one process more of a model than two of its batches would only take slots from the other models
+        most = [two if shared and two < self.slots else 0 for two in lines.values()]
+        self.worker = Worker(name, self.pool, broker.queues(models, self.pool), list(lines), most, shared)
         self.ledger = Ledger(self.settings)
         self.broker = broker.Broker(self.settings)
         self.folder = Path(tempfile.mkdtemp(prefix="backlot-"))

@@ -7,9 +7,7 @@ answer. It knows nothing of Celery, S3 or HTTP; `keys.py` lists what it keeps.
 import json
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
-from typing import Literal
 
 import redis
 from redis.backoff import NoBackoff
@@ -21,71 +19,18 @@ from tasks.job import Fixed
 from tasks.ledger import keys
 from tasks.ledger.faults import away as _away
 from tasks.ledger.idempotency import Idempotency
+from tasks.ledger.lines import Lines
+from tasks.ledger.shapes import AGAIN, Cause, Claimed, Held, Record, Submitted, Worker
 from tasks.settings import Settings
 
 VERBS = ("submit", "claim", "renew", "report", "commit", "fail", "release", "cancel", "sweep", "due", "expire",
-         "forget", "conclude", "shrink", "count", "upload", "note_use")
-ASK_QUOTAS = ("submit", "upload")
+         "forget", "conclude", "shrink", "count", "upload", "note_use", "pause", "resume", "unpark")
 IDEMPOTENCY_MS = 24 * 3600 * 1000
 UPLOADING_MS = 120_000
 STILL_COMING = "a request with this Idempotency-Key is still being received; ask again in a moment"
 NOT_RECONCILED = "the keeper has not yet reconciled with this start of Redis"
 A_FEW = 100
 """Jobs one call of sweep, due or expire handles at most, so that none blocks Redis for long."""
-
-Record = dict[str, str]
-Cause = Literal["own", "drain", "neighbour"]
-"""Why an attempt is handed back: the job itself, a worker that goes, or what ran beside it."""
-
-
-@dataclass(frozen=True)
-class Submitted:
-    """`bell`: a doorbell is needed. `replay_fingerprint`: the key was used before, by this job, for such a request.
-    `left` submits the tenant may still make at once, where they are limited; in `reset_s` it may make all of a minute.
-    """
-
-    job_id: str
-    bell: bool = False
-    replay_fingerprint: str | None = None
-    left: int = 0
-    reset_s: float = 0
-
-
-@dataclass(frozen=True)
-class Claimed:
-    """A started attempt: the record as it is now, and the token that alone may change it."""
-
-    fixed: Fixed
-    token: str
-    number: int
-    record: Record
-
-
-@dataclass(frozen=True)
-class Held:
-    """A slot as `renew` saw it. Times in ms of Redis' clock; only slot, token, job_id and state where it is lost."""
-
-    slot: str
-    token: str
-    job_id: str
-    state: str
-    phase: str = ""
-    phase_ms: float = 0
-    attempt_ms: float = 0
-    loading_ms: float = 0
-    run_ms: float = 0
-    deadline_ms: float | None = None
-    line: str = ""
-
-
-@dataclass(frozen=True)
-class Worker:
-    """Who claims: its id, pool, and the queues and lines it serves."""
-
-    id: str
-    pool: str
-    queues: Sequence[str]
-    lines: Sequence[str]
 
 
 def connect(settings: Settings, *, read_timeout_s: float = 0.7, shared: bool = True) -> redis.Redis:
@@ -99,7 +44,7 @@ def connect(settings: Settings, *, read_timeout_s: float = 0.7, shared: bool = T
         retry=Retry(NoBackoff(), 1), health_check_interval=0, single_connection_client=not shared)
 
 
-class Ledger:
+class Ledger(Lines):
     """The verbs. Errors of every verb: NotReady where Redis is away or the keeper has not set the epoch; LedgerFault
     where its script fails, and would again.
 
@@ -110,9 +55,8 @@ class Ledger:
                  clock: Callable[[], int] = lambda: 0, read_timeout_s: float = 0.7) -> None:
         self.settings, self.clock = settings, clock
         self._given, self._mine, self._read_timeout_s = client, threading.local(), read_timeout_s
-        common, quotas, unconnected = _lua("_common"), _lua("_quotas"), connect(settings)
-        self._scripts = {verb: unconnected.register_script(common + quotas * (verb in ASK_QUOTAS) + _lua(verb))
-                         for verb in VERBS}
+        unconnected = connect(settings)
+        self._scripts = {verb: unconnected.register_script(_script(verb)) for verb in VERBS}
 
     @property
     def redis(self) -> redis.Redis:
@@ -220,7 +164,13 @@ class Ledger:
     def claim(self, worker: Worker, slot: str, token: str, linger_s: float = 0) -> Claimed | None:
         """The next job of this worker's lines. Tokens of one slot must ascend. With `linger_s` the slot is noted as
         one to wake where there is nothing: read keys.wake(slot) for so long."""
-        return _claimed(token, self._run("claim", *self._to_claim(worker, slot, token, linger_s)))
+        named = [keys.slots(worker.id), keys.worker(worker.id), keys.leases(worker.pool),
+                 *map(keys.line, worker.lines), *map(keys.idle, worker.queues)]
+        asked = [worker.id, slot, token, _ms(self.settings.lease_s), _ms(linger_s), len(worker.lines),
+                 self.settings.max_running_jobs, int(worker.shared), *(worker.most or [0] * len(worker.lines))]
+        while (answer := self._run("claim", named, asked))[0] == AGAIN:
+            pass  # so many jobs of tenants that may not run stood before all others
+        return _claimed(token, answer)
 
     def commit_and_claim(self, job_id: str, token: str, result: dict, outputs: Sequence[dict], metrics: dict,
                          number: int, worker: Worker, slot: str, next_token: str) -> tuple[str, Claimed | None]:
@@ -229,14 +179,10 @@ class Ledger:
         committed = self.commit(job_id, token, result, outputs, metrics, number)
         return committed, self.claim(worker, slot, next_token)
 
-    def _to_claim(self, worker: Worker, slot: str, token: str, linger_s: float) -> tuple[list, list]:
-        return ([keys.slots(worker.id), keys.worker(worker.id), keys.leases(worker.pool),
-                 *map(keys.line, worker.lines), *map(keys.idle, worker.queues)],
-                [worker.id, slot, token, _ms(self.settings.lease_s), _ms(linger_s), len(worker.lines)])
-
     def renew(self, worker: Worker, draining: bool = False, about: Record | None = None) -> tuple[float, list[Held]]:
         """Extend all leases of the worker; Redis' time in ms, and its slots. `about` is shown in /v1/pools."""
-        told = {"pool": worker.pool, "queues": ",".join(worker.queues), **(about or {})}
+        told = {"pool": worker.pool, "queues": ",".join(worker.queues), "lines": ",".join(worker.lines),
+                **(about or {})}
         now, *rows = self._run(
             "renew", [keys.slots(worker.id), keys.worker(worker.id), keys.leases(worker.pool), keys.WORKERS],
             [worker.id, _ms(self.settings.lease_s), int(draining), *(part for pair in told.items() for part in pair)])
@@ -265,11 +211,12 @@ class Ledger:
             sum(output["bytes"] for output in outputs), number])
 
     def fail(self, job_id: str, token: str, error: errors.BacklotError, delay_s: float = 0,
-             metrics: dict | None = None, number: int = 0) -> str:
-        """'queued' for a retry after the delay, 'failed', 'canceled', or as `commit` says."""
+             metrics: dict | None = None, number: int = 0, killed: bool = False) -> str:
+        """'queued' for a retry after the delay, 'failed', 'canceled', or as `commit` says. `killed`: the process was
+        ended for this attempt, which its tenant is charged with."""
         return self._run("fail", [keys.job(job_id)], [
             job_id, token, json.dumps(error.as_dict()), int(error.retryable), _ms(delay_s),
-            json.dumps(metrics) if metrics else "", number])
+            json.dumps(metrics) if metrics else "", number, int(killed)])
 
     def release(self, job_id: str, token: str, cause: Cause = "own") -> str:
         """'released', 'canceled' where it was canceling, or how this token's attempt had ended before. After ten for
@@ -383,6 +330,12 @@ def _held(row: list) -> Held:
         return Held(*row)
     slot, token, job_id, state, phase, *numbers, deadline, line = row
     return Held(slot, token, job_id, state, phase, *map(float, numbers), float(deadline) if deadline else None, line)
+
+
+def _script(verb: str) -> str:
+    """The whole text that Redis gets."""
+    of_its_own = {"claim": ["_next"], "submit": ["_quotas"], "upload": ["_quotas"]}.get(verb, [])
+    return "".join(map(_lua, ["_common", "_parking", *of_its_own, verb]))
 
 
 def _lua(name: str) -> str:

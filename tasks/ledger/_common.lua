@@ -22,7 +22,7 @@ local function load(id)
   local flat, job = redis.call('HGETALL', 'bl:job:' .. id), {}
   for i = 1, #flat, 2 do job[flat[i]] = flat[i + 1] end
   if not job.status then return nil end
-  job.id, job.flat, job.queue, job.pool = id, flat, string.match(job.line, '^([^:]+)'), string.match(job.line, '^(%a+)')
+  job.id, job.flat, job.queue, job.pool = id, flat, string.match(job.line, '^([^:]+)'), string.match(job.line, '^([^.:]+)')
   return job
 end
 
@@ -45,18 +45,22 @@ local function wake(queue, now)
   return true
 end
 
--- Into its line: with a new fair tag where it has none yet, else with its old one.
-local function enter_line(job, now)
+-- What is in _parking.lua.
+local parking = {}
+
+-- Into its line, where it has waited since `since`: with a new fair tag where it has none yet, else with its old one.
+local function enter_line(job, now, since)
   local fair, tag = 'bl:fair:' .. job.pool, tonumber(job.tag)
   if not tag then
     local seen = redis.call('HMGET', fair, 'clock', 'tag:' .. job.tenant)
-    tag = math.max(tonumber(seen[1] or 0), tonumber(seen[2] or 0)) + 1
+    local last = seen[2] or redis.call('HGET', 'bl:parked:' .. job.tenant, 'last ' .. job.pool)
+    tag = math.max(tonumber(seen[1] or 0), tonumber(last or 0)) + 1
     redis.call('HSET', fair, 'tag:' .. job.tenant, num(tag))
   end
   redis.call('HINCRBY', fair, 'jobs:' .. job.tenant, 1)
-  set(job, 'tag', num(tag), 'since_ms', num(now))
+  set(job, 'tag', num(tag), 'since_ms', num(tonumber(since or now)))
   redis.call('ZADD', 'bl:line:' .. job.line, num(tag - 10 * tonumber(job.priority)), job.id)
-  redis.call('ZADD', 'bl:waiting:' .. job.pool, num(now), job.id)
+  redis.call('ZADD', 'bl:waiting:' .. job.pool, job.since_ms, job.id)
 end
 
 -- Out of its line; a tenant with nothing waiting has no tag.
@@ -78,6 +82,27 @@ local function take(key, tenant, name, bytes)
   return redis.call('HINCRBY', key, tenant, num(bytes - known))
 end
 
+-- A share that was never used goes back to its tenant: jobs that were canceled hold up no later one.
+local function give_share_back(job)
+  if job.starts or not job.tag then return end
+  local fair, parked = 'bl:fair:' .. job.pool, 'bl:parked:' .. job.tenant
+  local seen = redis.call('HMGET', fair, 'clock', 'tag:' .. job.tenant)
+  local key, field, last = fair, 'tag:' .. job.tenant, seen[2]
+  if not last then key, field, last = parked, 'last ' .. job.pool, redis.call('HGET', parked, 'last ' .. job.pool) end
+  if last then redis.call('HSET', key, field, num(math.max(tonumber(seen[1] or 0), last - 1))) end
+end
+
+-- Until a start time or a retry is due; counted, as what waits is.
+local function wait_until(job, at)
+  redis.call('ZADD', 'bl:due', num(at), job.id)
+  redis.call('SADD', 'bl:later:' .. job.tenant, job.id)
+end
+
+local function wait_no_longer(job)
+  redis.call('ZREM', 'bl:due', job.id)
+  redis.call('SREM', 'bl:later:' .. job.tenant, job.id)
+end
+
 -- What the record of a job takes of Redis, without what every record has.
 local function size_of(job) return 1024 + #(job.fixed or '') + #(job.result or '') + #(job.outputs or '') end
 
@@ -97,7 +122,10 @@ end
 -- The end of a job: nothing leaves a final status.
 local function finish(job, status, now)
   leave_line(job)
-  for _, key in ipairs({'bl:due', 'bl:expiries'}) do redis.call('ZREM', key, job.id) end
+  parking.leave(job)
+  give_share_back(job)
+  wait_no_longer(job)
+  redis.call('ZREM', 'bl:expiries', job.id)
   redis.call('HDEL', 'bl:job:' .. job.id, 'token', 'phase', 'retry_ms', 'checkpoint')
   if job.checkpoint then trash(job, 'checkpoints', now) end
   set(job, 'ended_ms', num(now), 'retained_ms', num(now + tonumber(job.keep_ms)))
@@ -112,6 +140,7 @@ local function end_attempt(job, outcome, error, now)
   entry.ended_ms, entry.outcome, entry.error = now, outcome, error ~= '' and cjson.decode(error) or nil
   set(job, 'attempt:' .. job.starts, cjson.encode(entry))
   redis.call('ZREM', 'bl:leases:' .. job.pool, job.id)
+  parking.ended(job, now)
   if outcome ~= 'succeeded' then trash(job, job.starts .. '-' .. string.sub(job.token, -8), now) end
 end
 
@@ -135,7 +164,7 @@ local function requeue(job, delay, now)
   redis.call('HDEL', 'bl:job:' .. job.id, 'token', 'phase')
   if delay > 0 then
     set(job, 'retry_ms', num(now + delay))
-    redis.call('ZADD', 'bl:due', num(now + delay), job.id)
+    wait_until(job, now + delay)
   else
     enter_line(job, now)
     wake(job.queue, now)

@@ -19,7 +19,7 @@ local function refusal(tenant, named, size, most_waiting, most_stored, most_held
   local used, memory = string.match(redis.call('INFO', 'memory'), 'used_memory:(%d+).*maxmemory:(%d+)')
   used, memory = tonumber(used), tonumber(memory)
   if memory > 0 and used > 0.85 * memory then return {-2, math.floor(100 * used / memory)} end
-  local waits = of('bl:fair:cpu', 'jobs:' .. tenant) + of('bl:fair:gpu', 'jobs:' .. tenant)
+  local waits = most_waiting > 0 and parking.waiting(tenant) or 0
   if most_waiting > 0 and waits >= most_waiting then return {-4, waits} end
   local stored, brought = of('bl:stored', tenant), 0
   for _, key in ipairs(named) do brought = brought + of('bl:stored:' .. tenant, string.match(key, '[^/]+$')) end

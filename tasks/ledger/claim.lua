@@ -8,15 +8,19 @@
 -- ARGV[2]  worker, [3] slot, [4] token (those of one slot ascend), [5] lease ms
 -- ARGV[6]  linger  ms for which the slot will wait to be woken if there is nothing; 0 not at all
 -- ARGV[7]  how many lines
+-- ARGV[8]  attempts a tenant may have running, 0 for any number
+-- ARGV[9]  1: all slots of the worker are one process
+-- ARGV[10+] how many jobs of each line the worker may hold, in their order; 0 for any number
 --
--- A job whose process died is suspected of it, and runs next with nothing beside it: a process that is busy does not
--- get it and gets nothing else meanwhile, so that it becomes free; beside a suspect nothing is handed out.
+-- What must run alone gets a process with nothing beside it: one that is busy does not get it and gets nothing else
+-- meanwhile, so that it becomes free; beside it nothing is handed out.
 --
--- Returns {1, id, field, value, ...} the record, for a token already given its job again; {0} nothing; {-1} not ready.
+-- Returns {1, id, field, value, ...} the record, for a token already given its job again; {0} nothing; {2} ask again at
+-- once, with the same token; {-1} not ready.
 if not ready() then return {-1} end
 local now, slot, token = clock(ARGV[1]), ARGV[3], ARGV[4]
-local lines = tonumber(ARGV[7])
-for i = 4 + lines, #KEYS do redis.call('ZREM', KEYS[i], slot) end
+local count, process = tonumber(ARGV[7]), string.match(slot, '^(.*):')
+for i = 4 + count, #KEYS do redis.call('ZREM', KEYS[i], slot) end
 
 local last, held = string.match(redis.call('HGET', KEYS[1], slot) or '', '^(%S+) (%S+)$')
 if last == token then
@@ -26,52 +30,33 @@ end
 if last and token < last then return {0} end
 local old = last and owned(held, last)
 if old then release_attempt(old, 'own', now) end
-local process = string.match(slot, '^(.*):')
+local worker = {id = ARGV[2], slots = KEYS[1], pool = string.sub(KEYS[3], 11), process = process, slot = slot,
+  most_running = tonumber(ARGV[8])}
 local seen = redis.call('HMGET', KEYS[2], 'draining', 'alone:' .. process)
 if seen[1] == '1' then return {0} end
-local function beside(id)
-  local other = load(id)
-  return other and other.token and other.slot ~= slot and string.match(other.slot, '^(.*):') == process
-end
-if seen[2] and beside(seen[2]) then return {0} end
+if seen[2] and runs_beside(worker, seen[2]) then return {0} end
 if seen[2] then redis.call('HDEL', KEYS[2], 'alone:' .. process) end
 
-local best, id
-for i = 4, 3 + lines do
-  local head = redis.call('ZRANGE', KEYS[i], 0, 0, 'WITHSCORES')
-  if head[1] and (not best or tonumber(head[2]) < best) then best, id = tonumber(head[2]), head[1] end
-end
-if not id then
-  if tonumber(ARGV[6]) > 0 then
-    for i = 4 + lines, #KEYS do redis.call('ZADD', KEYS[i], num(now + tonumber(ARGV[6])), slot) end
+local lines, most = {}, {unpack(ARGV, 10)}
+for i = 1, count do lines[i] = {key = KEYS[i + 3], most = tonumber(most[i])} end
+local job, score, turn = next_job(worker, lines, now)
+if not job and score then return {2} end
+local alone = job and must_be_alone(job, now)
+if not job or alone and is_busy(worker) then
+  for i = 4 + count, not job and tonumber(ARGV[6]) > 0 and #KEYS or 0 do
+    if (worker.wakes or {})[KEYS[i]] then redis.call('ZADD', KEYS[i], num(now + tonumber(ARGV[6])), slot) end
   end
   return {0}
 end
+if alone then redis.call('HSET', KEYS[2], 'alone:' .. process, job.id) end
 
 -- The pool's clock follows the tags served, and moves by a fair share (1 / tenants waiting, two fields each) at each
 -- new job at least: else jobs served ahead by their priority would not move it, and a stream of them starve the rest.
-local job = load(id)
-if job.suspect then
-  for _, value in ipairs(redis.call('HVALS', KEYS[1])) do
-    if beside(string.match(value, '(%S+)$')) then return {0} end
-  end
-  redis.call('HSET', KEYS[2], 'alone:' .. process, id)
-end
+if turn.id ~= job.id then parking.swap(turn, job, score, now) end
 local fair = 'bl:fair:' .. job.pool
 local clock_was = tonumber(redis.call('HGET', fair, 'clock') or 0)
 local share = job.starts and 0 or 1 / math.max(1, math.floor(redis.call('HLEN', fair) / 2))
 leave_line(job)
-redis.call('HSET', fair, 'clock', num(math.max(clock_was + share, math.min(tonumber(job.tag), best))))
-
-local number = tonumber(job.starts or 0) + 1
-redis.call('HDEL', 'bl:job:' .. id, 'retry_ms', 'progress', 'message', 'metrics')
-set(job, 'starts', number, 'token', token, 'slot', slot, 'worker', ARGV[2], 'phase', 'running',
-  'phase_ms', num(now), 'attempt_ms', num(now), 'loading_ms', 0, 'started_ms', job.started_ms or num(now),
-  'queued_ms', num(tonumber(job.queued_ms or 0) + now - tonumber(job.since_ms)),
-  'attempt:' .. number, cjson.encode({number = number, worker = ARGV[2], started_ms = now, token = token}))
-forget_attempt(job, number - 50)
-event(job, 'running')
-redis.call('ZADD', KEYS[3], num(now + tonumber(ARGV[5])), id)
-redis.call('HSET', KEYS[1], slot, token .. ' ' .. id)
-if job.deadline_ms then redis.call('ZADD', 'bl:expiries', job.deadline_ms, id) else redis.call('ZREM', 'bl:expiries', id) end
-return {1, id, unpack(redis.call('HGETALL', 'bl:job:' .. id))}
+redis.call('HSET', fair, 'clock', num(math.max(clock_was + share, math.min(tonumber(job.tag), score))))
+start_attempt(job, worker, token, alone and ARGV[9] == '1', tonumber(ARGV[5]), now)
+return {1, job.id, unpack(redis.call('HGETALL', 'bl:job:' .. job.id))}

@@ -3,7 +3,7 @@
 -- The keeper's alone, while it puts back what was lost; so the epoch is not asked.
 --
 -- KEYS[1]  job      hash    bl:job:<id>
--- ARGV[1]  now      ms; 0 = Redis TIME (not used)
+-- ARGV[1]  now      ms; 0 = Redis TIME
 -- ARGV[2]  id, [3+] field, value of the record as it ended
 --
 -- Returns 1 concluded (now or before), 0 this Redis knows no such job, or knows of another end.
@@ -14,7 +14,10 @@ local ended = {}
 for i = 3, #ARGV, 2 do ended[ARGV[i]] = ARGV[i + 1] end
 if job.ended_ms then return job.ended_ms == ended.ended_ms and 1 or 0 end
 leave_line(job)
-for _, key in ipairs({'bl:due', 'bl:expiries', 'bl:leases:' .. job.pool}) do redis.call('ZREM', key, job.id) end
+parking.leave(job)
+parking.ended(job, clock(ARGV[1]))
+wait_no_longer(job)
+for _, key in ipairs({'bl:expiries', 'bl:leases:' .. job.pool}) do redis.call('ZREM', key, job.id) end
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], unpack(ARGV, 3))
 job = load(job.id)

@@ -11,6 +11,7 @@ local queues = {now}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', num(now), 'LIMIT', 0, ARGV[2])) do
   redis.call('ZREM', KEYS[1], id)
   local job = load(id)
+  if job then wait_no_longer(job) end
   if job and (job.status == 'scheduled' or job.status == 'queued') then
     redis.call('HDEL', 'bl:job:' .. id, 'retry_ms')
     enter_line(job, now)

@@ -4,6 +4,10 @@
 -- ARGV[1]  now      ms; 0 = Redis TIME
 -- ARGV[2]  id, [3] token, [4] error JSON, [5] retryable 1|0, [6] delay before a retry ms, [7] metrics JSON or ''
 -- ARGV[8]  number of the attempt, or 0: where it is lost, what it has uploaded goes
+-- ARGV[9]  1: its process was killed for it
+--
+-- A process that ran nothing else and is gone was ended by its job. A job that had lost one before is guilty of it, and
+-- has failed for good; a tenant that has cost a pool three processes in ten minutes runs alone there for ten.
 --
 -- Returns 'queued', 'failed' or 'canceled'; for a token whose attempt has ended its answer of then; 'lost'; 'not ready'.
 if not ready() then return 'not ready' end
@@ -12,4 +16,19 @@ local job, past = owned(ARGV[2], ARGV[3], ARGV[8] ~= '0' and ARGV[8], now)
 if not job then return past end
 free(job)
 if ARGV[7] ~= '' then set(job, 'metrics', ARGV[7]) end
-return fail_attempt(job, ARGV[4], ARGV[5] == '1', tonumber(ARGV[6]), now)
+local error, alone = ARGV[4], job.alone and string.find(ARGV[4], '"worker_lost"', 1, true)
+if alone and job.suspect then
+  local guilty = cjson.decode(error)
+  guilty.detail = guilty.detail .. '; nothing else ran in it, and the job had lost one before: it is not tried again'
+  guilty.retryable = false
+  error = cjson.encode(guilty)
+end
+if alone or ARGV[9] == '1' then
+  local key, alone_key = 'bl:cost:' .. job.pool .. ':' .. job.tenant, 'bl:alone:' .. job.pool .. ':' .. job.tenant
+  redis.call('LPUSH', key, num(now))
+  redis.call('LTRIM', key, 0, 2)
+  redis.call('PEXPIRE', key, 600000)
+  local third = redis.call('LINDEX', key, 2)
+  if third and now - third < 600000 then redis.call('SET', alone_key, num(now + 600000), 'PX', 600000) end
+end
+return fail_attempt(job, error, ARGV[5] == '1' and error == ARGV[4], tonumber(ARGV[6]), now)

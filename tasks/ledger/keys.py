@@ -17,6 +17,9 @@ HELD = "bl:held"            # hash    tenant -> bytes that the records of its jo
 ARCHIVED = "bl:archived"    # zset    <tenant>/<job id> that only the bucket knows by the ms at which its retention ends
 TOMBSTONES = "bl:tombstones"  # zset  <tenant>/<job id> of a tombstone by the ms at which it goes
 LINES = "bl:lines"            # set     <queue>:<model> of every line that ever held a job
+POOLS = "bl:pools"            # hash    every pool that ever held a job -> 1
+PAUSES = "bl:pauses"          # hash    <scope>/<name> of what is paused -> JSON, why and since when
+PARKED = "bl:parked"          # set     tenants with jobs that stand in no line, as they may not start now
 DUE = "bl:due"                # zset    job id by the ms at which it is due: start_at, or a retry
 EXPIRIES = "bl:expiries"      # zset    job id by the ms at which a clock runs out: queue_ttl, deadline
 RETAINED = "bl:retained"      # zset    id of an ended job by the ms at which it is to be forgotten
@@ -81,6 +84,31 @@ def worker(worker_id: str) -> str:
 def slots(worker_id: str) -> str:
     """hash: slot -> '<token> <job id>' of its newest claim; an hour after the worker's last renewal."""
     return f"bl:slots:{worker_id}"
+
+
+def running(tenant: str) -> str:
+    """set: ids of the tenant's running jobs; of a worker of an older release, some that have ended."""
+    return f"bl:running:{tenant}"
+
+
+def later(tenant: str) -> str:
+    """set: ids of the tenant's jobs that wait for a start time or a retry."""
+    return f"bl:later:{tenant}"
+
+
+def parked(tenant: str, line: str = "") -> str:
+    """zset: a parked job of the line by its score in it. Without a line a hash: see _parking.lua."""
+    return f"bl:parked:{tenant}:{line}" if line else f"bl:parked:{tenant}"
+
+
+def cost(pool: str, tenant: str) -> str:
+    """list: ms at which the tenant's jobs ended a process of the pool, the last three; ten minutes."""
+    return f"bl:cost:{pool}:{tenant}"
+
+
+def alone(pool: str, tenant: str) -> str:
+    """string: the ms until which the tenant's jobs run alone in their process, having cost the pool too many."""
+    return f"bl:alone:{pool}:{tenant}"
 
 
 def tenant_jobs(tenant: str) -> str:

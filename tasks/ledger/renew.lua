@@ -14,6 +14,7 @@ local now, worker = clock(ARGV[1]), ARGV[2]
 redis.call('ZADD', KEYS[4], num(now + tonumber(ARGV[3])), worker)
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', num(now))
 redis.call('HSET', KEYS[2], 'draining', ARGV[4], 'seen_ms', num(now), unpack(ARGV, 5))
+redis.call('HSETNX', KEYS[2], 'up_ms', num(now))
 redis.call('PEXPIRE', KEYS[2], 3600000)
 local rows, flat = {now}, redis.call('HGETALL', KEYS[1])
 if #flat > 0 then redis.call('PEXPIRE', KEYS[1], 3600000) end

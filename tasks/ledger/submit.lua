@@ -15,7 +15,7 @@
 -- ARGV[14] fingerprint of the request, or '' without an Idempotency-Key, [15] how long that is kept, ms
 -- ARGV[16] 1 while the keeper puts back what this Redis lost: the epoch is not asked, nor limits; 'ask': only whether it
 --          would be recorded
--- ARGV[17] submits a minute that the tenant may make, [18] jobs that it may have waiting; 0 for any number
+-- ARGV[17] submits a minute that the tenant may make, [18] jobs that it may have waiting; 0 for any
 -- ARGV[19] bytes that it may have in the bucket; 0 for any number
 -- ARGV[20] id of the job that this one retries, which is a dead letter no longer; or '', [21] 1 only if it is one yet,
 -- ARGV[22] bytes of Redis that the tenant's records may take, at most a quarter of maxmemory; 0 for any number
@@ -54,7 +54,7 @@ if not restoring then
   paid = pay(KEYS[6], rate, paid)
 end
 
-local job = {id = id, tenant = tenant, line = ARGV[5], priority = ARGV[6], queue = queue, pool = string.match(queue, '^%a+')}
+local job = {id = id, tenant = tenant, line = ARGV[5], priority = ARGV[6], queue = queue, pool = string.match(queue, '^[^.]+')}
 local start = tonumber(ARGV[7]) or now
 local start_by = num(math.max(start, now) + ARGV[8])
 set(job, 'fixed', ARGV[3], 'tenant', tenant, 'line', ARGV[5], 'priority', ARGV[6], 'created_ms', num(now),
@@ -65,6 +65,7 @@ if ARGV[9] ~= '' then set(job, 'deadline_ms', num(now + ARGV[9])) end
 redis.call('ZADD', 'bl:expiries', num(math.min(tonumber(start_by), tonumber(job.deadline_ms or start_by))), id)
 redis.call('ZADD', KEYS[4], num(now), id)
 redis.call('SADD', 'bl:lines', ARGV[5])
+redis.call('HSET', 'bl:pools', job.pool, 1)
 redis.call('ZREM', 'bl:dead:' .. tenant, ARGV[20])
 for i = 7, #KEYS do
   redis.call('SADD', KEYS[i], id)
@@ -76,7 +77,7 @@ redis.call('XADD', 'bl:journal', '*', 'type', 'accepted', 'id', id, 'fixed', ARG
   'key', ARGV[14] ~= '' and KEYS[5] or '', 'fingerprint', ARGV[14])
 if start > now then
   event(job, 'scheduled')
-  redis.call('ZADD', 'bl:due', num(start), id)
+  wait_until(job, start)
   return {1, id, 0, left(), paid - now}
 end
 enter_line(job, now)

@@ -57,8 +57,8 @@ class Desk:
     def commit(self, claimed: Claimed, **result) -> str:
         return self.ledger.commit(claimed.fixed.id, claimed.token, result, [], {"run_s": 1.5})
 
-    def fail(self, claimed: Claimed, error=AWAY, delay_s: float = 0) -> str:
-        return self.ledger.fail(claimed.fixed.id, claimed.token, error, delay_s)
+    def fail(self, claimed: Claimed, error=AWAY, delay_s: float = 0, **more) -> str:
+        return self.ledger.fail(claimed.fixed.id, claimed.token, error, delay_s, **more)
 
     def release(self, claimed: Claimed, **more) -> str:
         return self.ledger.release(claimed.fixed.id, claimed.token, **more)

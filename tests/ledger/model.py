@@ -240,4 +240,6 @@ class Model:
     def _finish(self, job: Job, status: str) -> None:
         if job.waits:
             self._leave(job)
+            if not job.starts and job.tenant in self.tags:
+                self.tags[job.tenant] = max(self.clock or 0, self.tags[job.tenant] - 1)
         job.status, job.token, job.lease, job.due, job.expiry = status, None, None, None, None

@@ -1,8 +1,11 @@
 """claim: the next job of the lines a worker serves, under a token that from then on decides."""
 
+from dataclasses import replace
+
 import pytest
 
 from tasks.job import Job
+from tasks.ledger import keys
 from tests.conftest import make_fixed, make_worker
 from tests.ledger.conftest import with_lines
 
@@ -125,3 +128,63 @@ def test_two_pools_do_not_share_lines(desk):
 def test_a_worker_without_lines_gets_nothing(desk, ledger):
     desk.submit()
     assert ledger.claim(with_lines(make_worker()), "w1:0", desk.token()) is None
+
+
+def test_a_worker_gets_no_more_of_one_model_than_it_may_hold(desk, ledger, worker):
+    """Two of the busy model, then the other model's, though it is behind; one that ended makes room for the next."""
+    few = replace(worker, most=[2, 0])
+    busy = [desk.submit() for _ in range(8)]
+    idle = [desk.submit(kind="caption", model="cnn-lstm", priority=-10) for _ in range(3)]
+    claimed = [ledger.claim(few, f"w1:7:{n}", desk.token()) for n in range(6)]
+    assert [c and c.fixed for c in claimed] == [*busy[:2], *idle, None]
+    desk.commit(claimed[0])
+    assert ledger.claim(few, "w1:7:0", desk.token()).fixed == busy[2]
+    assert ledger.claim(few, "w1:7:5", desk.token()) is None
+
+
+def test_what_another_worker_holds_does_not_count(desk, ledger):
+    for _ in range(4):
+        desk.submit()
+    two = {name: replace(make_worker(name), most=[2, 2]) for name in ("w1", "w2")}
+    claimed = [ledger.claim(two[name], f"{name}:7:{n}", desk.token()) for name in two for n in range(3)]
+    assert [bool(c) for c in claimed] == [True, True, False] * 2
+
+
+def test_a_slot_that_may_take_none_of_a_line_is_not_woken_for_it(desk, ledger, worker):
+    """The next submit wakes a worker that can."""
+    few = replace(worker, most=[1, 1], queues=["cpu.generate"])
+    desk.submit()
+    ledger.claim(few, "w1:7:0", desk.token())
+    assert ledger.claim(few, "w1:7:1", desk.token(), linger_s=1) is None
+    assert not ledger.redis.exists(keys.idle("cpu.generate"))
+
+
+def test_a_job_drained_three_times_goes_to_a_worker_that_is_up_for_longer(desk, ledger, clock):
+    """An autoscaler ends the youngest first. For half a minute a young one gets what is behind it; then any may."""
+    for name in ("old", "middle", "young"):
+        ledger.renew(make_worker(name))
+        clock.forward(2)
+    drained = desk.submit()
+    for _ in range(3):
+        desk.release(desk.claim(), cause="drain")
+    behind = desk.submit()
+    assert desk.claim(worker="young").fixed == behind
+    assert desk.claim(worker="young", slot="1") is None
+    taken = desk.claim(worker="old")
+    assert taken.fixed == drained
+    desk.release(taken, cause="drain")
+    for _ in range(4):
+        clock.forward(8)
+        [ledger.renew(make_worker(name)) for name in ("old", "middle", "young")]
+    assert desk.claim(worker="young", slot="1").fixed == drained
+
+
+def test_a_drained_job_goes_to_the_only_worker_there_is(desk, ledger, clock):
+    """One that drains is no better than none."""
+    ledger.renew(make_worker("old"), draining=True)
+    clock.forward(5)
+    ledger.renew(make_worker("young"))
+    drained = desk.submit()
+    for _ in range(3):
+        desk.release(desk.claim(), cause="drain")
+    assert desk.claim(worker="young").fixed == drained

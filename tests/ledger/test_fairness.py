@@ -4,6 +4,9 @@ from itertools import groupby
 
 import pytest
 
+from tasks.errors import DeadlineExceeded
+
+LATE = DeadlineExceeded("deadline_s passed")
 PLACES = 10  # a point of priority
 
 
@@ -59,6 +62,42 @@ def test_canceling_all_jobs_gives_the_tenant_a_clean_slate(desk, ledger):
         desk.cancel(job)
     again = desk.submit(tenant="a")
     assert again in desk.drain(3)
+
+
+@pytest.mark.parametrize("leave", ["cancel", "expire"])
+def test_jobs_that_leave_unserved_hold_up_no_later_one(desk, ledger, clock, leave):
+    """2,000 submitted in haste, all but the first gone again: a new one has its turn as if they had never come, though
+    another tenant has 300 waiting."""
+    mistake = [desk.submit(tenant="hasty", queue_ttl_s=60 if n else 3600) for n in range(2000)]
+    for _ in range(300):
+        desk.submit(tenant="other")
+    if leave == "cancel":
+        for job in mistake[1:]:
+            desk.cancel(job)
+    else:
+        clock.forward(61)
+        while ledger.expire(LATE):
+            pass
+    new = desk.submit(tenant="hasty")
+    assert new in desk.drain(5)
+
+
+def test_what_ran_once_gives_no_share_back(desk):
+    """Else a tenant could run jobs, cancel them while they wait for their retry, and have run them for nothing."""
+    for _ in range(20):
+        desk.submit(tenant="sly", max_attempts=9)
+        desk.submit(tenant="other")
+    ran = 0
+    while ran < 5:
+        claimed = desk.claim()
+        if claimed.fixed.tenant == "sly":
+            ran += 1
+            desk.fail(claimed, delay_s=60)
+            desk.cancel(claimed)
+            desk.submit(tenant="sly")
+        else:
+            desk.commit(claimed)
+    assert 9 <= tenants(desk.drain(20)).count("other") <= 11
 
 
 @pytest.mark.parametrize("give_back", ["release", "fail", "sweep"])

@@ -1,5 +1,7 @@
 """Every verb's reply is lost once on its way: asked again, it gives the first answer, and nothing happens twice."""
 
+import json
+
 import pytest
 from pydantic import SecretStr
 
@@ -123,6 +125,24 @@ class Case:
         assert self.desk.ledger.redis.hgetall(keys.STORED) == {"acme": "7"}
         paid = float(self.desk.ledger.redis.get(keys.upload_rate("acme"))) - self.clock.ms
         assert paid == pytest.approx(30_000)
+
+    def pause(self):
+        yield lambda: self.lossy.pause("pool/cpu", "why"), None
+        assert json.loads(self.desk.ledger.redis.hget(keys.PAUSES, "pool/cpu"))["reason"] == "why"
+
+    def resume(self):
+        self.desk.ledger.pause("pool/cpu", "why")
+        yield lambda: self.lossy.resume("pool/cpu"), None
+        assert not self.desk.ledger.redis.exists(keys.PAUSES)
+
+    def unpark(self):
+        """How many went back is lost with the first answer; the keeper asks again in its next round."""
+        jobs = [self.desk.submit() for _ in range(3)]
+        self.desk.ledger.pause("tenant/acme", "")
+        assert self.desk.claim() is None
+        self.desk.ledger.resume("tenant/acme")
+        yield lambda: self.lossy.unpark("acme"), 0
+        assert self.desk.line() == [job.id for job in jobs]
 
     def entries(self, job_id):
         return [e["type"] for _, e in self.desk.ledger.redis.xrange(keys.JOURNAL) if e["id"] == job_id]

@@ -25,6 +25,9 @@ ASK = {
     "shrink": lambda ledger, claimed: ledger.shrink(claimed.fixed.id, None, ["result"]),
     "upload": lambda ledger, claimed: ledger.upload("acme", "upload_1", 7, 60, a_minute=2),
     "count": lambda ledger, claimed: ledger.count("acme", claimed.fixed.id, 7),
+    "pause": lambda ledger, claimed: ledger.pause("pool/cpu", ""),
+    "resume": lambda ledger, claimed: ledger.resume("pool/cpu"),
+    "unpark": lambda ledger, claimed: ledger.unpark("acme"),
 }
 LOOK = {
     "record": lambda ledger, c: ledger.record(c.fixed.id),

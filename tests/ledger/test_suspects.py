@@ -3,9 +3,13 @@
 Slots of one process: w1:7:0 and w1:7:1; of another one of the same worker: w1:8:0.
 """
 
+from dataclasses import replace
+
 import pytest
 
-from tasks.errors import WorkerLost
+from tasks.errors import Timeout, WorkerLost
+from tasks.job import Job
+from tests.conftest import make_worker
 
 LOST = WorkerLost("the process that ran the job is gone: killed by SIGSEGV")
 
@@ -75,3 +79,70 @@ def test_a_job_whose_worker_has_gone_is_suspected_only_before_its_last_attempt(d
         records = [desk.ledger.record(job.id) for job in lost]
         assert [("suspect" in record) for record in records] == [suspects, suspects]
     assert desk.claim(slot="7:0") and desk.claim(slot="7:1") is None
+
+
+@pytest.fixture
+def gpu(desk, ledger):
+    """gpu(slot): a claim of a worker all of whose slots are one process."""
+    worker = replace(make_worker(), shared=True)
+    return lambda slot: ledger.claim(worker, f"w1:7:{slot}", desk.token())
+
+
+def test_a_suspect_that_takes_its_process_with_it_while_alone_is_guilty(desk, ledger, gpu):
+    """Whatever its budget: every further attempt would cost all others their process."""
+    bad, good = desk.submit(max_attempts=10), desk.submit()
+    for claimed in (gpu(0), gpu(1)):
+        assert desk.fail(claimed, LOST) == "queued"
+    assert desk.fail(gpu(0), LOST) == "failed"
+    error = Job.of_record(ledger.record(bad.id)).error
+    assert (error.code, error.retryable) == ("worker_lost", False) and "nothing else ran in it" in error.detail
+    assert desk.commit(gpu(0)) == "succeeded" and desk.status(good) == "succeeded"
+
+
+def test_a_process_that_one_job_has_for_itself_is_no_proof(desk):
+    """On the cpu pool every job is alone in its process: there the attempts count, as ever."""
+    desk.submit(max_attempts=3)
+    assert [desk.fail(desk.claim(slot="7:0"), LOST) for _ in range(3)] == ["queued", "queued", "failed"]
+
+
+def cost(desk, gpu, tenant, times):
+    for _ in range(times):
+        job = desk.submit(tenant=tenant, priority=10)
+        claimed = gpu(0)
+        assert claimed.fixed == job
+        desk.fail(claimed, Timeout("too long"), killed=True)
+
+
+def test_a_tenant_that_cost_three_processes_in_ten_minutes_runs_alone_for_ten(desk, gpu, clock):
+    """Beside it nothing is handed out, and it gets a process only when that is free."""
+    cost(desk, gpu, "wild", 2)
+    two = [desk.submit(tenant="wild"), desk.submit(tenant="tame")]
+    claimed = [gpu(0), gpu(1)]
+    assert [c.fixed for c in claimed] == two
+    [desk.commit(c) for c in claimed]
+    cost(desk, gpu, "wild", 1)
+    wild, tame = desk.submit(tenant="wild"), desk.submit(tenant="tame")
+    alone = gpu(0)
+    assert alone.fixed == wild and gpu(1) is None
+    desk.commit(alone)
+    busy = gpu(1)
+    assert busy.fixed == tame
+    desk.submit(tenant="wild")
+    assert gpu(0) is None
+    clock.forward(601)
+    assert gpu(0).fixed.tenant == "wild"
+
+
+def test_processes_lost_over_a_longer_time_are_forgiven(desk, gpu, clock):
+    for _ in range(5):
+        cost(desk, gpu, "unlucky", 1)
+        clock.forward(301)
+    desk.submit(tenant="unlucky"), desk.submit(tenant="other")
+    assert gpu(0) and gpu(1)
+
+
+def test_one_tenants_cost_is_no_others(desk, gpu):
+    cost(desk, gpu, "wild", 3)
+    for tenant in ("tame", "other"):
+        desk.submit(tenant=tenant)
+    assert gpu(0) and gpu(1)

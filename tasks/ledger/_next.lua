@@ -1,0 +1,111 @@
+-- _next: which job a claim gets; set behind _parking, before claim alone.
+--
+-- A worker is {id, slots (the key of its hash), pool, process, slot, most_running}; a line {key, most (0 for any)}.
+
+local DEEP, STEPS, DRAINED, PATIENT_MS = 4, 100, 3, 30000
+
+-- Whether the attempt runs in the worker's process, in another slot.
+local function runs_beside(worker, id)
+  local other = load(id)
+  return other and other.token and other.slot ~= worker.slot and string.match(other.slot, '^(.*):') == worker.process
+end
+
+local function is_busy(worker)
+  for _, value in ipairs(redis.call('HVALS', worker.slots)) do
+    if runs_beside(worker, string.match(value, '(%S+)$')) then return true end
+  end
+  return false
+end
+
+-- What may not run beside others: a job that is suspected of its process's end, one of a tenant that cost the pool some.
+local function must_be_alone(job, now)
+  return job.suspect or tonumber(redis.call('GET', 'bl:alone:' .. job.pool .. ':' .. job.tenant) or 0) > now
+end
+
+-- Those lines of which the worker may have a job now: not paused, and not held by it in two batches already.
+local function open_lines(worker, lines)
+  local names = {'pool/' .. worker.pool}
+  for i, line in ipairs(lines) do
+    local kind, model = string.match(line.key, '^bl:line:[^.]+%.([^:]+):(.+)$')
+    line.name, names[i + 1] = string.sub(line.key, 9), 'model/' .. (kind or '') .. '/' .. (model or '')
+  end
+  local paused = redis.call('EXISTS', 'bl:pauses') == 1 and redis.call('HMGET', 'bl:pauses', unpack(names)) or {}
+  if paused[1] then return {} end
+  worker.wakes = {}
+  local limited, held, open = false, {}, {}
+  for _, line in ipairs(lines) do limited = limited or line.most > 0 end
+  for _, value in ipairs(limited and redis.call('HVALS', worker.slots) or {}) do
+    local token, id = string.match(value, '^(%S+) (%S+)$')
+    local seen = id ~= '-' and redis.call('HMGET', 'bl:job:' .. id, 'token', 'line') or {}
+    if token and seen[1] == token then held[seen[2]] = (held[seen[2]] or 0) + 1 end
+  end
+  for i, line in ipairs(lines) do
+    if not paused[i + 1] and (line.most == 0 or (held[line.name] or 0) < line.most) then
+      open[#open + 1], worker.wakes['bl:idle:' .. string.match(line.name, '^[^:]+')] = line, true
+    end
+  end
+  return open
+end
+
+-- Whether the worker has been up for less time than most of its pool: it is the first that an autoscaler ends.
+local function is_young(worker, now)
+  local mine, older, younger = tonumber(redis.call('HGET', 'bl:worker:' .. worker.id, 'up_ms') or now), 0, 0
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', 'bl:workers', '(' .. num(now), '+inf', 'LIMIT', 0, 200)) do
+    local pool, draining, up = unpack(redis.call('HMGET', 'bl:worker:' .. id, 'pool', 'draining', 'up_ms'))
+    if id ~= worker.id and pool == worker.pool and draining ~= '1' then
+      if tonumber(up or 0) < mine then older = older + 1 else younger = younger + 1 end
+    end
+  end
+  return older > younger
+end
+
+-- Which job is next, by the lowest score among the heads of the lines: the job, the score, and the head whose turn it
+-- takes (itself, or one that was parked before it). A head of a tenant that may not run is parked; one that was drained
+-- time and again is passed by for a while by workers that are young. nil: there is none, and whether that is not known
+-- yet, as so many were parked.
+local function next_job(worker, lines, now)
+  local open, may_not, young = open_lines(worker, lines), {}, nil
+  local function look(line)
+    local head = line.passed < DEEP and redis.call('ZRANGE', line.key, line.passed, line.passed, 'WITHSCORES') or {}
+    line.id, line.score = head[1], tonumber(head[2])
+  end
+  for _, line in ipairs(open) do line.passed = 0; look(line) end
+  for _ = 1, STEPS do
+    local best
+    for _, line in ipairs(open) do
+      if line.id and (not best or line.score < best.score) then best = line end
+    end
+    if not best then return nil end
+    local job = load(best.id)
+    local long = tonumber(job.drains or 0) >= DRAINED and now - tonumber(job.since_ms) < PATIENT_MS
+    if long and young == nil then young = is_young(worker, now) end
+    if may_not[job.tenant] == nil then may_not[job.tenant] = parking.free(job.tenant, worker.most_running) <= 0 end
+    if may_not[job.tenant] then
+      parking.park(job, best.score, now)
+    elseif long and young then
+      best.passed = best.passed + 1
+    else
+      return parking.first(job, best.score, open, now), best.score, job
+    end
+    look(best)
+  end
+  return nil, true
+end
+
+-- `alone`: nothing runs beside it in a process that others share.
+local function start_attempt(job, worker, token, alone, lease, now)
+  local number = tonumber(job.starts or 0) + 1
+  redis.call('HDEL', 'bl:job:' .. job.id, 'retry_ms', 'progress', 'message', 'metrics', 'alone')
+  if alone then set(job, 'alone', 1) end
+  set(job, 'starts', number, 'token', token, 'slot', worker.slot, 'worker', worker.id, 'phase', 'running',
+    'phase_ms', num(now), 'attempt_ms', num(now), 'loading_ms', 0, 'started_ms', job.started_ms or num(now),
+    'queued_ms', num(tonumber(job.queued_ms or 0) + now - tonumber(job.since_ms)),
+    'attempt:' .. number, cjson.encode({number = number, worker = worker.id, started_ms = now, token = token}))
+  forget_attempt(job, number - 50)
+  event(job, 'running')
+  parking.started(job, worker.most_running, now)
+  redis.call('ZADD', 'bl:leases:' .. worker.pool, num(now + lease), job.id)
+  redis.call('HSET', worker.slots, worker.slot, token .. ' ' .. job.id)
+  if job.deadline_ms then redis.call('ZADD', 'bl:expiries', job.deadline_ms, job.id)
+  else redis.call('ZREM', 'bl:expiries', job.id) end
+end

@@ -1,0 +1,143 @@
+-- _parking: jobs of a tenant that may start nothing now, because it is paused or runs as many as it may; set behind
+-- _common.
+--
+-- They stand in no line, so that nobody waits behind them: in `bl:parked:<tenant>:<line>` by the score that they had
+-- first. The hash `bl:parked:<tenant>` has `line <line>` of each such line, and by pool: `last <pool>`, the tenant's last
+-- tag; `back <pool>`, the tag of the job that came back last; `met <pool>`, when `claim` last met a job of it. The set
+-- `bl:parked` names the tenants.
+--
+-- What stands in line of such a tenant are its turns: at each the job that was there first is taken, and the one whose
+-- turn it was is parked for it. So its jobs keep their order, and it gets its share, no more. Where none is left in a
+-- pool, or none was met for a while (their model is paused, or has no worker), some are brought back to each line.
+
+local STALE_MS = 5000
+
+local function is_paused(tenant) return redis.call('HEXISTS', 'bl:pauses', 'tenant/' .. tenant) == 1 end
+
+local function lines_of(tenant)
+  local lines = {}
+  for _, field in ipairs(redis.call('HKEYS', 'bl:parked:' .. tenant)) do
+    lines[#lines + 1] = string.match(field, '^line (.+)$')
+  end
+  return lines
+end
+
+-- How many attempts of the tenant run. At `most` each is looked at: a worker of an older release does not say that one
+-- has ended.
+local function running(tenant, most)
+  local key = 'bl:running:' .. tenant
+  local count = redis.call('SCARD', key)
+  for _, id in ipairs(count >= most and redis.call('SRANDMEMBER', key, 1000) or {}) do
+    if not redis.call('HGET', 'bl:job:' .. id, 'token') then redis.call('SREM', key, id) end
+  end
+  return redis.call('SCARD', key)
+end
+
+-- How many more attempts the tenant may start; `most` 0: any number.
+function parking.free(tenant, most)
+  if is_paused(tenant) then return 0 end
+  return most == 0 and 1000000 or most - running(tenant, most)
+end
+
+-- From the line in which it has that score.
+function parking.park(job, score, now)
+  local key, last = 'bl:parked:' .. job.tenant, redis.call('HGET', 'bl:fair:' .. job.pool, 'tag:' .. job.tenant)
+  leave_line(job)
+  set(job, 'parked', 1, 'place', job.place or num(score))
+  redis.call('ZADD', key .. ':' .. job.line, job.place, job.id)
+  redis.call('HSET', key, 'line ' .. job.line, 1, 'met ' .. job.pool, num(now))
+  if last then redis.call('HSET', key, 'last ' .. job.pool, last) end
+  redis.call('SADD', 'bl:parked', job.tenant)
+end
+
+-- No longer parked, for whatever reason. Nothing stays behind of a tenant with nothing parked.
+function parking.leave(job)
+  if not job.parked then return end
+  local key = 'bl:parked:' .. job.tenant
+  redis.call('ZREM', key .. ':' .. job.line, job.id)
+  redis.call('HDEL', 'bl:job:' .. job.id, 'parked')
+  if redis.call('EXISTS', key .. ':' .. job.line) == 1 then return end
+  redis.call('HDEL', key, 'line ' .. job.line)
+  if #lines_of(job.tenant) > 0 then return end
+  redis.call('DEL', key)
+  redis.call('SREM', 'bl:parked', job.tenant)
+end
+
+-- Whose turn it is when that of `job` has come: the first of the tenant's jobs in these lines.
+function parking.first(job, score, lines, now)
+  local key, place, id = 'bl:parked:' .. job.tenant, tonumber(job.place or score), nil
+  if redis.call('EXISTS', key) == 0 then return job end
+  redis.call('HSET', key, 'met ' .. job.pool, num(now))
+  for _, line in ipairs(lines) do
+    local head = redis.call('ZRANGE', key .. ':' .. line.name, 0, 0, 'WITHSCORES')
+    if head[1] and tonumber(head[2]) < place then id, place = head[1], tonumber(head[2]) end
+  end
+  return id and load(id) or job
+end
+
+-- The turn of one in line is the other's, which was parked.
+function parking.swap(turn, job, score, now)
+  parking.park(turn, score, now)
+  parking.leave(job)
+  set(job, 'tag', turn.tag)
+end
+
+-- Back into its line, at a place as if it came now, behind those that came back before, or at a later one that it had:
+-- time in which a tenant may not run earns it no lead.
+local function bring_back(job, now)
+  local fair, key, last = 'bl:fair:' .. job.pool, 'bl:parked:' .. job.tenant, 'tag:' .. job.tenant
+  local seen = redis.call('HMGET', fair, 'clock', last)
+  local known = redis.call('HMGET', key, 'last ' .. job.pool, 'back ' .. job.pool)
+  job.tag = math.max(tonumber(job.tag), math.max(tonumber(seen[1] or 0), tonumber(known[2] or 0)) + 1)
+  redis.call('HSET', key, 'back ' .. job.pool, num(job.tag))
+  parking.leave(job)
+  enter_line(job, now, job.since_ms)
+  redis.call('HSET', fair, last, num(math.max(tonumber(seen[2] or 0), tonumber(known[1] or 0), job.tag)))
+  wake(job.queue, now)
+end
+
+-- Up to `most` to each line of the pools in which no turn of the tenant's is left, or none was met lately; the first
+-- first, and how many in all.
+function parking.refill(tenant, most, now)
+  local key, without = 'bl:parked:' .. tenant, {}
+  if most <= 0 or redis.call('EXISTS', key) == 0 or is_paused(tenant) then return 0 end
+  local lines = lines_of(tenant)
+  for _, line in ipairs(lines) do
+    local pool = string.match(line, '^[^.]+')
+    without[pool] = redis.call('HEXISTS', 'bl:fair:' .. pool, 'jobs:' .. tenant) == 0
+      or now - tonumber(redis.call('HGET', key, 'met ' .. pool) or 0) > STALE_MS
+  end
+  local coming = {}
+  for _, line in ipairs(lines) do
+    local some = without[string.match(line, '^[^.]+')] and {0, most - 1, 'WITHSCORES'} or {1, 0}
+    local flat = redis.call('ZRANGE', key .. ':' .. line, unpack(some))
+    for i = 1, #flat, 2 do coming[#coming + 1] = {id = flat[i], place = tonumber(flat[i + 1])} end
+  end
+  table.sort(coming, function(a, b) return a.place < b.place or a.place == b.place and a.id < b.id end)
+  for _, one in ipairs(coming) do bring_back(load(one.id), now) end
+  return #coming
+end
+
+function parking.started(job, most, now)
+  redis.call('SADD', 'bl:running:' .. job.tenant, job.id)
+  if redis.call('EXISTS', 'bl:parked:' .. job.tenant) == 1 then
+    parking.refill(job.tenant, math.min(10, parking.free(job.tenant, most)), now)
+  end
+end
+
+function parking.ended(job, now)
+  redis.call('SREM', 'bl:running:' .. job.tenant, job.id)
+  parking.refill(job.tenant, 1, now)
+end
+
+-- How many jobs of the tenant wait for anything: in lines, parked, for their start time or a retry.
+function parking.waiting(tenant)
+  local count = redis.call('SCARD', 'bl:later:' .. tenant)
+  for _, pool in ipairs(redis.call('HKEYS', 'bl:pools')) do
+    count = count + tonumber(redis.call('HGET', 'bl:fair:' .. pool, 'jobs:' .. tenant) or 0)
+  end
+  for _, line in ipairs(lines_of(tenant)) do
+    count = count + redis.call('ZCARD', 'bl:parked:' .. tenant .. ':' .. line)
+  end
+  return count
+end
