@@ -3,14 +3,17 @@
 It looks at lines and queues alone, and may run beside the sweep, which rings for what it puts back itself.
 """
 
+import re
 import time
 
 import redis
 
 from tasks.broker import Broker
 from tasks.ledger import keys
+from worker.skipped import Skipped
 
 LOST_S = 1
+QUEUE = re.compile(r"[a-z0-9-]+\.[a-z]+")
 
 
 class Bells:
@@ -20,23 +23,30 @@ class Bells:
         self.redis, self.broker, self.most = client, broker, most
         self._unrung: dict[str, tuple[float, int]] = {}
 
-    def ring_lost(self) -> None:
+    def ring_lost(self, skipped: Skipped) -> None:
+        """Errors: NotReady. A name that is no queue's is skipped."""
+        wanted: dict[str, int] = {}
+        for line in sorted(self.redis.smembers(keys.LINES)):
+            skipped.handle(line, lambda line=line: self._count(line, wanted))
+        for queue, want in wanted.items():
+            skipped.handle(queue, lambda queue=queue, want=want: self._ring(queue, want))
+
+    def _count(self, line: str, wanted: dict[str, int]) -> None:
+        queue = line.partition(":")[0]
+        if not QUEUE.fullmatch(queue):
+            raise ValueError("no line's name")
+        wanted[queue] = min(self.most, wanted.get(queue, 0) + self.redis.zcard(keys.line(line)))
+
+    def _ring(self, queue: str, want: int) -> None:
         """Or workers take them that do not know the model (a rolling deploy): rung one at a time, they may go to the
         same worker for ever. So each time twice as many are rung, until there is one for every worker, then from one
-        again. Errors: RedisError."""
-        lines = sorted(self.redis.smembers(keys.LINES))
-        counts = [self.redis.zcard(keys.line(line)) for line in lines]
-        wanted: dict[str, int] = {}
-        for line, count in zip(lines, counts, strict=True):
-            queue = line.partition(":")[0]
-            wanted[queue] = min(self.most, wanted.get(queue, 0) + count)
-        for queue, want in wanted.items():
-            missing = want - self.redis.llen(queue)
-            if missing <= 0:
-                self._unrung.pop(queue, None)
-                continue
-            since, again = self._unrung.setdefault(queue, (time.monotonic(), 1))
-            if time.monotonic() - since >= LOST_S:
-                workers = self.redis.zcard(keys.WORKERS)
-                self.broker.ring(queue, times=max(missing, min(again, workers)))
-                self._unrung[queue] = (since, 2 * again if again < workers else 1)
+        again."""
+        missing = want - self.redis.llen(queue)
+        if missing <= 0:
+            self._unrung.pop(queue, None)
+            return
+        since, again = self._unrung.setdefault(queue, (time.monotonic(), 1))
+        if time.monotonic() - since >= LOST_S:
+            workers = self.redis.zcard(keys.WORKERS)
+            self.broker.ring(queue, times=max(missing, min(again, workers)))
+            self._unrung[queue] = (since, 2 * again if again < workers else 1)

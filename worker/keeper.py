@@ -72,7 +72,7 @@ class Keeper:
         self._add("sweep", lambda _: self.sweep())
         self._add("due", lambda _: self.broker.ring_all(self.ledger.due()))
         self._add("expire", lambda _: self.ledger.expire(late))
-        self._add("bells", lambda _: bells.ring_lost())
+        self._add("bells", bells.ring_lost)
 
     def _keep_the_journal(self) -> None:
         self.journal = Journal(self.ledger, self.storage, Skipped("job_json"))

@@ -62,7 +62,7 @@ class Events:
                     self._wake(set(self._waiters))
                 for _, entries in self._redis.xread({keys.EVENTS: last}, count=AT_ONCE, block=BLOCK_S * 1000) or ():
                     last = entries[-1][0]
-                    self._wake({fields["id"] for _, fields in entries})
+                    self._wake({fields.get("id", "") for _, fields in entries})
             except RedisError as error:
                 log.warning("the event stream cannot be read (%s); trying again", type(error).__name__)
                 last = None

@@ -46,7 +46,8 @@ def read(ledger: Ledger, name: str) -> Pool:
                 pipeline.hgetall(keys.worker(worker)).hvals(keys.slots(worker))
             told = pipeline.execute()
     shown = [_worker(worker, facts, slots, now)
-             for worker, facts, slots in zip(alive, told[::2], told[1::2], strict=True) if facts.get("pool") == name]
+             for worker, facts, slots in zip(alive, told[::2], told[1::2], strict=True)
+             if facts.get("pool") == name and "seen_ms" in facts]
     return Pool(name=name, waiting=waiting, running=running, wanted=waiting + running, workers=shown,
                 oldest_wait_s=_since(oldest[0][1], now) if oldest else None, swept_s=_since(swept, now))
 
@@ -54,8 +55,9 @@ def read(ledger: Ledger, name: str) -> Pool:
 def _worker(worker: str, facts: dict[str, str], slots: list[str], now: float) -> PoolWorker:
     return PoolWorker(
         id=worker, host=facts.get("host"), queues=facts.get("queues", "").split(","),
-        slots=int(facts["slots"]) if "slots" in facts else None, draining=facts.get("draining") == "1",
-        running=sum(not held.endswith(" -") for held in slots), seen_s=_since(facts["seen_ms"], now))
+        slots=int(facts["slots"]) if facts.get("slots", "").isdecimal() else None,
+        draining=facts.get("draining") == "1", running=sum(not held.endswith(" -") for held in slots),
+        seen_s=_since(facts["seen_ms"], now))
 
 
 def _since(ms: str | float | None, now: float) -> float | None:

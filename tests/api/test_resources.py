@@ -124,6 +124,12 @@ class TestPools:
         assert (worker["id"], worker["host"], worker["slots"], worker["running"]) == ("hand", "studio", 2, 1)
         assert worker["queues"] == ["gpu.generate"] and worker["draining"] is False
 
+    def test_a_worker_that_cannot_be_read_hides_no_other(self, operator, hand, ledger):
+        hand.claim()
+        ledger.redis.hset(keys.worker("odd"), mapping={"pool": "gpu", "slots": "many"})
+        ledger.redis.zadd(keys.WORKERS, {"odd": 1e15})
+        assert [worker["id"] for worker in operator.get("/v1/pools/gpu").json["workers"]] == ["hand"]
+
     def test_an_empty_pool_is_a_pool(self, operator, ledger):
         ledger.sweep("cpu")
         pool = operator.get("/v1/pools").json["data"][0]

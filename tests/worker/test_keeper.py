@@ -116,3 +116,12 @@ def test_an_upload_lives_as_long_as_a_job_that_names_it(ledger, storage, keeper)
     keeper.round()
     until(lambda: keeper.round() or not storage.head(f"tenants/acme/uploads/{unused}/x.txt"), 10)
     assert storage.head(f"tenants/acme/uploads/{used}/x.txt")
+
+
+def test_names_that_are_no_lines_keep_no_queue_from_its_bells(ledger, keeper, fixed):
+    """Nor does a line of another type."""
+    ledger.submit(fixed())
+    ledger.redis.sadd(keys.LINES, "", "milk", "a.b:c:d", "cpu.caption:odd", "bl:job:x")
+    ledger.redis.set(keys.line("cpu.caption:odd"), "of another type")
+    until(lambda: keeper.duties["bells"].work() or ledger.redis.llen("cpu.generate") == 1, 10, "the bell is there")
+    assert keeper.duties["bells"].skipped.count == 4
