@@ -34,6 +34,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from flask import Flask
 
     from api import (
+        audit,
         auth,
         browsers,
         dead_letters,
@@ -57,6 +58,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config.update(MAX_CONTENT_LENGTH=settings.upload_max_bytes)
     app.extensions["backlot"] = Services(
         settings, auth.Keys(settings.keys_file), Jobs.of(settings), threading.Semaphore(settings.http_threads // 2))
+    audit.register(app, settings)
     problems.register(app)
     browsers.register(app)
     app.before_request(auth.check_key)

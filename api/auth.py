@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 from flask import g, request
+from pydantic import BaseModel, ConfigDict, Field
 
-from api.answers import services
-from api.keyfile import Key, digest, read
+from api.answers import read_query, services
+from api.keyfile import Key, Tenant, digest, read
 from tasks.errors import Forbidden, NotReady, Unauthorized, UnknownKey
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,7 @@ def check_key() -> None:
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not key.strip():
         raise Unauthorized("this needs the header `Authorization: Bearer <key>`")
-    found = services().keys.find(key.strip())
+    found = g.shown = services().keys.find(key.strip())
     if found is None:
         raise UnknownKey("this key is not known here")
     if found.expired():
@@ -90,9 +91,33 @@ def check_key() -> None:
             services().jobs.ledger.note_use(found.id)
 
 
+class Whose(BaseModel):
+    """Whose things are meant. An operator may name any tenant; a tenant, itself alone."""
+
+    model_config = ConfigDict(extra="forbid")
+    tenant: Tenant | None = Field(None, description="whose; for operators, who may name any tenant")
+
+
 def tenant() -> str:
-    """Whose jobs these are."""
+    """Whose jobs a new one belongs to."""
     return g.key.tenant
+
+
+def whose(named: str | None) -> str:
+    """The tenant that is named, or the key's own. Errors: Forbidden for another's, but for an operator."""
+    g.owner = named or g.key.tenant
+    if g.owner != g.key.tenant:
+        require_operator()
+    return g.owner
+
+
+def owner(job_id: str) -> str:
+    """Whose job is asked for: the key's own tenant's, or for an operator whosever it is. One that Redis knows no more
+    (from before a restore) is found with its tenant named in the query. Errors: as `whose`."""
+    named = read_query(Whose).tenant
+    if named is None and g.key.scope == "operator":
+        named = services().jobs.tenant_of(job_id)
+    return whose(named)
 
 
 def require_kind(kind: str | None) -> None:

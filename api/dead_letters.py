@@ -3,10 +3,10 @@
 from typing import Literal
 
 from flask import Blueprint, Response
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import BaseModel, Field, FiniteFloat
 
 from api.answers import answer, read_query, services
-from api.auth import require_kind, tenant
+from api.auth import Whose, require_kind, whose
 from api.jobs import JobList, idempotency_key
 from tasks.dead_letters import DeadLetters, Which
 from tasks.job import Job, JobError
@@ -16,10 +16,9 @@ routes = Blueprint("dead_letters", __name__, url_prefix="/v1/dead-letters")
 LONGEST_S = 31_536_000
 
 
-class DeadQuery(BaseModel):
+class DeadQuery(Whose):
     """Which dead letters, those that ended last first; the same words for all three."""
 
-    model_config = ConfigDict(extra="forbid")
     kind: Kind | None = None
     model: str | None = Field(None, max_length=64)
     error_code: str | None = Field(None, max_length=64, description="`code` of the job's error")
@@ -60,22 +59,22 @@ class Purge(BaseModel):
 
 @routes.get("")
 def list_dead_letters() -> Response:
-    page = _dead_letters().read(tenant(), _which())
+    page = _dead_letters().read(*_which())
     return answer(JobList(data=page.jobs, next_cursor=page.next_cursor))
 
 
 @routes.post("/replay")
 def replay() -> Response:
-    which = _which()
+    of, which = _which()
     require_kind(which.kind)
-    done = _dead_letters().replay(tenant(), which, idempotency_key())
+    done = _dead_letters().replay(of, which, idempotency_key())
     refused = [Refusal(id=one.id, error=JobError(**one.error.as_dict())) for one in done.refused]
     return answer(Replay(data=done.jobs, refused=refused, next_cursor=done.next_cursor), 202, {"Retry-After": "1"})
 
 
 @routes.delete("")
 def purge() -> Response:
-    done = _dead_letters().purge(tenant(), _which())
+    done = _dead_letters().purge(*_which())
     return answer(Purge(data=[Purged(id=job_id) for job_id in done.ids], next_cursor=done.next_cursor))
 
 
@@ -83,5 +82,7 @@ def _dead_letters() -> DeadLetters:
     return DeadLetters(services().jobs)
 
 
-def _which() -> Which:
-    return Which(**read_query(DeadQuery).model_dump())
+def _which() -> tuple[str, Which]:
+    """Whose, and which of them."""
+    query = read_query(DeadQuery)
+    return whose(query.tenant), Which(**query.model_dump(exclude={"tenant"}))

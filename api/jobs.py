@@ -4,10 +4,10 @@ import re
 from typing import Literal
 
 from flask import Blueprint, Response, g, request
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field, field_validator
 
 from api.answers import PRIVATE, answer, json_body, rate_limit, read_query, services
-from api.auth import require_kind, tenant
+from api.auth import Whose, owner, require_kind, tenant, whose
 from api.multipart import read_form
 from api.prefer import waited
 from tasks.errors import MalformedRequest, UnsupportedMedia
@@ -20,10 +20,9 @@ routes = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
 IDEMPOTENCY_KEY = re.compile(r'^(?:"([\x20-\x21\x23-\x7e]{1,255})"|([\x21\x23-\x7e]{1,255}))$')
 
 
-class ListQuery(BaseModel):
+class ListQuery(Whose):
     """Which jobs, newest first."""
 
-    model_config = ConfigDict(extra="forbid")
     status: Status | None = None
     kind: Kind | None = None
     model: str | None = Field(None, max_length=64)
@@ -37,8 +36,9 @@ class ListQuery(BaseModel):
 
 
 class JobList(BaseModel):
-    """A page of jobs; it may be short and still have a next one. An hour after its end a job's row leaves out what is
-    large of its input, params, metadata, result and outputs: look at the job itself."""
+    """A page of jobs. A call looks at a bounded number of them, so that with a filter a page may be short, or empty,
+    and still have a next one: only where `next_cursor` is null is there no more. An hour after its end a job's row
+    leaves out what is large of its input, params, metadata, result and outputs: look at the job itself."""
 
     object: Literal["list"] = "list"
     data: list[Job]
@@ -63,37 +63,39 @@ def submit() -> Response:
 @routes.get("")
 def list_jobs() -> Response:
     query = read_query(ListQuery)
-    page = services().jobs.list(tenant(), **query.model_dump())
+    page = services().jobs.list(whose(query.tenant), **query.model_dump(exclude={"tenant"}))
     return answer(JobList(data=page.jobs, next_cursor=page.next_cursor))
 
 
 @routes.get("/<job_id>")
 def get(job_id: str) -> Response:
-    job, headers = waited(services().jobs.get(tenant(), job_id), tenant())
+    job = services().jobs.get(owner(job_id), job_id)
+    job, headers = waited(job, job.tenant)
     return answer(job, headers=headers)
 
 
 @routes.post("/<job_id>/cancel")
 def cancel(job_id: str) -> Response:
-    return answer(services().jobs.cancel(tenant(), job_id), 202)
+    return answer(services().jobs.cancel(owner(job_id), job_id), 202)
 
 
 @routes.post("/<job_id>/retry")
 def retry(job_id: str) -> Response:
+    of = owner(job_id)
     if g.key.kinds:
-        require_kind(services().jobs.get(tenant(), job_id).kind)
-    return _accepted(services().jobs.retry(tenant(), job_id, idempotency_key()))
+        require_kind(services().jobs.get(of, job_id).kind)
+    return _accepted(services().jobs.retry(of, job_id, idempotency_key()))
 
 
 @routes.delete("/<job_id>")
 def delete(job_id: str) -> Response:
-    services().jobs.delete(tenant(), job_id)
+    services().jobs.delete(owner(job_id), job_id)
     return Response(status=204)
 
 
 @routes.get("/<job_id>/outputs/<name>")
 def output(job_id: str, name: str) -> Response:
-    link = services().jobs.output_link(tenant(), job_id, name)
+    link = services().jobs.output_link(owner(job_id), job_id, name)
     return Response(status=307, headers={"Location": link, **PRIVATE})
 
 
@@ -109,7 +111,7 @@ def idempotency_key() -> str | None:
 
 
 def _accepted(accepted: Accepted) -> Response:
-    job, headers = waited(accepted.job, tenant())
+    job, headers = waited(accepted.job, accepted.job.tenant)
     headers["Location"] = job.links.self
     if not job.done:
         headers["Retry-After"] = "1"

@@ -21,7 +21,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from tasks.registry import Kind
 
-Tenant = Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")]
+TENANT = r"^[a-z0-9-]{1,40}$"
+Tenant = Annotated[str, Field(pattern=TENANT)]
 Scope = Literal["tenant", "operator"]
 Access = Literal["full", "read"]
 ID_DIGITS = 12

@@ -13,6 +13,7 @@ from typing import Any
 from flask import Blueprint, Response
 from pydantic import TypeAdapter
 
+from api.auth import Whose
 from api.dead_letters import DeadQuery, Purge, Replay
 from api.examples import SUBMIT, UPLOAD
 from api.health import Health
@@ -85,6 +86,8 @@ OPERATIONS = (
 )
 
 BY_ROUTE = {(operation.method, operation.path): operation for operation in OPERATIONS}
+OF_EVERY_ROUTE = (400, 401, 403, 415, 422, 503)
+"""Refusals of all that lies under /v1: a body or a query that is not read, the key, a packed body, Redis being away."""
 HEADERS = {
     "Prefer": {
         "description": "`wait=N` holds the answer until the job is done, for N seconds at most; applied where "
@@ -93,7 +96,9 @@ HEADERS = {
         "description": "the same request with the same key makes one job, for 24 hours",
         "schema": {"type": "string", "pattern": r'^(?:"[\x20-\x21\x23-\x7e]{1,255}"|[\x21\x23-\x7e]{1,255})$'}},
 }
-QUERIES = {("get", "/v1/jobs"): ListQuery, ("get", "/v1/dead-letters"): DeadQuery,
+OF_A_JOB = [("get", "/v1/jobs/{job_id}"), ("delete", "/v1/jobs/{job_id}"), ("post", "/v1/jobs/{job_id}/cancel"),
+            ("post", "/v1/jobs/{job_id}/retry"), ("get", "/v1/jobs/{job_id}/outputs/{name}")]
+QUERIES = {**dict.fromkeys(OF_A_JOB, Whose), ("get", "/v1/jobs"): ListQuery, ("get", "/v1/dead-letters"): DeadQuery,
            ("delete", "/v1/dead-letters"): DeadQuery, ("post", "/v1/dead-letters/replay"): DeadQuery}
 PATH_PARAMETERS = {
     "job_id": {"type": "string", "pattern": "^job_[0-9a-z]{26}$"}, "name": {"type": "string", "minLength": 1},
@@ -139,7 +144,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "security": [{"key": []}] if secured else [],
         "responses": {str(status): _answer(status, schema) for status, schema in operation.answers.items()},
     }
-    for status in sorted({*operation.refusals, *((401, 503) if secured else ())}):
+    for status in sorted({*operation.refusals, *(OF_EVERY_ROUTE if secured else ())}):
         described["responses"][str(status)] = {"$ref": "#/components/responses/Problem"}
     if operation.body:
         described["requestBody"] = {"required": True, "content": _content(operation)}
@@ -154,7 +159,8 @@ def _parameters(operation: Operation) -> list[dict]:
     if query is None:
         return in_path + in_header
     query = query.model_json_schema(ref_template=REF + "{model}")["properties"]
-    return in_header + [{"name": name, "in": "query", "schema": _not_null(schema)} for name, schema in query.items()]
+    in_query = [{"name": name, "in": "query", "schema": _not_null(schema)} for name, schema in query.items()]
+    return in_path + in_header + in_query
 
 
 def _not_null(schema: dict) -> dict:

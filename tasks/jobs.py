@@ -194,6 +194,10 @@ class Jobs:
         link = self.storage.upload_link(upload_key(tenant, upload_id, name), size, expires_s=UPLOAD_LINK_S)
         return UploadLink(upload_id, name, link, _now() + timedelta(seconds=UPLOAD_LINK_S))
 
+    def tenant_of(self, job_id: str) -> str | None:
+        """Whose job it is, for operators; None where Redis has no such job."""
+        return self.ledger.tenant_of(job_id) if JOB_ID.fullmatch(job_id) else None
+
     def _record_of(self, tenant: str, job_id: str) -> Record | None:
         """The tenant's record; None where Redis has none. Errors: NotFound where it cannot be anywhere else; NotReady
         where Redis has none because it has lost some."""

@@ -72,6 +72,9 @@ class Settings(BaseSettings):
     max_record_bytes: int = Field(
         1024**3, ge=0, description="bytes of Redis that a tenant's job records may take, at most a quarter of its "
                                    "`maxmemory`; 0 for any number")
+    audit_log: str = Field(
+        "stdout", description="where the API's audit log goes: `stdout`, `stderr`, a file, or `off`")
+    access_log: str = Field("off", description="the same for a line of every request")
     cors_origins: Annotated[list[str], NoDecode] = Field(
         [], description="origins whose pages may call the API from a browser, e.g. `https://app.example`; `*` for any")
     http_threads: int = Field(16, ge=2, description="threads of one API process; at most half of them wait")

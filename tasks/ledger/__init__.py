@@ -267,6 +267,11 @@ class Ledger(Lines):
         with _away():
             return self.redis.hgetall(keys.job(job_id)) or None
 
+    def tenant_of(self, job_id: str) -> str | None:
+        """Whose job it is; None where there is none."""
+        with _away():
+            return self.redis.hget(keys.job(job_id), "tenant")
+
     def waits(self, worker: Worker) -> bool:
         """Whether any job waits in the worker's lines."""
         with _away():

@@ -56,7 +56,8 @@ def said(redis_server, s3_server, tmp_path_factory, given) -> Iterator[Said]:
     bucket = f"secrets-{uuid.uuid4().hex[:12]}"
     settings = make_settings(redis_server.url(DATABASE), s3_server, bucket, folder,
                              models=MODELS, pools=["cpu"], cpu_slots=1, retry_s=0.01, log_level="DEBUG").model_copy(
-        update={"metrics_port": free_port()})
+        update={"metrics_port": free_port(), "audit_log": str(folder / "audit.jsonl"),
+                "access_log": str(folder / "access.jsonl")})
     storage, stack = make_storage(settings), Stack(settings, folder)
     given["key"], given["operator-key"] = (keyfile.add(settings.keys_file, "acme", scope)
                                            for scope in ("tenant", "operator"))
@@ -73,7 +74,7 @@ def said(redis_server, s3_server, tmp_path_factory, given) -> Iterator[Said]:
         until(lambda: sum(seen.key.endswith("job.json") for seen in storage.list("tenants/")) == JOBS, ENDS_S,
               "the keeper has written job.json")
         _look(said, client, storage)
-    for log in folder.glob("*.log"):
+    for log in (*folder.glob("*.log"), *folder.glob("*.jsonl")):
         said.places[f"log {log.name}"] = log.read_bytes()
     yield said
 
@@ -130,8 +131,8 @@ def _look(said: Said, client: redis.Redis, storage: Storage) -> None:
 
 def test_there_was_something_to_look_through(said, given):
     """The search finds what is there: answers, logs of every process, records, the journal, objects, command lines."""
-    for beginning in ("answer ", "log keeper", "log cpu", "log api", "command line of cpu", "bl:job:", "redis bl:",
-                      "tenants/", "/metrics"):
+    for beginning in ("answer ", "log keeper", "log cpu", "log api", "log audit", "log access", "command line of cpu",
+                      "bl:job:", "redis bl:", "tenants/", "/metrics"):
         assert any(place.startswith(beginning) and content for place, content in said.places.items()), beginning
     assert said.where("127.0.0.1/a") or said.where("/a"), "URLs are named, without their query"
 

@@ -83,11 +83,10 @@ def asked(rule: str, job: str) -> str:
     return rule.replace("<job_id>", job).replace("<name>", "text.txt")
 
 
-@pytest.mark.parametrize("scope", ["tenant", "operator"])
-def test_no_route_of_a_job_shows_or_moves_another_tenants(app, caller, ledger, storage, theirs, scope):
+def test_no_route_of_a_job_shows_or_moves_another_tenants(app, rival, ledger, storage, theirs):
     """In no status: 404, word for word as of a job that never was, be it asked for, waited for, canceled, erased, done
-    again or fetched from; an operator's key is its own tenant's like any other."""
-    rival, before = caller("rival", scope), state(ledger, storage, theirs)
+    again or fetched from."""
+    before = state(ledger, storage, theirs)
     never = unknown_job()
     for method, rule in sorted(OF_A_JOB & routes(app)):
         told = {}
