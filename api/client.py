@@ -203,7 +203,7 @@ class Client:
 
         def put() -> httpx.Response:
             with path.open("rb") as file:
-                return httpx.put(made["url"], content=file, timeout=_timeout(300))
+                return httpx.put(made["url"], content=file, headers=made.get("headers"), timeout=_timeout(300))
 
         self._insist(put, "the bucket")
         return made["source"]

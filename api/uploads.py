@@ -33,6 +33,7 @@ class Upload(BaseModel):
     media_type: str
     method: Literal["PUT"] = "PUT"
     url: str = Field(description="anybody who has it may PUT until `expires_at`")
+    headers: dict[str, str] = Field({}, description="to be sent with the PUT, as they are signed")
     expires_at: datetime
 
 
@@ -40,5 +41,5 @@ class Upload(BaseModel):
 def create() -> Response:
     asked = read_body(UploadRequest)
     made = services().jobs.create_upload(tenant(), asked.name, asked.bytes)
-    return answer(Upload(id=made.id, source=f"upload:{made.id}", name=made.name, url=made.url,
+    return answer(Upload(id=made.id, source=f"upload:{made.id}", name=made.name, url=made.url, headers=made.headers,
                          media_type=media_type_of(made.name), expires_at=made.expires_at), 201)

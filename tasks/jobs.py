@@ -51,12 +51,13 @@ class Page:
 
 @dataclass(frozen=True)
 class UploadLink:
-    """Where the bytes of a new upload are to be PUT, and for how long."""
+    """Where the bytes of a new upload are to be PUT, with which headers, and for how long."""
 
     id: str
     name: str
     url: str
     expires_at: datetime
+    headers: dict[str, str]
 
 
 class Jobs:
@@ -192,7 +193,7 @@ class Jobs:
         upload_id, name = new_id("upload"), safe_name(name)
         self.ledger.upload(tenant, upload_id, size or 0, UPLOAD_KEPT_S, self.settings.uploads_per_minute)
         link = self.storage.upload_link(upload_key(tenant, upload_id, name), size, expires_s=UPLOAD_LINK_S)
-        return UploadLink(upload_id, name, link, _now() + timedelta(seconds=UPLOAD_LINK_S))
+        return UploadLink(upload_id, name, link, _now() + timedelta(seconds=UPLOAD_LINK_S), self.storage.upload_headers)
 
     def tenant_of(self, job_id: str) -> str | None:
         """Whose job it is, for operators; None where Redis has no such job."""

@@ -7,9 +7,9 @@ README's table is made from the descriptions here, and a test holds the two toge
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tasks.models_file import Misconfigured, like
@@ -43,6 +43,12 @@ class Settings(BaseSettings):
     s3_region: str = Field("us-east-1", description="the bucket's region")
     s3_access_key_id: SecretStr | None = Field(None, description="unset for the machine's own credentials")
     s3_secret_access_key: SecretStr | None = Field(None, description="beside it")
+    s3_credentials_file: Path | None = Field(
+        None, description="in place of the two: a file as AWS' `credentials` (profile `default`), re-read when it "
+                          "changes")
+    s3_sse: Literal["AES256", "aws:kms"] | None = Field(
+        None, description="encryption by the S3 server, asked for with all that is put; unset for the bucket's own")
+    s3_sse_kms_key_id: str | None = Field(None, description="the key, with `aws:kms`; unset for the account's own")
     s3_sources: Annotated[dict[str, list[str]], NoDecode] = Field(
         {}, description="what `s3://` inputs may name, by tenant: `tenant=bucket/prefix`, comma-separated")
     fetch_allow: Annotated[list[str], NoDecode] = Field(
@@ -115,6 +121,13 @@ class Settings(BaseSettings):
             if origin != "*" and not ORIGIN.fullmatch(origin):
                 raise ValueError(f"{origin!r} is no origin as a browser sends it: scheme://host, in small letters, "
                                  "with a port where it is not the scheme's own, and no path")
+        return value
+
+    @field_validator("s3_sse_kms_key_id")
+    @classmethod
+    def _is_for_kms(cls, value: str | None, known: ValidationInfo) -> str | None:
+        if value and known.data.get("s3_sse") != "aws:kms":
+            raise ValueError("a key is for BACKLOT_S3_SSE=aws:kms alone")
         return value
 
     @field_validator("s3_sources", mode="before")

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -22,8 +22,9 @@ from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from pydantic import SecretStr
 
+from tasks import credentials
+from tasks.credentials import Keys
 from tasks.errors import NotFound, StorageUnavailable, TooLarge
 from tasks.settings import Settings
 
@@ -151,19 +152,20 @@ class Storage:
             size, sha256 = measured(file)
         with _unavailable("PutObject"):
             self._client().upload_file(
-                str(path), self.bucket, key, ExtraArgs={"ContentType": media_type}, Config=TRANSFER)
+                str(path), self.bucket, key, ExtraArgs={"ContentType": media_type, **self._encryption}, Config=TRANSFER)
         return size, sha256
 
     def put_bytes(self, key: str, data: bytes, media_type: str) -> None:
         """Upload what is in memory."""
         with _unavailable("PutObject"):
-            self._client().put_object(Bucket=self.bucket, Key=key, Body=data, ContentType=media_type)
+            self._client().put_object(Bucket=self.bucket, Key=key, Body=data, ContentType=media_type,
+                                      **self._encryption)
 
     def put_stream(self, key: str, stream: BinaryIO, media_type: str) -> None:
         """Upload an open binary file from where it stands, in parts where it is large; may close it."""
         with _unavailable("PutObject"):
             self._client().upload_fileobj(
-                stream, self.bucket, key, ExtraArgs={"ContentType": media_type}, Config=TRANSFER)
+                stream, self.bucket, key, ExtraArgs={"ContentType": media_type, **self._encryption}, Config=TRANSFER)
 
     def get_bytes(self, key: str) -> bytes:
         """A small object whole. Errors: NotFound."""
@@ -251,7 +253,20 @@ class Storage:
     def upload_link(self, key: str, size: int | None = None, expires_s: int = 3600) -> str:
         """A URL to which anybody may PUT the object until it expires; of `size` bytes and no other, where it is given:
         the length is signed."""
-        return self._presign("put_object", expires_s, Key=key, **({} if size is None else {"ContentLength": size}))
+        length = {} if size is None else {"ContentLength": size}
+        return self._presign("put_object", expires_s, Key=key, **length, **self._encryption)
+
+    @property
+    def upload_headers(self) -> dict[str, str]:
+        """What a PUT to an upload link must send, as it is signed."""
+        names = {"ServerSideEncryption": "x-amz-server-side-encryption",
+                 "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id"}
+        return {names[name]: value for name, value in self._encryption.items()}
+
+    @property
+    def _encryption(self) -> dict[str, str]:
+        wanted = {"ServerSideEncryption": self.settings.s3_sse, "SSEKMSKeyId": self.settings.s3_sse_kms_key_id}
+        return {name: value for name, value in wanted.items() if value}
 
     def check(self) -> None:
         """That the bucket answers, soon, and is the one that the settings describe."""
@@ -287,15 +302,13 @@ class Storage:
 
     def _client(self, endpoint: str | None = None, patient: bool = True) -> Any:
         settings = self.settings
-        return _client(endpoint or settings.s3_endpoint_url, settings.s3_region, settings.s3_access_key_id,
-                       settings.s3_secret_access_key, patient)
+        return _client(endpoint or settings.s3_endpoint_url, settings.s3_region, credentials.of(settings), patient)
 
 
-@cache
-def _client(endpoint: str | None, region: str, key: SecretStr | None, secret: SecretStr | None, patient: bool) -> Any:
+@lru_cache(maxsize=16)  # those of keys that were rotated go
+def _client(endpoint: str | None, region: str, keys: Keys, patient: bool) -> Any:
     """Clients may be shared by threads, and making one takes a tenth of a second."""
-    session = boto3.Session(aws_access_key_id=key and key.get_secret_value(),
-                            aws_secret_access_key=secret and secret.get_secret_value(), region_name=region)
+    session = boto3.Session(keys.id, keys.secret, keys.token, region_name=region)
     return session.client("s3", endpoint_url=endpoint, config=_config(bool(endpoint), patient))
 
 

@@ -1,0 +1,71 @@
+"""The S3 keys as they are now: those of the settings, or of a file that an operator changes without a stop.
+
+It knows no S3: whoever asks makes a client of what is said here.
+"""
+
+import configparser
+import logging
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tasks.errors import StorageUnavailable
+from tasks.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """All None: the machine's own, which boto3 finds and renews."""
+
+    id: str | None = None
+    secret: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+
+
+def of(settings: Settings) -> Keys:
+    """Errors: StorageUnavailable where the file could never be read."""
+    if settings.s3_credentials_file:
+        return _file_of(settings.s3_credentials_file).keys()
+    key, secret = settings.s3_access_key_id, settings.s3_secret_access_key
+    return Keys(key and key.get_secret_value(), secret and secret.get_secret_value())
+
+
+class _File:
+    """One file; looked at with each request, which costs a stat, and read when it has changed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._lock = path, threading.Lock()
+        self._seen: tuple[int, int, int] | None = None
+        self._keys: Keys | None = None
+
+    def keys(self) -> Keys:
+        with self._lock:
+            try:
+                stat = self._path.stat()
+                seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+                if seen != self._seen:
+                    self._keys = _read(self._path)
+                    self._seen = seen
+            except (OSError, ValueError, KeyError, configparser.Error) as error:
+                if self._keys is None:
+                    raise StorageUnavailable("BACKLOT_S3_CREDENTIALS_FILE cannot be read: it has a part [default] with "
+                                             "aws_access_key_id and aws_secret_access_key") from error
+                log.warning("the S3 credentials file cannot be read (%s): the keys before are used on",
+                            type(error).__name__)
+            return self._keys
+
+
+_files: dict[Path, _File] = {}
+
+
+def _file_of(path: Path) -> _File:
+    return _files.setdefault(path, _File(path))
+
+
+def _read(path: Path) -> Keys:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read_string(path.read_text())
+    part = parser["default"]
+    return Keys(part["aws_access_key_id"], part["aws_secret_access_key"], part.get("aws_session_token"))
