@@ -28,7 +28,7 @@ test:       ## all tests but the slow ones
 	$(run) base,torch,dev -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 test-data:  ## the tests that need the data sets in BACKLOT_DATA, but the slow ones; skipped where there are none
-	$(run) base,torch,dev -m pytest -m "data and not slow"
+	$(run) base,torch,dev -m pytest -m "data and not slow" -n auto --maxprocesses 4 --dist loadfile
 
 test-slow:  ## the tests that take longer than a minute
 	$(run) base,torch,dev -m pytest -m slow

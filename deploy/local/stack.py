@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -33,7 +34,9 @@ from tasks.settings import Settings
 READY_S = 120  # from the start to the first ready answer, on a slow machine
 CRASHING_S = 15  # for which a program may fail to start again and again, before we say so
 
-console = Console(highlight=False, soft_wrap=True)
+UNCUT = 10_000  # columns, where nobody looks at a screen
+
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else UNCUT)
 
 
 class NotUp(Exception):

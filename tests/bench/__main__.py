@@ -16,7 +16,7 @@ PARTS = ("submits", "drain", "pickup", "growth", "memory")
 FULL = {"pairs": 3, "submits": 5000, "drain": 10_000, "pickup": 300, "rested": 8, "waiting": 1_000_000,
         "memory": 10_000}
 QUICK = {"pairs": 1, "submits": 1500, "drain": 2000, "pickup": 60, "rested": 3, "waiting": 100_000, "memory": 3000}
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 @click.command(help=__doc__)

@@ -30,7 +30,7 @@ KEPT = Path(".train/generate")
 MODELS = ("rnn", "lstm", "transformer")
 TOGETHER, TOKENS = 32, 128
 OPENINGS = ("Once upon a time", "Lily and Tom", "The big dog", "One day, a little bird", "Tom had a red ball.")
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 def say(text: str) -> None:

@@ -29,7 +29,7 @@ SEED, K = 0, 10
 TARGETS = {"popular": "about .025", "user-knn": ">= .035", "item-knn": ">= .035", "svd": "> popular",
            "nmf": "> popular", "hybrid": ">= the best"}
 RMSE_TARGETS = {"svd": "<= .94", "nmf": "<= .97"}
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 
 
 @click.command(help=__doc__)

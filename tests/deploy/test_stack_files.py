@@ -86,6 +86,14 @@ def test_a_program_is_killed_only_after_its_grace():
     assert section["stopasgroup"] == section["killasgroup"] == "false"
 
 
+def test_no_line_is_cut_in_a_pipe():
+    """Of a table neither: why a program does not start may be long."""
+    code = ("from rich.table import Table; from deploy.local.stack import console; table = Table('program', 'since'); "
+            "table.add_row('keeper', 'why ' * 60); console.print(table)")
+    shown = subprocess.run([sys.executable, "-c", code], cwd=state.ROOT, capture_output=True, text=True, check=True)
+    assert "why " * 60 in shown.stdout
+
+
 def test_a_taken_port_is_noticed_and_another_found():
     """The next one that is free, and none of those already given away."""
     with socket.socket() as taken:

@@ -23,7 +23,7 @@ PARTS = ("kills", "bells", "drains", "redis_away", "bucket", "replies", "jobs_at
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 OWN = ("4g",)
 """Scenarios that get a deployment of their own: what they leave would slow the others."""
-console = Console(highlight=False)
+console = Console(highlight=False, soft_wrap=True)
 for part in PARTS:
     importlib.import_module(f"tests.faults.{part}")
 
