@@ -21,7 +21,7 @@ import urllib3
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
 
 from tasks import credentials
 from tasks.credentials import Keys
@@ -34,6 +34,11 @@ AT_ONCE = 1000  # objects of one listing or deletion, S3's own limit
 NAME_MAX_BYTES = 200
 ARTEFACTS = "artefacts/"
 MISSING = {"404", "NoSuchKey", "NotFound"}
+NO_OBJECTS_FAULT = {
+    "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed", "ExpiredToken",
+    "InvalidToken", "TokenRefreshRequired", "AuthorizationHeaderMalformed", "SlowDown", "TooManyRequests", "429",
+    "RequestTimeout", "408"}
+"""Codes of answers in the four hundreds that any object would get."""
 UNKNOWN_OPERATION = {"501", "405", "NotImplemented", "MethodNotAllowed"}
 
 
@@ -133,6 +138,10 @@ class Unfinished:
     begun: datetime
 
 
+class ObjectRefused(StorageUnavailable):
+    """The bucket answers, and refuses this one object: its key, its size, a policy, a storage class."""
+
+
 class NotSupported(StorageUnavailable):
     """The server does not know the operation."""
 
@@ -227,7 +236,7 @@ class Storage:
             answer = self._client().delete_objects(Bucket=self.bucket, Delete={"Objects": objects, "Quiet": True})
         if answer.get("Errors"):
             code = answer["Errors"][0].get("Code")
-            raise StorageUnavailable(f"the bucket did not delete {len(answer['Errors'])} objects ({code})")
+            raise ObjectRefused(f"the bucket did not delete {len(answer['Errors'])} objects ({code})")
 
     def unfinished(self, prefix: str) -> Iterator[Unfinished]:
         """Uploads in parts that were neither finished nor aborted, of keys that begin so. Errors: NotSupported."""
@@ -332,7 +341,11 @@ def _unavailable(operation: str, key: str | None = None) -> Iterator[None]:
             raise NotFound(f"there is no object {key}") from error
         if code in UNKNOWN_OPERATION:
             raise NotSupported(f"the bucket's server has no {operation} ({code})") from error
-        raise StorageUnavailable(f"the bucket refused {operation} ({code})") from error
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+        kind = ObjectRefused if 400 <= status < 500 and code not in NO_OBJECTS_FAULT else StorageUnavailable
+        raise kind(f"the bucket refused {operation} ({code})") from error
+    except ParamValidationError as error:
+        raise ObjectRefused(f"the bucket's client refused {operation}: it cannot be asked so") from error
     except (BotoCoreError, Boto3Error, urllib3.exceptions.HTTPError) as error:
         raise StorageUnavailable(f"the bucket did not answer {operation} ({type(error).__name__})") from error
 

@@ -16,7 +16,7 @@ from tasks.errors import NotFound, NotReady, StorageUnavailable
 from tasks.job import Fixed, Job
 from tasks.ledger import Idempotency, Ledger, Record, keys
 from tasks.reduced import reduced
-from tasks.storage import Storage, job_json_key
+from tasks.storage import ObjectRefused, Storage, job_json_key
 from worker.skipped import Skipped
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ SEGMENT_BYTES = 8 * 1024 * 1024
 """A segment that has reached so many bytes gets no more entries."""
 NOTE_EVERY_S = 10
 TRIES = 10
-"""Rounds in which the bucket refuses one job.json before that alone is set aside."""
+"""Rounds in which the bucket does not answer at one job.json before that alone is set aside."""
 WRITTEN = FOLDER + "written.json"
 UNREADABLE = FOLDER + "unreadable/"
 """What could not be read, as it came, until a person has looked at it."""
@@ -67,7 +67,7 @@ class Journal:
         self._ledger, self._redis, self._storage = ledger, ledger.redis, storage
         self.skipped = skipped or Skipped("job_json")
         self._note_again = 0.0
-        self._refused: tuple[str, int] = ("", 0)
+        self._at: tuple[str, int] = ("", 0)
 
     def write_segments(self) -> int:
         """All that came since the last segment; how many objects that is. What comes meanwhile has the next round."""
@@ -135,10 +135,12 @@ class Journal:
             return self.write(ended)
         except NotReady:
             raise
-        except StorageUnavailable as error:
-            if self._refusals(sid) < TRIES:
-                raise
+        except ObjectRefused as error:
             why: Exception = error
+        except StorageUnavailable as error:
+            if self._unanswered(sid) < TRIES:
+                raise
+            why = error
         except Exception as error:  # anything may be wrong with it
             why = error
         set_aside(self._storage, f"{sid}.json", json.dumps({"sid": sid, **ended}).encode())
@@ -147,8 +149,10 @@ class Journal:
             return self._write_reduced(ended)
         except NotReady:
             raise
+        except ObjectRefused as error:
+            log.warning("%s has no job.json: %s", ended.get("id"), error.detail)
         except StorageUnavailable:
-            if self._refusals(sid) < TRIES:
+            if self._unanswered(sid) < TRIES:
                 raise
         except Exception as error:
             log.warning("nothing of the end of %s can be shown (%s)", ended.get("id"), type(error).__name__)
@@ -159,10 +163,10 @@ class Journal:
         self._storage.put_bytes(job_json_key(ended["tenant"], job.id), Ended.written(job, ended), "application/json")
         return job
 
-    def _refusals(self, sid: str) -> int:
-        """How often in a row the bucket has refused what this entry leads to."""
-        self._refused = (sid, self._refused[1] + 1 if self._refused[0] == sid else 1)
-        return self._refused[1]
+    def _unanswered(self, sid: str) -> int:
+        """How often in a row the bucket has not answered to what this entry leads to."""
+        self._at = (sid, self._at[1] + 1 if self._at[0] == sid else 1)
+        return self._at[1]
 
     def _kept(self, ended: list[Entry]) -> list[Entry]:
         """Of jobs that were not erased meanwhile: their job.json would take the place of a tombstone. Errors: NotReady

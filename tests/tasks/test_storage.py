@@ -13,6 +13,7 @@ from tasks.errors import NotFound, StorageUnavailable, TooLarge
 from tasks.storage import (
     MIB,
     TRANSFER,
+    ObjectRefused,
     Storage,
     attempt_prefix,
     job_json_key,
@@ -236,3 +237,15 @@ def test_all_of_a_job_lies_under_one_prefix_and_attempts_apart():
     ("a.what", "application/octet-stream"), ("a", "application/octet-stream")])
 def test_the_media_type_follows_the_extension(name, media_type):
     assert media_type_of(name) == media_type
+
+
+def test_a_refusal_of_one_object_is_told_from_a_bucket_that_is_away(storage, settings):
+    """A key that no bucket takes, and keys that open nothing."""
+    with pytest.raises(ObjectRefused):
+        storage.put_bytes("", b"x", "text/plain")
+    with pytest.raises(ObjectRefused):
+        storage.put_bytes("x" * 2000, b"x", "text/plain")
+    locked_out = Storage(settings.model_copy(update={"s3_secret_access_key": SecretStr("wrong")}))
+    with pytest.raises(StorageUnavailable) as caught:
+        locked_out.put_bytes("a.txt", b"x", "text/plain")
+    assert not isinstance(caught.value, ObjectRefused)

@@ -12,7 +12,7 @@ from tasks.errors import StorageUnavailable
 from tasks.job import new_id
 from tasks.jobs import Jobs
 from tasks.ledger import keys
-from tasks.storage import ARTEFACTS, NotSupported, Object, Unfinished, artefact_key, job_json_key
+from tasks.storage import ARTEFACTS, NotSupported, Object, ObjectRefused, Unfinished, artefact_key, job_json_key
 from tests.documents import blocks
 from tests.stack import ROOT
 from worker import debris
@@ -26,7 +26,7 @@ UPLOAD = "upload_" + "a" * 26
 
 
 def fails():
-    raise StorageUnavailable("the bucket refused AbortMultipartUpload (AccessDenied)")
+    raise ObjectRefused("the bucket refused AbortMultipartUpload (AccessDenied)")
 
 
 @pytest.fixture

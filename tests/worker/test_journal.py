@@ -8,6 +8,7 @@ from tasks.archive import Archive
 from tasks.errors import StorageUnavailable
 from tasks.job import Job
 from tasks.ledger import Idempotency, keys
+from tasks.storage import ObjectRefused
 from worker import journal
 from worker.journal import Journal, living
 from worker.skipped import Skipped
@@ -156,23 +157,41 @@ class TestOddEntries:
         else:
             assert written == whole
 
-    def test_one_that_the_bucket_alone_refuses_is_set_aside_after_some_rounds(self, ledger, storage, keeper_side, ended,
-                                                                              monkeypatch):
-        """A bucket that takes nothing is away, and then nothing is set aside."""
+    @pytest.mark.parametrize(("error", "tries"), [(ObjectRefused, 1), (StorageUnavailable, journal.TRIES)])
+    def test_one_whose_job_json_alone_cannot_be_put_is_set_aside(self, storage, keeper_side, ended, monkeypatch, error,
+                                                                 tries):
+        """At once where the bucket refuses it, after some rounds where the bucket does not answer."""
         refused, after, takes = ended(), ended(), storage.put_bytes
 
-        def refuses(key, *rest):
+        def put(key, *rest):
             if refused in key:
-                raise StorageUnavailable("the bucket refused PutObject (InvalidArgument)")
+                raise error("the bucket does not take it")
             takes(key, *rest)
 
         keeper_side.write_segment()
-        monkeypatch.setattr(storage, "put_bytes", refuses)
-        for _ in range(journal.TRIES - 1):
+        monkeypatch.setattr(storage, "put_bytes", put)
+        for _ in range(tries - 1):
             with pytest.raises(StorageUnavailable):
                 keeper_side.write_job_json(for_s=5)
         assert [job.id for job in keeper_side.write_job_json(for_s=5)] == [after]
         assert len(self.unreadable(storage)) == 1
+
+    @pytest.mark.parametrize("error", [ObjectRefused, StorageUnavailable])
+    def test_where_the_bucket_takes_nothing_nothing_is_set_aside(self, ledger, storage, keeper_side, ended, monkeypatch,
+                                                                 error):
+        """Its rights are wrong, or it is away; however long, the entries wait."""
+        def put(*_):
+            raise error("the bucket does not take it")
+
+        job_id = ended()
+        keeper_side.write_segment()
+        monkeypatch.setattr(storage, "put_bytes", put)
+        for _ in range(journal.TRIES + 2):
+            with pytest.raises(StorageUnavailable):
+                keeper_side.write_job_json(for_s=5)
+        monkeypatch.undo()
+        assert [job.id for job in keeper_side.write_job_json(for_s=5)] == [job_id]
+        assert not self.unreadable(storage)
 
     def test_other_objects_beside_the_segments_are_left_alone_and_told_of(self, ledger, storage, keeper_side, fixed):
         for name in ("notes.jsonl", "x", "1-2.jsonl", "a-b-c-d.jsonl", "unreadable/1-1.json", "written.json"):

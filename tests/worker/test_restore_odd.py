@@ -7,6 +7,7 @@ import pytest
 from tasks.errors import StorageUnavailable
 from tasks.jobs import Jobs
 from tasks.ledger import keys
+from tasks.storage import ObjectRefused
 from worker import journal, restore
 from worker.journal import Journal
 from worker.restore import Restore
@@ -163,7 +164,7 @@ class TestShrinking:
 
         def refuses(key):
             if "1-0-2-0" in key:
-                raise StorageUnavailable("the bucket refused GetObject (InvalidObjectState)")
+                raise ObjectRefused("the bucket refused GetObject (InvalidObjectState)")
             return get(key)
 
         monkeypatch.setattr(house.storage, "get_lines", refuses)
