@@ -19,6 +19,7 @@ from celery.utils.nodenames import nodename
 
 from tasks import logs
 from tasks.broker import DOORBELL, Broker, celery_app
+from tasks.confinement import no_new_privileges
 from tasks.errors import NotReady
 from tasks.ledger import Worker
 from tasks.registry import Registry
@@ -69,6 +70,7 @@ def main(settings: Settings, identity: Identity) -> None:
     """Run Celery until SIGTERM; the parent spawns this."""
     os.setsid()  # a signal to the parent's group is the parent's business
     die_with_parent()
+    no_new_privileges()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logs.start(settings.log_level)
     logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)  # a line for every doorbell

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from tasks.algorithm import Algorithm, Call, Result
 from tasks.caption import beam, quality
 from tasks.caption.encoder import SceneEncoder, Sight, SqueezeNetEncoder
-from tasks.caption.image import normalise, open_picture, to_square
+from tasks.caption.image import normalise, to_square
+from tasks.caption.pictures import open_picture
 from tasks.caption.stored import FILE, read_tensors
 from tasks.caption.teller import Teller
 from tasks.caption.vocabulary import Words, vocabulary

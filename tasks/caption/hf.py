@@ -24,7 +24,7 @@ from transformers import (
 from tasks.algorithm import Algorithm, Call, Result
 from tasks.caption import quality
 from tasks.caption.captioner import unless_canceled, written
-from tasks.caption.image import open_picture
+from tasks.caption.pictures import open_picture
 from tasks.errors import BacklotError, ModelFailed
 
 QUESTION = "Describe this picture in one sentence."

@@ -1,8 +1,8 @@
 """Any recording to 16 kHz mono 16-bit samples, in blocks; knows containers, limits and what is wrong with a file.
 
-It does not know what the samples are for. FFmpeg (by way of PyAV) does the decoding, and gets an open
-file in place of a name, a list of containers it may take it for, and no protocol: playlists and other
-formats that name further files or addresses are refused before they are read.
+It does not know what the samples are for. FFmpeg (by way of PyAV) does the decoding, in a process apart, and gets
+an open file in place of a name, lists of the containers and codecs it may take it for, and no protocol: playlists and
+other formats that name further files or addresses are refused before they are read.
 """
 
 import os
@@ -13,12 +13,19 @@ from typing import BinaryIO
 import av
 import numpy as np
 
+from tasks.decoding import Decoder
 from tasks.errors import InvalidInput, TooLarge, UnsupportedMedia
 
+DECODES_WITH = ("av",)
 RATE = 16_000  # samples a second
 MAX_HOURS = 4
 BLOCK = RATE  # samples handed over at once
 DEMUXERS = ("wav", "mp3", "mov", "mp4", "m4a", "flac", "ogg", "matroska", "webm")
+CODECS = frozenset({
+    "pcm_u8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be", "pcm_f32le", "pcm_f32be",
+    "pcm_f64le", "pcm_alaw", "pcm_mulaw", "adpcm_ms", "adpcm_ima_wav", "mp3", "mp3float", "mp2", "mp2float", "aac",
+    "alac", "flac", "vorbis", "opus", "libopus", "ac3", "eac3"})
+"""FFmpeg's names of what recordings and films are packed in; it has some hundred more, seldom looked after."""
 READS = "wav, mp3, m4a/mp4, flac, ogg, opus and webm are read"
 # A header may promise slightly more than there is (encoder padding, rounded durations).
 SLACK_S = 1.0
@@ -32,9 +39,15 @@ def blocks(path: Path) -> Iterator[np.ndarray]:
     Raises UnsupportedMedia for a file that is none of the known recordings or has no sound, InvalidInput
     for one that is empty or breaks off (with the second where it does), TooLarge past MAX_HOURS.
     """
-    if path.stat().st_size == 0:
+    for piece in DECODER.stream(path):
+        yield np.frombuffer(piece, np.int16)
+
+
+def decoded(file: BinaryIO) -> Iterator[bytes]:
+    """The same from an open file, each block as its bytes; the process that this runs in may open nothing more."""
+    if os.fstat(file.fileno()).st_size == 0:
         raise InvalidInput("the recording is empty: the file has 0 bytes")
-    with path.open("rb") as file, _opened(file) as container:
+    with _opened(file) as container:
         stated = _stated_seconds(container)
         if stated is not None:
             _refuse_too_long(stated)
@@ -42,14 +55,15 @@ def blocks(path: Path) -> Iterator[np.ndarray]:
         for block in _joined(_samples(container)):
             count += len(block)
             _refuse_too_long(count / RATE)
-            yield block
+            yield block.tobytes()
         _refuse_cut(file, container.format.name, count / RATE, stated)
 
 
 def _opened(file: BinaryIO) -> av.container.InputContainer:
     try:
         container = av.open(file, mode="r", metadata_errors="replace", options={
-            "format_whitelist": ",".join(DEMUXERS), "protocol_whitelist": ""})
+            "format_whitelist": ",".join(DEMUXERS), "codec_whitelist": ",".join(sorted(CODECS)),
+            "protocol_whitelist": ""})
     except (av.error.ArgumentError, av.error.PermissionError) as error:
         raise UnsupportedMedia(f"the file is of a kind that is not accepted; {READS}") from error
     except (av.error.FFmpegError, ValueError) as error:
@@ -58,7 +72,16 @@ def _opened(file: BinaryIO) -> av.container.InputContainer:
     if not container.streams.audio:
         container.close()
         raise UnsupportedMedia("the file has no audio track")
+    codec = _codec(container.streams.audio[0])
+    if codec not in CODECS:
+        container.close()
+        raise UnsupportedMedia(f"the audio track is packed as {codec or 'nobody knows what'}, which is not read")
     return container
+
+
+def _codec(track: av.AudioStream) -> str | None:
+    """FFmpeg's name of what would decode it."""
+    return track.codec_context.name if track.codec_context else None
 
 
 def _stated_seconds(container: av.container.InputContainer) -> float | None:
@@ -169,3 +192,6 @@ def _ogg_is_cut(file: BinaryIO) -> bool:
     page = tail[tail.rfind(b"OggS"):]
     segments = page[26] if len(page) > 26 else 0
     return len(page) < 27 + segments or len(page) < 27 + segments + sum(page[27:27 + segments])
+
+
+DECODER = Decoder(f"{__name__}:{decoded.__name__}")

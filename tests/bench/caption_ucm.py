@@ -19,8 +19,9 @@ from torch import Tensor
 from tasks.algorithm import Call
 from tasks.caption.captioner import Captioner, Network
 from tasks.caption.encoder import SqueezeNetEncoder, everywhere
-from tasks.caption.image import normalise, open_picture
+from tasks.caption.image import normalise
 from tasks.caption.lessons import Lessons
+from tasks.caption.pictures import open_picture
 from tasks.caption.vocabulary import Words
 from tests.bench.caption_metrics import bleu, scores
 

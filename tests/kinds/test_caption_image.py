@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.caption.image import MAX_PIXELS, normalise, open_picture, to_square
+from tasks.caption.image import normalise, to_square
+from tasks.caption.pictures import MAX_PIXELS, open_picture
 from tasks.errors import InvalidInput, TooLarge, UnsupportedMedia
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)

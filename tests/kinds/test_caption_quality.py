@@ -8,7 +8,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 
 import tasks.caption
 from tasks.caption import Quality
-from tasks.caption.image import open_picture
+from tasks.caption.pictures import open_picture
 from tasks.caption.quality import measure, sharpness, warnings
 
 SAMPLES = Path(tasks.caption.__file__).parent / "samples"

@@ -12,7 +12,7 @@ import tasks.caption
 from tasks.algorithm import Call, load
 from tasks.caption import Result
 from tasks.caption.card import TEST_SCENES, score, tell
-from tasks.caption.image import open_picture
+from tasks.caption.pictures import open_picture
 from tasks.caption.scenes import SAMPLE_SEEDS, TEST_SEEDS, Composer
 from tasks.caption.vocabulary import sentence
 

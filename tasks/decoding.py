@@ -1,0 +1,180 @@
+"""Decodes what strangers sent in a process that has nothing to lose: no credentials, no privileges, no way to open a
+file or a socket, a bound on memory. A decoder that crashes or runs wild ends its own process and fails its own job.
+
+    PICTURES = Decoder("tasks.caption.pictures:decoded")    # def decoded(file) -> Iterator[bytes]
+    for piece in PICTURES.stream(path): ...                 # DECODES_WITH = ("PIL",): packages the function needs
+
+    caller -- file, pipe --> host (python -m tasks.decoding NAME) -- fork --> a child a file: confines itself, decodes
+       ^---------------------------------- pieces by the pipe ----------------------------'
+
+The host is started at first use, has an environment without our settings, and ends with its caller.
+"""
+
+import contextlib
+import importlib
+import json
+import logging
+import os
+import pkgutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from tasks import errors
+from tasks.confinement import confine, drop_capabilities, no_new_privileges
+
+log = logging.getLogger(__name__)
+MEMORY_BYTES = 2 * 1024**3
+"""Of address space that decoding one file may take: 50 million pixels with transparency take 0.6 GiB."""
+HEAD = struct.Struct("!cQ")
+PIECE, DONE, REFUSED, BROKEN = b"P", b"D", b"R", b"B"
+KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
+"""Of the caller's environment."""
+CONTROL = 0
+"""The descriptor by which the host hears its caller."""
+
+
+class Decoder:
+    """A function <module>:<name> from an open binary file to pieces of bytes, run apart. For any number of threads."""
+
+    def __init__(self, function: str) -> None:
+        self.function = function
+        self._lock = threading.Lock()
+        self._control: socket.socket | None = None
+        self._owner = 0
+
+    def stream(self, path: Path) -> Iterator[bytes]:
+        """The pieces as they come; a caller that stops early ends the decoding.
+
+        Errors: the BacklotError that the function raised; InvalidInput where decoding ended its process, TooLarge where
+        it wanted more than MEMORY_BYTES; RuntimeError with what else was raised.
+        """
+        reading, writing = os.pipe()
+        with os.fdopen(reading, "rb") as answers:
+            try:
+                with path.open("rb") as file:
+                    self._ask(file.fileno(), writing)
+            finally:
+                os.close(writing)
+            while piece := _next(answers):
+                yield piece
+
+    def _ask(self, file: int, pipe: int) -> None:
+        """Hand the file to the host; to a new one where the last has ended."""
+        with self._lock:
+            for fresh in (False, True):
+                if fresh or self._control is None or self._owner != os.getpid():
+                    self._start()
+                try:
+                    socket.send_fds(self._control, [b"?"], [file, pipe])
+                    if self._control.recv(1):
+                        return
+                except OSError as error:
+                    log.warning("the decoder %s is gone (%s)", self.function, error)
+            raise errors.ModelFailed(f"the decoder {self.function} does not start", retryable=True)
+
+    def _start(self) -> None:
+        self._control, theirs = socket.socketpair()
+        self._owner = os.getpid()
+        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
+        env = {**kept, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1",
+               "OMP_NUM_THREADS": "1"}
+        with theirs:
+            subprocess.Popen([sys.executable, "-m", __name__, self.function], env=env, stdin=theirs,
+                             stdout=subprocess.DEVNULL, cwd="/", start_new_session=True)
+
+
+def _next(answers: BinaryIO) -> bytes | None:
+    head = answers.read(HEAD.size)
+    if len(head) < HEAD.size:
+        raise errors.InvalidInput("the file ends the process that decodes it: it is damaged, or made to do so")
+    what, size = HEAD.unpack(head)
+    body = answers.read(size)
+    if what == REFUSED:
+        told = json.loads(body)
+        raise getattr(errors, told["error"])(told["detail"], retryable=told["retryable"])
+    if what == BROKEN:
+        raise RuntimeError(body.decode(errors="replace"))
+    if len(body) < size:
+        raise errors.InvalidInput("the file ends the process that decodes it: it is damaged, or made to do so")
+    return body if what == PIECE else None
+
+
+# -- the host and its children
+
+
+def serve(function: Callable[[BinaryIO], Iterator[bytes]]) -> None:
+    """Fork a child for each file that the caller hands over, until the caller is gone."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+    no_new_privileges()
+    drop_capabilities()
+    with socket.socket(fileno=CONTROL) as control:
+        while True:
+            asked, files, _, _ = socket.recv_fds(control, 1, 2)
+            if not asked:
+                return
+            if os.fork() == 0:
+                _decode(function, *files)
+            for file in files:
+                os.close(file)
+            control.send(b"!")
+
+
+def _decode(function: Callable[[BinaryIO], Iterator[bytes]], source: int, target: int) -> None:
+    """A child's whole life."""
+    try:
+        with os.fdopen(source, "rb") as file, os.fdopen(target, "wb", buffering=0) as out:
+            os.close(CONTROL)
+            confine(MEMORY_BYTES)
+            for what, body in _answers(function, file):
+                _write(out, HEAD.pack(what, len(body)))
+                _write(out, body)
+    except BrokenPipeError:
+        pass  # the caller has heard enough
+    finally:
+        os._exit(0)
+
+
+def _answers(function: Callable[[BinaryIO], Iterator[bytes]], file: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
+    try:
+        for piece in function(file):
+            yield PIECE, piece
+        yield DONE, b""
+    except errors.BacklotError as error:
+        told = {"error": type(error).__name__, "detail": error.detail, "retryable": error.retryable}
+        yield REFUSED, json.dumps(told).encode()
+    except MemoryError:
+        told = {"error": "TooLarge", "retryable": False,
+                "detail": f"decoding the file takes more than the {MEMORY_BYTES // 1024**2:,} MiB that it may"}
+        yield REFUSED, json.dumps(told).encode()
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        yield BROKEN, f"{type(error).__name__}: {error}"[:500].encode()
+
+
+def _write(out: BinaryIO, data: bytes) -> None:
+    left = memoryview(data).cast("B")
+    while left:
+        left = left[out.write(left):]
+
+
+def import_whole(package: str) -> None:
+    """Every module of a package: a child can open none any more."""
+    for found in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
+        with contextlib.suppress(ImportError):  # of a library that is not installed, and so not used
+            importlib.import_module(found.name)
+
+
+if __name__ == "__main__":
+    module, _, name = sys.argv[1].partition(":")
+    decoder = importlib.import_module(module)
+    for package in decoder.DECODES_WITH:
+        import_whole(package)
+    serve(getattr(decoder, name))
