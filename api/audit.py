@@ -41,31 +41,34 @@ class _File(WatchedFileHandler):
 
 def register(app: Flask, settings: Settings) -> None:
     """Note this app's requests. Errors: OSError for a file that cannot be opened."""
-    audit, access = _lines("audit", settings.audit_log), _lines("access", settings.access_log)
+    audit, access = _handler(settings.audit_log), _handler(settings.access_log)
 
     def begin() -> None:
         g.began = time.perf_counter()
 
     def note(answer: Response) -> Response:
         if audit and _is_audited(answer):
-            audit.info(json.dumps(_line(answer)))
+            _write(audit, _line(answer))
         if access:
             ms = round((time.perf_counter() - g.began) * 1000, 1)
-            access.info(json.dumps({**_line(answer), "bytes": answer.content_length, "ms": ms}))
+            _write(access, {**_line(answer), "bytes": answer.content_length, "ms": ms})
         return answer
 
     app.before_request(begin)
     app.after_request(note)
 
 
-def _lines(name: str, where: str) -> logging.Logger | None:
-    """A logger of this app's alone, whose lines are what they are."""
+def _handler(where: str) -> logging.Handler | None:
+    """One of logging's, for its lock, its rotation and its patience with a full disk; no logger, whose level and format
+    are of no use here and whose look for the caller takes as long as the line."""
     if where == "off":
         return None
     streams = {"stdout": sys.stdout, "stderr": sys.stderr}
-    logger = logging.Logger(f"backlot.{name}")
-    logger.addHandler(logging.StreamHandler(streams[where]) if where in streams else _File(where))
-    return logger
+    return logging.StreamHandler(streams[where]) if where in streams else _File(where)
+
+
+def _write(to: logging.Handler, line: dict[str, Any]) -> None:
+    to.handle(logging.makeLogRecord({"msg": json.dumps(line)}))
 
 
 def _is_audited(answer: Response) -> bool:

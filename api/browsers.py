@@ -1,9 +1,12 @@
-"""What a browser is told with every answer, and the answer to its question before a request (CORS preflight)."""
+"""What every answer tells, a browser above all, and the answer to its question before a request (CORS preflight)."""
 
 from flask import Flask, Response, request
 
 from api import headers
 from api.answers import services
+
+EMPTY = (204, 307)
+"""Answers without a body, of which Flask would say that they are HTML."""
 
 
 def register(app: Flask) -> None:
@@ -25,6 +28,12 @@ def _safe(answer: Response) -> Response:
         added = {}  # a preflight has its own
     for name, value in {**headers.SAFE, **added}.items():
         answer.headers.setdefault(name, value)
+    if request.method == "OPTIONS" and answer.status_code == 200:
+        answer.status_code = 204
+    if answer.status_code in EMPTY:
+        answer.headers.pop("Content-Type", None)
+    if answer.status_code == 204:
+        answer.headers.pop("Content-Length", None)
     return answer
 
 

@@ -29,7 +29,7 @@ ID_DIGITS = 12
 
 
 class Key(BaseModel):
-    """One key, by its hash. `scope` operator: the tenant's own things, and what is the operator's. `kinds`: of which it
+    """One key, by its hash. `scope` operator: any tenant's jobs, and what is the operator's. `kinds`: of which it
     may make jobs, or null for all. After `expires_at` it is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

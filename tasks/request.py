@@ -19,6 +19,8 @@ from tasks.job import JobRequest
 from tasks.registry import KINDS, Model, contract
 
 MOST_ERRORS = 20
+NAME_SHOWN = 100
+"""Characters of a name that an error repeats."""
 FREE_MAX_BYTES = 64 * 1024
 """Of params and metadata together, as JSON."""
 FREE_MAX_DEPTH = 64
@@ -91,8 +93,8 @@ def invalid(error: ValidationError, document: JsonValue) -> InvalidRequest:
 
 
 def pointer(*parts: str | int) -> str:
-    """RFC 6901."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+    """RFC 6901; of a name that is longer than anybody reads, the beginning."""
+    return "".join("/" + str(part)[:NAME_SHOWN].replace("~", "~0").replace("/", "~1") for part in parts)
 
 
 def _entries(found: list[dict], document: JsonValue, skip: int) -> Iterator[dict]:

@@ -76,10 +76,11 @@ def test_a_start_that_is_past_means_now(acme):
     assert acme.submit(start_at="2001-01-01T00:00:00Z")["status"] == "queued"
 
 
-@pytest.mark.parametrize("name", ["queue_ttl_s", "deadline_s", "retention_s"])
-def test_a_clock_of_less_than_a_millisecond_is_none(acme, name):
-    assert acme.submit(**{name: 0.001})
-    for seconds in (0.0009, 0, -1, 1e300):
+@pytest.mark.parametrize(("name", "least"), [
+    ("queue_ttl_s", 0.001), ("retention_s", 0.001), ("deadline_s", 1), ("run_timeout_s", 1)])
+def test_a_clock_has_a_least_and_a_most(acme, name, least):
+    assert acme.submit(**{name: least})
+    for seconds in (least * 0.999, 5e-324, 0, -1, 1e300):
         found = problem(acme.post("/v1/jobs", json={**PROMPT, name: seconds}), 422, "invalid_input")
         assert found["errors"][0]["pointer"] == f"/{name}"
 
@@ -102,6 +103,14 @@ def test_metadata_has_64_levels_at_most(acme):
     answer = acme.post("/v1/jobs", data=levels(64), content_type="application/json")
     assert answer.status_code == 202 and acme.get("/v1/jobs").status_code == 200
     problem(acme.post("/v1/jobs", data=levels(65), content_type="application/json"), 422, "invalid_input")
+
+
+def test_a_refusal_repeats_little_of_what_was_wrong(acme):
+    """A megabyte of names gets a short answer."""
+    body = {**PROMPT, **{f"{n}-{'x' * 40_000}": 1 for n in range(25)}}
+    answer = acme.post("/v1/jobs", json=body)
+    assert len(problem(answer, 422, "invalid_input")["errors"]) == 20 and len(answer.data) < 10_000
+    assert len(acme.get("/v1/jobs", query_string={"y" * 50_000: "1"}).data) < 1000
 
 
 def test_what_cannot_be_shown_is_not_recorded(acme, ledger, monkeypatch):

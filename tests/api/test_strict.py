@@ -141,8 +141,19 @@ def test_head_and_options_are_answered_without_a_body(acme):
     for path in ("/v1/jobs", f"/v1/jobs/{job}", "/healthz"):
         answer = acme.head(path)
         assert answer.status_code == 200 and not answer.data and answer.content_type == "application/json"
-        assert set(acme.options(path).headers["Allow"].split(", ")) >= {"GET", "HEAD", "OPTIONS"}
-    assert acme.head("/v1/jobs/x").status_code == 404
+        answer = acme.options(path)
+        assert answer.status_code == 204 and set(answer.headers["Allow"].split(", ")) >= {"GET", "HEAD", "OPTIONS"}
+        assert not {"Content-Type", "Content-Length"} & set(answer.headers.keys())
+    assert acme.head("/v1/jobs/x").status_code == 404 == acme.options("/nowhere").status_code
+
+
+def test_an_answer_without_a_body_has_no_content_type(acme, hand):
+    """It would be HTML's."""
+    job = acme.submit()["id"]
+    hand.finish(hand.claim())
+    moved, gone = acme.get(f"/v1/jobs/{job}/outputs/text.txt"), acme.delete(f"/v1/jobs/{job}")
+    assert (moved.status_code, gone.status_code) == (307, 204)
+    assert not [name for answer in (moved, gone) for name in dict(answer.headers) if name == "Content-Type"]
 
 
 @pytest.mark.parametrize("accept", ["*/*", "text/html", "application/xml", "application/json;q=0", "", "x" * 5000])

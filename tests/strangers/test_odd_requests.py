@@ -13,7 +13,7 @@ PROMPT = {"kind": "generate", "model": "cpu-noop", "input": {"prompt": "x"}}
 ODD_FIELDS = [
     ({"start_at": "0001-01-01T00:00:00+01:00"}, 422), ({"start_at": "1798761600"}, 422),
     ({"start_at": "9999-12-31T23:59:59-01:00"}, 422), ({"start_at": "1970-01-01T00:00:00Z"}, 202),
-    ({"queue_ttl_s": 5e-324}, 422), ({"retention_s": 1e308}, 422), ({"deadline_s": 0.001}, 202),
+    ({"queue_ttl_s": 5e-324}, 422), ({"retention_s": 1e308}, 422), ({"deadline_s": 1}, 202),
     ({"metadata": {"n": 10**300}}, 422), ({"metadata": {"n": 2**64 - 1, "": "\0", "__proto__": {}}}, 202),
     ({"priority": 10**20}, 422), ({"max_attempts": 1.5}, 422)]
 NAMES = ["a.txt", "c#d.txt", "g?h", "100%.txt", "%2F", "é b.txt", "..txt"]
@@ -91,3 +91,21 @@ def test_outputs_that_would_be_lost_fail_the_job(town, names, said):
     job = ended(town, names)
     assert (job["status"], job["error"]["code"], len(job["attempts"])) == ("failed", "model_failed", 1)
     assert said in job["error"]["detail"] and job["outputs"] == []
+
+
+def test_an_operator_ends_what_a_tenant_began_and_the_log_says_who(town):
+    """The one key ends a stranger's job; the other cannot end an honest tenant's, whatever tenant it names."""
+    with town.client as stranger, town.client_of(town.operator_key) as operator:
+        job = stranger.post("/v1/jobs", json={**PROMPT, "model": "cpu-sleep", "input": {"prompt": "60"}}).json()["id"]
+        assert operator.get(f"/v1/jobs/{job}").json()["tenant"] == "stranger"
+        (theirs,) = operator.get("/v1/jobs?tenant=honest&limit=1").json()["data"]
+        assert stranger.get(f"/v1/jobs/{theirs['id']}").status_code == 404
+        assert stranger.delete(f"/v1/jobs/{theirs['id']}?tenant=honest").status_code == 403
+        assert operator.post(f"/v1/jobs/{job}/cancel").status_code == 202
+        ended = stranger.get(f"/v1/jobs/{job}", headers={"Prefer": "wait=30"}).json()
+        assert ended["status"] == "canceled"
+    lines = [json.loads(line) for line in town.api.log().splitlines() if line.startswith('{"at"')]
+    (canceled,) = [line for line in lines if line.get("job") == job and line["method"] == "POST"]
+    assert (canceled["tenant"], canceled["of"], canceled["from"]) == ("operator", "stranger", "127.0.0.1")
+    assert [line["route"] for line in lines if line["status"] == 403] == ["/v1/jobs/<job_id>"]
+    assert town.key not in town.api.log() and town.operator_key not in town.api.log()
