@@ -51,7 +51,7 @@ def add_key(path: Path, tenant: str, **limits: Any) -> None:
         click.echo(keyfile.add(path, tenant, **limits))
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    say(f"added to {path.absolute()}, which the API of that file reads within a second")
+    say(f"added to {path.absolute()}; the API that reads this file takes it within a second")
 
 
 @keys.command("list")

@@ -168,6 +168,35 @@ class TestClient:
             acme.models()
         assert len(transport.seen) == client.TRIES and raised.value.retryable
 
+    def test_where_nobody_has_answered_it_gives_up_soon_and_later_it_is_patient(self, monkeypatch):
+        """An address that is wrong stays wrong; an API that restarts comes back. Each pause is told of."""
+        monkeypatch.setattr(client, "FIRST_ANSWER_S", 0)
+        tried, told = [], []
+
+        def refuse(request):
+            tried.append(request.url)
+            raise httpx.ConnectError("Connection refused")
+
+        lonely = Client("http://api:8080", "key", transport=httpx.MockTransport(refuse),
+                        on_pause=lambda error, seconds: told.append(error.detail))
+        with pytest.raises(ApiError, match="no answer from http://api:8080: Connection refused"):
+            lonely.models()
+        assert len(tried) == 1 and told == []
+        answers = [httpx.Response(200, json={"data": []})]
+        patient = Client("http://api", "key", on_pause=lambda error, seconds: told.append(error.detail),
+                         transport=httpx.MockTransport(lambda request: answers.pop() if answers else refuse(request)))
+        assert patient.models() == []
+        with pytest.raises(ApiError):
+            patient.models()
+        assert len(tried) == 1 + client.TRIES and len(told) == client.TRIES - 1
+
+    @pytest.mark.parametrize(("url", "key"), [("api:8080", "k"), ("http://", "k"), ("http://api", "clé"),
+                                              ("http://api", "a b\nc")])
+    def test_a_url_or_a_key_that_can_be_none_is_refused_at_once(self, url, key):
+        """Not after six tries."""
+        with pytest.raises(ValueError, match="URL|key"):
+            Client(url, key)
+
     def test_a_refusal_carries_the_problem(self, acme, transport):
         with pytest.raises(ApiError) as raised:
             acme.submit("generate", {"prompt": "Once"}, params={"speed": 1})
