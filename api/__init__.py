@@ -1,13 +1,13 @@
-"""HTTP in, HTTP out: the app is put together here and nowhere else.
+"""HTTP in, HTTP out: the Flask app is put together here and nowhere else. It keeps nothing from one request to the
+next; what is in front of it, and holds, bounds and times requests, is the bridge (server.py).
 
-    gunicorn --worker-class api.server.Worker --threads 16 'api:create_app()'
+    python -m api --port 8080
 
 Flask is imported inside `create_app` only, so that the client and the command line start fast.
 """
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,12 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Services:
-    """What the routes work with. `waiting` holds a place for each request that may wait at one time."""
+    """What the routes work with."""
 
     settings: Settings
     keys: Keys
     jobs: Jobs
-    waiting: threading.Semaphore
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -56,8 +55,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask("backlot", static_folder=None)
     app.url_map.merge_slashes = False
     app.config.update(MAX_CONTENT_LENGTH=settings.upload_max_bytes)
-    app.extensions["backlot"] = Services(
-        settings, auth.Keys(settings.keys_file), Jobs.of(settings), threading.Semaphore(settings.http_threads // 2))
+    app.extensions["backlot"] = Services(settings, auth.Keys(settings.keys_file), Jobs.of(settings))
     audit.register(app, settings)
     problems.register(app)
     browsers.register(app)

@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from api.answers import rate_limit, services
 from api.headers import challenge
 from tasks import errors
+from tasks.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ def _headers(error: errors.BacklotError) -> dict[str, str]:
 def of_http(error: HTTPException) -> Response:
     """Flask's own refusals."""
     status = error.code or 500
-    detail = _too_large() if isinstance(error, RequestEntityTooLarge) else _sentence(error)
+    detail = too_large(services().settings) if isinstance(error, RequestEntityTooLarge) else _sentence(error)
     code = CODES.get(status, HTTPStatus(status).phrase.lower().replace(" ", "_"))
     allowed = {name: value for name, value in error.get_headers() if name == "Allow"}
     return problem(status, code, detail, retryable=False, headers=allowed)
@@ -125,8 +126,8 @@ def problem(status: int, code: str, detail: str, retryable: bool, errors: list[d
                     {"Cache-Control": "no-store", **(headers or {})}, mimetype="application/problem+json")
 
 
-def _too_large() -> str:
-    s = services().settings
+def too_large(s: Settings) -> str:
+    """The sentence that names the limits of a body."""
     return (f"a JSON body may have {s.json_max_bytes:,} bytes; a multipart body {s.upload_max_bytes:,}, of which text "
             f"fields {s.json_max_bytes:,}, in 1,000 parts; larger files go through POST /v1/uploads")
 

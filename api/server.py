@@ -1,37 +1,233 @@
-"""The gunicorn worker of the API: gthread, whose own refusals are problems too.
+"""The bridge between granian (ASGI) and Flask (WSGI): the app that each process of `python -m api` serves.
 
-What is no HTTP request never reaches Flask, and gunicorn answers it with HTML that shows what was sent.
+A request goes through it in this order:
+
+1. its head is checked (api/wire.py), and /healthz is answered, without a thread;
+2. it takes a place of its tenant, or, without a key that is known, of its address (api/threads.py);
+3. its body is read to the end or to its deadline (api/bodies.py); one without a key is never read;
+4. Flask answers on one of a few threads, and always finds the whole body there;
+5. where Flask wishes so, the request is held until its job ends (api/holds.py), and Flask is asked again;
+6. the answer is sent; a connection with something unread on it is closed, after a moment for the caller to read.
+
+It knows no job and decides no right: the key is looked up to tell callers apart, and Flask checks it.
 """
 
-import socket
+import asyncio
+import contextlib
+import io
+import ipaddress
+import logging
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from typing import Any
 
-from gunicorn import util
-from gunicorn.workers.gthread import ThreadWorker
+from api import Services, create_app, wire
+from api.bodies import Bodies, Receive
+from api.headers import SAFE, cors
+from api.health import Health
+from api.holds import ENVIRON, Holds, Wish
+from api.metrics import Counts
+from api.prefer import applied
+from api.problems import CODES, Problem, too_large
+from api.threads import Answer, Threads
+from api.wire import Refused
+from tasks import logs
+from tasks.errors import NotReady
+from tasks.settings import Settings
 
-from api.problems import CODES, Problem
-
-DETAILS = {
-    414: "the request line (the path and its query) is too long",
-    431: "the request has too many header fields, or one that is too long",
-    501: "the body comes in a transfer coding that is not read here; chunked is",
-}
-
-
-class Worker(ThreadWorker):
-    """gunicorn --worker-class api.server.Worker"""
-
-    def init_process(self) -> None:
-        util.write_error = write_problem
-        super().init_process()
+log = logging.getLogger(__name__)
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+LINGER_S = 2
+LINGER_BYTES = 4 * 1024 * 1024
+"""After an early answer so much of the body is read and thrown away: a connection closed with bytes unread on it is
+reset, and the caller would lose the answer."""
+ENDS_BEFORE_S = 2
+"""Bodies must be whole so long before the process is killed."""
+HOUSE_EVERY_S = 1
 
 
-def write_problem(client: socket.socket, status: int, reason: str, message: str) -> None:
-    """In place of gunicorn's function of these arguments; the message repeats the caller's bytes, so it is left out."""
-    title = HTTPStatus(status).phrase
-    detail = DETAILS.get(status, "a defect of the service" if status == 500 else "this is no request of HTTP/1.1")
-    body = Problem(title=title, status=status, detail=detail, code=CODES.get(status, title.lower().replace(" ", "_")),
-                   retryable=False, instance="/").model_dump_json(exclude_none=True)
-    util.write_nonblock(client, (
-        f"HTTP/1.1 {status} {title}\r\nConnection: close\r\nContent-Type: application/problem+json\r\n"
-        f"Cache-Control: no-store\r\nContent-Length: {len(body)}\r\n\r\n{body}").encode())
+def bridge() -> "Bridge":
+    """The app for the settings of the environment, and this process's logging."""
+    settings = Settings()
+    logs.start(settings.log_level)
+    app = create_app(settings)
+    return Bridge(app, app.extensions["backlot"])
+
+
+class Bridge:
+    """An ASGI app of one process."""
+
+    def __init__(self, app: Callable[..., Any], services: Services) -> None:
+        s = self._settings = services.settings
+        self._keys = services.keys
+        self._trusted = [ipaddress.ip_network(network) for network in s.trusted_proxies]
+        self._threads = Threads(app, s.http_threads, s.http_requests_per_tenant)
+        self._bodies = Bodies(s)
+        self._holds = Holds(services.jobs.events, s.http_held, s.http_held_per_tenant)
+        self._counts = Counts()
+        self._health = Health().model_dump_json()
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await self._live(receive, send)
+        closes, unread = False, wire.has_body(scope["headers"])
+        try:
+            answer, unread = await self._answer(scope, receive)
+        except Refused as refused:
+            answer, closes = self._problem(refused, scope), unread
+        except Exception:
+            log.exception("the bridge failed at a %s", scope["method"])
+            answer, closes = self._problem(Refused(500, "a defect of the service", code="internal"), scope), True
+        self._counts.requests.labels(answer.status).inc()
+        # what follows chunks is never read as a request: somebody in front of us may have taken it for their body
+        closes = closes or unread or wire.announced(scope["headers"]) is None
+        await self._send(answer, closes, send)
+        if closes and unread:
+            await _drain(receive)
+
+    async def _answer(self, scope: dict[str, Any], receive: Receive) -> tuple[Answer, bool]:
+        """And whether a body was left unread. Errors: Refused."""
+        wire.check_head(scope)
+        if scope["path"] == "/healthz" and scope["method"] in ("GET", "HEAD"):
+            return self._own(200, "application/json", self._health, scope), wire.has_body(scope["headers"])
+        came_from = wire.origin(scope, self._trusted)
+        tenant = self._tenant(scope["headers"])
+        who = f"tenant {tenant}" if tenant else f"address {came_from.address}"
+        wish = Wish()
+        with self._threads.place(who):
+            if tenant is None or not wire.has_body(scope["headers"]):
+                environ = wire.environ(scope, came_from, 0) | {"wsgi.input": io.BytesIO(), ENVIRON: wish}
+                answer, unread = await self._threads.ask(who, environ), wire.has_body(scope["headers"])
+            else:
+                answer, environ, unread = *await self._with_body(scope, receive, came_from, who, wish), False
+        if wish.job_id and self._holds.may(wish.tenant):
+            answer = await self._held(answer, wish, environ, who, receive)
+        return answer, unread
+
+    async def _with_body(self, scope: dict[str, Any], receive: Receive, came_from: wire.Origin, who: str,
+                         wish: Wish) -> tuple[Answer, dict[str, Any]]:
+        s, announced = self._settings, wire.announced(scope["headers"])
+        is_json = wire.media_type(scope["headers"]) == "application/json"
+        most = s.json_max_bytes if is_json else s.upload_max_bytes
+        if (announced or 0) > most:
+            raise Refused(413, too_large(s))
+        with self._bodies.room(who, announced) as body:
+            file = await body.read(receive, most, too_large(s))
+            environ = wire.environ(scope, came_from, body.count) | {ENVIRON: wish}
+            return await self._threads.ask(who, environ | {"wsgi.input": file}), environ
+
+    def _tenant(self, headers: wire.Headers) -> str | None:
+        """Whose key the request has; None where Flask will refuse it, which then says why."""
+        scheme, _, key = b",".join(wire.values(headers, b"authorization")).decode("latin-1").partition(" ")
+        with contextlib.suppress(NotReady):
+            found = self._keys.find(key.strip()) if scheme.lower() == "bearer" else None
+            return found.tenant if found else None
+        return None
+
+    async def _held(self, first: Answer, wish: Wish, environ: dict[str, Any], who: str, receive: Receive) -> Answer:
+        """The first answer with the job as it is when it is done, when the time is over, or when the process stops."""
+        last, done, end = first, False, time.monotonic() + wish.seconds
+        try:
+            async with self._holds.holding(wish, _left(receive)) as hold:
+                while not done and not hold.over:
+                    again = Wish()
+                    looked = await self._threads.ask(who, _look_at(environ, wish.job_id) | {ENVIRON: again})
+                    if looked.status == 200:
+                        last, done = looked, not again.job_id
+                    elif looked.status != 503:  # it was erased meanwhile
+                        return looked if environ["REQUEST_METHOD"] == "GET" else first
+                    if done or (left := end - time.monotonic()) <= 0:
+                        break
+                    await hold.wait(left)
+        except NotReady:
+            return first  # nobody can say now when the job ends
+        dropped = {"content-length", *(["retry-after"] if done else [])}
+        headers = [pair for pair in first.headers if pair[0].lower() not in dropped]
+        return Answer(first.status, [*headers, ("Preference-Applied", applied(wish.seconds))], last.body, last.rest,
+                      last.context)
+
+    def _problem(self, refused: Refused, scope: dict[str, Any]) -> Answer:
+        title = HTTPStatus(refused.status).phrase
+        body = Problem(title=title, status=refused.status, detail=refused.detail, instance=scope["path"],
+                       code=refused.code or CODES.get(refused.status, title.lower().replace(" ", "_")),
+                       retryable=refused.retryable).model_dump_json(exclude_none=True)
+        more = {} if refused.retry_after_s is None else {"Retry-After": str(refused.retry_after_s)}
+        return self._own(refused.status, "application/problem+json", body, scope, more)
+
+    def _own(self, status: int, media_type: str, body: str, scope: dict[str, Any],
+             more: dict[str, str] | None = None) -> Answer:
+        """An answer without Flask, with what every answer has."""
+        origin = b",".join(wire.values(scope["headers"], b"origin")).decode("latin-1") or None
+        headers = {"Content-Type": media_type, "Cache-Control": "no-store", **SAFE,
+                   **cors(self._settings.cors_origins, origin), **(more or {})}
+        return Answer(status, list(headers.items()), body.encode())
+
+    async def _send(self, answer: Answer, closes: bool, send: Send) -> None:
+        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+        if answer.rest is None and not any(name == b"content-length" for name, _ in headers):
+            headers.append((b"content-length", str(len(answer.body)).encode()))
+        if closes:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        part: bytes | None = answer.body
+        while answer.rest is not None and part is not None:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+            part = await self._threads.part("parts of large answers", answer)
+        await send({"type": "http.response.body", "body": b"" if part is None else part, "more_body": False})
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """ASGI's lifespan. Its shutdown comes when all is answered, too late for us, so the signals are heard here
+        too: granian's own handlers, which are asyncio's, are called by the loop whatever Python's handler is."""
+        await receive()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._stop))
+        keeping = asyncio.ensure_future(self._keep_house())
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        keeping.cancel()
+        self._threads.close()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def _stop(self) -> None:
+        """Held requests are answered now; bodies have until shortly before the process would be killed."""
+        self._holds.stop()
+        self._bodies.end_by(time.monotonic() + max(0.5, self._settings.http_grace_s - ENDS_BEFORE_S))
+
+    async def _keep_house(self) -> None:
+        parent = multiprocessing.parent_process()
+        while True:
+            self._counts.held.set(len(self._holds))
+            self._counts.spooled.set(self._bodies.spool.held)
+            self._counts.working.set(self._threads.requests)
+            if parent and not parent.is_alive():  # left over, this one would answer beside its parent's successor
+                os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(HOUSE_EVERY_S)
+
+
+def _look_at(environ: dict[str, Any], job_id: str) -> dict[str, Any]:
+    """The environ of the same caller who looks at the job."""
+    kept = {name: value for name, value in environ.items()
+            if name not in ("CONTENT_TYPE", "HTTP_IDEMPOTENCY_KEY", "HTTP_EXPECT")}
+    return kept | {"REQUEST_METHOD": "GET", "PATH_INFO": f"/v1/jobs/{job_id}", "QUERY_STRING": "",
+                   "CONTENT_LENGTH": "0", "wsgi.input": io.BytesIO()}
+
+
+async def _left(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _drain(receive: Receive) -> None:
+    count = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(LINGER_S):
+            while count < LINGER_BYTES:
+                message = await receive()
+                count += len(message.get("body", b""))
+                if not message.get("more_body"):
+                    return

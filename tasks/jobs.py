@@ -5,7 +5,6 @@ It knows tenants and the kinds' contracts; HTTP and keys are the API's, scripts 
 
 import contextlib
 import json
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,8 +25,6 @@ from tasks.storage import Storage, media_type_of, safe_name, upload_key
 
 MAX_AHEAD_S = 31_536_000
 UPLOAD_LINK_S = 3600
-LOOK_AGAIN_S = 5
-"""A waiter reads the record so often even if no event came."""
 
 
 @dataclass(frozen=True)
@@ -103,20 +100,6 @@ class Jobs:
         """The job as it is. Errors: NotFound, also for another tenant's."""
         record = self._record_of(tenant, job_id)
         return self._view(tenant, record) if record else self.archive.get(tenant, job_id)
-
-    def wait(self, tenant: str, job_id: str, timeout_s: float) -> Job:
-        """The job as soon as it is done, or as it is when the time is over. Errors: NotFound."""
-        end = time.monotonic() + timeout_s
-        with self.events.watching(job_id) as changed:
-            while True:
-                changed.clear()
-                record = self._record_of(tenant, job_id)
-                if record is None:
-                    return self.archive.get(tenant, job_id)
-                left = end - time.monotonic()
-                if Status(record["status"]).final or left <= 0:
-                    return self._view(tenant, record)
-                changed.wait(min(left, LOOK_AGAIN_S))
 
     def cancel(self, tenant: str, job_id: str) -> Job:
         """Ask it to stop; a waiting job is canceled at once. Errors: NotFound; Conflict where it had ended."""

@@ -4,6 +4,7 @@ Each field is the environment variable BACKLOT_<NAME IN CAPITALS>; units stand i
 README's table is made from the descriptions here, and a test holds the two together.
 """
 
+import ipaddress
 import os
 import re
 from pathlib import Path
@@ -83,7 +84,26 @@ class Settings(BaseSettings):
     access_log: str = Field("off", description="the same for a line of every request")
     cors_origins: Annotated[list[str], NoDecode] = Field(
         [], description="origins whose pages may call the API from a browser, e.g. `https://app.example`; `*` for any")
-    http_threads: int = Field(16, ge=2, description="threads of one API process; at most half of them wait")
+    http_threads: int = Field(8, ge=2, le=256, description="threads of one API process that answer requests; half of "
+                              "them at most for one tenant, or one address without a key")
+    http_connections: int = Field(2500, ge=1, description="connections one API process holds")
+    http_idle_s: float = Field(75, ge=1, description="a connection without a whole request head for so long is closed; "
+                               "more than the idle timeout of a load balancer in front")
+    http_grace_s: float = Field(10, ge=1, description="from being asked to stop to being killed, of an API process")
+    http_requests_per_tenant: int = Field(
+        100, ge=1, description="requests of a tenant, or of an address without a key, that one API process takes in")
+    http_held: int = Field(1000, ge=0, description="requests that wait for a job, an API process")
+    http_held_per_tenant: int = Field(100, ge=0, description="of them one tenant's")
+    body_timeout_s: float = Field(600, gt=0, description="the longest that a request's body may take to come")
+    body_min_bytes_per_s: int = Field(1024, ge=1, description="the lowest average speed of a body, after 10 s")
+    spool_dir: Path | None = Field(None, description="where request bodies lie while they come; unset for the "
+                                   "system's temporary folder")
+    spool_max_bytes: int = Field(2 * 1024**3, gt=0, description="request bodies an API process holds at one time; half "
+                                 "of it at most one tenant's")
+    trusted_proxies: Annotated[list[str], NoDecode] = Field(
+        [], description="networks whose `X-Forwarded-*` headers count, e.g. `127.0.0.1/32,10.0.0.0/8`")
+    http_metrics_port: int = Field(9096, ge=0, le=65535, description="where the API answers /metrics, on "
+                                   "`BACKLOT_METRICS_HOST`; 0 for any")
 
     lease_s: float = Field(10, gt=0, description="an attempt not renewed for so long may go to another worker")
     renew_s: float = Field(1, gt=0, description="how often a worker renews its leases, and the keeper makes its rounds")
@@ -99,7 +119,7 @@ class Settings(BaseSettings):
     cache_dir: Path = Field(
         Path(".backlot/cache"), description="weights that came from a bucket; those of the hub lie in its `HF_HOME`")
     models_mb: int = Field(8192, gt=0, description="memory for loaded models in one process, MiB")
-    metrics_host: str = Field("127.0.0.1", description="the address the keeper answers /metrics and /readyz on")
+    metrics_host: str = Field("127.0.0.1", description="the address the keeper answers /metrics and /readyz on, and the API /metrics")
     metrics_port: int = Field(9095, ge=0, le=65535, description="the port of the same; 0 for any")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="of all processes")
 
@@ -109,7 +129,7 @@ class Settings(BaseSettings):
         RedisUrl.parse(value.get_secret_value())
         return value
 
-    @field_validator("pools", "fetch_allow", "cors_origins", mode="before")
+    @field_validator("pools", "fetch_allow", "cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -128,6 +148,13 @@ class Settings(BaseSettings):
     def _is_for_kms(cls, value: str | None, known: ValidationInfo) -> str | None:
         if value and known.data.get("s3_sse") != "aws:kms":
             raise ValueError("a key is for BACKLOT_S3_SSE=aws:kms alone")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: list[str]) -> list[str]:
+        for network in value:
+            ipaddress.ip_network(network)
         return value
 
     @field_validator("s3_sources", mode="before")

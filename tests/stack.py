@@ -172,12 +172,10 @@ class Stack:
             yield process
 
     @contextlib.contextmanager
-    def api(self, **settings: Any) -> Iterator[Process]:
-        """The API under gunicorn; `.url` is where it answers."""
-        port, threads = free_port(), self.settings.model_copy(update=settings).http_threads
-        argv = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--workers", "1", "--worker-class",
-                "api.server.Worker", "--threads", str(threads), "--timeout", "120", "--graceful-timeout", "2",
-                "api:create_app()"]
+    def api(self, processes: int = 1, **settings: Any) -> Iterator[Process]:
+        """The API, its processes behind their parent; `.url` is where it answers."""
+        port = free_port()
+        argv = [sys.executable, "-m", "api", "--port", str(port), "--processes", str(processes)]
         with self._process("api", argv, settings) as process:
             process.url = f"http://127.0.0.1:{port}"
             process.until_up(lambda: httpx.get(f"{process.url}/healthz", trust_env=False).status_code == 200, 60)
@@ -213,7 +211,8 @@ def make_settings(redis_url: str, s3: S3Server, bucket: str, folder: Path, **mor
     return Settings(
         redis_url=SecretStr(redis_url), s3_endpoint_url=s3.url, s3_bucket=bucket,
         s3_access_key_id=SecretStr(ACCESS_KEY), s3_secret_access_key=SecretStr(SECRET_KEY),
-        fetch_allow=["127.0.0.1"], keys_file=folder / "keys.json", **{"metrics_port": 0, **more})
+        fetch_allow=["127.0.0.1"], keys_file=folder / "keys.json",
+        **{"metrics_port": 0, "http_metrics_port": 0, "http_grace_s": 2, **more})
 
 
 def make_storage(settings: Settings) -> Storage:

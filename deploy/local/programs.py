@@ -21,7 +21,6 @@ SUPERVISOR_SOCKET = STATE / "supervisor.sock"
 REDIS_CONF = STATE / "redis.conf"
 MARK = "BACKLOT_STACK"  # in the environment of every process of a stack: the checkout it belongs to
 API_PROCESSES = 2
-API_GRACE_S = 10
 CPU_SLOTS_MAX = 4  # of a person's own machine; each is a process with its own copy of the models
 MARGIN_S = 15  # on top of a program's own grace, before supervisord kills it
 
@@ -46,16 +45,13 @@ def programs(stack: Stack, settings: Settings) -> list[Program]:
         Program("keeper", 2, [*worker, "keeper"]),
         Program("cpu", 3, [*worker, "cpu"], settings.grace_s),
         Program("gpu", 3, [*worker, "gpu"], settings.grace_s),
-        Program("api", 4, _api(ports.api, settings.http_threads), API_GRACE_S),
+        Program("api", 4, _api(ports.api), settings.http_grace_s),
     ]
 
 
-def _api(port: int, threads: int) -> list[str]:
-    # SO_REUSEPORT spreads connections over the processes on Linux; on macOS one would get them all.
-    spread = ["--reuse-port"] if sys.platform == "linux" else []
-    return [sys.executable, "-m", "gunicorn", "--bind", f"{servers.LOOPBACK}:{port}", *spread,
-            "--workers", str(API_PROCESSES), "--worker-class", "api.server.Worker", "--threads", str(threads),
-            "--graceful-timeout", str(API_GRACE_S), "--no-control-socket", "api:create_app()"]
+def _api(port: int) -> list[str]:
+    return [sys.executable, "-m", "api", "--host", servers.LOOPBACK, "--port", str(port),
+            "--processes", str(API_PROCESSES)]
 
 
 def supervisor_conf(listed: list[Program]) -> str:

@@ -38,6 +38,7 @@ class Ports(BaseModel):
     redis: int = 6380
     s3: int = 9000
     metrics: int = 9095
+    api_metrics: int = 9096
 
 
 class Stack(BaseModel):
@@ -67,6 +68,7 @@ class Stack(BaseModel):
             "BACKLOT_S3_SECRET_ACCESS_KEY": self.s3_secret_access_key,
             "BACKLOT_KEYS_FILE": str(ROOT / KEYS),
             "BACKLOT_METRICS_PORT": str(self.ports.metrics),
+            "BACKLOT_HTTP_METRICS_PORT": str(self.ports.api_metrics),
         }
 
     def env(self) -> dict[str, str]:

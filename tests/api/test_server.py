@@ -1,4 +1,4 @@
-"""The API as a process under gunicorn: what only a real server and real sockets show."""
+"""The API as a process: what only a real server and real sockets show. Held requests: test_held.py."""
 
 import json
 import signal
@@ -85,28 +85,6 @@ def test_a_request_without_a_key_is_not_read(server):
     answer = raw(str(server.base_url).rstrip("/"), "POST /v1/jobs HTTP/1.1\nHost: x\nContent-Type: application/json\n"
                  f"Content-Length: {2**20}\n\n")
     assert answer.startswith(b"HTTP/1.1 401 ")
-
-
-def test_waiters_leave_threads_for_others(server):
-    """Four threads, six who want to wait: two do, everybody else is answered meanwhile."""
-    job = server.post("/v1/jobs", json=PROMPT).json()
-    answers = []
-
-    def wait():
-        answers.append(httpx.get(server.base_url.join(job["links"]["self"]), timeout=60, trust_env=False,
-                                 headers={**server.headers, "Prefer": "wait=40"}))
-
-    waiters = [threading.Thread(target=wait) for _ in range(6)]
-    for waiter in waiters:
-        waiter.start()
-    until(lambda: len(answers) == 4, what="all but two are answered at once")
-    assert server.get("/healthz").status_code == 200
-    assert all("Preference-Applied" not in answer.headers for answer in answers)
-    server.post(job["links"]["cancel"])
-    for waiter in waiters:
-        waiter.join(60)
-    assert [answer.headers.get("Preference-Applied") for answer in answers[4:]] == ["wait=40", "wait=40"]
-    assert {answer.json()["status"] for answer in answers[4:]} == {"canceled"}
 
 
 class TestRedisAway:

@@ -1,7 +1,6 @@
 """Jobs inside the service, over a real Redis and bucket: what the routes, the page and the benchmarks build upon."""
 
 import json
-import threading
 
 import pytest
 
@@ -11,7 +10,6 @@ from tasks.jobs import Jobs
 from tasks.ledger import Ledger, Worker, keys
 from tasks.request import FREE_MAX_BYTES, parse, plain, pointer
 from tasks.storage import attempt_prefix, job_json_key
-from tests.stack import until
 
 
 @pytest.fixture
@@ -60,52 +58,6 @@ class TestRequest:
             request(kind="dance")
 
 
-class TestWaiting:
-    def test_many_waiters_share_one_reader(self, jobs, ledger):
-        """Ten waiters, one thread that reads, and each learns of its own job's end."""
-        others = set(threading.enumerate())  # of tests before this one
-        made = [jobs.submit("acme", request()).job.id for _ in range(10)]
-        ended: list[Job] = []
-        waiters = [threading.Thread(target=lambda one=one: ended.append(jobs.wait("acme", one, 30))) for one in made]
-        for waiter in waiters:
-            waiter.start()
-        until(lambda: len(jobs.events._waiters) == 10)
-        assert sum(thread.name == "events" for thread in set(threading.enumerate()) - others) == 1
-        for one in made:
-            jobs.cancel("acme", one)
-        for waiter in waiters:
-            waiter.join(30)
-        assert {job.id for job in ended if job.done} == set(made)
-
-    def test_the_reader_rests_while_nobody_waits(self, jobs):
-        job = jobs.submit("acme", request()).job
-        jobs.wait("acme", job.id, 0.05)
-        until(lambda: not jobs.events._reading, what="the reader has ended")
-        jobs.cancel("acme", job.id)
-        assert jobs.wait("acme", job.id, 30).status == "canceled"
-
-    def test_an_end_between_look_and_wait_is_not_missed(self, jobs, monkeypatch):
-        """The stream's end is taken before the record is read, so what happens in between wakes the waiter."""
-        job = jobs.submit("acme", request()).job
-        look = jobs.ledger.record
-
-        def look_then_end(job_id):
-            record = look(job_id)
-            monkeypatch.setattr(jobs.ledger, "record", look)
-            jobs.ledger.cancel("acme", job_id)
-            return record
-
-        monkeypatch.setattr(jobs.ledger, "record", look_then_end)
-        monkeypatch.setattr("tasks.jobs.LOOK_AGAIN_S", 60)
-        assert jobs.wait("acme", job.id, 30).status == "canceled"
-
-    def test_a_strangers_job_is_not_waited_for(self, jobs):
-        job = jobs.submit("acme", request()).job
-        with pytest.raises(NotFound):
-            jobs.wait("rival", job.id, 30)
-        assert jobs.events._waiters == {}
-
-
 class TestEndedBeforeARestore:
     """Redis was restored from the journal: ended jobs are in the bucket alone."""
 
@@ -125,7 +77,7 @@ class TestEndedBeforeARestore:
         return seen
 
     def test_it_is_reachable_by_its_id_with_its_outputs(self, jobs, ended):
-        assert jobs.get("acme", ended.id) == ended == jobs.wait("acme", ended.id, 5)
+        assert jobs.get("acme", ended.id) == ended
         assert f"/{ended.id}/1-11111111/text.txt?" in jobs.output_link("acme", ended.id, "text.txt")
         with pytest.raises(NotFound):
             jobs.output_link("acme", ended.id, "job.json")

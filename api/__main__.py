@@ -1,0 +1,70 @@
+"""python -m api: the API's processes, under granian. Settings come from the environment.
+
+One place has all that granian is told. HTTP/1 alone: with HTTP/2 on offer, silent connections are never closed.
+`http_idle_s` is granian's deadline for a whole head, and so for the next request of a kept connection too.
+"""
+
+import logging
+import multiprocessing
+import resource
+import socket
+
+import click
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces, Loops
+from granian.http import HTTP1Settings
+
+from api import metrics
+from api.wire import HEAD_MAX_BYTES
+from tasks import logs
+from tasks.settings import Settings
+
+log = logging.getLogger("api")
+BACKLOG = 4096
+OTHER_FILES = 512
+"""Files of a process beside its connections: Redis, the bucket, spooled bodies."""
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
+@click.option("--processes", type=click.IntRange(1), default=2, show_default=True)
+def main(host: str, port: int, processes: int) -> None:
+    """Serve the API until SIGTERM."""
+    settings = Settings()
+    logs.start(settings.log_level)
+    multiprocessing.set_start_method("spawn")  # a child that was forked would have our threads' locks and sockets
+    connections = _connections(settings.http_connections)
+    granian_port = _free_port()
+    with metrics.served(settings.metrics_host, settings.http_metrics_port, port, granian_port, connections) as at:
+        log.info("metrics at http://%s:%d/metrics", settings.metrics_host, at)
+        Granian(
+            "api.server:bridge", host, port, interface=Interfaces.ASGI, factory=True, workers=processes,
+            loop=Loops.asyncio, http=HTTPModes.http1, websockets=False, backlog=BACKLOG, backpressure=connections,
+            http1_settings=HTTP1Settings(header_read_timeout=round(settings.http_idle_s * 1000),
+                                         max_buffer_size=HEAD_MAX_BYTES),
+            respawn_failed_workers=True, workers_kill_timeout=round(settings.http_grace_s), log_access=False,
+            metrics_enabled=True, metrics_scrape_interval=metrics.GRANIAN_EVERY_S, metrics_port=granian_port).serve()
+
+
+def _connections(wanted: int) -> int:
+    """How many a process can hold: the limit of open files is raised as far as the system lets us."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted + OTHER_FILES
+    allowed = most if hard == resource.RLIM_INFINITY else min(hard, most)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < most:
+        log.warning("the system allows %d open files, so a process holds %d connections, not %d", hard,
+                    allowed - OTHER_FILES, wanted)
+    return max(1, allowed - OTHER_FILES)
+
+
+def _free_port() -> int:
+    """For granian's own figures, which go out with ours."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""What the API counts, for Prometheus: each of its processes writes, and the one that started them answers for all.
+
+`directory` must be told before prometheus_client is imported, which chooses then where numbers are kept; so nothing
+but the bridge and `python -m api` imports this.
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+import threading
+import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+GRANIAN_EVERY_S = 1
+LISTENING = "0A"
+"""/proc/net/tcp's word for a socket that listens; its rx_queue is how many connections wait to be accepted."""
+
+
+class Counts:
+    """The numbers of one process of the API."""
+
+    def __init__(self) -> None:
+        from prometheus_client import Counter, Gauge
+
+        def gauge(name: str, what: str) -> Gauge:
+            return Gauge(name, what, multiprocess_mode="livesum")
+
+        self.requests = Counter("backlot_http_requests", "Requests answered, by status", ["status"])
+        self.late = Counter("backlot_http_late_bodies", "Request bodies that were cut off for being too slow")
+        self.held = gauge("backlot_http_held_requests", "Requests that wait for a job")
+        self.spooled = gauge("backlot_http_spooled_bytes", "Bytes of request bodies held, or promised room")
+        self.working = gauge("backlot_http_requests_under_way", "Requests taken in and not answered, held ones aside")
+
+
+@contextlib.contextmanager
+def served(host: str, port: int, api_port: int, granian_port: int, connections: int) -> Any:
+    """/metrics of all processes on this address (port 0: any) while the block runs; gives the port."""
+    directory = os.environ[DIRECTORY] = tempfile.mkdtemp(prefix="backlot-metrics-")
+
+    class Page(BaseHTTPRequestHandler):
+        timeout = 10
+
+        def do_GET(self) -> None:
+            page = _page(directory, api_port, granian_port, connections) if self.path == "/metrics" else b""
+            self.send_response(200 if page else 404)
+            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, *_: Any) -> None:
+            """Scrapes are not logged."""
+
+    server = ThreadingHTTPServer((host, port), Page)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    try:
+        yield server.server_address[1]
+    finally:
+        server.shutdown()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _page(directory: str, api_port: int, granian_port: int, connections: int) -> bytes:
+    from prometheus_client import CollectorRegistry, Gauge, generate_latest
+    from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+    for file in Path(directory).glob("gauge_live*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        if not _alive(pid):
+            mark_process_dead(pid, directory)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, directory)
+    page = generate_latest(registry)
+    ours = CollectorRegistry()
+    most = Gauge("backlot_http_connections_max", "Connections that a process holds at most", registry=ours)
+    most.set(connections)
+    if (waiting := _waiting_to_be_accepted(api_port)) is not None:
+        Gauge("backlot_http_connections_waiting", "Connections that no process has accepted: all hold as many as "
+              "they may, or are busy", registry=ours).set(waiting)
+    page += generate_latest(ours)
+    with contextlib.suppress(OSError):
+        page += urllib.request.urlopen(f"http://127.0.0.1:{granian_port}/", timeout=2).read() + b"\n"
+    return page
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _waiting_to_be_accepted(port: int) -> int | None:
+    """Of all listeners on the port; None where the system does not tell."""
+    found = None
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        with contextlib.suppress(OSError):
+            for line in Path(table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
+                    found = (found or 0) + int(fields[4].rpartition(":")[2], 16)
+    return found

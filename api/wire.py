@@ -1,0 +1,162 @@
+"""The head of a request as it came over the wire: what is refused, who is behind a proxy, and the WSGI environ of it.
+
+Pure functions of an ASGI scope and the settings; bodies, threads and keys are the bridge's (api/server.py).
+
+X-Forwarded-* counts from a trusted address only (`trusted_proxies`), with the meaning of werkzeug's ProxyFix for one
+value each; from anybody else, and of a form that no proxy sends, it is left out. An environ has none of these headers,
+and nothing of the process's own environment.
+"""
+
+import ipaddress
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+Headers = list[tuple[bytes, bytes]]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+HEAD_MAX_BYTES = 64 * 1024
+HOST = re.compile(rb"[A-Za-z0-9._~:\[\]-]{1,255}")
+PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+){1,8}")
+FORWARDED = (b"forwarded", b"x-forwarded-")
+
+
+class Refused(Exception):
+    """A request that is answered without Flask."""
+
+    def __init__(self, status: int, detail: str, *, code: str | None = None, retry_after_s: int | None = None) -> None:
+        self.status, self.detail, self.code, self.retry_after_s = status, detail, code, retry_after_s
+        super().__init__(detail)
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the same request may succeed later."""
+        return self.status in (408, 429, 503)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Who asks, and how they wrote the address: `host` with its port, `prefix` the path in front of ours."""
+
+    address: str
+    scheme: str
+    host: str
+    prefix: str
+
+
+def values(headers: Headers, name: bytes) -> list[bytes]:
+    """All values of a field, in their order; `name` in small letters."""
+    return [value for known, value in headers if known == name]
+
+
+def check_head(scope: dict[str, Any]) -> None:
+    """Errors: Refused for what two readers of this head could understand differently."""
+    headers: Headers = scope["headers"]
+    if sum(len(name) + len(value) for name, value in headers) > HEAD_MAX_BYTES:
+        raise Refused(431, f"the header fields have more than {HEAD_MAX_BYTES:,} bytes")
+    for name, _ in headers:
+        if b"_" in name:
+            raise Refused(400, "the name of a header field has an underscore, which proxies and WSGI take for a hyphen")
+    hosts = values(headers, b"host")
+    if len(hosts) > 1:
+        raise Refused(400, "the request has more than one Host")
+    if not hosts or not hosts[0]:
+        if scope["http_version"] != "1":
+            raise Refused(400, "the request has no Host, which HTTP/1.1 demands")
+    elif not HOST.fullmatch(hosts[0]):
+        raise Refused(400, "the Host is not the name or address of a host")
+    codings, lengths = values(headers, b"transfer-encoding"), values(headers, b"content-length")
+    if codings and lengths:
+        raise Refused(400, "the request has both Content-Length and Transfer-Encoding")
+    if codings and [coding.strip().lower() for coding in codings] != [b"chunked"]:
+        raise Refused(501, "the body comes in a transfer coding that is not read here; chunked is")
+    if len(set(lengths)) > 1 or not all(length.isdigit() for length in lengths):
+        raise Refused(400, "the Content-Length is not one number")
+    if not scope["raw_path"].startswith(b"/"):
+        raise Refused(400, "the request's target is not a path that begins with /")
+
+
+def announced(headers: Headers) -> int | None:
+    """Bytes of the body by the head: 0 without one, None in chunks. The head has been checked."""
+    if values(headers, b"transfer-encoding"):
+        return None
+    lengths = values(headers, b"content-length")
+    return int(lengths[0]) if lengths else 0
+
+
+def has_body(headers: Headers) -> bool:
+    """Whether the head says that something follows it."""
+    return any(name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
+               for name, value in headers)
+
+
+def media_type(headers: Headers) -> str:
+    """The Content-Type without its parameters, in small letters."""
+    return b"".join(values(headers, b"content-type")[:1]).decode("latin-1").partition(";")[0].strip().lower()
+
+
+def origin(scope: dict[str, Any], trusted: Iterable[Network]) -> Origin:
+    """Who asks: the peer, or, where the peer is trusted, whoever it says it speaks for."""
+    headers: Headers = scope["headers"]
+    hosts = values(headers, b"host")
+    host = hosts[0].decode("latin-1") if hosts and hosts[0] else "{}:{}".format(*scope["server"])
+    peer, trusted = scope["client"][0], tuple(trusted)
+    if not _within(peer, trusted):
+        return Origin(peer, scope["scheme"], host, "")
+    said_scheme, said_host, said_prefix = (_last(headers, name) for name in (
+        b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-prefix"))
+    return Origin(
+        _client(peer, headers, trusted),
+        said_scheme if said_scheme in ("http", "https") else scope["scheme"],
+        said_host if HOST.fullmatch(said_host.encode("latin-1")) else host,
+        said_prefix.rstrip("/") if PREFIX.fullmatch(said_prefix.rstrip("/")) else "")
+
+
+def environ(scope: dict[str, Any], came_from: Origin, bytes_sent: int) -> dict[str, Any]:
+    """PEP 3333's, without `wsgi.input`, for a body of `bytes_sent`."""
+    host, _, port = came_from.host.rpartition(":") if re.search(r":\d+$", came_from.host) else (came_from.host, "", "")
+    made = {
+        "REQUEST_METHOD": scope["method"], "SCRIPT_NAME": came_from.prefix,
+        "PATH_INFO": unquote_to_bytes(scope["raw_path"]).decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"), "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "SERVER_NAME": host, "SERVER_PORT": port or {"https": "443"}.get(came_from.scheme, "80"),
+        "REMOTE_ADDR": came_from.address, "HTTP_HOST": came_from.host, "CONTENT_LENGTH": str(bytes_sent),
+        "wsgi.version": (1, 0), "wsgi.url_scheme": came_from.scheme, "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True, "wsgi.multiprocess": True, "wsgi.run_once": False}
+    for name, value in scope["headers"]:
+        if name in (b"host", b"content-length", b"transfer-encoding", b"proxy") or name.startswith(FORWARDED):
+            continue
+        key, text = name.decode("latin-1").upper().replace("-", "_"), value.decode("latin-1")
+        key = key if key == "CONTENT_TYPE" else f"HTTP_{key}"
+        made[key] = f"{made[key]},{text}" if key in made else text
+    return made
+
+
+def _within(address: str, networks: Iterable[Network]) -> bool:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    found = getattr(found, "ipv4_mapped", None) or found
+    return any(found in network for network in networks)
+
+
+def _client(peer: str, headers: Headers, trusted: tuple[Network, ...]) -> str:
+    """The nearest address of X-Forwarded-For, from the right, that is not itself a trusted proxy's."""
+    chain = b",".join(values(headers, b"x-forwarded-for")).decode("latin-1").split(",")
+    nearest = peer
+    for said in reversed([part.strip() for part in chain if part.strip()]):
+        try:
+            nearest = str(ipaddress.ip_address(said.strip("[]")))
+        except ValueError:
+            return nearest
+        if not _within(nearest, trusted):
+            return nearest
+    return nearest
+
+
+def _last(headers: Headers, name: bytes) -> str:
+    given = values(headers, name)
+    return given[-1].decode("latin-1").rpartition(",")[2].strip() if given else ""
