@@ -27,6 +27,8 @@ class Wish:
 
 
 ENVIRON = "backlot.hold"
+LOOK = "backlot.look"
+"""In the environ of a look that a held request takes: it is no request of anybody."""
 
 
 class Hold:

@@ -29,7 +29,7 @@ from api import Services, create_app, wire
 from api.bodies import Bodies, Receive
 from api.headers import SAFE, cors
 from api.health import Health
-from api.holds import ENVIRON, Holds, Wish
+from api.holds import ENVIRON, LOOK, Holds, Wish
 from api.metrics import Counts
 from api.prefer import applied
 from api.problems import CODES, Problem, too_large
@@ -135,7 +135,7 @@ class Bridge:
             async with self._holds.holding(wish, _left(receive)) as hold:
                 while not done and not hold.over:
                     again = Wish()
-                    looked = await self._threads.ask(who, _look_at(environ, wish.job_id) | {ENVIRON: again})
+                    looked = await self._threads.ask(who, _look_at(environ, wish.job_id) | {ENVIRON: again, LOOK: True})
                     if looked.status == 200:
                         last, done = looked, not again.job_id
                     elif looked.status != 503:  # it was erased meanwhile

@@ -119,7 +119,8 @@ class Settings(BaseSettings):
     cache_dir: Path = Field(
         Path(".backlot/cache"), description="weights that came from a bucket; those of the hub lie in its `HF_HOME`")
     models_mb: int = Field(8192, gt=0, description="memory for loaded models in one process, MiB")
-    metrics_host: str = Field("127.0.0.1", description="the address the keeper answers /metrics and /readyz on, and the API /metrics")
+    metrics_host: str = Field(
+        "127.0.0.1", description="the address the keeper answers /metrics and /readyz on, and the API /metrics")
     metrics_port: int = Field(9095, ge=0, le=65535, description="the port of the same; 0 for any")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="of all processes")
 
