@@ -2,6 +2,7 @@
 
     epoch                               puts back what Redis has lost; before it has, no other duty does anything
     sweep, due, expire, bells           what keeps jobs moving: Redis alone
+    set_aside                           tells of jobs that the scripts could not read
     segments, job_json, shrink          the journal, each from the other's cursor
     records, retention, archived,       what is past its time
     tombstones, uploads, trash,
@@ -33,6 +34,7 @@ from worker.erasures import Erasures
 from worker.journal import Journal
 from worker.records import Records
 from worker.restore import Restore
+from worker.set_aside import SetAside
 from worker.shrink import Shrinker
 from worker.skipped import Skipped
 from worker.stock import Stock
@@ -73,6 +75,7 @@ class Keeper:
         self._add("due", lambda _: self.broker.ring_all(self.ledger.due()))
         self._add("expire", lambda _: self.ledger.expire(late))
         self._add("bells", bells.ring_lost)
+        self._add("set_aside", SetAside(self.redis).tell)
 
     def _keep_the_journal(self) -> None:
         self.journal = Journal(self.ledger, self.storage, Skipped("job_json"))

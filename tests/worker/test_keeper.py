@@ -125,3 +125,17 @@ def test_names_that_are_no_lines_keep_no_queue_from_its_bells(ledger, keeper, fi
     ledger.redis.set(keys.line("cpu.caption:odd"), "of another type")
     until(lambda: keeper.duties["bells"].work() or ledger.redis.llen("cpu.generate") == 1, 10, "the bell is there")
     assert keeper.duties["bells"].skipped.count == 4
+
+
+def test_jobs_that_scripts_set_aside_are_told_of_once(ledger, keeper, caplog):
+    """Of the last hour, where a keeper starts; then each as it comes."""
+    ledger.redis.xadd(keys.FAULTS, {"verb": "due", "id": "job_old", "words": "it has no status"}, id="1-1")
+    ledger.redis.xadd(keys.FAULTS, {"verb": "sweep", "id": "job_1", "words": "it has no status"})
+    keeper.duties["set_aside"].work()
+    ledger.redis.xadd(keys.FAULTS, {"verb": "claim", "id": "job_2", "words": "its key is of another type"})
+    ledger.redis.xadd(keys.FAULTS, {"odd": "milk"})
+    for _ in range(2):
+        keeper.duties["set_aside"].work()
+    assert keeper.duties["set_aside"].skipped.count == 3
+    assert "job_1 at sweep" in caplog.text and "its key is of another type" in caplog.text
+    assert "job_old" not in caplog.text
