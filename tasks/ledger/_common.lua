@@ -1,30 +1,6 @@
--- _common: what several verbs share; set before each of them.
+-- _common: what several verbs do; set before each of them, behind _reading.
 --
--- Derived keys are built here as in keys.py. A record is read with HGETALL into a table `job`.
-
-local function clock(given)
-  if tonumber(given) > 0 then return tonumber(given) end
-  local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
-end
-
--- Whether the keeper has reconciled with this very start of the server; where not, every verb answers 'not ready'.
--- At maxmemory the server refuses a script whose first write adds; one that has freed, were it nothing, may go on.
-local function ready()
-  redis.call('DEL', 'bl:none')
-  return redis.call('GET', 'bl:epoch') == string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-end
-
--- All 17 digits: `..` and tostring would round scores and ms.
-local function num(x) return string.format('%.17g', x) end
-
-local function load(id)
-  local flat, job = redis.call('HGETALL', 'bl:job:' .. id), {}
-  for i = 1, #flat, 2 do job[flat[i]] = flat[i + 1] end
-  if not job.status then return nil end
-  job.id, job.flat, job.queue, job.pool = id, flat, string.match(job.line, '^([^:]+)'), string.match(job.line, '^([^.:]+)')
-  return job
-end
+-- Derived keys are built here as in keys.py.
 
 local function set(job, ...)
   for i = 1, select('#', ...), 2 do job[select(i, ...)] = select(i + 1, ...) end
@@ -77,8 +53,8 @@ end
 -- Returns all that the tenant takes now.
 local function take(key, tenant, name, bytes)
   local names = key .. ':' .. tenant
-  local known = tonumber(redis.call('HGET', names, name) or 0)
-  if bytes == 0 then redis.call('HDEL', names, name) else redis.call('HSET', names, name, num(bytes)) end
+  local known = tonumber(beside({id = name}, 'HGET', names, name) or 0) or 0
+  if bytes == 0 then beside({id = name}, 'HDEL', names, name) else beside({id = name}, 'HSET', names, name, num(bytes)) end
   return redis.call('HINCRBY', key, tenant, num(bytes - known))
 end
 
@@ -95,12 +71,12 @@ end
 -- Until a start time or a retry is due; counted, as what waits is.
 local function wait_until(job, at)
   redis.call('ZADD', 'bl:due', num(at), job.id)
-  redis.call('SADD', 'bl:later:' .. job.tenant, job.id)
+  beside(job, 'SADD', 'bl:later:' .. job.tenant, job.id)
 end
 
 local function wait_no_longer(job)
   redis.call('ZREM', 'bl:due', job.id)
-  redis.call('SREM', 'bl:later:' .. job.tenant, job.id)
+  beside(job, 'SREM', 'bl:later:' .. job.tenant, job.id)
 end
 
 -- What the record of a job takes of Redis, without what every record has.
@@ -110,8 +86,9 @@ local function size_of(job) return 1024 + #(job.fixed or '') + #(job.result or '
 local function index_end(job)
   redis.call('ZADD', 'bl:retained', job.retained_ms, job.id)
   redis.call('ZADD', 'bl:whole', job.ended_ms, job.id)
-  local dead = job.status == 'failed' and job.error and cjson.decode(job.error).retryable
-  if dead then redis.call('ZADD', 'bl:dead:' .. job.tenant, job.ended_ms, job.id) end
+  local told, error = pcall(cjson.decode, job.error or '')
+  local dead = job.status == 'failed' and told and type(error) == 'table' and error.retryable
+  if dead then beside(job, 'ZADD', 'bl:dead:' .. job.tenant, job.ended_ms, job.id) end
 end
 
 -- What nobody will need any more of what the job has in the bucket; a worker may still be writing there.
@@ -136,7 +113,10 @@ end
 
 -- The end of the attempt under way. Its token stays known by t:<token>, so that asking again repeats the answer.
 local function end_attempt(job, outcome, error, now)
-  local entry = cjson.decode(job['attempt:' .. job.starts])
+  local told, entry = pcall(cjson.decode, job['attempt:' .. job.starts] or '')
+  if not told or type(entry) ~= 'table' then  -- what is known of it from elsewhere
+    entry = {number = tonumber(job.starts), worker = job.worker, started_ms = tonumber(job.attempt_ms or now)}
+  end
   entry.ended_ms, entry.outcome, entry.error = now, outcome, error ~= '' and cjson.decode(error) or nil
   set(job, 'attempt:' .. job.starts, cjson.encode(entry))
   redis.call('ZREM', 'bl:leases:' .. job.pool, job.id)
@@ -147,8 +127,8 @@ end
 -- Of very many attempts the last are kept: a record must not grow for as long as its neighbours fail.
 local function forget_attempt(job, number)
   local field = 'attempt:' .. number
-  local past = job[field] and cjson.decode(job[field])
-  if past then redis.call('HDEL', 'bl:job:' .. job.id, field, past.token and 't:' .. past.token or field) end
+  local told, past = pcall(cjson.decode, job[field] or '')
+  redis.call('HDEL', 'bl:job:' .. job.id, field, told and type(past) == 'table' and past.token and 't:' .. past.token or field)
 end
 
 local function answer(job, word)
@@ -157,7 +137,7 @@ local function answer(job, word)
 end
 
 -- The slot is free again, though its last token stays known. A sweep does not say so: the lost worker must learn it.
-local function free(job) redis.call('HSET', 'bl:slots:' .. job.worker, job.slot, job.token .. ' -') end
+local function free(job) beside(job, 'HSET', 'bl:slots:' .. job.worker, job.slot, job.token .. ' -') end
 
 -- Back into its line at once, or when `delay` ms are over.
 local function requeue(job, delay, now)

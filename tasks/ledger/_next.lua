@@ -5,14 +5,14 @@
 local DEEP, STEPS, DRAINED, PATIENT_MS = 4, 100, 3, 30000
 
 -- Whether the attempt runs in the worker's process, in another slot.
-local function runs_beside(worker, id)
-  local other = load(id)
+local function runs_beside(worker, id, now)
+  local other = one_of('claim', id, now)
   return other and other.token and other.slot ~= worker.slot and string.match(other.slot, '^(.*):') == worker.process
 end
 
-local function is_busy(worker)
+local function is_busy(worker, now)
   for _, value in ipairs(redis.call('HVALS', worker.slots)) do
-    if runs_beside(worker, string.match(value, '(%S+)$')) then return true end
+    if runs_beside(worker, string.match(value, '(%S+)$'), now) then return true end
   end
   return false
 end
@@ -59,6 +59,15 @@ local function is_young(worker, now)
   return older > younger
 end
 
+-- The job at that place of the line. What stands there and is no waiting job is taken out.
+local function waiting(line, now)
+  local job, why = read(line.id)
+  if job and job.status == 'queued' and not job.token and job.tag and job.since_ms then return job end
+  if job then fault('claim', line.id, 'it is ' .. job.status .. ' and stands in a line')
+  else set_aside('claim', line.id, why, now) end
+  stray(line.name, line.id, job and job.tenant)
+end
+
 -- Which job is next, by the lowest score among the heads of the lines: the job, the score, and the head whose turn it
 -- takes (itself, or one that was parked before it). A head of a tenant that may not run is parked; one that was drained
 -- time and again is passed by for a while by workers that are young. nil: there is none, and whether that is not known
@@ -76,11 +85,13 @@ local function next_job(worker, lines, now)
       if line.id and (not best or line.score < best.score) then best = line end
     end
     if not best then return nil end
-    local job = load(best.id)
-    local long = tonumber(job.drains or 0) >= DRAINED and now - tonumber(job.since_ms) < PATIENT_MS
+    local job = waiting(best, now)
+    local long = job and tonumber(job.drains or 0) >= DRAINED and now - tonumber(job.since_ms) < PATIENT_MS
     if long and young == nil then young = is_young(worker, now) end
-    if may_not[job.tenant] == nil then may_not[job.tenant] = parking.free(job.tenant, worker.most_running) <= 0 end
-    if may_not[job.tenant] then
+    local tenant = job and job.tenant
+    if job and may_not[tenant] == nil then may_not[tenant] = parking.free(tenant, worker.most_running) <= 0 end
+    if not job then  -- there was none behind that name
+    elseif may_not[tenant] then
       parking.park(job, best.score, now)
     elseif long and young then
       best.passed = best.passed + 1

@@ -72,7 +72,13 @@ function parking.first(job, score, lines, now)
     local head = redis.call('ZRANGE', key .. ':' .. line.name, 0, 0, 'WITHSCORES')
     if head[1] and tonumber(head[2]) < place then id, place = head[1], tonumber(head[2]) end
   end
-  return id and load(id) or job
+  local first, why = nil, nil
+  if id then first, why = read(id) end
+  if id and not first then
+    for _, line in ipairs(lines) do redis.call('ZREM', key .. ':' .. line.name, id) end
+    fault('claim', id, why or 'there is no record')
+  end
+  return first or job
 end
 
 -- The turn of one in line is the other's, which was parked.
@@ -111,22 +117,30 @@ function parking.refill(tenant, most, now)
   for _, line in ipairs(lines) do
     local some = without[string.match(line, '^[^.]+')] and {0, most - 1, 'WITHSCORES'} or {1, 0}
     local flat = redis.call('ZRANGE', key .. ':' .. line, unpack(some))
-    for i = 1, #flat, 2 do coming[#coming + 1] = {id = flat[i], place = tonumber(flat[i + 1])} end
+    for i = 1, #flat, 2 do
+      local job, why = read(flat[i])
+      if job then
+        coming[#coming + 1] = {id = flat[i], place = tonumber(flat[i + 1]), job = job}
+      else
+        redis.call('ZREM', key .. ':' .. line, flat[i])
+        fault('refill', flat[i], why or 'there is no record')
+      end
+    end
   end
   table.sort(coming, function(a, b) return a.place < b.place or a.place == b.place and a.id < b.id end)
-  for _, one in ipairs(coming) do bring_back(load(one.id), now) end
+  for _, one in ipairs(coming) do bring_back(one.job, now) end
   return #coming
 end
 
 function parking.started(job, most, now)
-  redis.call('SADD', 'bl:running:' .. job.tenant, job.id)
+  beside(job, 'SADD', 'bl:running:' .. job.tenant, job.id)
   if redis.call('EXISTS', 'bl:parked:' .. job.tenant) == 1 then
     parking.refill(job.tenant, math.min(10, parking.free(job.tenant, most)), now)
   end
 end
 
 function parking.ended(job, now)
-  redis.call('SREM', 'bl:running:' .. job.tenant, job.id)
+  beside(job, 'SREM', 'bl:running:' .. job.tenant, job.id)
   parking.refill(job.tenant, 1, now)
 end
 

@@ -2,7 +2,7 @@
 
 -- The generic cell rate algorithm: each takes its share of a minute, a minute's may be taken at once. `paid` is the ms
 -- until which those so far are paid for.
-local function paid_until(key, now) return math.max(now, tonumber(redis.call('GET', key) or 0)) end
+local function paid_until(key, now) return math.max(now, tonumber(redis.call('GET', key) or 0) or 0) end
 local function left_of(rate, paid, now) return rate > 0 and math.floor((now + 60000 - paid) * rate / 60000 + 1e-6) or 0 end
 local function paid_again(rate, paid, now) return math.ceil(paid + 60000 / rate - now - 60000) end
 local function pay(key, rate, paid)
@@ -27,4 +27,18 @@ local function refusal(tenant, named, size, most_waiting, most_stored, most_held
   if most_held == 0 then return nil end
   local held, share = of('bl:held', tenant), memory > 0 and math.min(most_held, math.floor(memory / 4)) or most_held
   if held + size > share then return {-7, held, share} end
+end
+
+-- What is wrong with the arguments or the keys of a submit is found before anything is written.
+local function check_submit(tenant, queue)
+  if not queue then error('no line: ' .. ARGV[5], 0) end
+  for _, i in ipairs({6, 8, 10, 11, 12, 13, 17, 18, 19, 22}) do number(ARGV[i]) end
+  for _, i in ipairs({7, 9}) do if ARGV[i] ~= '' then number(ARGV[i]) end end
+  whole(ARGV[15])
+  for i = 7, #KEYS do
+    whole(ARGV[i + 16])
+    redis.call('SCARD', KEYS[i])
+  end
+  for _, key in ipairs({KEYS[2], KEYS[4], 'bl:dead:' .. tenant}) do redis.call('ZCARD', key) end
+  redis.call('LLEN', KEYS[3])
 end

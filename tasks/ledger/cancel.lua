@@ -16,7 +16,7 @@ if job.status == 'scheduled' or job.status == 'queued' then
 end
 if job.status == 'running' then
   event(job, 'canceling')
-  redis.call('LPUSH', 'bl:wake:' .. job.worker, 'cancel')
+  beside(job, 'LPUSH', 'bl:wake:' .. job.worker, 'cancel')
   redis.call('PEXPIRE', 'bl:wake:' .. job.worker, 5000)
 end
 if job.status == 'canceling' or job.status == 'canceled' then return {1, job.status} end

@@ -19,22 +19,23 @@
 -- once, with the same token; {-1} not ready.
 if not ready() then return {-1} end
 local now, slot, token = clock(ARGV[1]), ARGV[3], ARGV[4]
-local count, process = tonumber(ARGV[7]), string.match(slot, '^(.*):')
+local count, process = number(ARGV[7]), string.match(slot, '^(.*):')
+for _, i in ipairs({5, 6, 8}) do number(ARGV[i]) end
 for i = 4 + count, #KEYS do redis.call('ZREM', KEYS[i], slot) end
 
 local last, held = string.match(redis.call('HGET', KEYS[1], slot) or '', '^(%S+) (%S+)$')
 if last == token then
-  local job = owned(held, token)
-  return job and {1, held, unpack(job.flat)} or {0}
+  local job = one_of('claim', held, now)
+  return job and job.token == token and {1, held, unpack(job.flat)} or {0}
 end
 if last and token < last then return {0} end
-local old = last and owned(held, last)
-if old then release_attempt(old, 'own', now) end
+local old = last and one_of('claim', held, now)
+if old and old.token == last then release_attempt(old, 'own', now) end
 local worker = {id = ARGV[2], slots = KEYS[1], pool = string.sub(KEYS[3], 11), process = process, slot = slot,
   most_running = tonumber(ARGV[8])}
 local seen = redis.call('HMGET', KEYS[2], 'draining', 'alone:' .. process)
 if seen[1] == '1' then return {0} end
-if seen[2] and runs_beside(worker, seen[2]) then return {0} end
+if seen[2] and runs_beside(worker, seen[2], now) then return {0} end
 if seen[2] then redis.call('HDEL', KEYS[2], 'alone:' .. process) end
 
 local lines, most = {}, {unpack(ARGV, 10)}
@@ -42,7 +43,7 @@ for i = 1, count do lines[i] = {key = KEYS[i + 3], most = tonumber(most[i])} end
 local job, score, turn = next_job(worker, lines, now)
 if not job and score then return {2} end
 local alone = job and must_be_alone(job, now)
-if not job or alone and is_busy(worker) then
+if not job or alone and is_busy(worker, now) then
   for i = 4 + count, not job and tonumber(ARGV[6]) > 0 and #KEYS or 0 do
     if (worker.wakes or {})[KEYS[i]] then redis.call('ZADD', KEYS[i], num(now + tonumber(ARGV[6])), slot) end
   end

@@ -8,19 +8,27 @@
 --
 -- Returns 1 concluded (now or before), 0 this Redis knows no such job, or knows of another end.
 redis.call('DEL', 'bl:none')
-local job = load(ARGV[2])
-if not job then return 0 end
+if #ARGV % 2 == 1 then error('a field without its value', 0) end
+local job, why = read(ARGV[2])
+if not job and not why then return 0 end
 local ended = {}
 for i = 3, #ARGV, 2 do ended[ARGV[i]] = ARGV[i + 1] end
-if job.ended_ms then return job.ended_ms == ended.ended_ms and 1 or 0 end
-leave_line(job)
-parking.leave(job)
-parking.ended(job, clock(ARGV[1]))
-wait_no_longer(job)
-for _, key in ipairs({'bl:expiries', 'bl:leases:' .. job.pool}) do redis.call('ZREM', key, job.id) end
+number(ended.ended_ms)
+number(ended.retained_ms)
+for _, name in ipairs({'status', 'line', 'tenant', 'fixed'}) do
+  if not ended[name] then error('a record without its ' .. name, 0) end
+end
+if job and job.ended_ms then return job.ended_ms == ended.ended_ms and 1 or 0 end
+if job then
+  leave_line(job)
+  parking.leave(job)
+  parking.ended(job, clock(ARGV[1]))
+  wait_no_longer(job)
+end
+leave_indexes(ARGV[2], ended.tenant)
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], unpack(ARGV, 3))
-job = load(job.id)
+job = fields(ARGV[2])
 take('bl:held', job.tenant, job.id, size_of(job))
 index_end(job)
 event(job, job.status)

@@ -7,4 +7,4 @@
 --
 -- Returns how many bytes the tenant has in all now, as text; 'not ready'.
 if not ready() then return 'not ready' end
-return num(take(KEYS[1], ARGV[2], ARGV[3], tonumber(ARGV[4])))
+return num(take(KEYS[1], ARGV[2], ARGV[3], tonumber(whole(ARGV[4]))))

@@ -7,10 +7,11 @@
 -- Returns {now, queue, ...} the queues that got a job; {-1} not ready.
 if not ready() then return {-1} end
 local now = clock(ARGV[1])
+whole(ARGV[2])
 local queues = {now}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', num(now), 'LIMIT', 0, ARGV[2])) do
   redis.call('ZREM', KEYS[1], id)
-  local job = load(id)
+  local job = one_of('due', id, now)
   if job then wait_no_longer(job) end
   if job and (job.status == 'scheduled' or job.status == 'queued') then
     redis.call('HDEL', 'bl:job:' .. id, 'retry_ms')

@@ -9,9 +9,11 @@
 -- Returns {now, id, ...} the jobs ended; {-1} not ready.
 if not ready() then return {-1} end
 local now = clock(ARGV[1])
+whole(ARGV[2])
+document(ARGV[3])
 local ended = {now}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', num(now), 'LIMIT', 0, ARGV[2])) do
-  local job = load(id)
+  local job = one_of('expire', id, now)
   if not job then
     redis.call('ZREM', KEYS[1], id)
   elseif job.token then

@@ -11,7 +11,8 @@
 --
 -- Returns 'queued', 'failed' or 'canceled'; for a token whose attempt has ended its answer of then; 'lost'; 'not ready'.
 if not ready() then return 'not ready' end
-local now = clock(ARGV[1])
+local now, delay = clock(ARGV[1]), number(ARGV[6])
+document(ARGV[4])
 local job, past = owned(ARGV[2], ARGV[3], ARGV[8] ~= '0' and ARGV[8], now)
 if not job then return past end
 free(job)
@@ -31,4 +32,4 @@ if alone or ARGV[9] == '1' then
   local third = redis.call('LINDEX', key, 2)
   if third and now - third < 600000 then redis.call('SET', alone_key, num(now + 600000), 'PX', 600000) end
 end
-return fail_attempt(job, error, ARGV[5] == '1' and error == ARGV[4], tonumber(ARGV[6]), now)
+return fail_attempt(job, error, ARGV[5] == '1' and error == ARGV[4], delay, now)

@@ -10,16 +10,17 @@
 -- job, 2 it has not ended, -1 not ready.
 if not ready() then return -1 end
 local now = clock(ARGV[1])
-local job = load(ARGV[2])
+local job = fields(ARGV[2])
+if not job then error('its key is of another type', 0) end
 local prefix = 'tenants/' .. ARGV[3] .. '/jobs/' .. ARGV[2] .. '/'
-if not job then return redis.call('ZSCORE', 'bl:trash', prefix) and 1 or 0 end
+if not job.id then return redis.call('ZSCORE', 'bl:trash', prefix) and 1 or 0 end
 if job.tenant ~= ARGV[3] then return 0 end
 if not job.ended_ms then return 2 end
 redis.call('DEL', KEYS[1])
 take('bl:held', job.tenant, job.id, 0)
-redis.call('ZREM', KEYS[2], job.id)
-for _, key in ipairs({'bl:retained', 'bl:whole', 'bl:dead:' .. job.tenant}) do redis.call('ZREM', key, job.id) end
-for i = 3, #KEYS do redis.call('SREM', KEYS[i], job.id) end
+beside(job, 'ZREM', KEYS[2], job.id)
+for _, key in ipairs({'bl:retained', 'bl:whole', 'bl:dead:' .. job.tenant}) do beside(job, 'ZREM', key, job.id) end
+for i = 3, #KEYS do beside(job, 'SREM', KEYS[i], job.id) end
 redis.call('ZADD', 'bl:trash', num(now), prefix)
 redis.call('XADD', 'bl:journal', '*', 'type', 'forgotten', 'id', job.id, 'tenant', job.tenant)
 return 1

@@ -10,22 +10,24 @@
 -- Returns {now, {slot, token, id, state, phase, phase_ms, attempt_ms, loading_ms, run_ms, deadline_ms, line}, ...};
 -- state: running, canceling, or lost (the attempt is no longer this token's; the rest is missing then). {-1} not ready.
 if not ready() then return {-1} end
-local now, worker = clock(ARGV[1]), ARGV[2]
-redis.call('ZADD', KEYS[4], num(now + tonumber(ARGV[3])), worker)
-redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', num(now))
+local now, worker, lease = clock(ARGV[1]), ARGV[2], number(ARGV[3])
+if #ARGV % 2 == 1 then error('a field without its value', 0) end
+local flat = redis.call('HGETALL', KEYS[1])
 redis.call('HSET', KEYS[2], 'draining', ARGV[4], 'seen_ms', num(now), unpack(ARGV, 5))
 redis.call('HSETNX', KEYS[2], 'up_ms', num(now))
 redis.call('PEXPIRE', KEYS[2], 3600000)
-local rows, flat = {now}, redis.call('HGETALL', KEYS[1])
+redis.call('ZADD', KEYS[4], num(now + lease), worker)
+redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', num(now))
+local rows = {now}
 if #flat > 0 then redis.call('PEXPIRE', KEYS[1], 3600000) end
 for i = 1, #flat, 2 do
   local token, id = string.match(flat[i + 1], '^(%S+) (%S+)$')
-  local job = id ~= '-' and owned(id, token)
-  if job then
-    redis.call('ZADD', KEYS[3], num(now + tonumber(ARGV[3])), id)
+  local job = id and id ~= '-' and one_of('renew', id, now)
+  if job and job.token == token then
+    redis.call('ZADD', KEYS[3], num(now + lease), id)
     rows[#rows + 1] = {flat[i], token, id, job.status, job.phase, job.phase_ms, job.attempt_ms, job.loading_ms,
       job.run_ms, job.deadline_ms or '', job.line}
-  elseif id ~= '-' then
+  elseif id and id ~= '-' then
     rows[#rows + 1] = {flat[i], token, id, 'lost'}
   end
 end

@@ -8,6 +8,7 @@
 -- Returns 1 noted, 2 noted and the attempt is asked to stop, 0 the attempt is not this token's, -1 not ready.
 if not ready() then return -1 end
 local now = clock(ARGV[1])
+if ARGV[5] ~= '' then number(ARGV[5]) end
 local seen = redis.call('HMGET', KEYS[1], 'token', 'status', 'phase', 'phase_ms', 'loading_ms')
 if seen[1] ~= ARGV[3] then
   -- a checkpoint written in the moment in which the attempt ended: the next one may have it, or it goes with the job

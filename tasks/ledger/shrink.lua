@@ -8,8 +8,9 @@
 --
 -- Returns 1 it is small (now or before), 0 there is no such job, or it has not ended, -1 not ready.
 if not ready() then return -1 end
+local ended = redis.call('HEXISTS', KEYS[1], 'ended_ms')
 redis.call('ZREM', KEYS[2], ARGV[2])
-if redis.call('HEXISTS', KEYS[1], 'ended_ms') == 0 then return 0 end
+if ended == 0 then return 0 end
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'fixed', ARGV[3]) end
 if #ARGV > 3 then redis.call('HDEL', KEYS[1], unpack(ARGV, 4)) end
 if #ARGV > 3 or ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'shrunk', 1) end

@@ -29,7 +29,8 @@
 local restoring, asking = ARGV[16] == '1', ARGV[16] == 'ask'
 if not ready() and not restoring then return {-1} end
 local now = clock(ARGV[1])
-local id, tenant, queue = ARGV[2], ARGV[4], string.match(ARGV[5], '^([^:]+)')
+local id, tenant, queue = ARGV[2], ARGV[4], string.match(ARGV[5], '^([^:]+):.')
+check_submit(tenant, queue)
 local function bell_needed()
   if wake(queue, now) then return 0 end
   local wanted = math.min(redis.call('ZCARD', KEYS[2]), tonumber(ARGV[13]))

@@ -10,16 +10,18 @@
 --
 -- Returns {now, queue, ...} the queues that got a job back; {-1} not ready.
 if not ready() then return {-1} end
-local now = clock(ARGV[1])
+local now, lease, period = clock(ARGV[1]), number(ARGV[2]), number(ARGV[3])
+whole(ARGV[4])
+document(ARGV[5])
 local seen = redis.call('HMGET', KEYS[2], 'at', 'hold')
 local hold = tonumber(seen[2] or 0)
-local gap = math.max(2 * tonumber(ARGV[3]), tonumber(ARGV[2]) / 2)
-if not seen[1] or now - tonumber(seen[1]) > gap then hold = now + tonumber(ARGV[2]) end
+local gap = math.max(2 * period, lease / 2)
+if not seen[1] or now - tonumber(seen[1]) > gap then hold = now + lease end
 redis.call('HSET', KEYS[2], 'at', num(now), 'hold', num(hold))
 local queues = {now}
 if now < hold then return queues end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', num(now), 'LIMIT', 0, ARGV[4])) do
-  local job = load(id)
+  local job = one_of('sweep', id, now)
   if job and job.token then
     local known, counted = job.suspect, job.starts - (job.releases or 0)
     if fail_attempt(job, ARGV[5], true, 0, now) == 'queued' then

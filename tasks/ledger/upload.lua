@@ -11,7 +11,8 @@
 -- the bucket; {-1} not ready.
 if not ready() then return {-1} end
 local now, member = clock(ARGV[1]), ARGV[2] .. '/' .. ARGV[3]
-local bytes, rate, most = tonumber(ARGV[4]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local bytes, rate, most = tonumber(whole(ARGV[4])), number(ARGV[6]), number(ARGV[7])
+number(ARGV[5])
 if redis.call('ZSCORE', KEYS[1], member) then return {1} end
 local stored = tonumber(redis.call('HGET', 'bl:stored', ARGV[2]) or 0)
 if most > 0 and (stored >= most or stored + bytes > most) then return {-5, stored} end

@@ -1,0 +1,116 @@
+"""Redis rolls nothing back: a script that fails has written nothing, whatever is wrong with an argument or with a key
+that is a job's, a worker's or a tenant's own."""
+
+import pytest
+from redis.exceptions import ResponseError
+
+from tasks.job import Upload
+from tasks.ledger import Idempotency, keys
+from tests.conftest import make_fixed
+from tests.ledger.conftest import AWAY
+from tests.ledger.test_ready import ASK
+
+TRIED = sorted({*ASK, "conclude"})
+GARBAGE = ("x", "", "\udcff", "{", "-1e999")
+SHARED = {*(value for value in vars(keys).values() if isinstance(value, str) and value.startswith("bl:")),
+          keys.leases("cpu"), keys.waiting("cpu"), keys.fair("cpu"), keys.swept("cpu"), keys.idle("cpu.generate"),
+          keys.line("cpu.generate:lstm")}
+"""Of the whole service: that they are of their types is the server's state, not a job's."""
+
+
+class Recorded:
+    """A script that notes its keys and arguments in place of running."""
+
+    def __init__(self, script):
+        self.script, self.asked = script, None
+
+    def __call__(self, keys, args, client):
+        self.asked = [str(key) for key in keys], [str(arg) for arg in args]
+        return self.script(keys=keys, args=args, client=client)
+
+
+class Bench:
+    """A database that is put back as it was after each try."""
+
+    def __init__(self, desk, verb):
+        self.redis, self.verb, self.ledger = desk.ledger.redis, verb, desk.ledger
+        self.claimed, waiting = desk.running(), desk.submit()
+        desk.cancel(desk.submit())
+        if verb in ("forget", "shrink", "conclude"):
+            desk.commit(self.claimed) if verb != "conclude" else None
+        if verb == "sweep":
+            desk.swept(after_s=9)
+            desk.ledger.clock.forward(2)
+        if verb == "expire":
+            desk.ledger.clock.forward(waiting.queue_ttl_s + 1)
+        if verb == "due":
+            desk.submit(start_ms=desk.ledger.clock.ms + 1000)
+            desk.ledger.clock.forward(2)
+        self.before = self.dump()
+        recorded = desk.ledger._scripts[verb] = Recorded(desk.ledger._scripts[verb])
+        self.ask(desk.ledger)
+        self.keys, self.args = recorded.asked
+        self.script, self.after = recorded.script, self.dump()
+        self.put_back()
+
+    def ask(self, ledger):
+        if self.verb == "submit":
+            uploads = {"upload_1": Upload(key="k", bytes=3, etag="e")}
+            ledger.submit(make_fixed(uploads=uploads, deadline_s=60), Idempotency("d", "f"))
+        elif self.verb == "conclude":
+            ledger.conclude(self.claimed.fixed.id, {**self.claimed.record, "ended_ms": "1", "status": "canceled",
+                                                    "retained_ms": "2"})
+        elif self.verb == "commit":
+            ledger.commit(self.claimed.fixed.id, self.claimed.token, {}, [{"bytes": 3}], {}, 1)
+        elif self.verb == "fail":
+            ledger.fail(self.claimed.fixed.id, self.claimed.token, AWAY, 1, {"run_s": 1}, 1)
+        else:
+            ASK[self.verb](ledger, self.claimed)
+
+    def dump(self):
+        return {key: self.redis.dump(key) for key in self.redis.keys("*")}
+
+    def put_back(self):
+        self.redis.flushdb()
+        for key, value in self.before.items():
+            self.redis.restore(key, 0, value)
+
+    def tried(self, args=None):
+        """Whether the script failed; it fails this test where one that failed has written."""
+        before = self.dump()
+        try:
+            self.script(keys=self.keys, args=args or self.args, client=self.redis)
+        except ResponseError as error:
+            after = self.dump()
+            changed = {key for key in {*before, *after} if before.get(key) != after.get(key)}
+            assert not changed, f"{error} {args or ''}"
+            return True
+        return False
+
+
+@pytest.fixture
+def bench(desk, verb):
+    desk.ledger.redis.connection_pool.connection_kwargs.update(decode_responses=False)
+    return Bench(desk, verb)
+
+
+@pytest.mark.parametrize("verb", TRIED)
+def test_a_bad_argument_changes_nothing_where_it_is_refused(bench):
+    for place in range(1, len(bench.args)):
+        for garbage in GARBAGE:
+            args = [*bench.args]
+            args[place] = garbage.encode("utf-8", "surrogateescape")
+            bench.tried(args)
+            bench.put_back()
+
+
+@pytest.mark.parametrize("verb", TRIED)
+def test_a_key_of_another_type_changes_nothing_where_it_is_refused(bench):
+    own = [key for key in {*bench.before, *bench.after} if key not in SHARED]
+    assert own
+    for key in own:
+        kind = bench.redis.type(key)
+        bench.redis.delete(key)
+        bench.redis.rpush(key, "x") if kind == "string" else bench.redis.set(key, "x")
+        bench.tried()
+        bench.put_back()
