@@ -18,9 +18,11 @@
     │   ├── Conflict                 conflict
     │   │   └── Replayed             conflict (a dead letter that was retried already)
     │   ├── RateLimited              rate_limited
+    │   │   └── UploadsLimited       rate_limited (uploads that are begun)
     │   ├── QuotaExceeded            quota_exceeded
     │   │   ├── WaitingTooMany       quota_exceeded (jobs that wait)
-    │   │   └── StoredTooMuch        quota_exceeded (bytes in the bucket)
+    │   │   ├── StoredTooMuch        quota_exceeded (bytes in the bucket)
+    │   │   └── RecordsTooLarge      quota_exceeded (bytes of Redis)
     │   └── KeyReused                idempotency_key_reused
     ├── OperatorError                the service or a model must be mended, or simply waited for
     │   ├── NotReady                 not_ready

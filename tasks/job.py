@@ -19,7 +19,8 @@ from tasks import text
 from tasks.registry import Kind, PoolName
 
 JOB_ID = re.compile(r"^job_[0-9a-z]{26}$")
-SCHEMA = 1
+SCHEMA = 2
+"""The newest form of a record: with `in_bucket`. One without it is still written as 1, which older workers can run."""
 
 
 class Status(StrEnum):
@@ -225,7 +226,7 @@ class Upload(BaseModel):
 class Fixed(BaseModel):
     """What never changes of a job, as the record keeps it. Times in ms since 1970 or s, as the names say."""
 
-    v: int = SCHEMA
+    v: int = 1
     id: str
     tenant: str
     kind: str

@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 
 from tasks.archive import Archive
 from tasks.broker import Broker
-from tasks.errors import Conflict, InvalidRequest, KeyReused, NotFound, NotReady
+from tasks.errors import BacklotError, Conflict, InvalidRequest, KeyReused, NotFound
 from tasks.intake import UPLOAD_KEPT_S, File, Intake, Prepared
-from tasks.job import JOB_ID, Fixed, Job, JobRequest, Status, new_id, now_ms
+from tasks.job import JOB_ID, SCHEMA, Fixed, Job, JobRequest, Status, new_id, now_ms
 from tasks.ledger import Idempotency, Ledger, Record, keys, uploads
 from tasks.ledger.events import Events
 from tasks.ledger.pages import Cursor, page
@@ -90,7 +90,7 @@ class Jobs:
             id=new_id("job"), tenant=tenant, kind=model.kind, model=model.name, pool=model.pool, input=prepared.input,
             params=request.params.model_dump(mode="json", exclude_unset=True), metadata=request.metadata,
             priority=request.priority, start_ms=_start_ms(request), uploads=prepared.uploads,
-            in_bucket=prepared.in_bucket, **limits)
+            in_bucket=prepared.in_bucket, v=SCHEMA if prepared.in_bucket else 1, **limits)
         idempotency = idempotency_key and Idempotency.of(
             (tenant, "POST", "/v1/jobs", idempotency_key), (_content(request, files),))
         return self._store_and_accept(fixed, prepared, idempotency) if prepared.pending else self.accept(
@@ -229,7 +229,7 @@ class Jobs:
             self.intake.store(fixed.tenant, prepared)
             return self.accept(fixed.model_copy(update={"uploads": prepared.uploads}), idempotency)
         except Exception:
-            with contextlib.suppress(NotReady):
+            with contextlib.suppress(BacklotError):  # the key's two minutes, and the upload's day, pass by themselves
                 if idempotency:
                     uploads.give_back(self.ledger.redis, fixed.tenant, idempotency, fixed.id)
                 self.intake.forsake(fixed.tenant, prepared)

@@ -1,9 +1,11 @@
 """POST /v1/jobs: what is accepted, and what becomes of it."""
 
 import io
+import json
 
 import pytest
 
+from tasks.intake import RECORDED_MAX_BYTES
 from tasks.job import Fixed
 from tasks.ledger import keys
 from tests.api.conftest import PROMPT, as_job, in_seconds, problem
@@ -128,6 +130,20 @@ class TestForms:
                                              "params": '{"language": 5}'})
         assert answer.status_code == 422
         assert list(storage.list("tenants/")) == []
+
+
+def test_the_fattest_request_there_may_be_has_a_bounded_record(acme, ledger):
+    """Each part just within what may stay in the record, of characters that JSON writes as six bytes."""
+    tags, history = ["\u0001" * 200] * 27, ["\u0001" * 200] * 27
+    assert 32_000 < len(json.dumps(tags)) < RECORDED_MAX_BYTES
+    answer = acme.post("/v1/jobs", json={
+        "kind": "recommend", "metadata": {"note": "\u0001" * 10_900},
+        "input": {"catalogue": "https://example.com/" + "a" * 2000, "history": history, "tags": tags}})
+    assert answer.status_code == 202, answer.json
+    record = keys.job(answer.json["id"])
+    taken = ledger.redis.memory_usage(record, samples=0)
+    assert 128_000 < taken < 192 * 1024
+    assert int(ledger.redis.hget(keys.HELD, "acme")) == pytest.approx(taken, rel=0.25)
 
 
 class TestStoredBytes:
