@@ -113,7 +113,8 @@ def of_http(error: HTTPException) -> Response:
 
 def of_unforeseen(error: Exception) -> Response:
     reference = secrets.token_hex(8)
-    log.error("%s %s failed, reference %s", request.method, request.path, reference, exc_info=error)
+    # the route, not the path: callers paste keys into paths, and line breaks
+    log.error("%s failed, reference %s", request.url_rule or "no route", reference, exc_info=error)
     return problem(500, "internal", f"a defect of the service; its log has more under {reference}", retryable=False)
 
 

@@ -62,7 +62,8 @@ class Settings(BaseSettings):
 
     upload_max_bytes: int = Field(100 * 1024 * 1024, gt=0, description="a multipart request's body")
     json_max_bytes: int = Field(1024 * 1024, gt=0, description="a JSON request's body")
-    max_run_timeout_s: float = Field(86_400, gt=0, description="the most `run_timeout_s` a model may have")
+    max_run_timeout_s: float = Field(
+        86_400, gt=0, le=LONGEST_S, description="the most `run_timeout_s` a model may have")
     queue_ttl_s: float = Field(86_400, gt=0, le=LONGEST_S, description="default of a job's `queue_ttl_s`")
     max_queue_ttl_s: float = Field(7 * 86_400, gt=0, le=LONGEST_S, description="the most a job may ask")
     retention_s: float = Field(7 * 86_400, gt=0, le=LONGEST_S, description="default of a job's `retention_s`")

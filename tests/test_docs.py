@@ -47,6 +47,8 @@ NOT_RUN = {
     '{"Rules": [{"ID": "broken-uploads", "Status": "Enabled", "Filter": {"Prefix": ""}, '
     '"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}]}':
         "the S3 server here has no such rules; tests/worker/test_clearing.py looks at its shape",
+    '{"at": "2026-11-30T09:30:00.123Z", "from": "203.0.113.7", "method": "POST", '
+    '"route": "/v1/jobs/<job_id>/cancel",': "it is a line of a log; tests/security/test_audit.py reads such lines",
 }
 """First lines of blocks, and why they are not run here."""
 

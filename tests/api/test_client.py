@@ -218,6 +218,16 @@ class TestClient:
         assert acme.wait(job["id"], on_change=look)["done"]
         assert seen == ["queued", "running", "succeeded"]
 
+    def test_a_list_goes_on_over_pages_that_are_empty(self, acme, monkeypatch):
+        """As a filter makes them, where a page examines few jobs."""
+        monkeypatch.setattr("tasks.ledger.pages.AT_ONCE", 1)
+        monkeypatch.setattr("tasks.ledger.pages.EXAMINED", 1)
+        oldest = acme.submit("generate", {"prompt": "Once"})["id"]
+        acme.cancel(oldest)
+        for _ in range(3):
+            acme.submit("generate", {"prompt": "Once"})
+        assert [job["id"] for job in acme.jobs(status="canceled")] == [oldest]
+
     def test_cancel_retry_list_delete(self, acme):
         job = acme.submit("generate", {"prompt": "Once"})
         assert acme.cancel(job["id"])["status"] == "canceled"

@@ -104,6 +104,16 @@ def test_nothing_that_a_caller_wrote_stands_in_either(logged):
     assert canary.lower() not in said.lower()
 
 
+def test_the_log_of_a_defect_names_the_route_and_not_the_path(logged, monkeypatch, caplog):
+    """A path may hold a key, or a line break that forges a line."""
+    acme = logged.caller("acme")
+    monkeypatch.setattr("tasks.jobs.Jobs.get", lambda *_: 1 / 0)
+    answer = acme.get("/v1/jobs/canary-5e8a0f31%0AERROR forged")
+    reference = answer.json["detail"].rpartition(" ")[2]
+    assert answer.status_code == 500 and "canary" not in caplog.text and "forged" not in caplog.text
+    assert f"/v1/jobs/<job_id> failed, reference {reference}" in caplog.text
+
+
 def test_the_files_are_their_owners_alone_and_opened_anew_when_moved(logged):
     """As logrotate moves them."""
     acme = logged.caller("acme")
