@@ -161,8 +161,8 @@ def test_a_console_shows_what_is_documented(desk, block):
 
 @pytest.mark.parametrize("block", [b for b in _runs("python") if not re.match(r"# \S+\.py$", b.first)], ids=str)
 def test_a_python_block_runs(desk, block):
-    """Where it says in a comment what it prints, it prints that."""
-    shown = desk.run([sys.executable, "-c", block.text])
+    """With .backlot/env in its environment. Where it says in a comment what it prints, it prints that."""
+    shown = desk.run(["sh", "-euc", '. .backlot/env; exec python -c "$1"', "sh", block.text])
     for documented in re.findall(r"^print\(.*\) +# (.*)$", block.text, re.MULTILINE):
         assert documented in shown
 
