@@ -61,7 +61,7 @@ def make_town(redis_server: RedisServer, s3_server: S3Server,
             for pool in pools:
                 running.enter_context(stack.worker(pool))
             api = running.enter_context(stack.api())
-            yield Town(stack, api, stranger, operator, honest.Honest(api.url, tenant))
+            yield Town(stack, api, stranger, operator, honest.Honest(api.url, tenant, f"{pools[0]}-noop"))
 
     return build
 
