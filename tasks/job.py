@@ -201,7 +201,7 @@ class Job(BaseModel):
         running = status in (Status.RUNNING, Status.CANCELING)
         return cls(
             id=fixed.id, tenant=fixed.tenant, kind=fixed.kind, model=fixed.model, pool=fixed.pool, status=status,
-            done=status.final, phase=record.get("phase") if running else None,
+            done=status.final, phase=_phase(record) if running else None,
             progress=_number(record.get("progress")), message=record.get("message") or None,
             queue_position=position, priority=fixed.priority, created_at=moment(float(record["created_ms"])),
             started_at=_moment(record.get("started_ms")), completed_at=_moment(record.get("ended_ms")),
@@ -298,6 +298,11 @@ def output_path(job_id: str, name: str) -> str:
 
 def _moment(ms: str | float | None) -> datetime | None:
     return None if ms in (None, "") else moment(float(ms))
+
+
+def _phase(record: dict[str, str]) -> str | None:
+    """`batching` is a field of its own, which releases that do not know the phase leave alone."""
+    return "batching" if record.get("batching") == "1" else record.get("phase")
 
 
 def _number(text: str | None) -> float | None:

@@ -78,6 +78,11 @@ class Limits:
             return HandedBack(ended.cause, "its process was ended for another's fault, or for a drain")
         return WorkerLost(f"the process that ran the job is gone: {cause}")
 
+    def is_to_blame(self, held: Held) -> bool:
+        """Whether a shared process was ended for this attempt, and not for one of several."""
+        several = self.why(held) == "memory" and len(self._ended[_process(held)].over_memory) > 1
+        return self._shared and held.token in self._killed and not several
+
     def end(self, held: Held, cause: str) -> None:
         """The attempt's process is ended for no fault of its own: 'drain', or 'neighbour'."""
         self._ended.setdefault(_process(held), _Ended(cause))

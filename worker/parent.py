@@ -130,7 +130,7 @@ class Parent:
         """The end of an attempt that cannot write it; one that the ledger cannot write is left to the sweep."""
         try:
             ended = (self.ledger.release(slot.job_id, slot.token, cause=error.cause) if isinstance(error, HandedBack)
-                     else self.ledger.fail(slot.job_id, slot.token, error))
+                     else self.ledger.fail(slot.job_id, slot.token, error, killed=self.limits.is_to_blame(slot)))
         except LedgerFault as fault:
             log.error("%s is left to the sweep, for its end (%s) cannot be written: %s", slot.job_id, error.code,
                       fault.detail)

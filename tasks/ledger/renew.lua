@@ -7,7 +7,7 @@
 -- ARGV[1]  now      ms; 0 = Redis TIME
 -- ARGV[2]  worker, [3] lease ms, [4] draining 1|0, [5+] field, value of what is told of the worker
 --
--- Returns {now, {slot, token, id, state, phase, phase_ms, attempt_ms, loading_ms, run_ms, deadline_ms, line}, ...};
+-- Returns {now, {slot, token, id, state, phase, phase_ms, run_ms, deadline_ms, line}, ...};
 -- state: running, canceling, or lost (the attempt is no longer this token's; the rest is missing then). {-1} not ready.
 if not ready() then return {-1} end
 local now, worker, lease = clock(ARGV[1]), ARGV[2], number(ARGV[3])
@@ -25,8 +25,7 @@ for i = 1, #flat, 2 do
   local job = id and id ~= '-' and one_of('renew', id, now)
   if job and job.token == token then
     redis.call('ZADD', KEYS[3], num(now + lease), id)
-    rows[#rows + 1] = {flat[i], token, id, job.status, job.phase, job.phase_ms, job.attempt_ms, job.loading_ms,
-      job.run_ms, job.deadline_ms or '', job.line}
+    rows[#rows + 1] = {flat[i], token, id, job.status, job.phase, job.phase_ms, job.run_ms, job.deadline_ms or '', job.line}
   elseif id and id ~= '-' then
     rows[#rows + 1] = {flat[i], token, id, 'lost'}
   end

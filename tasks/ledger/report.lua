@@ -5,11 +5,15 @@
 -- ARGV[2]  id, [3] token, [4] phase or '', [5] progress 0-1 or '', [6] '=' and a message, which may be none; or ''
 -- ARGV[7]  key of the object with the attempt's newest checkpoint; '-' where it is about to write its first; or ''
 --
+-- Releases before this one cannot show the phase batching: the field `phase` says running then, and `batching` 1.
+--
 -- Returns 1 noted, 2 noted and the attempt is asked to stop, 0 the attempt is not this token's, -1 not ready.
 if not ready() then return -1 end
 local now = clock(ARGV[1])
 if ARGV[5] ~= '' then number(ARGV[5]) end
-local seen = redis.call('HMGET', KEYS[1], 'token', 'status', 'phase', 'phase_ms', 'loading_ms')
+local seen = redis.call('HMGET', KEYS[1], 'token', 'status', 'phase', 'batching')
+local waits = ARGV[4] == 'batching'
+local phase = waits and 'running' or ARGV[4]
 if seen[1] ~= ARGV[3] then
   -- a checkpoint written in the moment in which the attempt ended: the next one may have it, or it goes with the job
   local job = ARGV[7] ~= '' and load(ARGV[2])
@@ -17,9 +21,9 @@ if seen[1] ~= ARGV[3] then
   elseif job then redis.call('HSETNX', KEYS[1], 'checkpoint', ARGV[7]) end
   return 0
 end
-if ARGV[4] ~= '' and ARGV[4] ~= seen[3] then
-  if seen[3] == 'loading' then redis.call('HSET', KEYS[1], 'loading_ms', num(seen[5] + now - seen[4])) end
-  redis.call('HSET', KEYS[1], 'phase', ARGV[4], 'phase_ms', num(now))
+if phase ~= '' and (phase ~= seen[3] or waits ~= (seen[4] == '1')) then
+  redis.call('HSET', KEYS[1], 'phase', phase, 'phase_ms', num(now))
+  if waits then redis.call('HSET', KEYS[1], 'batching', 1) else redis.call('HDEL', KEYS[1], 'batching') end
 end
 if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'progress', ARGV[5]) end
 if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'message', string.sub(ARGV[6], 2)) end

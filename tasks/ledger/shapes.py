@@ -47,8 +47,6 @@ class Held:
     state: str
     phase: str = ""
     phase_ms: float = 0
-    attempt_ms: float = 0
-    loading_ms: float = 0
     run_ms: float = 0
     deadline_ms: float | None = None
     line: str = ""

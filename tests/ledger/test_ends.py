@@ -170,15 +170,28 @@ def test_a_report_is_shown_to_people(desk, ledger, clock):
     assert (seen.phase, seen.progress, seen.message) == ("running", 0.25, "page 3 of 12")
 
 
-def test_loading_is_timed_apart(desk, ledger, clock):
-    """A renewal tells how long the model loaded, which no run_timeout counts."""
+def test_a_renewal_tells_the_phase_and_since_when(desk, ledger, clock):
+    """For whoever looks from outside; the worker's own clocks are its board's."""
     claimed = desk.running()
     for phase, seconds in (("fetching", 1), ("loading", 30), ("running", 2)):
         ledger.report(claimed.fixed.id, claimed.token, phase)
         clock.forward(seconds)
     held = ledger.renew(desk.worker)[1][0]
-    assert (held.phase, held.loading_ms, held.run_ms) == ("running", 30_000, 60_000)
-    assert clock.ms - held.attempt_ms == 33_000 and clock.ms - held.phase_ms == 2000
+    assert (held.phase, held.run_ms, clock.ms - held.phase_ms) == ("running", 60_000, 2000)
+
+
+def test_batching_is_a_phase_that_an_older_release_reads_as_running(desk, ledger):
+    """An API of the release before, beside a worker of this one, must be able to show the job."""
+    claimed, report = desk.running(), lambda phase: ledger.report(claimed.fixed.id, claimed.token, phase)
+    assert [report("batching"), report("batching")] == ["noted", "noted"]
+    record = ledger.record(claimed.fixed.id)
+    assert (Job.of_record(record).phase, record["phase"]) == ("batching", "running")
+    report("running")
+    assert Job.of_record(ledger.record(claimed.fixed.id)).phase == "running"
+    report("batching")
+    desk.fail(claimed)
+    desk.claim()
+    assert Job.of_record(ledger.record(claimed.fixed.id)).phase == "running"
 
 
 def test_a_report_after_the_end_is_ignored(desk, ledger):

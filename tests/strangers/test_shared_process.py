@@ -1,7 +1,7 @@
 """A stranger's jobs in the process that all tenants of the gpu pool share: it is not ended, and the others see nothing.
 
-Whatever the stranger's job waits for (a silent server, its turn, a model that is loaded) it can be stopped there, and its
-timeouts count its model's turn alone.
+Whatever the stranger's job waits for (a silent server, its turn, a model that is loaded) it can be stopped there, and
+its timeouts count its model's turn alone.
 """
 
 import contextlib

@@ -109,6 +109,7 @@ def test_of_several_in_a_process_that_took_too_much_each_is_a_suspect_and_who_wa
     assert steps == ["kill", "kill", "nothing"]
     first, second, third = (rules.verdict(job, "SIGKILL") for job in jobs)
     assert (first.code, second.code) == ("worker_lost", "worker_lost") and "2 jobs" in first.detail
+    assert not any(map(rules.is_to_blame, jobs)), "nobody knows whose it was"
     assert isinstance(third, HandedBack) and third.cause == "neighbour"
 
 
@@ -124,6 +125,7 @@ def test_neighbours_of_a_killed_attempt_are_released_as_such():
     assert after_its_patience(rules, held("a"), doing("running", 61)) == "kill"
     assert rules.step(held("b", "canceling"), doing("fetching", 1), 1, 0) == "ask"
     assert rules.verdict(held("a"), "SIGKILL").code == "timeout"
+    assert (rules.is_to_blame(held("a")), rules.is_to_blame(held("b"))) == (True, False)
     assert rules.verdict(held("b"), "SIGKILL").cause == "neighbour"
 
 
@@ -141,6 +143,6 @@ def test_a_board_tells_of_the_attempt_that_it_was_last_written_for(tmp_path):
     board = Board(folder)
     board.say("a" * 32, "uploading")
     seen = read(tmp_path, "w:7:1:8", "a" * 32)
-    assert seen.phase == "uploading" and 0 <= seen.for_s < 60
+    assert seen.phase == "uploading" and -1 < seen.for_s < 60
     assert read(tmp_path, "w:7:1:8", "b" * 32) is NOTHING_KNOWN
     assert read(tmp_path, "w:7:1:9", "a" * 32) is NOTHING_KNOWN
