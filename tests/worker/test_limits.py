@@ -42,9 +42,9 @@ def test_over_its_memory_the_process_is_gone_before_the_job_ends(house, pool):
 
 def test_neighbours_of_an_ended_process_are_released_not_blamed(house):
     """On the gpu pool one job's limit ends the shared process: the neighbour runs again and loses no attempt."""
-    neighbour = house.submit("gpu-sleep", "8", max_attempts=1)
+    neighbour = house.submit("gpu-sleep", "8", tenant="neighbour", max_attempts=1)
     house.started(neighbour)
-    culprit = house.ended(house.submit("gpu-deaf", "50", run_timeout_s=1))
+    culprit = house.ended(house.submit("gpu-deaf", "50", tenant="culprit", run_timeout_s=1))
     assert culprit.error.code == "timeout"
     job = house.ended(neighbour)
     assert job.status == Status.SUCCEEDED, job.error
