@@ -6,6 +6,7 @@ again and again until it finds nothing, as a worker that was canceled may write 
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -108,14 +109,18 @@ class Erasures:
         """Its lines in segments all of whose ends have led to a job.json; the others' turn comes with the next look."""
         written = journal.number(self.redis.get(keys.WRITTEN) or "0-0")
         for name in journal.segments(self.storage):
-            if journal.span(name)[1] > written:
-                continue
-            with contextlib.suppress(NotFound):  # another duty was first
-                lines = list(journal.lines(self.storage, name))
-                kept = [line for line, entry in lines if not _is_of(found.tenant, entry)]
-                if len(kept) < len(lines):
-                    found.journal_entries += len(lines) - len(kept)
-                    self._rewrite(name, kept)
+            if journal.span(name)[1] <= written:
+                self._leave_out(found, name)
+        for seen in list(self.storage.list(journal.UNREADABLE)):
+            self._leave_out(found, seen.key)
+
+    def _leave_out(self, found: Erasure, name: str) -> None:
+        with contextlib.suppress(NotFound):  # another duty was first
+            lines = list(journal.lines(self.storage, name))
+            kept = [line for line, entry in lines if not _is_of(found.tenant, entry, line)]
+            if len(kept) < len(lines):
+                found.journal_entries += len(lines) - len(kept)
+                self._rewrite(name, kept)
 
     def _rewrite(self, name: str, lines: list[bytes]) -> None:
         if lines:
@@ -124,10 +129,11 @@ class Erasures:
             self.storage.delete(name)
 
 
-def _is_of(tenant: str, entry: Record | None) -> bool:
-    if entry is None or entry["type"] == FORGOTTEN:
-        return False
-    return tenant in _tenants(entry)
+def _is_of(tenant: str, entry: Record | None, line: bytes) -> bool:
+    """Of a line that cannot be read it is enough that it names the tenant."""
+    if entry is None:
+        return re.search(rb'\\*"tenant\\*": ?\\*"%s\\*"' % tenant.encode(), line) is not None
+    return entry["type"] != FORGOTTEN and tenant in _tenants(entry)
 
 
 def _tenants(entry: Record) -> Iterator[str]:

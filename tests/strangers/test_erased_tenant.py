@@ -16,6 +16,7 @@ def test_all_of_a_tenant_goes_and_the_other_sees_nothing_of_it(town):
     """Jobs in every status, outputs, an upload, an Idempotency-Key; a job that runs is canceled first."""
     storage, operator = Storage(town.stack.settings), town.client_of(town.operator_key)
     redis = town.stack.redis()
+    put_aside(storage)
     with town.client as client, town.honest.beside("a tenant that is erased") as seen:
         leave_traces(client)
         assert operator.delete("/v1/tenants/stranger").status_code == 409, "it has a key yet"
@@ -36,8 +37,20 @@ def test_all_of_a_tenant_goes_and_the_other_sees_nothing_of_it(town):
     for key in left:
         if key.startswith("journal/"):
             assert b"a secret of the stranger" not in storage.get_bytes(key), key
+    assert b"a secret of the honest" in storage.get_bytes("journal/unreadable/1-1-2-2.jsonl")
     assert operator.get("/v1/tenants/honest/erasure").status_code == 404
     assert operator.delete("/v1/tenants/Not-One").status_code == 422
+
+
+def put_aside(storage: Storage) -> None:
+    """What the keeper could not read of both."""
+    def entry(tenant: str) -> bytes:
+        fixed = json.dumps({"tenant": tenant, "input": f"a secret of the {tenant}"})
+        return json.dumps({"sid": "1-1", "type": "accepted", "id": "job_1", "fixed": fixed}).encode()
+
+    storage.put_bytes("journal/unreadable/1-1.json", entry("stranger"), "application/json")
+    lines = [entry(tenant)[:-2] for tenant in ("honest", "stranger")]
+    storage.put_bytes("journal/unreadable/1-1-2-2.jsonl", b"\n".join(lines), "application/json")
 
 
 def leave_traces(client: httpx.Client) -> None:
