@@ -1,0 +1,24 @@
+-- move: jobs of a line whose model is on another pool now follow it, in their order, as if they came there now.
+--
+-- KEYS[1]  line     zset    bl:line:<queue>:<model> in which they stand
+-- ARGV[1]  now      ms; 0 = Redis TIME
+-- ARGV[2]  line     <queue>:<model> into which they go, [3] how many at most
+--
+-- Returns how many have moved; -1 not ready.
+if not ready() then return -1 end
+local now, line, count = clock(ARGV[1]), ARGV[2], 0
+for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, tonumber(ARGV[3]) - 1)) do
+  local job = load(id)
+  if job and 'bl:line:' .. job.line == KEYS[1] then
+    leave_line(job)
+    give_share_back(job)
+    redis.call('HDEL', 'bl:job:' .. id, 'tag', 'place')
+    set(job, 'line', line)
+    job.tag, job.pool, job.queue = nil, string.match(line, '^[^.]+'), string.match(line, '^[^:]+')
+    enter_line(job, now, job.since_ms)
+    count = count + 1
+  end
+end
+redis.call('SADD', 'bl:lines', line)
+redis.call('HSET', 'bl:pools', string.match(line, '^[^.]+'), 1)
+return count

@@ -1,0 +1,43 @@
+"""Pauses outlive Redis: the keeper keeps a copy of them in the bucket, and a restore puts them back.
+
+What was paused in the second before Redis was lost is lost with it. One that was resumed in that second is paused again,
+which /v1/pools shows: the safer of the two.
+"""
+
+import json
+
+import redis
+
+from tasks.errors import NotFound
+from tasks.ledger import Ledger, _away, keys
+from tasks.storage import Storage
+
+KEY = "pauses.json"
+
+
+class Pauses:
+    """One keeper's."""
+
+    def __init__(self, ledger: Ledger, storage: Storage) -> None:
+        self.ledger, self.storage = ledger, storage
+        self._written: dict[str, str] | None = None
+
+    def keep(self) -> None:
+        """Write the copy where it has changed. Errors: NotReady; StorageUnavailable."""
+        (pauses,) = self.ledger.at_once(lambda together: together.hgetall(keys.PAUSES))
+        if pauses == self._written or not pauses and self._written is None and self.storage.head(KEY) is None:
+            return
+        self.storage.put_bytes(KEY, json.dumps(pauses).encode(), "application/json")
+        self._written = pauses
+
+
+def put_back(client: redis.Redis, storage: Storage) -> None:
+    """While restoring: what was paused is paused. Errors: NotReady; StorageUnavailable; ValueError where the copy cannot
+    be read."""
+    try:
+        kept = json.loads(storage.get_bytes(KEY))
+    except NotFound:
+        return
+    with _away():
+        for name, why in dict(kept).items():
+            client.hsetnx(keys.PAUSES, str(name), str(why))
