@@ -42,6 +42,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         keys,
         models,
         openapi,
+        pauses,
         pools,
         problems,
         strict,
@@ -61,6 +62,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     browsers.register(app)
     app.before_request(auth.check_key)
     app.before_request(strict.check)
-    for resource in (jobs, dead_letters, uploads, models, keys, tenants, pools, health, openapi):
+    for resource in (jobs, dead_letters, uploads, models, keys, tenants, pools, pauses, health, openapi):
         app.register_blueprint(resource.routes)
     return app

@@ -16,6 +16,7 @@ import click
 
 from api.arguments import Input, Param, grouped, once
 from api.cli_keys import keys
+from api.cli_pauses import pause, pauses, resume
 from api.cli_tenants import tenants
 from api.client import Client, Job
 from api.terminal import NOT_SUCCEEDED, STATUSES, Group, Wrong, out, pausing, say, show, table, watching
@@ -211,7 +212,8 @@ def download(client, job_id: str, names: tuple[str, ...], folder: Path) -> None:
 
 
 main.add_command(keys)
-main.add_command(tenants)
+for command in (tenants, pause, resume, pauses):
+    main.add_command(command)
 
 
 def _wait(client: Client, job_id: str) -> Job:

@@ -29,7 +29,7 @@ def tenants() -> None:
 def erase(tenant: str, path: Path, yes: bool) -> None:
     """Take back all keys of a TENANT, cancel its jobs, and erase all that it has: jobs, outputs, uploads, fitted
     models, its lines of the journal. Waits for the receipt, which stays."""
-    client = _client()
+    client = operator()
     if not yes:
         click.confirm(f"Erase all of {tenant}, for good?", abort=True)
     try:
@@ -49,11 +49,12 @@ def erase(tenant: str, path: Path, yes: bool) -> None:
 @click.argument("tenant")
 def receipt(tenant: str) -> None:
     """Show the receipt of a TENANT's newest erasure, or how far it is."""
-    show(_client().erasure(tenant))
+    show(operator().erasure(tenant))
 
 
-def _client() -> Any:
-    operator = os.environ.get("BACKLOT_OPERATOR_KEY")
-    if not operator:
+def operator() -> Any:
+    """A client with the operator's key."""
+    key = os.environ.get("BACKLOT_OPERATOR_KEY")
+    if not key:
         raise Wrong("BACKLOT_OPERATOR_KEY is not set; for the stack of this machine: . .backlot/env")
-    return Client(key=operator)
+    return Client(key=key)

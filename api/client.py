@@ -149,6 +149,19 @@ class Client:
         """All API keys by the beginning of their hashes, and when each was last used; for operators."""
         return self._json("GET", "/v1/keys")["data"]
 
+    def pauses(self) -> list[dict[str, Any]]:
+        """What is paused, and why; for operators."""
+        return self._json("GET", "/v1/pauses")["data"]
+
+    def pause(self, what: str, reason: str = "") -> list[dict[str, Any]]:
+        """Start no more jobs of `pool/<name>`, `model/<kind>/<name>` or `tenant/<name>`; those that run go on. For
+        operators; all pauses."""
+        return self._json("PUT", f"/v1/pauses/{what}", json={"reason": reason})["data"]
+
+    def resume(self, what: str) -> list[dict[str, Any]]:
+        """Start jobs of it again; for operators. All pauses."""
+        return self._json("DELETE", f"/v1/pauses/{what}")["data"]
+
     def erase_tenant(self, tenant: str) -> dict[str, Any]:
         """Ask for the erasure of all of a tenant that has no keys; for operators."""
         return self._json("DELETE", f"/v1/tenants/{tenant}")

@@ -21,6 +21,7 @@ from api.jobs import JobList, ListQuery
 from api.keys import KeyList
 from api.models import ModelDetail, ModelList
 from api.multipart import OBJECTS, RESERVED, TEXTS
+from api.pauses import PauseList, PauseRequest
 from api.pools import PoolList
 from api.problems import Problem
 from api.uploads import Upload, UploadRequest
@@ -75,6 +76,17 @@ OPERATIONS = (
     Operation("get", "/v1/models/{kind}/{name}", "A model and its contract", {200: "ModelDetail"}, (404,)),
     Operation("get", "/v1/pools", "All pools; operators only", {200: "PoolList"}, (403,)),
     Operation("get", "/v1/pools/{name}", "A pool; operators only", {200: "Pool"}, (403, 404)),
+    Operation("get", "/v1/pauses", "What is paused; operators only", {200: "PauseList"}, (403,)),
+    Operation("put", "/v1/pauses/pool/{name}", "Start no more jobs of a pool; those that run go on; operators only",
+              {200: "PauseList"}, (400, 403, 404, 409, 413, 415, 422), "PauseRequest"),
+    Operation("put", "/v1/pauses/model/{kind}/{name}", "Likewise of a model", {200: "PauseList"},
+              (400, 403, 404, 409, 413, 415, 422), "PauseRequest"),
+    Operation("put", "/v1/pauses/tenant/{tenant}", "Likewise of a tenant", {200: "PauseList"},
+              (400, 403, 404, 409, 413, 415, 422), "PauseRequest"),
+    Operation("delete", "/v1/pauses/pool/{name}", "Start jobs of a pool again; operators only", {200: "PauseList"},
+              (403, 404)),
+    Operation("delete", "/v1/pauses/model/{kind}/{name}", "Likewise of a model", {200: "PauseList"}, (403, 404)),
+    Operation("delete", "/v1/pauses/tenant/{tenant}", "Likewise of a tenant", {200: "PauseList"}, (403, 404)),
     Operation("get", "/v1/keys", "All API keys, by the beginning of their hashes; operators only", {200: "KeyList"},
               (403,)),
     Operation("delete", "/v1/tenants/{tenant}", "Erase all of a tenant that has no keys; operators only",
@@ -202,9 +214,10 @@ def _schemas() -> dict[str, Any]:
     requests = [(request_of(kind).__name__, "validation", TypeAdapter(request_of(kind))) for kind in KINDS]
     results = [(f"{kind}-result", "serialization", TypeAdapter(contract(kind).result)) for kind in KINDS]
     answers = [(model.__name__, "serialization", TypeAdapter(model)) for model in (
-        Job, JobList, Replay, Purge, Upload, ModelList, ModelDetail, Pool, PoolList, KeyList,
+        Job, JobList, Replay, Purge, Upload, ModelList, ModelDetail, Pool, PoolList, PauseList, KeyList,
         Erasure, Health, Problem)]
-    asked = [("UploadRequest", "validation", TypeAdapter(UploadRequest)), ("JobRequest", "validation", adapter()),
+    asked = [("UploadRequest", "validation", TypeAdapter(UploadRequest)),
+             ("PauseRequest", "validation", TypeAdapter(PauseRequest)), ("JobRequest", "validation", adapter()),
              ("query", "validation", TypeAdapter(ListQuery))]
     found, rest = TypeAdapter.json_schemas([*requests, *results, *answers, *asked], ref_template=REF + "{model}")
     schemas = {**rest["$defs"], "JobRequest": found["JobRequest", "validation"]}

@@ -1,14 +1,15 @@
 """Pauses over HTTP, for operators: start no more jobs of a pool, a model or a tenant, and let the rest run."""
 
+import re
+from collections.abc import Container
 from typing import Literal
 
 from flask import Blueprint, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.answers import answer, read_json, services
+from api.answers import answer, read_body, services
 from api.auth import require_operator
 from tasks.errors import NotFound
-from tasks.keyfile import TENANT
 from tasks.ledger import _away
 from tasks.ledger.pauses import Pause, listed
 
@@ -19,7 +20,8 @@ class PauseRequest(BaseModel):
     """Why, for those whose jobs wait."""
 
     model_config = ConfigDict(extra="forbid")
-    reason: str = Field("", max_length=500, description="as callers whose jobs wait are told")
+    reason: str = Field("", max_length=500, pattern=r"^[^\x00-\x1f]*$",
+                        description="as callers whose jobs wait are told")
 
 
 class PauseList(BaseModel):
@@ -35,32 +37,62 @@ def list_pauses() -> Response:
     return answer(_all())
 
 
-@routes.put("/<scope>/<path:name>")
-def pause(scope: str, name: str) -> Response:
-    """What is paused already keeps its reason."""
+@routes.put("/pool/<name>")
+def pause_pool(name: str) -> Response:
+    return _pause("pool", name, services().settings.pools)
+
+
+@routes.put("/model/<kind>/<name>")
+def pause_model(kind: str, name: str) -> Response:
+    return _pause("model", f"{kind}/{name}", services().jobs.registry.by_key)
+
+
+@routes.put("/tenant/<tenant>")
+def pause_tenant(tenant: str) -> Response:
+    """Also one that has submitted nothing yet."""
+    return _pause("tenant", tenant, _tenants(tenant))
+
+
+@routes.delete("/pool/<name>")
+def resume_pool(name: str) -> Response:
+    return _resume("pool", name, services().settings.pools)
+
+
+@routes.delete("/model/<kind>/<name>")
+def resume_model(kind: str, name: str) -> Response:
+    return _resume("model", f"{kind}/{name}", services().jobs.registry.by_key)
+
+
+@routes.delete("/tenant/<tenant>")
+def resume_tenant(tenant: str) -> Response:
+    return _resume("tenant", tenant, _tenants(tenant))
+
+
+def _pause(scope: str, name: str, known: Container[str]) -> Response:
+    """What is paused already keeps its reason. Errors: NotFound; those of read_body."""
     require_operator()
-    _check(scope, name)
-    services().jobs.ledger.pause(f"{scope}/{name}", read_json(PauseRequest).reason)
+    asked = read_body(PauseRequest)
+    if name not in known:
+        raise NotFound(f"there is no {scope} {name[:100]!r}")
+    services().jobs.ledger.pause(f"{scope}/{name}", asked.reason)
     return answer(_all())
 
 
-@routes.delete("/<scope>/<path:name>")
-def resume(scope: str, name: str) -> Response:
-    """Also where it was not paused, or is no longer known."""
+def _resume(scope: str, name: str, known: Container[str]) -> Response:
+    """Also where it was not paused. Errors: NotFound where it is neither known nor paused."""
     require_operator()
+    if name not in known and not any((one.scope, one.name) == (scope, name) for one in _all().data):
+        raise NotFound(f"there is no {scope} {name[:100]!r}")
     services().jobs.ledger.resume(f"{scope}/{name}")
     return answer(_all())
+
+
+def _tenants(name: str) -> list[str]:
+    """Any tenant there may be."""
+    return [name] if re.fullmatch("[a-z0-9-]{1,40}", name) else []
 
 
 def _all() -> PauseList:
     with _away():
         return PauseList(data=listed(services().jobs.ledger.redis))
 
-
-def _check(scope: str, name: str) -> None:
-    known = services()
-    there = {"pool": known.settings.pools, "model": list(known.jobs.registry.by_key)}
-    if scope == "tenant" and TENANT.fullmatch(name):
-        return
-    if scope not in there or name not in there[scope]:
-        raise NotFound(f"there is no {scope[:20]} {name[:100]!r} to pause; scopes are pool, model (kind/name) and tenant")

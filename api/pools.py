@@ -3,24 +3,27 @@
 from typing import Literal
 
 from flask import Blueprint, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from api.answers import answer, services
 from api.auth import require_operator
 from tasks.errors import NotFound
-from tasks.ledger import keepers
+from tasks.ledger import _away, keepers
 from tasks.ledger.keepers import Keepers
-from tasks.ledger.pools import Pool, read
+from tasks.ledger.pauses import Pause, listed
+from tasks.ledger.pools import Pool, Unserved, read, unserved
 
 routes = Blueprint("pools", __name__, url_prefix="/v1/pools")
 
 
 class PoolList(BaseModel):
-    """All pools of this deployment, and the keepers of all of them."""
+    """All pools of this deployment, others in which jobs are yet, and what concerns all of them."""
 
     object: Literal["list"] = "list"
     data: list[Pool]
     keeper: Keepers
+    paused: list[Pause] = Field(description="what operators have paused")
+    unserved: list[Unserved] = Field(description="models with jobs waiting that no worker of this deployment serves")
 
 
 @routes.get("")
@@ -28,7 +31,11 @@ def list_pools() -> Response:
     require_operator()
     known = services()
     ledger = known.jobs.ledger
-    return answer(PoolList(data=[read(ledger, name) for name in known.settings.pools], keeper=keepers.read(ledger)))
+    pools = [read(ledger, name) for name in ledger.pools(known.settings.pools)]
+    pools = [pool for pool in pools if pool.name in known.settings.pools or pool.wanted + pool.held]
+    with _away():
+        paused = listed(ledger.redis)
+    return answer(PoolList(data=pools, keeper=keepers.read(ledger), paused=paused, unserved=unserved(ledger)))
 
 
 @routes.get("/<name>")

@@ -200,8 +200,8 @@ class Job(BaseModel):
                    for output in json.loads(record.get("outputs") or "[]")]
         running = status in (Status.RUNNING, Status.CANCELING)
         return cls(
-            id=fixed.id, tenant=fixed.tenant, kind=fixed.kind, model=fixed.model, pool=fixed.pool, status=status,
-            done=status.final, phase=_phase(record) if running else None,
+            id=fixed.id, tenant=fixed.tenant, kind=fixed.kind, model=fixed.model, pool=_pool(fixed, record),
+            status=status, done=status.final, phase=_phase(record) if running else None,
             progress=_number(record.get("progress")), message=record.get("message") or None,
             queue_position=position, priority=fixed.priority, created_at=moment(float(record["created_ms"])),
             started_at=_moment(record.get("started_ms")), completed_at=_moment(record.get("ended_ms")),
@@ -294,6 +294,11 @@ def moment(ms: float) -> datetime:
 def output_path(job_id: str, name: str) -> str:
     """Where an output is asked for; a name may have any sign that is no control character and no slash."""
     return f"/v1/jobs/{job_id}/outputs/{quote(name, safe='')}"
+
+
+def _pool(fixed: Fixed, record: dict[str, str]) -> str:
+    """Where the job is now: its model may have moved since it was submitted."""
+    return record.get("line", fixed.line).partition(".")[0] or fixed.pool
 
 
 def _moment(ms: str | float | None) -> datetime | None:

@@ -151,7 +151,9 @@ class Jobs:
             raise InvalidRequest([{"pointer": "/cursor", "detail": "not a cursor that a page of jobs gave"}]) from error
         self.ledger.ready()  # a Redis that has lost some would show too few
         records, following = page(self.ledger.redis, keys.tenant_jobs(tenant), start, limit, wanted)
-        return Page(views(records), following and str(following))
+        told = [{**record, "message": why} if why else record
+                for record, why in zip(records, self.ledger.why_they_wait(records), strict=True)]
+        return Page(views(told), following and str(following))
 
     def output_link(self, tenant: str, job_id: str, name: str) -> str:
         """A fresh link to an output. Errors: NotFound."""
@@ -199,7 +201,8 @@ class Jobs:
         """From the record, or from the bucket what has left it."""
         if "shrunk" in record:
             return self.archive.get(tenant, json.loads(record["fixed"])["id"])
-        return view(record, self.ledger.position(record))
+        (why,) = self.ledger.why_they_wait([record])
+        return view({**record, "message": why} if why else record, self.ledger.position(record))
 
     def accept(self, fixed: Fixed, idempotency: Idempotency | None = None, replaying: bool = False) -> Accepted:
         """Into the ledger, then the doorbell. The answer is made of what was submitted, not read back.

@@ -75,6 +75,9 @@ class Settings(BaseSettings):
         0, ge=0, description="jobs a tenant may have waiting, for a slot, a start time or a retry; 0 for any number")
     max_running_jobs: int = Field(0, ge=0, description="jobs a tenant may have running at once; 0 for any number")
     uploads_per_minute: int = Field(300, ge=0, description="uploads a tenant may begin a minute; 0 for any number")
+    unknown_model_s: float = Field(
+        900, ge=0, le=31_536_000, description="how long a job waits for a worker that knows its model, which is in no "
+                                            "models.toml, before it fails; longer than a deploy takes")
     max_stored_bytes: int = Field(
         0, ge=0, description="outputs and uploads a tenant may have in the bucket; 0 for any number")
     max_record_bytes: int = Field(

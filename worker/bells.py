@@ -10,6 +10,7 @@ import redis
 
 from tasks.broker import Broker
 from tasks.ledger import keys
+from tasks.ledger.pauses import holds
 from worker.skipped import Skipped
 
 LOST_S = 1
@@ -26,8 +27,10 @@ class Bells:
     def ring_lost(self, skipped: Skipped) -> None:
         """Errors: NotReady. A name that is no queue's is skipped."""
         wanted: dict[str, int] = {}
+        pauses, orphans = self.redis.hkeys(keys.PAUSES), self.redis.hkeys(keys.ORPHANS)
         for line in sorted(self.redis.smembers(keys.LINES)):
-            skipped.handle(line, lambda line=line: self._count(line, wanted))
+            if not holds(line, pauses) and line not in orphans:
+                skipped.handle(line, lambda line=line: self._count(line, wanted))
         for queue, want in wanted.items():
             skipped.handle(queue, lambda queue=queue, want=want: self._ring(queue, want))
 

@@ -1,8 +1,10 @@
 """The keeper: its duties, each on a thread of its own with its own errors, all idempotent; two keepers do no harm.
 
     epoch                               puts back what Redis has lost; before it has, no other duty does anything
-    sweep, due, expire, bells           what keeps jobs moving: Redis alone
+    sweep, due, expire, bells, lines,   what keeps jobs moving: Redis alone
+    parked
     set_aside                           tells of jobs that the scripts could not read
+    pauses                              a copy in the bucket of what operators paused
     segments, job_json, shrink          the journal, each from the other's cursor
     records, retention, archived,       what is past its time
     tombstones, uploads, trash,
@@ -32,6 +34,8 @@ from worker.clearing import Clearing
 from worker.duty import Duty
 from worker.erasures import Erasures
 from worker.journal import Journal
+from worker.lines import Lines
+from worker.pauses import Pauses
 from worker.records import Records
 from worker.restore import Restore
 from worker.set_aside import SetAside
@@ -74,6 +78,11 @@ class Keeper:
         self._add("sweep", lambda _: self.sweep())
         self._add("due", lambda _: self.broker.ring_all(self.ledger.due()))
         self._add("expire", lambda _: self.ledger.expire(late))
+        lines = Lines(self.ledger, self.registry, self.broker)
+        self._add("lines", lambda _: lines.reconcile())
+        self._add("parked", lambda _: lines.unpark())
+        pauses = Pauses(self.ledger, self.storage)
+        self._add("pauses", lambda _: pauses.keep())
         self._add("bells", bells.ring_lost)
         self._add("set_aside", SetAside(self.redis).tell)
 
@@ -148,7 +157,7 @@ class Keeper:
     def sweep(self) -> None:
         """Each pool by itself: what is wrong in one keeps no other from being swept. Errors: NotReady, LedgerFault."""
         wrong = None
-        for pool in self.registry.pools:
+        for pool in self.ledger.pools(self.registry.pools):
             try:
                 self.broker.ring_all(self.ledger.sweep(pool))
             except LedgerFault as fault:

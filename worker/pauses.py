@@ -1,7 +1,7 @@
 """Pauses outlive Redis: the keeper keeps a copy of them in the bucket, and a restore puts them back.
 
-What was paused in the second before Redis was lost is lost with it. One that was resumed in that second is paused again,
-which /v1/pools shows: the safer of the two.
+What was paused in the second before Redis was lost is lost with it. One that was resumed in that second is paused
+again, which /v1/pools shows: the safer of the two.
 """
 
 import json
@@ -32,8 +32,8 @@ class Pauses:
 
 
 def put_back(client: redis.Redis, storage: Storage) -> None:
-    """While restoring: what was paused is paused. Errors: NotReady; StorageUnavailable; ValueError where the copy cannot
-    be read."""
+    """While restoring: what was paused is paused. Errors: NotReady; StorageUnavailable; ValueError where the copy is
+    damaged."""
     try:
         kept = json.loads(storage.get_bytes(KEY))
     except NotFound:

@@ -27,7 +27,7 @@ from tasks.job import now_ms
 from tasks.ledger import IDEMPOTENCY_MS, Ledger, Record, _away, keys, uploads
 from tasks.settings import Settings
 from tasks.storage import Storage, job_json_key, job_prefix
-from worker import journal
+from worker import journal, pauses
 from worker.journal import Accepted, Journal, KeyUse
 from worker.skipped import Skipped
 
@@ -78,6 +78,7 @@ class Restore:
                 known = self._known()
                 names = journal.segments(self.storage, self.skipped)
                 missing = [name for name in names if journal.span(name)[1] > known]
+                self._each({"id": pauses.KEY}, lambda: pauses.put_back(self.redis, self.storage))
                 return self._put_back(known, missing) if missing else {}
             finally:
                 try:

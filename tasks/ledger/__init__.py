@@ -20,11 +20,13 @@ from tasks.ledger import keys
 from tasks.ledger.faults import away as _away
 from tasks.ledger.idempotency import Idempotency
 from tasks.ledger.lines import Lines
+from tasks.ledger.pauses import holds, why_they_wait
 from tasks.ledger.shapes import AGAIN, Cause, Claimed, Held, Record, Submitted, Worker
 from tasks.settings import Settings
 
 VERBS = ("submit", "claim", "renew", "report", "commit", "fail", "release", "cancel", "sweep", "due", "expire",
-         "forget", "conclude", "shrink", "count", "upload", "note_use", "pause", "resume", "unpark")
+         "forget", "conclude", "shrink", "count", "upload", "note_use", "pause", "resume",
+         "unpark", "move", "orphan")
 IDEMPOTENCY_MS = 24 * 3600 * 1000
 UPLOADING_MS = 120_000
 STILL_COMING = "a request with this Idempotency-Key is still being received; ask again in a moment"
@@ -273,9 +275,10 @@ class Ledger(Lines):
             return self.redis.hget(keys.job(job_id), "tenant")
 
     def waits(self, worker: Worker) -> bool:
-        """Whether any job waits in the worker's lines."""
+        """Whether any job waits in the worker's lines for a slot alone."""
         with _away():
-            return any(self.redis.zcard(keys.line(line)) for line in worker.lines)
+            pauses = self.redis.hkeys(keys.PAUSES)
+            return any(self.redis.zcard(keys.line(line)) for line in worker.lines if not holds(line, pauses))
 
     def bells(self, worker: Worker) -> int:
         """Doorbells that lie in the queues of a worker."""
@@ -283,12 +286,22 @@ class Ledger(Lines):
             return sum(self.redis.llen(queue) for queue in worker.queues)
 
     def position(self, record: Record) -> int | None:
-        """The exact place in its line, 1 is next; None where it does not wait."""
+        """The exact place in its line, 1 is next; None where it does not wait there."""
         if record["status"] != "queued":
             return None
         with _away():
             rank = self.redis.zrank(keys.line(record["line"]), json.loads(record["fixed"])["id"])
         return None if rank is None else rank + 1
+
+    def why_they_wait(self, records: Iterable[Record]) -> list[str]:
+        """Of each record a sentence for its caller, if it waits for more than a slot; or ''."""
+        with _away():
+            return why_they_wait(self.redis, records)
+
+    def pools(self, configured: Iterable[str]) -> list[str]:
+        """These, and all others that ever held a job."""
+        with _away():
+            return list(dict.fromkeys([*configured, *sorted(self.redis.hkeys(keys.POOLS))]))
 
     def at_once(self, ask: Callable[[Pipeline], object]) -> list:
         """Answers to what `ask` puts into a pipeline, all of one moment at which Redis had lost nothing: after a flush

@@ -20,6 +20,7 @@ TOMBSTONES = "bl:tombstones"  # zset  <tenant>/<job id> of a tombstone by the ms
 LINES = "bl:lines"            # set     <queue>:<model> of every line that ever held a job
 POOLS = "bl:pools"            # hash    every pool that ever held a job -> 1
 PAUSES = "bl:pauses"          # hash    <scope>/<name> of what is paused -> JSON, why and since when
+ORPHANS = "bl:orphans"        # hash    <queue>:<model> that waits and nobody knows -> ms since when
 PARKED = "bl:parked"          # set     tenants with jobs that stand in no line, as they may not start now
 DUE = "bl:due"                # zset    job id by the ms at which it is due: start_at, or a retry
 EXPIRIES = "bl:expiries"      # zset    job id by the ms at which a clock runs out: queue_ttl, deadline
@@ -160,4 +161,5 @@ def idempotency(tenant: str, digest: str) -> str:
 def of_tenant(tenant: str) -> list[str]:
     """Patterns of all that is kept under a tenant's name, but its jobs: what goes when the tenant is erased."""
     return [dead(tenant), stored(tenant), held(tenant), rate(tenant), upload_rate(tenant), replay(tenant, "*"),
-            idempotency(tenant, "*"), upload_jobs(tenant, "*"), making(tenant, "*", "*")]
+            idempotency(tenant, "*"), upload_jobs(tenant, "*"), making(tenant, "*", "*"), cost("*", tenant),
+            alone("*", tenant)]

@@ -26,6 +26,17 @@ class Lines:
         """Start jobs of it again."""
         self._run("resume", [keys.PAUSES], [name])
 
+    def move(self, line: str, to: str) -> int:
+        """Put A_FEW waiting jobs of one line into another, that of their model's pool; how many."""
+        return self._run("move", [keys.line(line)], [to, A_FEW])
+
+    def orphan(self, line: str, unknown: errors.BacklotError | None) -> int:
+        """Note that nobody knows the model of a line: its jobs wait BACKLOT_UNKNOWN_MODEL_S, then A_FEW a call fail
+        with this error; how many did. Without an error: it is known again."""
+        wait = "" if unknown is None else round(self.settings.unknown_model_s * 1000)
+        error = json.dumps(unknown.as_dict()) if unknown else ""
+        return self._run("orphan", [keys.line(line), keys.ORPHANS], [line, wait, error, A_FEW])
+
     def unpark(self, tenant: str) -> int:
         """Put parked jobs of the tenant back where it has no turn in line, as many as it may start now, A_FEW a line at
         most; how many went."""

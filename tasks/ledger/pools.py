@@ -3,6 +3,7 @@
 from pydantic import BaseModel, Field
 
 from tasks.ledger import Ledger, _away, keys
+from tasks.ledger.pauses import holds
 
 WORKERS_SHOWN = 1000
 
@@ -24,6 +25,8 @@ class Pool(BaseModel):
 
     name: str
     waiting: int = Field(ge=0, description="jobs that could start now")
+    held: int = Field(0, ge=0, description="jobs that wait for more than a slot: for what is paused, for their tenant "
+                                           "to run fewer, for a worker that knows their model")
     running: int = Field(ge=0, description="attempts under way")
     wanted: int = Field(ge=0, description="slots that would leave nothing waiting: waiting + running")
     oldest_wait_s: float | None = Field(ge=0, description="of the job that waits longest; null where none waits")
@@ -35,21 +38,73 @@ def read(ledger: Ledger, name: str) -> Pool:
     """The pool's state, read at one moment. Errors: NotReady."""
     with _away():
         with ledger.redis.pipeline(transaction=True) as pipeline:
-            pipeline.time().zcard(keys.waiting(name)).zcard(keys.leases(name))
+            pipeline.time().zcard(keys.leases(name))
             pipeline.zrange(keys.waiting(name), 0, 0, withscores=True).hget(keys.swept(name), "at")
             pipeline.zrevrange(keys.WORKERS, 0, WORKERS_SHOWN - 1, withscores=True)
-            (seconds, micros), waiting, running, oldest, swept, workers = pipeline.execute()
+            (seconds, micros), running, oldest, swept, workers = pipeline.execute()
         now = seconds * 1000 + micros / 1000
         alive = [worker for worker, until in workers if until > now]
         with ledger.redis.pipeline(transaction=False) as pipeline:
             for worker in alive:
                 pipeline.hgetall(keys.worker(worker)).hvals(keys.slots(worker))
             told = pipeline.execute()
+        in_line, could_start, parked = _waiting(ledger, name)
     shown = [_worker(worker, facts, slots, now)
              for worker, facts, slots in zip(alive, told[::2], told[1::2], strict=True)
              if facts.get("pool") == name and "seen_ms" in facts]
-    return Pool(name=name, waiting=waiting, running=running, wanted=waiting + running, workers=shown,
+    return Pool(name=name, waiting=could_start, held=in_line - could_start + parked, running=running,
+                wanted=could_start + running, workers=shown,
                 oldest_wait_s=_since(oldest[0][1], now) if oldest else None, swept_s=_since(swept, now))
+
+
+def _waiting(ledger: Ledger, pool: str) -> tuple[int, int, int]:
+    """Jobs in the pool's lines, how many of these could start now, and jobs that stand in no line. Where both
+    tenants and lines are held, rather too many could start: what waits must never be overlooked."""
+    client, most = ledger.redis, ledger.settings.max_running_jobs
+    lines = [line for line in client.smembers(keys.LINES) if line.partition(".")[0] == pool]
+    with client.pipeline(transaction=False) as asking:
+        asking.hkeys(keys.PAUSES).hkeys(keys.ORPHANS).hgetall(keys.fair(pool)).smembers(keys.PARKED)
+        for line in lines:
+            asking.zcard(keys.line(line))
+        pauses, orphans, fair, tenants, *counts = asking.execute()
+    of_line = dict(zip(lines, counts, strict=True))
+    jobs = {name.removeprefix("jobs:"): int(count) for name, count in fair.items() if name.startswith("jobs:")}
+    with client.pipeline(transaction=False) as asking:
+        for tenant in jobs:
+            asking.scard(keys.running(tenant))
+        for tenant in tenants:
+            for line in lines:
+                asking.zcard(keys.parked(tenant, line))
+        running, parked = (told := asking.execute())[:len(jobs)], told[len(jobs):]
+    by_tenant = sum(0 if f"tenant/{tenant}" in pauses else min(count, max(0, most - runs)) if most else count
+                    for (tenant, count), runs in zip(jobs.items(), running, strict=True))
+    by_line = sum(count for line, count in of_line.items() if not holds(line, pauses) and line not in orphans)
+    return sum(counts), min(by_tenant, by_line), sum(parked)
+
+
+class Unserved(BaseModel):
+    """Jobs of a model that no worker of this deployment serves."""
+
+    pool: str
+    kind: str
+    model: str
+    waiting: int = Field(ge=0, description="jobs that fail with `unknown_model` if none comes")
+    since_s: float = Field(ge=0, description="since this was found")
+
+
+def unserved(ledger: Ledger) -> list[Unserved]:
+    """All of them. Errors: NotReady."""
+    with _away():
+        seconds, micros = ledger.redis.time()
+        orphans = sorted(ledger.redis.hgetall(keys.ORPHANS).items())
+        counts = [ledger.redis.zcard(keys.line(line)) for line, _ in orphans]
+    shown = []
+    for (line, since), count in zip(orphans, counts, strict=True):
+        pool, _, of_pool = line.partition(".")
+        kind, _, model = of_pool.partition(":")
+        shown.append(Unserved(pool=pool, kind=kind, model=model, waiting=count,
+                              since_s=_since(since, seconds * 1000 + micros / 1000)))
+    return shown
 
 
 def _worker(worker: str, facts: dict[str, str], slots: list[str], now: float) -> PoolWorker:

@@ -135,6 +135,19 @@ class Case:
         yield lambda: self.lossy.resume("pool/cpu"), None
         assert not self.desk.ledger.redis.exists(keys.PAUSES)
 
+    def move(self):
+        """How many is lost with the first answer; the keeper asks again in its next round."""
+        jobs = [self.desk.submit() for _ in range(3)]
+        yield lambda: self.lossy.move("cpu.generate:lstm", "gpu.generate:lstm"), 0
+        assert self.desk.line("gpu.generate:lstm") == [job.id for job in jobs] and not self.desk.line()
+
+    def orphan(self):
+        unknown, job = DeadlineExceeded(""), self.desk.submit()
+        self.desk.ledger.orphan("cpu.generate:lstm", unknown)
+        self.clock.forward(1000)
+        yield lambda: self.lossy.orphan("cpu.generate:lstm", unknown), 0
+        assert self.desk.status(job) == "failed" and self.entries(job.id) == ["accepted", "ended"]
+
     def unpark(self):
         """How many went back is lost with the first answer; the keeper asks again in its next round."""
         jobs = [self.desk.submit() for _ in range(3)]

@@ -27,6 +27,8 @@ ASK = {
     "count": lambda ledger, claimed: ledger.count("acme", claimed.fixed.id, 7),
     "pause": lambda ledger, claimed: ledger.pause("pool/cpu", ""),
     "resume": lambda ledger, claimed: ledger.resume("pool/cpu"),
+    "move": lambda ledger, claimed: ledger.move("cpu.generate:lstm", "gpu.generate:lstm"),
+    "orphan": lambda ledger, claimed: ledger.orphan("cpu.generate:lstm", DeadlineExceeded("")),
     "unpark": lambda ledger, claimed: ledger.unpark("acme"),
 }
 LOOK = {

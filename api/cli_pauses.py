@@ -1,0 +1,30 @@
+"""`backlot pause`, `resume` and `pauses`: stop taking jobs of something, let the rest run. Needs BACKLOT_URL and
+BACKLOT_OPERATOR_KEY."""
+
+import click
+
+from api.cli_tenants import operator
+from api.terminal import show
+
+WHAT = click.argument("what", metavar="SCOPE/NAME")
+
+
+@click.command()
+@WHAT
+@click.option("--reason", default="", help="told to callers whose jobs wait")
+def pause(what: str, reason: str) -> None:
+    """Start no more jobs of pool/NAME, model/KIND/NAME or tenant/NAME; those that run go on."""
+    show(operator().pause(what, reason))
+
+
+@click.command()
+@WHAT
+def resume(what: str) -> None:
+    """Start jobs of it again."""
+    show(operator().resume(what))
+
+
+@click.command()
+def pauses() -> None:
+    """Show what is paused."""
+    show(operator().pauses())
