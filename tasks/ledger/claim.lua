@@ -50,10 +50,10 @@ if not job or alone and is_busy(worker, now) then
   return {0}
 end
 if alone then redis.call('HSET', KEYS[2], 'alone:' .. process, job.id) end
+if turn.id ~= job.id then parking.swap(turn, job, score, now) end
 
 -- The pool's clock follows the tags served, and moves by a fair share (1 / tenants waiting, two fields each) at each
 -- new job at least: else jobs served ahead by their priority would not move it, and a stream of them starve the rest.
-if turn.id ~= job.id then parking.swap(turn, job, score, now) end
 local fair = 'bl:fair:' .. job.pool
 local clock_was = tonumber(redis.call('HGET', fair, 'clock') or 0)
 local share = job.starts and 0 or 1 / math.max(1, math.floor(redis.call('HLEN', fair) / 2))

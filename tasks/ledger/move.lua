@@ -8,7 +8,7 @@
 if not ready() then return -1 end
 local now, line, count = clock(ARGV[1]), ARGV[2], 0
 for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, tonumber(ARGV[3]) - 1)) do
-  local job = load(id)
+  local job = one_of('move', id, now)
   if job and 'bl:line:' .. job.line == KEYS[1] then
     leave_line(job)
     give_share_back(job)

@@ -18,7 +18,7 @@ redis.call('HSETNX', KEYS[2], ARGV[2], num(now))
 local since = tonumber(redis.call('HGET', KEYS[2], ARGV[2]))
 if now - since < wait then return 0 end
 for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, tonumber(ARGV[5]) - 1)) do
-  local job = load(id)
+  local job = one_of('orphan', id, now)
   if job and now - math.max(since, tonumber(job.since_ms)) >= wait then
     set(job, 'error', ARGV[4])
     finish(job, 'failed', now)
