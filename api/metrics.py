@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import threading
 import urllib.request
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ class Counts:
 
 
 @contextlib.contextmanager
-def served(host: str, port: int, api_port: int, granian_port: int, connections: int) -> Any:
+def served(host: str, port: int, api_port: int, granian_port: int, connections: int) -> Iterator[int]:
     """/metrics of all processes on this address (port 0: any) while the block runs; gives the port."""
     directory = os.environ[DIRECTORY] = tempfile.mkdtemp(prefix="backlot-metrics-")
 
@@ -66,7 +67,7 @@ def served(host: str, port: int, api_port: int, granian_port: int, connections: 
 
 
 def _page(directory: str, api_port: int, granian_port: int, connections: int) -> bytes:
-    from prometheus_client import CollectorRegistry, Gauge, generate_latest
+    from prometheus_client import CollectorRegistry, generate_latest
     from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
     for file in Path(directory).glob("gauge_live*.db"):
@@ -75,17 +76,27 @@ def _page(directory: str, api_port: int, granian_port: int, connections: int) ->
             mark_process_dead(pid, directory)
     registry = CollectorRegistry()
     MultiProcessCollector(registry, directory)
+    registry.register(_Connections(api_port, connections))
     page = generate_latest(registry)
-    ours = CollectorRegistry()
-    most = Gauge("backlot_http_connections_max", "Connections that a process holds at most", registry=ours)
-    most.set(connections)
-    if (waiting := _waiting_to_be_accepted(api_port)) is not None:
-        Gauge("backlot_http_connections_waiting", "Connections that no process has accepted: all hold as many as "
-              "they may, or are busy", registry=ours).set(waiting)
-    page += generate_latest(ours)
     with contextlib.suppress(OSError):
         page += urllib.request.urlopen(f"http://127.0.0.1:{granian_port}/", timeout=2).read() + b"\n"
     return page
+
+
+class _Connections:
+    """What this process, which serves none, knows of them."""
+
+    def __init__(self, port: int, most: int) -> None:
+        self._port, self._most = port, most
+
+    def collect(self) -> Iterator[Any]:
+        from prometheus_client.core import GaugeMetricFamily
+
+        yield GaugeMetricFamily("backlot_http_connections_max", "Connections that a process holds at most",
+                                value=self._most)
+        if (waiting := _waiting_to_be_accepted(self._port)) is not None:
+            yield GaugeMetricFamily("backlot_http_connections_waiting", "Connections that no process has accepted: all "
+                                    "hold as many as they may, or are busy", value=waiting)
 
 
 def _alive(pid: int) -> bool:
