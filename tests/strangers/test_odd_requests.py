@@ -95,6 +95,7 @@ def test_outputs_that_would_be_lost_fail_the_job(town, names, said):
 
 def test_an_operator_ends_what_a_tenant_began_and_the_log_says_who(town):
     """The one key ends a stranger's job; the other cannot end an honest tenant's, whatever tenant it names."""
+    assert town.honest.alone().jobs
     with town.client as stranger, town.client_of(town.operator_key) as operator:
         job = stranger.post("/v1/jobs", json={**PROMPT, "model": "cpu-sleep", "input": {"prompt": "60"}}).json()["id"]
         assert operator.get(f"/v1/jobs/{job}").json()["tenant"] == "stranger"
@@ -102,8 +103,10 @@ def test_an_operator_ends_what_a_tenant_began_and_the_log_says_who(town):
         assert stranger.get(f"/v1/jobs/{theirs['id']}").status_code == 404
         assert stranger.delete(f"/v1/jobs/{theirs['id']}?tenant=honest").status_code == 403
         assert operator.post(f"/v1/jobs/{job}/cancel").status_code == 202
-        ended = stranger.get(f"/v1/jobs/{job}", headers={"Prefer": "wait=30"}).json()
-        assert ended["status"] == "canceled"
+        waited = operator.get(f"/v1/jobs/{job}", headers={"Prefer": "wait=30"})
+        assert waited.json()["status"] == "canceled" == stranger.get(f"/v1/jobs/{job}").json()["status"]
+        erased = operator.delete(f"/v1/jobs/{job}")
+        assert erased.status_code == 204 and not {"content-length", "content-type"} & set(erased.headers)
     lines = [json.loads(line) for line in town.api.log().splitlines() if line.startswith('{"at"')]
     (canceled,) = [line for line in lines if line.get("job") == job and line["method"] == "POST"]
     assert (canceled["tenant"], canceled["of"], canceled["from"]) == ("operator", "stranger", "127.0.0.1")
