@@ -157,6 +157,10 @@ class Case:
         yield lambda: self.lossy.unpark("acme"), 0
         assert self.desk.line() == [job.id for job in jobs]
 
+    def note_use(self):
+        yield lambda: self.lossy.note_use("key-1"), None
+        assert self.desk.ledger.redis.hgetall(keys.KEY_USES) == {"key-1": str(self.clock.ms)}
+
     def entries(self, job_id):
         return [e["type"] for _, e in self.desk.ledger.redis.xrange(keys.JOURNAL) if e["id"] == job_id]
 
