@@ -44,6 +44,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         openapi,
         pauses,
         pools,
+        prefix,
         problems,
         strict,
         tenants,
@@ -57,6 +58,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.url_map.merge_slashes = False
     app.config.update(MAX_CONTENT_LENGTH=settings.upload_max_bytes)
     app.extensions["backlot"] = Services(settings, auth.Keys(settings.keys_file), Jobs.of(settings))
+    prefix.register(app)  # first of all: what is asked after a request is asked backwards, and the logs say our paths
     audit.register(app, settings)
     problems.register(app)
     browsers.register(app)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from api import Services
+from api.prefix import prefixed
 from tasks.errors import InvalidRequest, MalformedRequest, UnsupportedMedia
 from tasks.request import invalid
 
@@ -25,7 +26,8 @@ def services() -> Services:
 
 def answer(body: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """JSON that no cache keeps."""
-    return Response(body.model_dump_json(), status, {**PRIVATE, **(headers or {})}, mimetype="application/json")
+    text = prefixed(body).model_dump_json()
+    return Response(text, status, {**PRIVATE, **(headers or {})}, mimetype="application/json")
 
 
 def rate_limit(left: int, reset_s: float, policy: str = "submits", most: int | None = None) -> dict[str, str]:

@@ -185,7 +185,8 @@ class Client:
             raise ApiError(404, {"code": "not_found", "detail": f"job {job_id} has no output {name!r}"})
         target = target / Path(name).name if target.is_dir() else target
         part = target.with_name(target.name + ".part")
-        link = self._request("GET", known["url"], follow_redirects=False).headers["Location"]
+        path = known["url"].removeprefix(httpx.URL(self.url).path.rstrip("/"))  # a proxy's, which both may have
+        link = self._request("GET", path, follow_redirects=False).headers["Location"]
         try:
             _save(link, part, known["sha256"])
             part.replace(target)

@@ -1,6 +1,7 @@
 """Whether the process lives and can work, and a page for a person who came with a browser."""
 
 import logging
+import re
 from typing import Literal
 
 from flask import Blueprint, Response, request
@@ -38,11 +39,13 @@ class Health(BaseModel):
 
 @routes.get("/")
 def index() -> Response:
+    text = re.sub(r"(?<![^\s])/(?=v1|openapi|healthz|readyz)", f"{request.script_root}/", INDEX)
     if request.accept_mimetypes.best_match(["text/plain", "text/html"]) == "text/html":
-        page = INDEX.replace("<", "&lt;").replace("/openapi.json", '<a href="/openapi.json">/openapi.json</a>')
+        path = f"{request.script_root}/openapi.json"
+        page = text.replace("<", "&lt;").replace(path, f'<a href="{path}">{path}</a>')
         return Response(f'<!doctype html><meta charset="utf-8"><title>Backlot</title><pre>{page}</pre>',
                         mimetype="text/html")
-    return Response(INDEX, mimetype="text/plain")
+    return Response(text, mimetype="text/plain")
 
 
 @routes.get("/healthz")

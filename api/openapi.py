@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 from pydantic import TypeAdapter
 
 from api.auth import Whose
@@ -119,6 +119,9 @@ PATH_PARAMETERS = {
 
 @routes.get("/openapi.json")
 def openapi() -> Response:
+    if request.script_root:
+        under = {**document(), "servers": [{"url": request.script_root}]}
+        return Response(json.dumps(under), mimetype="application/json")
     return Response(_text(), mimetype="application/json")
 
 

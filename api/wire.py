@@ -19,7 +19,7 @@ Headers = list[tuple[bytes, bytes]]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 HEAD_MAX_BYTES = 64 * 1024
 HOST = re.compile(rb"[A-Za-z0-9._~:\[\]-]{1,255}")
-PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+){1,8}")
+PREFIX = re.compile(r"(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]+){1,8}")
 FORWARDED = (b"forwarded", b"x-forwarded-")
 
 
