@@ -88,6 +88,8 @@ def _put_oddities(odd: Odd) -> None:
     odd.redis.xadd(keys.JOURNAL, {"note": "remember the milk"})
     for key in (keys.RETAINED, keys.WHOLE, keys.TRASH, keys.UPLOADS, keys.TOMBSTONES, keys.ARCHIVED):
         add(key, {"": 0, "milk": 1, "tenants/": 2, "a/b/c/d/e/f": 3})
+    for key in (keys.DUE, keys.EXPIRIES, keys.leases("cpu"), keys.line("cpu.generate:cpu-noop")):
+        add(key, {"milk": -1, "tenants/": -2})
     odd.redis.hset(keys.job("milk"), mapping={"status": "succeeded", "fixed": "milk"})
     odd.redis.set(keys.job("tenants/"), "of another type")
     odd.redis.set(keys.STOCK, "")
@@ -118,7 +120,8 @@ def test_an_end_that_cannot_be_shown_is_set_aside_and_told_of(odd):
     until(lambda: odd.duty("job_json")["skipped"] >= 2, SOON_S, "/v1/pools tells of it")
     assert not odd.duty("job_json")["late"] and odd.duty("job_json")["error"] is None
     shown = odd.of_keeper("/metrics").text
-    for duty in ("job_json", "retention", "trash", "uploads", "tombstones", "archived", "stock", "records"):
+    for duty in ("job_json", "retention", "trash", "uploads", "tombstones", "archived", "stock", "records",
+                 "set_aside"):
         count = next(line for line in shown.splitlines()
                      if line.startswith(f'backlot_skipped_entries_total{{duty="{duty}"}}'))
         assert float(count.split()[-1]) > 0, count
