@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from pydantic import ValidationError
 
+from tasks import text
 from tasks.errors import Conflict
 from tasks.job import Fixed, Job
 
@@ -22,7 +23,7 @@ UNSEEN = {"priority": 0, "queue_ttl_s": 0, "run_timeout_s": 0, "retention_s": 0,
 BASE = ("status", "created_ms")
 ATTEMPTS = "attempts"
 SHOWN, REMEMBERED = 200, 1000
-"""Characters of a record in the log, and records that are not logged again."""
+"""Characters of a name or a reason in the log, and records that are not logged again."""
 
 
 class LeftOut:
@@ -37,8 +38,8 @@ class LeftOut:
             return
         self._told.add(name)
         self.count += 1
-        log.error("a list leaves out a record that cannot be shown, number %d of this process (%s: %s): %s", self.count,
-                  type(why).__name__, str(why)[:SHOWN], name)
+        log.error("lists leave out %r, the %dth record of this process that cannot be shown (%s)", name[:SHOWN],
+                  self.count, reason(why))
 
 
 left_out = LeftOut()
@@ -52,7 +53,7 @@ def views(records: Iterable[Record]) -> list[Job]:
         try:
             shown.append(view(record))
         except Exception as error:  # anything may be wrong with it, and the others are shown
-            left_out.add(record.get("fixed", "")[:SHOWN], error)
+            left_out.add(json.loads(record["fixed"])["id"], error)  # a page has looked that there is one
     return shown
 
 
@@ -62,6 +63,14 @@ def view(record: Record, position: int | None = None) -> Job:
         return Job.of_record(record, position)
     except Exception:  # anything may be wrong with it
         return reduced(record)[0]
+
+
+def reason(error: Exception) -> str:
+    """Why something cannot be read, in one line, without what stands in it: inputs and their links are in no log."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+        return text.line(f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}", SHOWN)
+    return text.line(f"{type(error).__name__}: {error}", SHOWN)
 
 
 def request_of(record: Record, job_id: str) -> Fixed:
@@ -118,12 +127,12 @@ def _parts(record: Record) -> dict[str, Record]:
     return {**others, **({ATTEMPTS: attempts} if attempts else {})}
 
 
-def _fixed(text: str) -> tuple[Fixed, list[str]]:
+def _fixed(kept: str) -> tuple[Fixed, list[str]]:
     """What never changes, with stand-ins for parts that are damaged, and their names."""
     try:
-        return Fixed.model_validate_json(text), []
+        return Fixed.model_validate_json(kept), []
     except ValidationError:
-        found = json.loads(text)
+        found = json.loads(kept)
     stand_ins = {**OF_REQUEST, **UNSEEN}
     whole, damaged = Fixed.model_validate({**found, **stand_ins}), []
     for name in (name for name in stand_ins if name in found):

@@ -8,8 +8,12 @@ import threading
 import time
 from collections.abc import Callable
 
+import redis
+from redis.exceptions import RedisError
+
 from tasks.errors import BacklotError
 from tasks.ledger.keepers import Standing
+from tasks.reduced import reason
 from worker import metrics
 from worker.skipped import Skipped
 
@@ -87,8 +91,18 @@ class Duty:
         self.errors += 1
         metrics.DUTY_ERRORS.labels(self.name).inc()
         self._running_since = None
-        self.error = error.detail if isinstance(error, BacklotError) else f"{type(error).__name__}: {error}"[:500]
+        self.error = _words(error)
         text, at = self._told
         if told and (self.error != text or time.monotonic() - at > TOLD_AGAIN_S):
             self._told = (self.error, time.monotonic())
-            log.error("%s: %s", self.name, self.error, exc_info=not isinstance(error, BacklotError) and error)
+            unforeseen = not isinstance(error, BacklotError | RedisError)
+            log.error("%s: %s", self.name, self.error, exc_info=unforeseen and error)
+
+
+def _words(error: Exception) -> str:
+    """For people; an address of Redis, which callers of /v1/pools need not know, is left out."""
+    if isinstance(error, BacklotError):
+        return error.detail
+    if isinstance(error, redis.ConnectionError | redis.TimeoutError):
+        return f"Redis did not answer ({type(error).__name__})"
+    return reason(error)

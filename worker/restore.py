@@ -26,7 +26,7 @@ from tasks.intake import UPLOAD_KEPT_S
 from tasks.job import now_ms
 from tasks.ledger import IDEMPOTENCY_MS, Ledger, Record, _away, keys, uploads
 from tasks.settings import Settings
-from tasks.storage import Storage, job_json_key, job_prefix
+from tasks.storage import ObjectRefused, Storage, job_json_key, job_prefix
 from worker import journal, pauses
 from worker.journal import Accepted, Journal, KeyUse
 from worker.skipped import Skipped
@@ -105,7 +105,7 @@ class Restore:
         for entry in self._entries(known, names):
             self._each(entry, lambda entry=entry: self._put_back_one(found, entry, writer, done))
         for tenant, job_id in found.retried:
-            self.redis.zrem(keys.dead(tenant), job_id)
+            self.skipped.handle(f"{tenant}/{job_id}", lambda of=tenant, one=job_id: self.redis.zrem(keys.dead(of), one))
         for job_id, tenant in found.erased.items():
             self.redis.zadd(keys.TRASH, {job_prefix(tenant, job_id): now_ms()})
             self.redis.zadd(keys.RETAINED, {job_id: now_ms()}, xx=True)  # an older memory has its record
@@ -149,10 +149,10 @@ class Restore:
             done["queued"] += 1
         elif entry["type"] == "ended" and job_id in found.ended:
             found.ended.discard(job_id)
-            done["concluded"] += self.ledger.conclude(job_id, _record(entry))
             if found.late.pop(job_id, None):
                 writer.write_or_set_aside(entry["sid"], entry)
                 done["job.json"] += 1
+            done["concluded"] += self.ledger.conclude(job_id, _record(entry))
 
     def _submit(self, accepted: Accepted) -> None:
         """As it came, at the time at which it came."""
@@ -174,10 +174,19 @@ class Restore:
                 pipeline.execute()
 
     def _job_jsons(self, tenants: dict[str, str]) -> set[str]:
-        """Which of these jobs (id -> tenant) have a job.json, or its tombstone."""
+        """Which of these jobs (id -> tenant) have a job.json, or its tombstone. One that the bucket does not show
+        counts as none: an accepted job is rather done again than lost."""
+
+        def is_there(key: str) -> bool:
+            try:
+                return self.storage.head(key) is not None
+            except ObjectRefused as error:
+                self.skipped.add(key, error)
+                return False
+
         with ThreadPoolExecutor(LOOKERS) as pool:
-            heads = pool.map(lambda one: self.storage.head(job_json_key(one[1], one[0])), tenants.items())
-            return {job_id for job_id, head in zip(tenants, heads, strict=True) if head}
+            there = pool.map(is_there, (job_json_key(tenant, job_id) for job_id, tenant in tenants.items()))
+            return {job_id for job_id, found in zip(tenants, there, strict=True) if found}
 
 
 def _see(found: Found, entry: Record, written: journal.Sid, now: float) -> None:

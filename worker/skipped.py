@@ -12,6 +12,7 @@ import redis
 from tasks.errors import NotReady, StorageUnavailable
 from tasks.job import now_ms
 from tasks.ledger.faults import away
+from tasks.reduced import reason
 from tasks.storage import ObjectRefused
 from worker import metrics
 
@@ -48,8 +49,8 @@ class Skipped:
         since, lines = self._lines if time.monotonic() < self._lines[0] + 60 else (time.monotonic(), 0)
         self._lines = (since, lines + 1)
         if lines < LINES_A_MINUTE:
-            reason = why if isinstance(why, str) else f"{type(why).__name__}: {why}"
-            log.error("%s: skipped %r (%s)", self.duty, entry[:SHOWN], " ".join(reason.split())[:SHOWN])
+            words = why if isinstance(why, str) else reason(why)
+            log.error("%s: skipped %r (%s)", self.duty, entry[:SHOWN], words)
         elif lines == LINES_A_MINUTE:
             log.error("%s: more of them this minute are counted alone, %d so far", self.duty, self.count)
 

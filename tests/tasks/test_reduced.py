@@ -110,3 +110,13 @@ def test_a_purge_takes_damaged_ones_too(jobs, ledger, failed):
     ledger.redis.hset(keys.job(odd.id), "fixed", json.dumps({**fixed, "input": "odd"}))
     assert DeadLetters(jobs).purge("acme", Which()).ids == [odd.id]
     assert not ledger.redis.exists(keys.upload_jobs("acme", UPLOAD), keys.job(odd.id))
+
+
+def test_a_reason_tells_nothing_of_what_stands_in_the_record(jobs, ledger, failed, caplog):
+    """Links of inputs are in no log."""
+    odd = failed(input={"prompt": {"url": "https://example.com/?signature=secret"}})
+    fixed = json.loads(ledger.record(odd.id)["fixed"])
+    ledger.redis.hset(keys.job(odd.id), "fixed", json.dumps({**fixed, "kind": [fixed["input"]]}))
+    assert jobs.list("acme").jobs == []
+    assert odd.id in caplog.text and "kind: Input should be a valid string" in caplog.text
+    assert "secret" not in caplog.text

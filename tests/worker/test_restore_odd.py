@@ -113,6 +113,23 @@ def test_a_bucket_that_goes_away_ends_the_restore_with_nothing_set_aside(house, 
     assert house.set_aside() == []
 
 
+def test_a_job_whose_folder_the_bucket_does_not_show_is_rather_done_again_than_lost(house, fixed, monkeypatch):
+    hidden, other = fixed(), fixed()
+    house.ledger.submit(hidden)
+    house.ledger.submit(other)
+    house.written()
+    head = house.storage.head
+
+    def refuses(key):
+        if hidden.id in key:
+            raise ObjectRefused("the bucket refused HeadObject (403)")
+        return head(key)
+
+    monkeypatch.setattr(house.storage, "head", refuses)
+    done, skipped = house.restore()
+    assert done["queued"] == 2 and skipped.count == 1
+
+
 def test_segments_are_streamed_and_no_job_is_kept_in_memory(house, fixed, monkeypatch):
     """However large all of them are together."""
     for _ in range(5):
