@@ -78,13 +78,19 @@ class Restore:
                 known = self._known()
                 names = journal.segments(self.storage, self.skipped)
                 missing = [name for name in names if journal.span(name)[1] > known]
-                self._each({"id": pauses.KEY}, lambda: pauses.put_back(self.redis, self.storage))
+                self._put_back_pauses()
                 return self._put_back(known, missing) if missing else {}
             finally:
                 try:
                     lock.release()
                 except LockError:
                     log.warning("restoring took longer than its lock; another keeper may have done the same")
+
+    def _put_back_pauses(self) -> None:
+        try:
+            pauses.put_back(self.redis, self.storage)
+        except (ValueError, TypeError) as error:
+            self.skipped.add(pauses.KEY, error)
 
     def _known(self) -> journal.Sid:
         """The last entry of the journal that this Redis has had."""

@@ -8,7 +8,7 @@ from tasks.errors import StorageUnavailable
 from tasks.jobs import Jobs
 from tasks.ledger import keys
 from tasks.storage import ObjectRefused
-from worker import journal, restore
+from worker import journal, pauses, restore
 from worker.journal import Journal
 from worker.restore import Restore
 from worker.shrink import Shrinker
@@ -130,6 +130,15 @@ def test_a_job_whose_folder_the_bucket_does_not_show_is_rather_done_again_than_l
     assert done["queued"] == 2 and skipped.count == 1
 
 
+@pytest.mark.parametrize("text", [b"milk", b"[1]", b"1", b"\xff", b""])
+def test_a_copy_of_the_pauses_that_cannot_be_read_ends_no_restore(house, fixed, text):
+    house.ledger.submit(fixed())
+    house.written()
+    house.storage.put_bytes(pauses.KEY, text, "application/json")
+    done, skipped = house.restore()
+    assert done["queued"] == 1 and skipped.count == 1
+
+
 def test_segments_are_streamed_and_no_job_is_kept_in_memory(house, fixed, monkeypatch):
     """However large all of them are together."""
     for _ in range(5):
@@ -142,7 +151,7 @@ def test_segments_are_streamed_and_no_job_is_kept_in_memory(house, fixed, monkey
         see(so_far, *rest)
 
     def get(key):
-        assert key == journal.WRITTEN
+        assert not journal.SEGMENT.fullmatch(key)
         return get_bytes(key)
 
     monkeypatch.setattr(restore, "_see", seen)
