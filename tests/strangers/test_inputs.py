@@ -121,12 +121,14 @@ FETCHED = {"http", "s3"}
 @pytest.mark.parametrize("size", [1, RECORDED_MAX_BYTES - 2, RECORDED_MAX_BYTES - 1, PROMPT_MAX])
 @pytest.mark.parametrize("way", PROMPT)
 def test_a_prompt_reaches_the_model_byte_for_byte(ways, pool, way, size):
-    """Carriage returns, NUL, a byte order mark and characters of four bytes as they were; and a retry gets the same."""
+    """Carriage returns, NUL, a byte order mark and characters of four bytes as they were, there and in the output
+    that it makes of them; and a retry gets the same."""
     text = text_of(size, ODD if size == PROMPT_MAX else "x")
     job = PROMPT[way](ways, pool, text.encode())
     assert isinstance(job, dict), job.text
     assert job["status"] == "succeeded", job["error"]
     assert json.loads(job["result"]["text"]) == {"prompt": seen(text)}
+    assert ways.client.download(job["id"], "prompt.txt", ways.folder).read_bytes() == text.encode()
     if size != RECORDED_MAX_BYTES - 1:
         return
     again = ways.client.wait(ways.client.retry(job["id"])["id"], ENDS_S)
@@ -174,6 +176,7 @@ def test_an_empty_text_is_a_text(ways, pool):
     """To the models that ship it is an error of theirs."""
     for job in (ways.json("generate", pool, prompt=""), ways.form("generate", pool, prompt="")):
         assert json.loads(job["result"]["text"]) == {"prompt": seen("")}
+        assert ways.client.download(job["id"], "prompt.txt", ways.folder).read_bytes() == b""
 
 
 def test_an_empty_file_is_refused(ways, pool):
