@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import resource
 import socket
+import sys
 
 import click
 from granian import Granian
@@ -17,6 +18,7 @@ from granian.http import HTTP1Settings
 from api import metrics
 from api.wire import HEAD_MAX_BYTES
 from tasks import logs
+from tasks.models_file import Misconfigured
 from tasks.settings import Settings
 
 log = logging.getLogger("api")
@@ -31,8 +33,14 @@ OTHER_FILES = 512
 @click.option("--processes", type=click.IntRange(1), default=2, show_default=True)
 def main(host: str, port: int, processes: int) -> None:
     """Serve the API until SIGTERM."""
-    settings = Settings()
+    try:
+        settings = Settings.of_environment()
+        settings.registry()
+    except Misconfigured as error:
+        sys.exit(str(error))
     logs.start(settings.log_level)
+    for line in Settings.misspelt():
+        log.warning("%s", line)
     multiprocessing.set_start_method("spawn")  # a child that was forked would have our threads' locks and sockets
     connections = _connections(settings.http_connections)
     granian_port = _free_port()

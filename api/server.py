@@ -37,6 +37,7 @@ from api.threads import Answer, Threads
 from api.wire import Refused
 from tasks import logs
 from tasks.errors import NotReady
+from tasks.models_file import Misconfigured
 from tasks.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -52,9 +53,12 @@ HOUSE_EVERY_S = 1
 
 def bridge() -> "Bridge":
     """The app for the settings of the environment, and this process's logging."""
-    settings = Settings()
-    logs.start(settings.log_level)
-    app = create_app(settings)
+    try:
+        settings = Settings.of_environment()
+        logs.start(settings.log_level)
+        app = create_app(settings)
+    except Misconfigured as error:  # a process that takes the place of another finds what was written meanwhile
+        raise SystemExit(f"the API cannot start: {error}") from None
     return Bridge(app, app.extensions["backlot"])
 
 
