@@ -28,11 +28,10 @@ class Bells:
         """Errors: NotReady. A name that is no queue's is skipped."""
         wanted: dict[str, int] = {}
         pauses, orphans = self.redis.hkeys(keys.PAUSES), self.redis.hkeys(keys.ORPHANS)
-        for line in sorted(self.redis.smembers(keys.LINES)):
-            if not holds(line, pauses) and line not in orphans:
-                skipped.handle(line, lambda line=line: self._count(line, wanted))
-        for queue, want in wanted.items():
-            skipped.handle(queue, lambda queue=queue, want=want: self._ring(queue, want))
+        lines = sorted(self.redis.smembers(keys.LINES))
+        skipped.handle_each((line for line in lines if not holds(line, pauses) and line not in orphans),
+                            lambda line: self._count(line, wanted))
+        skipped.handle_each(wanted, lambda queue: self._ring(queue, wanted[queue]))
 
     def _count(self, line: str, wanted: dict[str, int]) -> None:
         queue = line.partition(":")[0]

@@ -86,14 +86,16 @@ class Clearing:
 
     def recount_records(self, skipped: Skipped) -> None:
         """What counts of a tenant's records although they are gone: a release that did not count has forgotten them."""
-        for tenant in self.redis.hkeys(keys.HELD):
-            cursor = None
-            while cursor != 0:
-                cursor, some = self.redis.hscan(keys.held(tenant), cursor or 0, count=A_FEW)
-                there = self.ledger.at_once(lambda together, some=some: [together.exists(keys.job(id)) for id in some])
-                for job_id, is_there in zip(some, there, strict=True):
-                    if not is_there:
-                        self.ledger.count(tenant, job_id, 0, keys.HELD)
+        skipped.handle_each(self.redis.hkeys(keys.HELD), self._recount)
+
+    def _recount(self, tenant: str) -> None:
+        cursor = None
+        while cursor != 0:
+            cursor, some = self.redis.hscan(keys.held(tenant), cursor or 0, count=A_FEW)
+            there = self.ledger.at_once(lambda together, some=some: [together.exists(keys.job(id)) for id in some])
+            for job_id, is_there in zip(some, there, strict=True):
+                if not is_there:
+                    self.ledger.count(tenant, job_id, 0, keys.HELD)
 
     def _empty(self, prefix: str) -> None:
         named = PREFIX.fullmatch(prefix)

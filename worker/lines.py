@@ -6,14 +6,17 @@ workers and API processes of two releases run side by side.
 """
 
 import logging
+import re
 
 from tasks.broker import Broker
 from tasks.errors import UnknownModel
 from tasks.ledger import Ledger, _away, keys
 from tasks.ledger.lines import A_FEW
 from tasks.registry import Registry
+from worker.skipped import Skipped
 
 log = logging.getLogger(__name__)
+LINE = re.compile(r"[a-z0-9-]+\.[a-z]+:.+")
 CALLS = 20
 """Of one line or tenant in a round."""
 
@@ -24,32 +27,38 @@ class Lines:
     def __init__(self, ledger: Ledger, registry: Registry, broker: Broker) -> None:
         self.ledger, self.registry, self.broker = ledger, registry, broker
 
-    def reconcile(self) -> None:
-        """Each line by itself. Errors: NotReady, LedgerFault."""
-        client = self.ledger.redis
+    def reconcile(self, skipped: Skipped) -> None:
+        """Each line by itself; a name that is no line's is skipped. Errors: NotReady."""
+        client, waiting = self.ledger.redis, {}
         with _away():
             lines, orphans = sorted(client.smembers(keys.LINES)), client.hgetall(keys.ORPHANS)
-            pools = {line.partition(".")[0]: 1 for line in lines}
-            if pools:
-                client.hset(keys.POOLS, mapping=pools)  # releases before 0.2 did not note them
-            waiting = {line: client.zcard(keys.line(line)) for line in lines}
-        strange = [line for line in lines if waiting[line] and self._place(line) != line]
+        skipped.handle_each(lines, lambda line: waiting.update({line: self._length(line)}))
+        if waiting:
+            with _away():  # releases before 0.2 did not note them
+                client.hset(keys.POOLS, mapping={line.partition(".")[0]: 1 for line in waiting})
+        strange = [line for line in waiting if waiting[line] and self._place(line) != line]
         served = self._served() if strange else set()
-        for line in strange:
-            if line not in served and line.partition(":")[0] not in served:
-                self._bring_home(line)
-                orphans.pop(line, None)
-        for line in orphans:
-            self.ledger.orphan(line, None)
+        homeless = [line for line in strange if line not in served and line.partition(":")[0] not in served]
+        skipped.handle_each(homeless, self._bring_home)
+        skipped.handle_each((line for line in orphans if line not in homeless),
+                            lambda line: self.ledger.orphan(line, None))
 
-    def unpark(self) -> None:
-        """Parked jobs of tenants that may run again. Errors: NotReady, LedgerFault."""
+    def unpark(self, skipped: Skipped) -> None:
+        """Parked jobs of tenants that may run again; each tenant by itself. Errors: NotReady."""
         with _away():
             tenants = sorted(self.ledger.redis.smembers(keys.PARKED))
-        for tenant in tenants:
-            for _ in range(CALLS):
-                if self.ledger.unpark(tenant) < A_FEW:
-                    break
+        skipped.handle_each(tenants, self._unpark)
+
+    def _unpark(self, tenant: str) -> None:
+        for _ in range(CALLS):
+            if self.ledger.unpark(tenant) < A_FEW:
+                break
+
+    def _length(self, line: str) -> int:
+        """Errors: ValueError where it is no line's name."""
+        if not LINE.fullmatch(line):
+            raise ValueError("no line's name")
+        return self.ledger.redis.zcard(keys.line(line))
 
     def _bring_home(self, line: str) -> None:
         """A line that no registry and no worker knows: its jobs follow their model, or wait for one."""

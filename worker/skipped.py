@@ -5,7 +5,7 @@ It tells an entry's own fault from a Redis or a bucket that is away, which is no
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import redis
 
@@ -36,6 +36,7 @@ class Skipped:
         self._told: set[str] = set()
         self._unanswered = 0
         self._lines = (0.0, 0)
+        self._passed_over: dict[str, float] = {}
 
     def add(self, entry: str, why: Exception | str) -> None:
         """Say once that the entry was left out, and count it."""
@@ -78,6 +79,14 @@ class Skipped:
             return A_DAY_MS
         self._unanswered = 0
         return 0
+
+    def handle_each(self, entries: Iterable[str], work: Callable[[str], object]) -> None:
+        """Do the work of each; one that cannot be done is passed over for a minute. Errors: those of `handle`."""
+        for entry in entries:
+            if self._passed_over.get(entry, 0) < time.monotonic():
+                self._passed_over.pop(entry, None)
+                if self.handle(entry, lambda entry=entry: work(entry)):
+                    self._passed_over[entry] = time.monotonic() + A_MINUTE_MS / 1000
 
     def handle_due(self, client: redis.Redis, key: str, work: Callable[[str], object]) -> None:
         """Do the work of each member of the list (member by ms) that is due. One that cannot be done is put off, so

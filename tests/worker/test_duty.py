@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 from tasks.errors import LedgerFault, NotReady, StorageUnavailable
 from tasks.ledger import keepers, keys
 from tasks.storage import ObjectRefused
-from tests.stack import until
+from tests.stack import ROOT, until
 from worker import health
 from worker.duty import LATE_ROUNDS, Duty
 from worker.keeper import Keeper
@@ -206,4 +206,6 @@ class TestTold:
         keeper.tell()
         told = {duty.name: duty for duty in keepers.read(ledger).duties}
         assert list(told) == list(keeper.duties)
+        documented = (ROOT / "docs" / "keeper.md").read_text()
+        assert [name for name in told if f"`{name}`" not in documented] == []
         assert all(duty.succeeded_s is not None and not duty.late and not duty.error for duty in told.values())

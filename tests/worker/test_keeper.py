@@ -139,3 +139,18 @@ def test_jobs_that_scripts_set_aside_are_told_of_once(ledger, keeper, caplog):
     assert keeper.duties["set_aside"].skipped.count == 3
     assert "job_1 at sweep" in caplog.text and "its key is of another type" in caplog.text
     assert "job_old" not in caplog.text
+
+
+def test_lines_and_tenants_that_cannot_be_read_keep_no_other_waiting(ledger, keeper, fixed):
+    """A job whose model is on another pool follows it, beside lines that are none; parked tenants likewise."""
+    ledger.submit(job := fixed(model="transformer"))
+    ledger.redis.sadd(keys.LINES, "", "milk", "cpu.caption:odd")
+    ledger.redis.set(keys.line("cpu.caption:odd"), "of another type")
+    keeper.duties["lines"].work()
+    assert ledger.record(job.id)["line"] == "gpu.generate:transformer"
+    assert keeper.duties["lines"].skipped.count == 3
+    assert "" not in ledger.redis.hkeys(keys.POOLS)
+    ledger.redis.sadd(keys.PARKED, "acme", "zoo")
+    ledger.redis.set(keys.parked("acme"), "of another type")
+    keeper.duties["parked"].work()
+    assert keeper.duties["parked"].skipped.count <= 1 and not ledger.redis.sismember(keys.PARKED, "zoo")
