@@ -109,7 +109,7 @@ local function start_attempt(job, worker, token, alone, lease, now)
   redis.call('HDEL', 'bl:job:' .. job.id, 'retry_ms', 'progress', 'message', 'metrics', 'alone', 'batching')
   if alone then set(job, 'alone', 1) end
   set(job, 'starts', number, 'token', token, 'slot', worker.slot, 'worker', worker.id, 'phase', 'running',
-    'phase_ms', num(now), 'started_ms', job.started_ms or num(now),
+    'phase_ms', num(now), 'attempt_ms', num(now), 'started_ms', job.started_ms or num(now),
     'queued_ms', num(tonumber(job.queued_ms or 0) + now - tonumber(job.since_ms)),
     'attempt:' .. number, cjson.encode({number = number, worker = worker.id, started_ms = now, token = token}))
   forget_attempt(job, number - 50)
