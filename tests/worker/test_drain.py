@@ -16,7 +16,9 @@ from tests.worker.conftest import ENDS_S, is_there
 def occupied(house, pool):
     """All slots of the house's own worker of the pool hold a job, so that the next one goes to another worker."""
     slots = {"cpu": house.stack.settings.cpu_slots, "gpu": house.stack.settings.gpu_slots}[pool]
-    jobs = [house.submit(f"{pool}-sleep", "100", run_timeout_s=200) for _ in range(slots)]
+    # of one model a gpu worker holds two batches at most, so one that batches many
+    model, prompt = {"cpu": ("cpu-sleep", "100"), "gpu": ("gpu-rows", "5000")}[pool]
+    jobs = [house.submit(model, prompt, run_timeout_s=200) for _ in range(slots)]
     for job_id in jobs:
         house.claimed(job_id)
     with contextlib.ExitStack() as stack:
