@@ -15,7 +15,7 @@ from tasks import inputs
 from tasks.errors import BacklotError, InvalidInput, TooLarge
 from tasks.fetch import check_allowed
 from tasks.job import Upload, new_id
-from tasks.ledger import Ledger, uploads
+from tasks.ledger import UPLOADING_MS, Ledger, uploads
 from tasks.request import pointer
 from tasks.settings import Settings
 from tasks.storage import Storage, measured, media_type_of, safe_name, upload_key
@@ -88,9 +88,11 @@ class Intake:
             seen = self.storage.head(key)
             prepared.uploads[file.upload_id] = Upload(key=key, bytes=file.bytes, etag=seen.etag)
 
-    def forsake(self, tenant: str, prepared: Prepared) -> None:
-        """What was stored for a job that was refused goes soon, unless a job names it after all."""
-        uploads.forsake(self.ledger.redis, tenant, [file.upload_id for file in prepared.pending])
+    def forsake(self, tenant: str, prepared: Prepared, surely: bool) -> None:
+        """What was stored for a job that was refused goes, unless a job names it after all: at once where it is
+        `surely` refused, later where a submit may yet be on its way to Redis."""
+        delay_ms = 0 if surely else UPLOADING_MS
+        uploads.forsake(self.ledger.redis, tenant, [file.upload_id for file in prepared.pending], delay_ms)
 
     def _value(self, name: str, value: JsonValue, limits: inputs.Limits | None, prepared: Prepared) -> None:
         """A text (which has limits) or a JSON value: a file where it is too long for the record."""

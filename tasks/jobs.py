@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 from tasks.archive import Archive
 from tasks.broker import Broker
-from tasks.errors import BacklotError, Conflict, InvalidRequest, KeyReused, NotFound
+from tasks.errors import BacklotError, Conflict, InvalidRequest, KeyReused, NotFound, NotReady
 from tasks.intake import UPLOAD_KEPT_S, File, Intake, Prepared
 from tasks.job import JOB_ID, SCHEMA, Fixed, Job, JobRequest, Status, new_id, now_ms
 from tasks.ledger import Idempotency, Ledger, Record, keys, uploads
@@ -231,11 +231,11 @@ class Jobs:
             self.ledger.submit(fixed, idempotency or None, asking=True)
             self.intake.store(fixed.tenant, prepared)
             return self.accept(fixed.model_copy(update={"uploads": prepared.uploads}), idempotency)
-        except Exception:
+        except Exception as error:
             with contextlib.suppress(BacklotError):  # the key's two minutes, and the upload's day, pass by themselves
                 if idempotency:
                     uploads.give_back(self.ledger.redis, fixed.tenant, idempotency, fixed.id)
-                self.intake.forsake(fixed.tenant, prepared)
+                self.intake.forsake(fixed.tenant, prepared, surely=not isinstance(error, NotReady))
             raise
 
     def _replay(self, tenant: str, job_id: str, fingerprint: str, idempotency: Idempotency) -> Accepted:

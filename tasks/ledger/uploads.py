@@ -14,10 +14,10 @@ def note(client: redis.Redis, tenant: str, upload_id: str, ask_at: float) -> Non
         client.zadd(keys.UPLOADS, {f"{tenant}/{upload_id}": round(ask_at * 1000)})
 
 
-def forsake(client: redis.Redis, tenant: str, upload_ids: Iterable[str]) -> None:
-    """The keeper asks now whether a job names them; those that have no place are let be."""
+def forsake(client: redis.Redis, tenant: str, upload_ids: Iterable[str], delay_ms: int) -> None:
+    """The keeper asks after the delay whether a job names them; those that have no place are let be."""
     with _away():
-        client.zadd(keys.UPLOADS, {f"{tenant}/{upload_id}": now_ms() for upload_id in upload_ids}, xx=True)
+        client.zadd(keys.UPLOADS, {f"{tenant}/{upload_id}": now_ms() + delay_ms for upload_id in upload_ids}, xx=True)
 
 
 def give_back(client: redis.Redis, tenant: str, idempotency: Idempotency, job_id: str) -> None:

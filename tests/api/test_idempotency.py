@@ -155,5 +155,7 @@ def test_a_submit_whose_answer_was_lost_keeps_its_key_and_its_upload(acme, app, 
 
         lossy.setattr(jobs, "accept", accept)
         problem(acme.post("/v1/jobs", json=LONG, headers=KEY), 503, "not_ready")
+    ((_, asked_at),) = ledger.redis.zrange(keys.UPLOADS, 0, -1, withscores=True)
+    assert asked_at > now_ms() + 60_000, "a submit that is late yet may name it"
     again = acme.post("/v1/jobs", json=LONG, headers=KEY)
     assert again.headers["Idempotency-Replayed"] == "true" and jobs_of(ledger) == 1
