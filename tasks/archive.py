@@ -107,7 +107,6 @@ class Archive:
         """Its objects are trash, and the journal hears of it."""
         with contextlib.suppress(Damaged):
             self._ended(tenant, job_id)
-        with _away(), self.ledger.redis.pipeline() as both:
-            both.zadd(keys.TRASH, {job_prefix(tenant, job_id): round(time.time() * 1000)})
-            both.xadd(keys.JOURNAL, {"type": "forgotten", "id": job_id, "tenant": tenant})
-            both.execute()
+        self.ledger.write(
+            ("ZADD", keys.TRASH, round(time.time() * 1000), job_prefix(tenant, job_id)),
+            ("XADD", keys.JOURNAL, "*", "type", "forgotten", "id", job_id, "tenant", tenant))

@@ -130,9 +130,7 @@ class DeadLetters:
             if not key:
                 return plan
             plan["fingerprint"] = idempotency.fingerprint
-            with _away():
-                first = self.ledger.redis.set(key, json.dumps(plan), nx=True, px=IDEMPOTENCY_MS)
-                kept = json.dumps(plan) if first else self.ledger.redis.get(key)
+            _, kept = self.ledger.write(("SET", key, json.dumps(plan), "NX", "PX", IDEMPOTENCY_MS), ("GET", key))
         plan = json.loads(kept)
         if plan["fingerprint"] != idempotency.fingerprint:
             raise KeyReused("this Idempotency-Key was used to replay other dead letters; take a new one")

@@ -92,7 +92,7 @@ class Intake:
         """What was stored for a job that was refused goes, unless a job names it after all: at once where it is
         `surely` refused, later where a submit may yet be on its way to Redis."""
         delay_ms = 0 if surely else UPLOADING_MS
-        uploads.forsake(self.ledger.redis, tenant, [file.upload_id for file in prepared.pending], delay_ms)
+        uploads.forsake(self.ledger, tenant, [file.upload_id for file in prepared.pending], delay_ms)
 
     def _value(self, name: str, value: JsonValue, limits: inputs.Limits | None, prepared: Prepared) -> None:
         """A text (which has limits) or a JSON value: a file where it is too long for the record."""

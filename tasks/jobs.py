@@ -14,7 +14,7 @@ from tasks.broker import Broker
 from tasks.errors import BacklotError, Conflict, InvalidRequest, KeyReused, NotFound, NotReady
 from tasks.intake import UPLOAD_KEPT_S, File, Intake, Prepared
 from tasks.job import JOB_ID, SCHEMA, Fixed, Job, JobRequest, Status, new_id, now_ms
-from tasks.ledger import Idempotency, Ledger, Record, keys, uploads
+from tasks.ledger import Idempotency, Ledger, Record, keys
 from tasks.ledger.events import Events
 from tasks.ledger.pages import Cursor, page
 from tasks.reduced import request_of, to_forget, view, views
@@ -234,7 +234,7 @@ class Jobs:
         except Exception as error:
             with contextlib.suppress(BacklotError):  # the key's two minutes, and the upload's day, pass by themselves
                 if idempotency:
-                    uploads.give_back(self.ledger.redis, fixed.tenant, idempotency, fixed.id)
+                    self.ledger.give_back(fixed.tenant, idempotency, fixed.id)
                 self.intake.forsake(fixed.tenant, prepared, surely=not isinstance(error, NotReady))
             raise
 

@@ -119,3 +119,9 @@ def make_worker(name: str = "w1", pool: str = "cpu") -> Worker:
 def waiting(ledger: Ledger) -> Callable[..., list[str]]:
     """The ids in a line, next first."""
     return lambda line="cpu.generate:lstm": ledger.redis.zrange(keys.line(line), 0, -1)
+
+
+def fenced(ledger: Ledger) -> str:
+    """The token of a keeper that restores, for verbs that carry it."""
+    ledger.redis.set(keys.RESTORING, "a keeper")
+    return "a keeper"

@@ -146,13 +146,11 @@ class Keeper:
         """Say that this start of Redis may be used, once what it lost is put back. Errors: NotReady where it would
         evict, or another keeper puts it back; StorageUnavailable."""
         try:
-            self.ledger.ready()
+            self.ledger.ready(by_this_release=True)
         except NotReady:
             if self.redis.info("memory")["maxmemory_policy"] != "noeviction":
                 raise
-            Restore(self.settings, self.redis, self.storage, skipped).run()
-            self.ledger.set_epoch()
-            log.info("the epoch is set: this start of Redis is in use")
+            Restore(self.settings, self.redis, self.storage, skipped, self.id).run()
 
     def sweep(self) -> None:
         """Each pool by itself: what is wrong in one keeps no other from being swept. Errors: NotReady, LedgerFault."""

@@ -13,18 +13,20 @@ is known to nobody, so that what it made cannot be committed. All of it may be d
 import json
 import logging
 import re
-import time
-from collections.abc import Callable, Iterator
+import secrets
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import redis
-from redis.exceptions import LockError, RedisError
+from redis.exceptions import RedisError
 
-from tasks.errors import BacklotError, LedgerFault, NotFound, NotReady
+from tasks.errors import BacklotError, LedgerFault, NotFound
 from tasks.intake import UPLOAD_KEPT_S
 from tasks.job import now_ms
-from tasks.ledger import IDEMPOTENCY_MS, Ledger, Record, _away, keys, uploads
+from tasks.ledger import IDEMPOTENCY_MS, Ledger, Record, _away, keys
+from tasks.ledger.epoch import RESTORING_S
 from tasks.settings import Settings
 from tasks.storage import ObjectRefused, Storage, job_json_key, job_prefix
 from worker import journal, pauses
@@ -32,8 +34,7 @@ from worker.journal import Accepted, Journal, KeyUse
 from worker.skipped import Skipped
 
 log = logging.getLogger(__name__)
-LOCK_S = 60
-LOOKERS, A_PIPELINE = 8, 1000
+LOOKERS, A_CALL = 8, 100
 NOT_RECORD = ("type", "sid")
 """What an `ended` entry has beside the fields of the record."""
 
@@ -60,35 +61,46 @@ class Restore:
     """For one keeper at a time, before it sets the epoch."""
 
     def __init__(self, settings: Settings, client: redis.Redis, storage: Storage,
-                 skipped: Skipped | None = None) -> None:
+                 skipped: Skipped | None = None, token: str = "") -> None:
+        self.token = token or secrets.token_hex(16)
         self.settings, self.redis, self.storage = settings, client, storage
         self.skipped = skipped or Skipped("epoch")
         self.ledger = Ledger(settings, client)
 
     def run(self) -> dict[str, int]:
-        """How many jobs were put back in each way; empty where nothing was lost.
+        """How many jobs were put back in each way; empty where nothing was lost. The epoch is set then.
 
-        Errors: NotReady where another keeper does it, or Redis is away; StorageUnavailable.
+        Errors: NotReady where another keeper does it, this is another Redis by then, or Redis is away;
+        StorageUnavailable.
         """
-        lock = self.redis.lock(keys.RESTORING, timeout=LOCK_S)
-        with _away():
-            if not lock.acquire(blocking=False):
-                raise NotReady("another keeper puts back what Redis has lost")
-            try:
+        begun, over = self.ledger.begin_restore(self.token), threading.Event()
+        if begun is None:
+            return {}
+        threading.Thread(target=self._prolong, args=(over,), name="restoring", daemon=True).start()
+        try:
+            with _away():
                 known = self._known()
                 names = journal.segments(self.storage, self.skipped)
                 missing = [name for name in names if journal.span(name)[1] > known]
                 self._put_back_pauses()
-                return self._put_back(known, missing) if missing else {}
-            finally:
-                try:
-                    lock.release()
-                except LockError:
-                    log.warning("restoring took longer than its lock; another keeper may have done the same")
+                done = self._put_back(known, missing) if missing else {}
+        finally:
+            over.set()
+        self.ledger.set_epoch(begun)
+        log.info("the epoch is set: this start of Redis is in use")
+        return done
+
+    def _prolong(self, over: threading.Event) -> None:
+        """While it lasts; where that fails, or comes too late, the next verb of the restore is refused."""
+        while not over.wait(RESTORING_S / 4):
+            try:
+                self.ledger.begin_restore(self.token)
+            except BacklotError as error:
+                log.warning("the restore was not prolonged: %s", error.detail)
 
     def _put_back_pauses(self) -> None:
         try:
-            pauses.put_back(self.redis, self.storage)
+            pauses.put_back(self._write, self.storage)
         except (ValueError, TypeError) as error:
             self.skipped.add(pauses.KEY, error)
 
@@ -111,12 +123,14 @@ class Restore:
         for entry in self._entries(known, names):
             self._each(entry, lambda entry=entry: self._put_back_one(found, entry, writer, done))
         for tenant, job_id in found.retried:
-            self.skipped.handle(f"{tenant}/{job_id}", lambda of=tenant, one=job_id: self.redis.zrem(keys.dead(of), one))
+            self.skipped.handle(f"{tenant}/{job_id}",
+                                lambda of=tenant, one=job_id: self._write(("ZREM", keys.dead(of), one)))
         for job_id, tenant in found.erased.items():
-            self.redis.zadd(keys.TRASH, {job_prefix(tenant, job_id): now_ms()})
-            self.redis.zadd(keys.RETAINED, {job_id: now_ms()}, xx=True)  # an older memory has its record
+            self._write(("ZADD", keys.TRASH, now_ms(), job_prefix(tenant, job_id)),
+                        ("ZADD", keys.RETAINED, "XX", now_ms(), job_id))  # an older memory has its record
         self._keep_keys(list(found.keys_used.values()))
-        self.redis.set(keys.STOCK, "")  # the keeper looks for the retention of ended jobs and for what tenants have
+        # the keeper looks for the retention of ended jobs, and for what tenants have
+        self._write(("SET", keys.STOCK, ""))
         log.warning("restored from %d segments of the journal: %s", len(names), done)
         return done
 
@@ -158,26 +172,29 @@ class Restore:
             if found.late.pop(job_id, None):
                 writer.write_or_set_aside(entry["sid"], entry)
                 done["job.json"] += 1
-            done["concluded"] += self.ledger.conclude(job_id, _record(entry))
+            done["concluded"] += self.ledger.conclude(job_id, _record(entry), self.token)
 
     def _submit(self, accepted: Accepted) -> None:
         """As it came, at the time at which it came."""
         ledger = Ledger(self.settings, self.redis, clock=lambda: round(accepted.created_ms))
+        ask_ms = now_ms() + UPLOAD_KEPT_S * 1000
         for upload in accepted.fixed.uploads:
-            uploads.note(self.redis, accepted.fixed.tenant, upload, time.time() + UPLOAD_KEPT_S)
-        ledger.submit(accepted.fixed, accepted.idempotency, restoring=True)
+            self._write(("ZADD", keys.UPLOADS, ask_ms, f"{accepted.fixed.tenant}/{upload}"))
+        ledger.submit(accepted.fixed, accepted.idempotency, restoring=self.token)
+
+    def _write(self, *commands: Sequence[str | int]) -> None:
+        self.ledger.write(*commands, restoring=self.token)
 
     def _keep_keys(self, used: list[KeyUse]) -> None:
         """The Idempotency-Key of a job that has ended finds it for the rest of its day."""
-        now = now_ms()
-        for first in range(0, len(used), A_PIPELINE):
-            with self.redis.pipeline(transaction=False) as pipeline:
-                for one in used[first:first + A_PIPELINE]:
-                    left, key = round(one.created_ms + IDEMPOTENCY_MS - now), one.idempotency
-                    if left > 0:
-                        pipeline.set(keys.idempotency(one.tenant, key.digest), f"{one.job_id} {key.fingerprint}",
-                                     nx=True, px=left)
-                pipeline.execute()
+        now, sets = now_ms(), []
+        for one in used:
+            left, key = round(one.created_ms + IDEMPOTENCY_MS - now), one.idempotency
+            if left > 0:
+                sets.append(("SET", keys.idempotency(one.tenant, key.digest), f"{one.job_id} {key.fingerprint}", "NX",
+                             "PX", left))
+        for first in range(0, len(sets), A_CALL):
+            self._write(*sets[first:first + A_CALL])
 
     def _job_jsons(self, tenants: dict[str, str]) -> set[str]:
         """Which of these jobs (id -> tenant) have a job.json, or its tombstone. One that the bucket does not show

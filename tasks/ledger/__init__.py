@@ -11,12 +11,12 @@ from importlib.resources import files
 
 import redis
 from redis.backoff import NoBackoff
-from redis.client import Pipeline
 from redis.retry import Retry
 
 from tasks import errors
 from tasks.job import Fixed
 from tasks.ledger import keys
+from tasks.ledger.epoch import NOT_RECONCILED, Epoch
 from tasks.ledger.faults import away as _away
 from tasks.ledger.idempotency import Idempotency
 from tasks.ledger.lines import Lines
@@ -26,11 +26,10 @@ from tasks.settings import Settings
 
 VERBS = ("submit", "claim", "renew", "report", "commit", "fail", "release", "cancel", "sweep", "due", "expire",
          "forget", "conclude", "shrink", "count", "upload", "note_use", "pause", "resume",
-         "unpark", "move", "orphan")
+         "unpark", "move", "orphan", "begin_restore", "set_epoch", "write", "give_back")
 IDEMPOTENCY_MS = 24 * 3600 * 1000
 UPLOADING_MS = 120_000
 STILL_COMING = "a request with this Idempotency-Key is still being received; ask again in a moment"
-NOT_RECONCILED = "the keeper has not yet reconciled with this start of Redis"
 A_FEW = 100
 """Jobs one call of sweep, due or expire handles at most, so that none blocks Redis for long."""
 
@@ -46,7 +45,7 @@ def connect(settings: Settings, *, read_timeout_s: float = 0.7, shared: bool = T
         retry=Retry(NoBackoff(), 1), health_check_interval=0, single_connection_client=not shared)
 
 
-class Ledger(Lines):
+class Ledger(Lines, Epoch):
     """The verbs. Errors of every verb: NotReady where Redis is away or the keeper has not set the epoch; LedgerFault
     where its script fails, and would again.
 
@@ -71,7 +70,7 @@ class Ledger(Lines):
 
     # -- callers' verbs
 
-    def submit(self, fixed: Fixed, idempotency: Idempotency | None = None, restoring: bool = False,
+    def submit(self, fixed: Fixed, idempotency: Idempotency | None = None, restoring: str = "",
                replaying: bool = False, asking: bool = False) -> Submitted:
         """Record a job. Errors: Overloaded; RateLimited; QuotaExceeded; Conflict where the same key's inputs are still
         coming in.
@@ -90,7 +89,7 @@ class Ledger(Lines):
             [fixed.id, fixed.model_dump_json(exclude_none=True), fixed.tenant, fixed.line, fixed.priority, start,
              _ms(fixed.queue_ttl_s), deadline, _ms(fixed.run_timeout_s), _ms(fixed.retention_s), fixed.max_attempts,
              self.settings.bells, idempotency.fingerprint if idempotency else "", IDEMPOTENCY_MS,
-             "ask" if asking else int(restoring),
+             "ask" if asking else restoring,
              self.settings.submits_per_minute, self.settings.max_waiting_jobs, self.settings.max_stored_bytes,
              fixed.retry_of or "", int(replaying), self.settings.max_record_bytes,
              *(upload.bytes for upload in fixed.uploads.values())])
@@ -117,12 +116,9 @@ class Ledger(Lines):
 
     def reserve(self, tenant: str, idempotency: Idempotency, job_id: str) -> Submitted | None:
         """Hold a key while inputs are uploaded: None where it is ours now, else who has it. Errors: Conflict."""
-        value = f"{job_id} {idempotency.fingerprint} uploading"
         key = keys.idempotency(tenant, idempotency.digest)
-        with _away():
-            if self.redis.set(key, value, nx=True, px=UPLOADING_MS):
-                return None
-            holder = (self.redis.get(key) or value).split(" ")
+        _, held = self.write(("SET", key, idempotency.held_by(job_id), "NX", "PX", UPLOADING_MS), ("GET", key))
+        holder = held.split(" ")
         if len(holder) == 3 and holder[0] != job_id:
             raise errors.Conflict(STILL_COMING)
         return None if holder[0] == job_id else Submitted(holder[0], replay_fingerprint=holder[1])
@@ -192,8 +188,7 @@ class Ledger(Lines):
 
     def forget_slot(self, worker: Worker, slot: str) -> None:
         """The slot's process is gone and all it held is ended."""
-        with _away():
-            self.redis.hdel(keys.slots(worker.id), slot)
+        self.write(("HDEL", keys.slots(worker.id), slot))
 
     def report(self, job_id: str, token: str, phase: str = "", progress: float | None = None,
                message: str | None = None, checkpoint: str = "") -> str:
@@ -241,10 +236,10 @@ class Ledger(Lines):
         """End jobs whose clock ran out while they waited; their ids. `error` is for those that ran before."""
         return self._run("expire", [keys.EXPIRIES], [A_FEW, json.dumps(error.as_dict())])[1:]
 
-    def conclude(self, job_id: str, ended: Record) -> bool:
+    def conclude(self, job_id: str, ended: Record, restoring: str = "") -> bool:
         """While restoring: give a job that this Redis takes for living its end; False where there is none such."""
         fields = [part for pair in ended.items() for part in pair]
-        return bool(self._run("conclude", [keys.job(job_id)], [job_id, *fields]))
+        return bool(self._run("conclude", [keys.job(job_id)], [job_id, restoring, *fields]))
 
     def shrink(self, job_id: str, small: Fixed | None, fields: Iterable[str]) -> None:
         """Leave large fields out of an ended job's record, whose job.json is written, and put `small` in place of what
@@ -256,11 +251,6 @@ class Ledger(Lines):
         """The bytes of a job or an upload in the bucket, or of a record (keys.HELD), 0 where it is gone; how many the
         tenant has in all."""
         return int(self._run("count", [what], [tenant, name, size]))
-
-    def set_epoch(self) -> None:
-        """Say that this start of the server is reconciled."""
-        with _away():
-            self.redis.set(keys.EPOCH, self.redis.info("server")["run_id"])
 
     # -- looking
 
@@ -302,28 +292,6 @@ class Ledger(Lines):
         """These, and all others that ever held a job."""
         with _away():
             return list(dict.fromkeys([*configured, *sorted(self.redis.hkeys(keys.POOLS))]))
-
-    def at_once(self, ask: Callable[[Pipeline], object]) -> list:
-        """Answers to what `ask` puts into a pipeline, all of one moment at which Redis had lost nothing: after a flush
-        what is not there is not gone. Errors: NotReady."""
-        with _away(), self.redis.pipeline(transaction=True) as together:
-            together.info("server").get(keys.EPOCH)
-            ask(together)
-            server, epoch, *answers = together.execute()
-        if epoch != server["run_id"]:
-            raise errors.NotReady(NOT_RECONCILED)
-        return answers
-
-    def ready(self) -> None:
-        """Errors: NotReady with what is missing: Redis, `noeviction`, or the epoch."""
-        with _away():
-            info = self.redis.info()
-            epoch = self.redis.get(keys.EPOCH)
-        if info["maxmemory_policy"] != "noeviction":
-            raise errors.NotReady(f"Redis has maxmemory-policy {info['maxmemory_policy']}; Backlot needs noeviction, "
-                                  "as any other may silently drop jobs")
-        if epoch != info["run_id"]:
-            raise errors.NotReady(NOT_RECONCILED)
 
     def _run(self, verb: str, named: list, arguments: list):
         with _away(verb):

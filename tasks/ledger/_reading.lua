@@ -11,10 +11,19 @@ end
 
 -- Whether the keeper has reconciled with this very start of the server; where not, every verb answers 'not ready'.
 -- At maxmemory the server refuses a script whose first write adds; one that has freed, were it nothing, may go on.
+local function server()
+  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'),
+    string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+end
 local function ready()
   redis.call('DEL', 'bl:none')
-  return redis.call('GET', 'bl:epoch') == string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  local run_id, replid = server()
+  local epoch = redis.call('MGET', 'bl:epoch', 'bl:epoch:replid')
+  return epoch[1] == run_id and (not epoch[2] or epoch[2] == replid)
 end
+
+-- In place of the epoch: whether this keeper alone puts back what the server has lost.
+local function fenced(token) return token ~= '' and redis.call('GET', 'bl:restoring') == token end
 
 -- All 17 digits: `..` and tostring would round scores and ms.
 local function num(x) return string.format('%.17g', x) end

@@ -1,18 +1,20 @@
 -- conclude: a job that this Redis, which has lost what came last, takes for living has ended: the record of its end.
 --
--- The keeper's alone, while it puts back what was lost; so the epoch is not asked.
+-- The keeper's, while it puts back what was lost.
 --
 -- KEYS[1]  job      hash    bl:job:<id>
 -- ARGV[1]  now      ms; 0 = Redis TIME
--- ARGV[2]  id, [3+] field, value of the record as it ended
+-- ARGV[2]  id, [3] token of the keeper that restores, which is asked in place of the epoch; or ''
+-- ARGV[4+] field, value of the record as it ended
 --
--- Returns 1 concluded (now or before), 0 this Redis knows no such job, or knows of another end.
+-- Returns 1 concluded (now or before), 0 this Redis knows no such job, or knows of another end, -1 not ready.
 redis.call('DEL', 'bl:none')
-if #ARGV % 2 == 1 then error('a field without its value', 0) end
+if not (ARGV[3] == '' and ready() or fenced(ARGV[3])) then return -1 end
+if #ARGV % 2 == 0 then error('a field without its value', 0) end
 local job, why = read(ARGV[2])
 if not job and not why then return 0 end
 local ended = {}
-for i = 3, #ARGV, 2 do ended[ARGV[i]] = ARGV[i + 1] end
+for i = 4, #ARGV, 2 do ended[ARGV[i]] = ARGV[i + 1] end
 number(ended.ended_ms)
 number(ended.retained_ms)
 for _, name in ipairs({'status', 'line', 'tenant', 'fixed'}) do
@@ -27,7 +29,7 @@ if job then
 end
 leave_indexes(ARGV[2], ended.tenant)
 redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], unpack(ARGV, 3))
+redis.call('HSET', KEYS[1], unpack(ARGV, 4))
 job = fields(ARGV[2])
 take('bl:held', job.tenant, job.id, size_of(job))
 index_end(job)

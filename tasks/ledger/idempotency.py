@@ -16,6 +16,10 @@ class Idempotency:
     def of(cls, scope: Iterable[str], content: Iterable[str]) -> "Idempotency":
         return cls(_digest(scope), _digest(content))
 
+    def held_by(self, job_id: str) -> str:
+        """What its key has while the inputs of the job come in."""
+        return f"{job_id} {self.fingerprint} uploading"
+
 
 def _digest(parts: Iterable[str]) -> str:
     whole = hashlib.sha256()

@@ -13,7 +13,7 @@
 -- ARGV[4]  tenant, [5] line, [6] priority, [7] start_ms or '', [8] queue_ttl ms, [9] deadline ms or '',
 -- ARGV[10] run timeout ms, [11] retention ms, [12] max attempts, [13] bells wanted at most
 -- ARGV[14] fingerprint of the request, or '' without an Idempotency-Key, [15] how long that is kept, ms
--- ARGV[16] 1 while the keeper puts back what this Redis lost: the epoch is not asked, nor limits; 'ask': only whether it
+-- ARGV[16] the token of a keeper that restores, which is asked in place of the epoch and of limits; '' for none; 'ask': only whether it
 --          would be recorded
 -- ARGV[17] submits a minute that the tenant may make, [18] jobs that it may have waiting; 0 for any
 -- ARGV[19] bytes that it may have in the bucket; 0 for any number
@@ -26,8 +26,8 @@
 -- one that is still being uploaded; {-2, percent} memory is nearly full; {-3, ms} the next submit is paid for then;
 -- {-4, waiting} the tenant has so many jobs waiting; {-5, bytes} it has so much in the bucket; {-6} the job retried is
 -- no dead letter; {-7, bytes, most} its records take so much of Redis and may take so much; {-1} not ready.
-local restoring, asking = ARGV[16] == '1', ARGV[16] == 'ask'
-if not ready() and not restoring then return {-1} end
+local asking, restoring = ARGV[16] == 'ask', ARGV[16] ~= 'ask' and ARGV[16] ~= ''
+if not (restoring and fenced(ARGV[16]) or not restoring and ready()) then return {-1} end
 local now = clock(ARGV[1])
 local id, tenant, queue = ARGV[2], ARGV[4], string.match(ARGV[5], '^([^:]+):.')
 check_submit(tenant, queue)
@@ -41,10 +41,12 @@ local rate, paid = tonumber(ARGV[17]), paid_until(KEYS[6], now)
 local function left() return left_of(rate, paid, now) end
 
 if redis.call('EXISTS', KEYS[1]) == 1 then return {1, id, bell_needed(), left(), paid - now} end
-if ARGV[14] ~= '' then
-  local first, print, uploading = string.match(redis.call('GET', KEYS[5]) or '', '^(%S+) (%S+)(.*)$')
-  if first and first ~= id then return uploading == '' and {2, first, print} or {3, first} end
-end
+-- A restore is blocked by no key: one that is only held the journal knows better, one that was used stays as it is.
+local first, print, uploading
+if ARGV[14] ~= '' then first, print, uploading = string.match(redis.call('GET', KEYS[5]) or '', '^(%S+) (%S+)(.*)$') end
+local foreign = first and first ~= id
+if foreign and restoring then fault('submit', id, 'its Idempotency-Key is held by ' .. first)
+elseif foreign then return uploading == '' and {2, first, print} or {3, first} end
 if not restoring then
   local named = {unpack(KEYS, 7)}
   local refused = refusal(tenant, named, 1024 + #ARGV[3], tonumber(ARGV[18]), tonumber(ARGV[19]), tonumber(ARGV[22]))
@@ -73,7 +75,7 @@ for i = 7, #KEYS do
   take('bl:stored', tenant, string.match(KEYS[i], '[^/]+$'), tonumber(ARGV[i + 16]))
 end
 take('bl:held', tenant, id, size_of(job))
-if ARGV[14] ~= '' then redis.call('SET', KEYS[5], id .. ' ' .. ARGV[14], 'PX', ARGV[15]) end
+if ARGV[14] ~= '' and not (foreign and uploading == '') then redis.call('SET', KEYS[5], id .. ' ' .. ARGV[14], 'PX', ARGV[15]) end
 redis.call('XADD', 'bl:journal', '*', 'type', 'accepted', 'id', id, 'fixed', ARGV[3], 'created_ms', num(now),
   'key', ARGV[14] ~= '' and KEYS[5] or '', 'fingerprint', ARGV[14])
 if start > now then

@@ -5,8 +5,8 @@ import json
 import pytest
 from pydantic import SecretStr
 
-from tasks.errors import DeadlineExceeded, NotFound
-from tasks.ledger import VERBS, Ledger, Submitted, keys
+from tasks.errors import DeadlineExceeded, NotFound, NotReady
+from tasks.ledger import VERBS, Idempotency, Ledger, Submitted, keys
 from tests.conftest import make_fixed
 from tests.ledger.conftest import AWAY, Desk
 from tests.ledger.proxy import Proxy
@@ -115,6 +115,32 @@ class Case:
         self.desk.commit(claimed)
         yield lambda: self.lossy.shrink(claimed.fixed.id, None, ["result"]), None
         assert "result" not in self.desk.record(claimed) and self.desk.record(claimed)["shrunk"]
+
+    def note_use(self):
+        yield lambda: self.lossy.note_use("a key"), None
+        assert self.desk.ledger.redis.hexists(keys.KEY_USES, "a key")
+
+    def begin_restore(self):
+        self.desk.ledger.redis.delete(keys.EPOCH)
+        yield lambda: self.lossy.begin_restore("k1").token, "k1"
+        with pytest.raises(NotReady):
+            self.lossy.begin_restore("k2")
+
+    def set_epoch(self):
+        self.desk.ledger.redis.delete(keys.EPOCH)
+        begun = self.desk.ledger.begin_restore("k1")
+        yield lambda: self.lossy.set_epoch(begun), None
+        self.desk.ledger.ready(by_this_release=True)
+
+    def write(self):
+        yield lambda: self.lossy.write(("ZADD", "bl:trash", 1, "x"), ("GET", "bl:none"))[1], ""
+        assert self.desk.ledger.redis.zscore(keys.TRASH, "x") == 1
+
+    def give_back(self):
+        key = Idempotency("d", "f")
+        self.desk.ledger.reserve("acme", key, "job_x")
+        yield lambda: self.lossy.give_back("acme", key, "job_x"), None
+        assert not self.desk.ledger.redis.exists(keys.idempotency("acme", "d"))
 
     def count(self):
         yield lambda: self.lossy.count("acme", "upload_1", 7), 7

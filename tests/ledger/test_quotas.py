@@ -5,7 +5,7 @@ import pytest
 from tasks.errors import QuotaExceeded, RateLimited, StorageUnavailable, UploadsLimited
 from tasks.job import Upload
 from tasks.ledger import Idempotency, Ledger, connect, keys
-from tests.conftest import PATIENT_S, make_fixed
+from tests.conftest import PATIENT_S, fenced, make_fixed
 
 KEY = Idempotency.of(["acme", "k"], ["content"])
 
@@ -71,7 +71,7 @@ def test_a_restore_is_asked_for_no_limit(limited):
     """An accepted job was paid for when it came."""
     ledger = limited(submits_per_minute=1, max_waiting_jobs=1)
     for _ in range(3):
-        ledger.submit(make_fixed(), restoring=True)
+        ledger.submit(make_fixed(), restoring=fenced(ledger))
 
 
 class TestStoredBytes:
@@ -234,8 +234,8 @@ class TestRecordBytes:
 
     def test_a_restored_job_counts_and_so_does_one_that_has_ended(self, limited, worker):
         ledger, job = limited(max_record_bytes=1), make_fixed(input=self.LONG)
-        ledger.submit(job, restoring=True)
-        ledger.submit(job, restoring=True)
+        ledger.submit(job, restoring=fenced(ledger))
+        ledger.submit(job, restoring=fenced(ledger))
         assert 11_000 < self.held(ledger) < 12_000
         ended = {**ledger.record(job.id), "status": "failed", "ended_ms": "5", "retained_ms": "9", "result": "z" * 3000}
         ledger.conclude(job.id, ended)

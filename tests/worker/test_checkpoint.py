@@ -8,6 +8,7 @@ import pytest
 from tasks.errors import StorageUnavailable
 from tasks.ledger import keys
 from tasks.storage import checkpoint_key
+from tests.conftest import fenced
 from tests.stack import free_port
 from worker import checkpoints
 from worker.attempt import Attempt
@@ -140,6 +141,6 @@ def test_one_written_in_the_moment_the_job_ends_goes_too(kept, begin, ledger, mo
 def test_a_restored_job_ends_with_what_an_attempt_from_before_left(ledger, worker, fixed):
     """Nothing is known of it, so its folder is looked at."""
     job = fixed()
-    ledger.submit(job, restoring=True)
+    ledger.submit(job, restoring=fenced(ledger))
     ledger.cancel("acme", job.id)
     assert ledger.redis.zrange(keys.TRASH, 0, -1) == [f"tenants/acme/jobs/{job.id}/checkpoints/"]

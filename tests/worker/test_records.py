@@ -9,7 +9,7 @@ from tasks.errors import Conflict, StorageUnavailable
 from tasks.jobs import Jobs
 from tasks.ledger import Ledger, keys
 from tasks.storage import attempt_prefix, job_json_key
-from tests.conftest import make_fixed
+from tests.conftest import fenced, make_fixed
 from worker.journal import Journal
 from worker.keeper import Keeper
 from worker.records import AGAIN_S, WHOLE_S, Records
@@ -177,7 +177,7 @@ def test_a_record_put_back_as_ended_shrinks_too(house):
     house.written()
     ended = house.ledger.record(fixed.id)
     house.ledger.redis.delete(keys.job(fixed.id), keys.WHOLE)
-    house.ledger.submit(fixed, restoring=True)
+    house.ledger.submit(fixed, restoring=fenced(house.ledger))
     assert house.ledger.conclude(fixed.id, ended)
     house.an_hour_later()
     assert "result" not in house.ledger.record(fixed.id)

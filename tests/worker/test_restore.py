@@ -285,6 +285,7 @@ def test_restoring_twice_does_no_harm(house, fixed):
 
 
 def test_two_keepers_do_not_restore_at_once(house, ledger):
+    ledger.redis.delete(keys.EPOCH)
     ledger.redis.set(keys.RESTORING, "another", px=60_000)
     with pytest.raises(NotReady, match="another keeper"):
         house.restore()

@@ -1,0 +1,22 @@
+-- begin_restore: one keeper alone puts back what this server has lost; what says that it may be used goes first.
+--
+-- The epoch is not asked. Asked again with the same token it prolongs what it began.
+--
+-- KEYS[1]  restoring string  bl:restoring, the token of the keeper that restores
+-- KEYS[2]  epoch     string  bl:epoch, [3] bl:epoch:replid
+-- ARGV[1]  now       ms; 0 = Redis TIME (not used)
+-- ARGV[2]  token of the keeper, [3] for how many ms
+--
+-- Returns {1, run_id, master_replid} of the server on which it has begun; {0} another keeper has; {2} nothing is to be
+-- put back: the epoch is this server's.
+redis.call('DEL', 'bl:none')
+local life = whole(ARGV[3])
+local run_id, replid = server()
+if redis.call('GET', KEYS[1]) ~= ARGV[2] then
+  local epoch = redis.call('MGET', KEYS[2], KEYS[3])
+  if epoch[1] == run_id and epoch[2] == replid then return {2} end
+  if not redis.call('SET', KEYS[1], ARGV[2], 'NX', 'PX', life) then return {0} end
+end
+redis.call('DEL', KEYS[2], KEYS[3])
+redis.call('PEXPIRE', KEYS[1], life)
+return {1, run_id, replid}
