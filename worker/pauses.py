@@ -5,11 +5,10 @@ again, which /v1/pools shows: the safer of the two.
 """
 
 import json
-
-import redis
+from collections.abc import Callable
 
 from tasks.errors import NotFound
-from tasks.ledger import Ledger, _away, keys
+from tasks.ledger import Ledger, keys
 from tasks.storage import Storage
 
 KEY = "pauses.json"
@@ -31,13 +30,12 @@ class Pauses:
         self._written = pauses
 
 
-def put_back(client: redis.Redis, storage: Storage) -> None:
-    """While restoring: what was paused is paused. Errors: NotReady; StorageUnavailable; ValueError where the copy is
-    damaged."""
+def put_back(write: Callable[..., object], storage: Storage) -> None:
+    """While restoring, whose fence `write` carries: what was paused is paused. Errors: NotReady; StorageUnavailable;
+    ValueError where the copy is damaged."""
     try:
         kept = json.loads(storage.get_bytes(KEY))
     except NotFound:
         return
-    with _away():
-        for name, why in dict(kept).items():
-            client.hsetnx(keys.PAUSES, str(name), str(why))
+    for name, why in dict(kept).items():
+        write(("HSETNX", keys.PAUSES, str(name), str(why)))

@@ -7,6 +7,8 @@
 -- Returns how many have moved; -1 not ready.
 if not ready() then return -1 end
 local now, line, count = clock(ARGV[1]), ARGV[2], 0
+if not string.match(line, '^[^.:]+%.[^:]+:.') then error('no line: ' .. line, 0) end
+whole(ARGV[3])
 for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, tonumber(ARGV[3]) - 1)) do
   local job = one_of('move', id, now)
   if job and 'bl:line:' .. job.line == KEYS[1] then

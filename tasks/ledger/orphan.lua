@@ -14,6 +14,8 @@ if not wait or redis.call('EXISTS', KEYS[1]) == 0 then
   redis.call('HDEL', KEYS[2], ARGV[2])
   return 0
 end
+whole(ARGV[5])
+document(ARGV[4])
 redis.call('HSETNX', KEYS[2], ARGV[2], num(now))
 local since = tonumber(redis.call('HGET', KEYS[2], ARGV[2]))
 if now - since < wait then return 0 end

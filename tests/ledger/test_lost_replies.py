@@ -116,10 +116,6 @@ class Case:
         yield lambda: self.lossy.shrink(claimed.fixed.id, None, ["result"]), None
         assert "result" not in self.desk.record(claimed) and self.desk.record(claimed)["shrunk"]
 
-    def note_use(self):
-        yield lambda: self.lossy.note_use("a key"), None
-        assert self.desk.ledger.redis.hexists(keys.KEY_USES, "a key")
-
     def begin_restore(self):
         self.desk.ledger.redis.delete(keys.EPOCH)
         yield lambda: self.lossy.begin_restore("k1").token, "k1"

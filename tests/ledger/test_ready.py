@@ -31,7 +31,6 @@ ASK = {
     "move": lambda ledger, claimed: ledger.move("cpu.generate:lstm", "gpu.generate:lstm"),
     "orphan": lambda ledger, claimed: ledger.orphan("cpu.generate:lstm", DeadlineExceeded("")),
     "unpark": lambda ledger, claimed: ledger.unpark("acme"),
-    "note_use": lambda ledger, claimed: ledger.note_use("a key"),
     "write": lambda ledger, claimed: ledger.write(("SET", "bl:stock", "")),
     "give_back": lambda ledger, claimed: ledger.give_back("acme", Idempotency("d", "f"), claimed.fixed.id),
 }
