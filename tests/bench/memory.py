@@ -35,7 +35,7 @@ def measure(jobs: int, say: Callable[[str], None]) -> list[Figure]:
 
 
 def _api(side: Side) -> dict[str, float]:
-    """Of the largest gunicorn process after some requests, MiB, and of all of them."""
+    """Of the largest process after some requests, MiB, and of all of them."""
     api = side.start_api()
     side.load(api, REQUESTS, CONNECTIONS)
     master, *children = family(api)

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -58,7 +59,7 @@ class Side(ABC):
 
     @abstractmethod
     def start_api(self) -> Process:
-        """Under gunicorn as Backlot ships it, the same for both; `.port` is where it answers."""
+        """Two processes; Backlot as it ships, the naive app on gunicorn; `.port` is where it answers."""
 
     @abstractmethod
     def start_worker(self, slots: int) -> Process:
@@ -83,15 +84,13 @@ class Side(ABC):
     def run_process(self, name: str, argv: list[str], env: dict[str, str]) -> Process:
         return self._ended_with_us(Process(name, argv, self.folder, env))
 
-    def run_api(self, app: str, env: dict[str, str]) -> Process:
-        """The shipped command with another app in it."""
+    def run_api(self, command: Callable[[int], list[str]], env: dict[str, str]) -> Process:
+        """What `command` makes of a free port."""
         port = free_port()
-        shipped = programs(LocalStack(ports=Ports(api=port)), Settings())
-        command = next(program.command for program in shipped if program.name == "api")
-        process = self.run_process("api", [*command[:-1], app], env)
+        process = self.run_process("api", command(port), env)
         process.port = port
         process.until_up(lambda: httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).status_code > 0, 60)
-        until(lambda: len(psutil.Process(process.pid).children()) >= 2, 30, "both gunicorn processes")
+        until(lambda: len(serving(process)) >= 2, 30, "both processes of the API")
         return process
 
     def warm_up(self, **fill) -> None:
@@ -104,14 +103,14 @@ class Side(ABC):
         return {process.name: sum(map(cpu_s, family(process))) for process in self._processes if process.alive}
 
     def load(self, api: Process, count: int, connections: int) -> dict[str, float]:
-        """POST from a process of its own; `least_share` is how much of the work the idler gunicorn process had."""
+        """POST from a process of its own; `least_share` is how much of the work the idler process had."""
         asked = {"host": "127.0.0.1", "port": api.port, "path": "/v1/jobs", "headers": self.headers, "body": BODY}
-        before = {child.pid: cpu_s(child) for child in family(api)[1:]}
+        before = {child.pid: cpu_s(child) for child in serving(api)}
         told = subprocess.run([sys.executable, "-m", "tests.bench.load", str(count), str(connections)], check=False,
                               input=json.dumps(asked), capture_output=True, text=True)
         if told.returncode:
             raise RuntimeError(f"the load generator failed:\n{told.stderr[-2000:]}\n{api.log()[-2000:]}")
-        used = [cpu_s(child) - before[child.pid] for child in family(api)[1:]]
+        used = [cpu_s(child) - before[child.pid] for child in serving(api)]
         return {**json.loads(told.stdout), "least_share": min(used) / sum(used)}
 
     def _ended_with_us(self, process: Process) -> Process:
@@ -140,7 +139,13 @@ class Backlot(Side):
         self._probe = parse(json.dumps({**json.loads(BODY), "model": "cpu-probe"}))
 
     def start_api(self) -> Process:
-        return self.run_api("api:create_app()", self._env())
+        process = self.run_api(shipped, self._env())
+        until(lambda: process.log().count("Started worker-") == 2, 30, "both listen: connections made before go to one")
+        return process
+
+    def start_api_on_gunicorn(self) -> Process:
+        """Flask without the bridge, as the naive app runs."""
+        return self.run_api(lambda port: gunicorn("api:create_app()", port), self._env())
 
     def start_worker(self, slots: int, pool: str = "cpu") -> Process:
         env = self._env(**({"cpu_slots": slots} if pool == "cpu" else {}))
@@ -196,7 +201,7 @@ class Naive(Side):
         self._results = self.redis.client(1)
 
     def start_api(self) -> Process:
-        return self.run_api("tests.bench.naive:app", self._env)
+        return self.run_api(lambda port: gunicorn("tests.bench.naive:app", port), self._env)
 
     def start_worker(self, slots: int) -> Process:
         process = self.run_process("worker-cpu", [
@@ -221,6 +226,24 @@ class Naive(Side):
 
     def _send(self):
         return self._app.tasks["noop"].apply_async(args=[INPUT["prompt"]])
+
+
+def shipped(port: int) -> list[str]:
+    """The command of the local stack."""
+    listed = programs(LocalStack(ports=Ports(api=port)), Settings())
+    return next(program.command for program in listed if program.name == "api")
+
+
+def gunicorn(app: str, port: int) -> list[str]:
+    """Two processes of 16 threads, each with a listener of its own."""
+    return [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--reuse-port", "--workers", "2",
+            "--worker-class", "gthread", "--threads", "16", "--no-control-socket", app]
+
+
+def serving(api: Process) -> list[psutil.Process]:
+    """The processes of an API that answer, in the order of their ids."""
+    return sorted((child for child in psutil.Process(api.pid).children()
+                   if not any("resource_tracker" in word for word in child.cmdline())), key=lambda child: child.pid)
 
 
 def family(process: Process) -> list[psutil.Process]:

@@ -1,6 +1,6 @@
 """How many submits a second the API takes, and how long each is under way: nobody working, and workers draining.
 
-A run whose keep-alive connections all went to one gunicorn process says nothing of the code, and is run again.
+A run whose keep-alive connections all went to one process of the API says nothing of the code, and is run again.
 """
 
 from collections.abc import Callable
@@ -23,8 +23,8 @@ def measure(pairs: int, count: int, say: Callable[[str], None]) -> list[Figure]:
         runs = in_turns(pairs, lambda side, slots=slots: _run(side, count, slots), say)
         figures += [figure(f"submit, {case}", "1/s", runs, "per_s", TARGET),
                     figure("- p50", "ms", runs, "p50_ms"), figure("- p99", "ms", runs, "p99_ms"),
-                    figure("- share of the idler gunicorn process", "", runs, "least_share", compared=False)]
-        figures += cpu_figures(runs, {"api": "gunicorn", "redis": "Redis"})
+                    figure("- share of the idler process of the API", "", runs, "least_share", compared=False)]
+        figures += cpu_figures(runs, {"api": "API", "redis": "Redis"})
         if slots:
             figures.append(figure("- jobs left waiting at the end", "", runs, "left", compared=False))
     return figures
@@ -43,4 +43,4 @@ def _run(side: Side, count: int, slots: int) -> dict[str, float]:
         api.stop()
         if told["least_share"] >= LEAST_SHARE:
             return told
-    raise RuntimeError(f"one gunicorn process had {1 - told['least_share']:.0%} of the work in each of {TRIES} runs")
+    raise RuntimeError(f"one process of the API had {1 - told['least_share']:.0%} of the work in each of {TRIES} runs")
