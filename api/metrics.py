@@ -30,11 +30,20 @@ class Counts:
         def gauge(name: str, what: str) -> Gauge:
             return Gauge(name, what, multiprocess_mode="livesum")
 
-        self.requests = Counter("backlot_http_requests", "Requests answered, by status", ["status"])
-        self.late = Counter("backlot_http_late_bodies", "Request bodies that were cut off for being too slow")
+        self._requests = Counter("backlot_http_requests", "Requests answered, by status", ["status"])
+        self._by_status: dict[int, Any] = {}
+        self._late = Counter("backlot_http_late_bodies", "Request bodies that were cut off for being too slow")
         self.held = gauge("backlot_http_held_requests", "Requests that wait for a job")
         self.spooled = gauge("backlot_http_spooled_bytes", "Bytes of request bodies held, or promised room")
         self.working = gauge("backlot_http_requests_under_way", "Requests taken in and not answered, held ones aside")
+
+    def answered(self, status: int) -> None:
+        """One more answer."""
+        if status not in self._by_status:
+            self._by_status[status] = self._requests.labels(status)
+        self._by_status[status].inc()
+        if status == 408:
+            self._late.inc()
 
 
 @contextlib.contextmanager

@@ -86,7 +86,7 @@ class Bridge:
         except Exception:
             log.exception("the bridge failed at a %s", scope["method"])
             answer, closes = self._problem(Refused(500, "a defect of the service", code="internal"), scope), True
-        self._counts.requests.labels(answer.status).inc()
+        self._counts.answered(answer.status)
         # what follows chunks is never read as a request: somebody in front of us may have taken it for their body
         closes = closes or unread or wire.announced(scope["headers"]) is None
         await self._send(answer, closes, send)

@@ -53,13 +53,19 @@ def values(headers: Headers, name: bytes) -> list[bytes]:
 
 def check_head(scope: dict[str, Any]) -> None:
     """Errors: Refused for what two readers of this head could understand differently."""
-    headers: Headers = scope["headers"]
-    if sum(len(name) + len(value) for name, value in headers) > HEAD_MAX_BYTES:
-        raise Refused(431, f"the header fields have more than {HEAD_MAX_BYTES:,} bytes")
-    for name, _ in headers:
+    count, hosts, codings, lengths = 0, [], [], []
+    for name, value in scope["headers"]:
+        count += len(name) + len(value)
         if b"_" in name:
             raise Refused(400, "the name of a header field has an underscore, which proxies and WSGI take for a hyphen")
-    hosts = values(headers, b"host")
+        if name == b"host":
+            hosts.append(value)
+        elif name == b"content-length":
+            lengths.append(value)
+        elif name == b"transfer-encoding":
+            codings.append(value.strip().lower())
+    if count > HEAD_MAX_BYTES:
+        raise Refused(431, f"the header fields have more than {HEAD_MAX_BYTES:,} bytes")
     if len(hosts) > 1:
         raise Refused(400, "the request has more than one Host")
     if not hosts or not hosts[0]:
@@ -67,10 +73,9 @@ def check_head(scope: dict[str, Any]) -> None:
             raise Refused(400, "the request has no Host, which HTTP/1.1 demands")
     elif not HOST.fullmatch(hosts[0]):
         raise Refused(400, "the Host is not the name or address of a host")
-    codings, lengths = values(headers, b"transfer-encoding"), values(headers, b"content-length")
     if codings and lengths:
         raise Refused(400, "the request has both Content-Length and Transfer-Encoding")
-    if codings and [coding.strip().lower() for coding in codings] != [b"chunked"]:
+    if codings and codings != [b"chunked"]:
         raise Refused(501, "the body comes in a transfer coding that is not read here; chunked is")
     if len(set(lengths)) > 1 or not all(length.isdigit() for length in lengths):
         raise Refused(400, "the Content-Length is not one number")
@@ -103,7 +108,7 @@ def origin(scope: dict[str, Any], trusted: Iterable[Network]) -> Origin:
     hosts = values(headers, b"host")
     host = hosts[0].decode("latin-1") if hosts and hosts[0] else "{}:{}".format(*scope["server"])
     peer, trusted = scope["client"][0], tuple(trusted)
-    if not _within(peer, trusted):
+    if not trusted or not _within(peer, trusted):
         return Origin(peer, scope["scheme"], host, "")
     said_scheme, said_host, said_prefix = (_last(headers, name) for name in (
         b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-prefix"))
