@@ -1,6 +1,5 @@
 """What all resources share: the services, one way to read a body and one way to answer."""
 
-import json
 import math
 from typing import Any, TypeVar
 
@@ -11,7 +10,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from api import Services
 from api.prefix import prefixed
 from tasks.errors import InvalidRequest, MalformedRequest, UnsupportedMedia
-from tasks.request import invalid
+from tasks.request import invalid, read_json
 
 M = TypeVar("M", bound=BaseModel)
 PRIVATE = {"Cache-Control": "private, no-store"}
@@ -52,7 +51,7 @@ def read_body(model: type[M]) -> M:
     """The JSON body as `model`. Errors: as json_body; MalformedRequest, InvalidRequest."""
     body = json_body(request)
     try:
-        document = json.loads(body)
+        document = read_json(body)
     except NO_JSON as error:
         raise MalformedRequest(f"the body is not JSON: {error}") from error
     return _validated(model, document, lambda: model.model_validate_json(body, strict=True))

@@ -18,7 +18,7 @@ from tasks.errors import InvalidRequest, MalformedRequest, TooLarge
 from tasks.intake import File
 from tasks.job import JobRequest
 from tasks.registry import KINDS, contract
-from tasks.request import parse, pointer
+from tasks.request import parse, pointer, read_json
 
 RESERVED = frozenset(JobRequest.model_fields) - {"input"}
 TEXTS = {"kind", "model", "start_at"}
@@ -50,7 +50,7 @@ def _field(name: str, texts: list[str]) -> Any:
     if name in TEXTS:
         return texts[0]
     try:
-        return json.loads(texts[0])
+        return read_json(texts[0])
     except NO_JSON as error:
         if name in OBJECTS:
             raise MalformedRequest(f"the field {name} is not JSON: {error}") from error
@@ -74,7 +74,7 @@ def _json_file(name: str, upload: Part) -> Any:
     if len(data) > most:
         raise TooLarge(f"the file of {name} has more than the {most:,} bytes that JSON may have")
     try:
-        return json.loads(data)
+        return read_json(data)
     except NO_JSON as error:
         wrong = {"pointer": pointer("input", name), "detail": f"the file is not JSON: {error}"}
         raise InvalidRequest([wrong]) from error
@@ -89,7 +89,7 @@ def _input(kind: str | None, name: str, values: list) -> Any:
     if field is None or inputs.limits_of(contract(kind).inputs, name) is not None:
         return values if wants_list else values[0]
     try:
-        read = json.loads(values[0]) if isinstance(values[0], str) else values[0]
+        read = read_json(values[0]) if isinstance(values[0], str) else values[0]
     except NO_JSON:
         read = values[0]
     return values if wants_list and not isinstance(read, list) else read

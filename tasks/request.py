@@ -35,9 +35,40 @@ def parse(body: bytes | str) -> JobRequest:
     try:
         request = adapter().validate_json(body, strict=True)
     except ValidationError as error:
-        raise refusal(error, body) from error
+        raise _named_twice(body) or refusal(error, body) from error
+    if twice := _named_twice(body):
+        raise twice
     _check_free_part(request)
     return request
+
+
+class NamedTwice(ValueError):
+    """One name twice in an object."""
+
+
+def read_json(text: bytes | str) -> JsonValue:
+    """JSON whose objects name each thing once: of two of one name every reader would drop one, and say nothing.
+    Errors: ValueError, NamedTwice among them; RecursionError."""
+    return json.loads(text, object_pairs_hook=_each_once)
+
+
+def _each_once(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise NamedTwice(f"the name {twice[:NAME_SHOWN]!r} stands twice in one object")
+    return made
+
+
+def _named_twice(body: bytes | str) -> MalformedRequest | None:
+    try:
+        read_json(body)
+    except NamedTwice as error:
+        return MalformedRequest(f"the body can be read in more than one way: {error}")
+    except (ValueError, RecursionError):
+        return None  # which pydantic tells better
+    return None
 
 
 @functools.cache

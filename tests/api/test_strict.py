@@ -62,6 +62,29 @@ def test_a_filter_in_a_body_does_not_concern_all(acme, hand, ledger, method, pat
     assert len(acme.open(path + "?kind=generate", method=method).json["data"]) == 1
 
 
+@pytest.mark.parametrize("body", [
+    '{"kind": "generate", "kind": "caption", "input": {"prompt": "x"}}',
+    '{"kind": "generate", "input": {"prompt": "x", "prompt": "y"}}',
+    '{"kind": "generate", "input": {"prompt": "x"}, "metadata": {"a": [{"b": 1, "b": 1}]}}',
+    '{"kind": "generate", "input": {"prompt": "x"}, "deadline_s": 5, "deadline_\\u0073": 500}'])
+def test_a_name_that_stands_twice_in_one_object_is_refused(acme, body):
+    """One of the two would be dropped without a word."""
+    answer = acme.post("/v1/jobs", data=body, content_type="application/json")
+    assert "stands twice" in problem(answer, 400, "malformed")["detail"]
+
+
+def test_a_name_that_stands_twice_is_refused_wherever_json_is_read(acme):
+    problem(acme.post("/v1/uploads", data='{"name": "a", "name": "b"}', content_type="application/json"), 400,
+            "malformed")
+    form = {"kind": "generate", "prompt": "x", "params": '{"seed": 1, "seed": 2}'}
+    answer = acme.post("/v1/jobs", data=form, content_type="multipart/form-data")
+    assert "'seed' stands twice" in problem(answer, 400, "malformed")["detail"]
+    form = {"kind": "recommend", "catalogue": "https://example.com/c", "history": (io.BytesIO(b'[{"a":1,"a":2}]'), "h")}
+    problem(acme.post("/v1/jobs", data=form, content_type="multipart/form-data"), 422, "invalid_input")
+    twice_apart = {**PROMPT, "metadata": {"a": {"b": 1}, "c": {"b": 1}}}
+    assert acme.post("/v1/jobs", json=twice_apart).status_code == 202
+
+
 @pytest.mark.parametrize("coding", ["gzip", "GZIP", "br", "deflate", "gzip, gzip", "x"])
 def test_a_packed_body_is_refused_by_name(acme, coding):
     """415, which says what may be sent; 'identity' is no packing."""
