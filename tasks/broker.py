@@ -13,6 +13,7 @@ import redis
 from celery import Celery
 
 from tasks.errors import NotReady
+from tasks.job import SCHEMA, line_of
 from tasks.registry import Registry
 from tasks.settings import Settings
 
@@ -83,6 +84,8 @@ def queues(registry: Registry, pool: str) -> list[str]:
 
 
 def lines(registry: Registry, pool: str) -> dict[str, int]:
-    """The waiting lines of a pool's models, in order, and how many jobs make two batches of each."""
-    return {f"{m.pool}.{m.kind}:{m.name}": 2 * m.batch
-            for m in sorted(registry.models, key=lambda m: (m.kind, m.name)) if m.pool == pool}
+    """The waiting lines of a pool's models, in order, for each form of record that this release knows, and how many
+    jobs make two batches of each."""
+    return {line_of(f"{m.pool}.{m.kind}:{m.name}", v): 2 * m.batch
+            for m in sorted(registry.models, key=lambda m: (m.kind, m.name)) if m.pool == pool
+            for v in range(1, SCHEMA + 1)}

@@ -253,8 +253,14 @@ class Fixed(BaseModel):
 
     @property
     def line(self) -> str:
-        """The waiting line: queue and model."""
-        return f"{self.queue}:{self.model}"
+        """The waiting line: queue and model; a line of its own for a record of a newer form, which workers of older
+        releases do not name."""
+        return line_of(f"{self.queue}:{self.model}", self.v)
+
+
+def line_of(line: str, v: int) -> str:
+    """The line of a model for records of the form `v`."""
+    return line if v == 1 else f"{line}@{v}"
 
 
 def new_id(prefix: str) -> str:

@@ -141,7 +141,7 @@ class Limits:
         return WorkerLost(f"{over} while {several} jobs were computed in it; each runs next with nothing beside it")
 
     def _model(self, held: Held) -> Model:
-        queue, _, name = held.line.partition(":")
+        queue, _, name = held.line.partition("@")[0].partition(":")
         return self._models.model(queue.partition(".")[2], name)
 
 

@@ -64,7 +64,7 @@ class Lines:
         """A line that no registry and no worker knows: its jobs follow their model, or wait for one."""
         home = self._place(line)
         if home is None:
-            kind, _, model = line.partition(".")[2].partition(":")
+            kind, _, model = line.partition("@")[0].partition(".")[2].partition(":")
             wait_s = self.ledger.settings.unknown_model_s
             failed = self.ledger.orphan(line, UnknownModel(
                 f"no worker of this deployment serves {kind}/{model}, nor has any for {wait_s:g} s"))
@@ -81,8 +81,9 @@ class Lines:
 
     def _place(self, line: str) -> str | None:
         """The line of the same model by this registry; None where it has none."""
-        model = self.registry.by_key.get(line.partition(".")[2].replace(":", "/", 1))
-        return model and f"{model.pool}.{model.kind}:{model.name}"
+        plain, newer, v = line.partition("@")
+        model = self.registry.by_key.get(plain.partition(".")[2].replace(":", "/", 1))
+        return model and f"{model.pool}.{model.kind}:{model.name}{newer}{v}"
 
     def _served(self) -> set[str]:
         """Lines that live workers serve; of a worker of a release that told none, its queues."""

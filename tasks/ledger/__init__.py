@@ -91,7 +91,7 @@ class Ledger(Lines, Epoch):
              self.settings.bells, idempotency.fingerprint if idempotency else "", IDEMPOTENCY_MS,
              "ask" if asking else restoring,
              self.settings.submits_per_minute, self.settings.max_waiting_jobs, self.settings.max_stored_bytes,
-             fixed.retry_of or "", int(replaying), self.settings.max_record_bytes,
+             fixed.retry_of or "", int(replaying), self.settings.max_record_bytes, fixed.v,
              *(upload.bytes for upload in fixed.uploads.values())])
         match answer:
             case [1, job_id, bell, left, reset_ms]:
@@ -165,7 +165,8 @@ class Ledger(Lines, Epoch):
         named = [keys.slots(worker.id), keys.worker(worker.id), keys.leases(worker.pool),
                  *map(keys.line, worker.lines), *map(keys.idle, worker.queues)]
         asked = [worker.id, slot, token, _ms(self.settings.lease_s), _ms(linger_s), len(worker.lines),
-                 self.settings.max_running_jobs, int(worker.shared), *(worker.most or [0] * len(worker.lines))]
+                 self.settings.max_running_jobs, int(worker.shared), worker.v,
+                 *(worker.most or [0] * len(worker.lines))]
         while (answer := self._run("claim", named, asked))[0] == AGAIN:
             pass  # so many jobs of tenants that may not run stood before all others
         return _claimed(token, answer)

@@ -1,6 +1,6 @@
 -- _next: which job a claim gets; set behind _parking, before claim alone.
 --
--- A worker is {id, slots (the key of its hash), pool, process, slot, most_running}; a line {key, most (0 for any)}.
+-- A worker is {id, slots (the key of its hash), pool, process, slot, most_running, v (the newest form it knows)}; a line {key, most (0 for any)}.
 
 local DEEP, STEPS, DRAINED, PATIENT_MS = 4, 100, 3, 30000
 
@@ -26,7 +26,7 @@ end
 local function open_lines(worker, lines)
   local names = {'pool/' .. worker.pool}
   for i, line in ipairs(lines) do
-    local kind, model = string.match(line.key, '^bl:line:[^.]+%.([^:]+):(.+)$')
+    local kind, model = string.match(line.key, '^bl:line:[^.]+%.([^:]+):([^@]+)')
     line.name, names[i + 1] = string.sub(line.key, 9), 'model/' .. (kind or '') .. '/' .. (model or '')
   end
   local paused = redis.call('EXISTS', 'bl:pauses') == 1 and redis.call('HMGET', 'bl:pauses', unpack(names)) or {}
@@ -37,10 +37,13 @@ local function open_lines(worker, lines)
   for _, value in ipairs(limited and redis.call('HVALS', worker.slots) or {}) do
     local token, id = string.match(value, '^(%S+) (%S+)$')
     local seen = id ~= '-' and redis.call('HMGET', 'bl:job:' .. id, 'token', 'line') or {}
-    if token and seen[1] == token then held[seen[2]] = (held[seen[2]] or 0) + 1 end
+    if token and seen[1] == token then
+      local model = string.match(seen[2], '^[^@]+')
+      held[model] = (held[model] or 0) + 1
+    end
   end
   for i, line in ipairs(lines) do
-    if not paused[i + 1] and (line.most == 0 or (held[line.name] or 0) < line.most) then
+    if not paused[i + 1] and (line.most == 0 or (held[string.match(line.name, '^[^@]+')] or 0) < line.most) then
       open[#open + 1], worker.wakes['bl:idle:' .. string.match(line.name, '^[^:]+')] = line, true
     end
   end
@@ -60,9 +63,17 @@ local function is_young(worker, now)
 end
 
 -- The job at that place of the line. What stands there and is no waiting job is taken out.
-local function waiting(line, now)
+local function waiting(worker, line, now)
   local job, why = read(line.id)
-  if job and job.status == 'queued' and not job.token and job.tag and job.since_ms then return job end
+  local waits = job and job.status == 'queued' and not job.token and job.tag and job.since_ms
+  local v = waits and tonumber(job.v or 1) or 1
+  if v > worker.v then  -- of a newer release, whose workers serve the line that it goes into
+    leave_line(job)
+    set(job, 'line', string.match(job.line, '^[^@]+') .. '@' .. v)
+    redis.call('SADD', 'bl:lines', job.line)
+    return enter_line(job, now, job.since_ms)
+  end
+  if waits then return job end
   if job then fault('claim', line.id, 'it is ' .. job.status .. ' and stands in a line')
   else set_aside('claim', line.id, why, now) end
   stray(line.name, line.id, job and job.tenant)
@@ -85,7 +96,7 @@ local function next_job(worker, lines, now)
       if line.id and (not best or line.score < best.score) then best = line end
     end
     if not best then return nil end
-    local job = waiting(best, now)
+    local job = waiting(worker, best, now)
     local long = job and tonumber(job.drains or 0) >= DRAINED and now - tonumber(job.since_ms) < PATIENT_MS
     if long and young == nil then young = is_young(worker, now) end
     local tenant = job and job.tenant
@@ -117,6 +128,7 @@ local function start_attempt(job, worker, token, alone, lease, now)
   parking.started(job, worker.most_running, now)
   redis.call('ZADD', 'bl:leases:' .. worker.pool, num(now + lease), job.id)
   redis.call('HSET', worker.slots, worker.slot, token .. ' ' .. job.id)
+  for _, key in ipairs({worker.slots, 'bl:worker:' .. worker.id}) do redis.call('PEXPIRE', key, 3600000) end
   if job.deadline_ms then redis.call('ZADD', 'bl:expiries', job.deadline_ms, job.id)
   else redis.call('ZREM', 'bl:expiries', job.id) end
 end

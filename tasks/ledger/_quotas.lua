@@ -32,11 +32,11 @@ end
 -- What is wrong with the arguments or the keys of a submit is found before anything is written.
 local function check_submit(tenant, queue)
   if not queue then error('no line: ' .. ARGV[5], 0) end
-  for _, i in ipairs({6, 8, 10, 11, 12, 13, 17, 18, 19, 22}) do number(ARGV[i]) end
+  for _, i in ipairs({6, 8, 10, 11, 12, 13, 17, 18, 19, 22, 23}) do number(ARGV[i]) end
   for _, i in ipairs({7, 9}) do if ARGV[i] ~= '' then number(ARGV[i]) end end
   whole(ARGV[15])
   for i = 7, #KEYS do
-    whole(ARGV[i + 16])
+    whole(ARGV[i + 17])
     redis.call('SCARD', KEYS[i])
   end
   for _, key in ipairs({KEYS[2], KEYS[4], 'bl:dead:' .. tenant}) do redis.call('ZCARD', key) end

@@ -10,7 +10,8 @@
 -- ARGV[7]  how many lines
 -- ARGV[8]  attempts a tenant may have running, 0 for any number
 -- ARGV[9]  1: all slots of the worker are one process
--- ARGV[10+] how many jobs of each line the worker may hold, in their order; 0 for any number
+-- ARGV[10] the newest form of a record, its `v`, that the worker knows
+-- ARGV[11+] how many jobs of each line the worker may hold, in their order; 0 for any number
 --
 -- What must run alone gets a process with nothing beside it: one that is busy does not get it and gets nothing else
 -- meanwhile, so that it becomes free; beside it nothing is handed out.
@@ -32,13 +33,13 @@ if last and token < last then return {0} end
 local old = last and one_of('claim', held, now)
 if old and old.token == last then release_attempt(old, 'own', now) end
 local worker = {id = ARGV[2], slots = KEYS[1], pool = string.sub(KEYS[3], 11), process = process, slot = slot,
-  most_running = tonumber(ARGV[8])}
+  most_running = tonumber(ARGV[8]), v = number(ARGV[10])}
 local seen = redis.call('HMGET', KEYS[2], 'draining', 'alone:' .. process)
 if seen[1] == '1' then return {0} end
 if seen[2] and runs_beside(worker, seen[2], now) then return {0} end
 if seen[2] then redis.call('HDEL', KEYS[2], 'alone:' .. process) end
 
-local lines, most = {}, {unpack(ARGV, 10)}
+local lines, most = {}, {unpack(ARGV, 11)}
 for i = 1, count do lines[i] = {key = KEYS[i + 3], most = tonumber(most[i])} end
 local job, score, turn = next_job(worker, lines, now)
 if not job and score then return {2} end

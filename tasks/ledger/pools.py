@@ -101,7 +101,7 @@ def unserved(ledger: Ledger) -> list[Unserved]:
     shown = []
     for (line, since), count in zip(orphans, counts, strict=True):
         pool, _, of_pool = line.partition(".")
-        kind, _, model = of_pool.partition(":")
+        kind, _, model = of_pool.partition("@")[0].partition(":")
         shown.append(Unserved(pool=pool, kind=kind, model=model, waiting=count,
                               since_s=_since(since, seconds * 1000 + micros / 1000)))
     return shown

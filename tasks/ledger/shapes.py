@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.job import Fixed
+from tasks.job import SCHEMA, Fixed
 
 AGAIN = 2
 """What `claim` answers where it has parked so many jobs that it does not know yet whether there is one."""
@@ -55,7 +55,7 @@ class Held:
 @dataclass(frozen=True)
 class Worker:
     """Who claims: its id, pool, and the queues and lines it serves. `most`: how many jobs of each line it may hold, in
-    their order, 0 for any number. `shared`: all its slots are one process."""
+    their order, 0 for any number. `shared`: all its slots are one process. `v`: the newest form of record it knows."""
 
     id: str
     pool: str
@@ -63,3 +63,4 @@ class Worker:
     lines: Sequence[str]
     most: Sequence[int] = ()
     shared: bool = False
+    v: int = SCHEMA

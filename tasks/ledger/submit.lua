@@ -19,7 +19,7 @@
 -- ARGV[19] bytes that it may have in the bucket; 0 for any number
 -- ARGV[20] id of the job that this one retries, which is a dead letter no longer; or '', [21] 1 only if it is one yet,
 -- ARGV[22] bytes of Redis that the tenant's records may take, at most a quarter of maxmemory; 0 for any number
---          then the bytes of each upload
+-- ARGV[23] the form of the record, its `v`; then the bytes of each upload
 --
 -- Returns {1, id, 1|0, left, ms} recorded (now or before), whether a doorbell is needed, and of the tenant's minute how
 -- many submits are left and in how many ms all will be; {2, id, fingerprint} the key belongs to that job; {3, id} to
@@ -61,7 +61,7 @@ local job = {id = id, tenant = tenant, line = ARGV[5], priority = ARGV[6], queue
 local start = tonumber(ARGV[7]) or now
 local start_by = num(math.max(start, now) + ARGV[8])
 set(job, 'fixed', ARGV[3], 'tenant', tenant, 'line', ARGV[5], 'priority', ARGV[6], 'created_ms', num(now),
-  'start_by_ms', start_by, 'run_ms', ARGV[10], 'keep_ms', ARGV[11], 'max', ARGV[12])
+  'start_by_ms', start_by, 'run_ms', ARGV[10], 'keep_ms', ARGV[11], 'max', ARGV[12], 'v', ARGV[23])
 -- a restored job may have a checkpoint of an attempt from before, which goes with it
 if restoring then set(job, 'checkpoint', '-') end
 if ARGV[9] ~= '' then set(job, 'deadline_ms', num(now + ARGV[9])) end
@@ -72,7 +72,7 @@ redis.call('HSET', 'bl:pools', job.pool, 1)
 redis.call('ZREM', 'bl:dead:' .. tenant, ARGV[20])
 for i = 7, #KEYS do
   redis.call('SADD', KEYS[i], id)
-  take('bl:stored', tenant, string.match(KEYS[i], '[^/]+$'), tonumber(ARGV[i + 16]))
+  take('bl:stored', tenant, string.match(KEYS[i], '[^/]+$'), tonumber(ARGV[i + 17]))
 end
 take('bl:held', tenant, id, size_of(job))
 if ARGV[14] ~= '' and not (foreign and uploading == '') then redis.call('SET', KEYS[5], id .. ' ' .. ARGV[14], 'PX', ARGV[15]) end

@@ -3,6 +3,7 @@ time; parked jobs come back; pauses outlive Redis.
 """
 
 import json
+from functools import partial
 
 import pytest
 
@@ -10,7 +11,7 @@ from tasks.broker import Broker
 from tasks.job import Job
 from tasks.ledger import Ledger, Worker, connect, keys, pools
 from tasks.registry import Model, Registry
-from tests.conftest import PATIENT_S, make_fixed, make_worker
+from tests.conftest import PATIENT_S, fenced, make_fixed, make_worker
 from tests.ledger.conftest import Clock, Desk
 from worker.keeper import Keeper
 from worker.lines import Lines
@@ -162,13 +163,15 @@ def test_pauses_are_kept_in_the_bucket_and_put_back(settings, storage, desk):
     kept.keep()
     before = desk.ledger.redis.hgetall(keys.PAUSES)
     desk.ledger.redis.flushdb()
-    put_back(desk.ledger.redis, storage)
+    put_back(partial(desk.ledger.write, restoring=fenced(desk.ledger)), storage)
+    desk.ledger.redis.delete(keys.RESTORING)
     assert desk.ledger.redis.hgetall(keys.PAUSES) == before
     desk.ledger.set_epoch()
     desk.ledger.resume("tenant/acme")
     kept.keep()
     desk.ledger.redis.flushdb()
-    put_back(desk.ledger.redis, storage)
+    put_back(partial(desk.ledger.write, restoring=fenced(desk.ledger)), storage)
+    desk.ledger.redis.delete(keys.RESTORING)
     assert not desk.ledger.redis.exists(keys.PAUSES)
 
 
