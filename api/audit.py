@@ -7,7 +7,7 @@
 The audit log has each change, each refusal of a key (401, 403), and each look of an operator at another tenant's things
 (`of`); the access log has every request, with its `bytes` and `ms`. A key is known by the beginning of its hash. Paths,
 queries, headers and bodies stand in neither, for callers put secrets there: a route is named as it is written here, and
-of what stands in its place only the id of a job.
+of what stands in its place only the id of a job, and the name of what was changed.
 """
 
 import json
@@ -87,9 +87,17 @@ def _line(answer: Response) -> dict[str, Any]:
     told = {
         "at": now, "from": request.remote_addr, "method": request.method if request.method in METHODS else "other",
         "route": request.url_rule.rule if request.url_rule else None, "job": job if JOB_ID.fullmatch(job) else None,
-        "made": made if JOB_ID.fullmatch(made) else None, "status": answer.status_code, "of": _owner()}
+        "made": made if JOB_ID.fullmatch(made) else None, "status": answer.status_code, "of": _owner(),
+        "target": _target(answer)}
     who = {"key": key.id, "name": key.name, "tenant": key.tenant, "scope": key.scope} if key else {"key": None}
     return {name: value for name, value in {**told, **who}.items() if value is not None or name in ("route", "key")}
+
+
+def _target(answer: Response) -> str | None:
+    """What else was changed, such as a pool that was paused: of a change that was made, so that it is a name we know."""
+    if request.method in LOOKS or answer.status_code >= 400:
+        return None
+    return "/".join(value for name, value in (request.view_args or {}).items() if name in ("kind", "name")) or None
 
 
 def _owner() -> str | None:

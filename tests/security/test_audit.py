@@ -77,6 +77,17 @@ def test_an_operators_look_at_anothers_things_is_noted(logged):
     assert (row["route"], row["of"]) == ("/v1/jobs", "acme")
 
 
+def test_what_an_operator_paused_is_noted_by_its_name(logged):
+    """Once it is known to be one: what is none stands nowhere."""
+    boss = logged.caller("ops", "operator")
+    boss.put("/v1/pauses/model/generate/lstm", json={"reason": "canary-5e8a0f31"})
+    boss.delete("/v1/pauses/pool/cpu")
+    boss.put("/v1/pauses/pool/canary-5e8a0f31", json={})
+    assert [(line["method"], line.get("target"), line["status"]) for line in logged.audit()] == [
+        ("PUT", "generate/lstm", 200), ("DELETE", "cpu", 200), ("PUT", None, 404)]
+    assert "canary" not in logged.audit_file.read_text()
+
+
 def test_the_access_log_has_every_request(logged):
     acme = logged.caller("acme")
     for path in ("/healthz", "/v1/jobs", "/nowhere"):

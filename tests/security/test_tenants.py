@@ -20,7 +20,9 @@ OF_A_TENANT = {
     ("POST", "/v1/jobs"), ("GET", "/v1/jobs"), ("POST", "/v1/uploads"), ("GET", "/v1/dead-letters"),
     ("DELETE", "/v1/dead-letters"), ("POST", "/v1/dead-letters/replay")}
 OF_OPERATORS = {("GET", "/v1/pools"), ("GET", "/v1/pools/<name>"), ("GET", "/v1/keys"),
-                ("DELETE", "/v1/tenants/<tenant>"), ("GET", "/v1/tenants/<tenant>/erasure")}
+                ("DELETE", "/v1/tenants/<tenant>"), ("GET", "/v1/tenants/<tenant>/erasure"), ("GET", "/v1/pauses"),
+                *((method, f"/v1/pauses/{what}") for method in ("PUT", "DELETE")
+                  for what in ("pool/<name>", "model/<kind>/<name>", "tenant/<tenant>"))}
 OF_ANY_KEY = {("GET", "/v1/models"), ("GET", "/v1/models/<kind>/<name>")}
 OF_ANYBODY = {("GET", "/"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/openapi.json")}
 KNOWN = OF_A_JOB | OF_A_TENANT | OF_OPERATORS | OF_ANY_KEY | OF_ANYBODY
@@ -188,8 +190,9 @@ def test_an_output_link_opens_the_one_object(acme, theirs):
 def test_what_is_the_operators_is_refused_to_tenants(app, caller, scope, status):
     anybody = caller("rival", scope)
     for method, rule in sorted(OF_OPERATORS & routes(app)):
-        assert anybody.open(rule.replace("<name>", "gpu").replace("<tenant>", "gone"),
-                            method=method).status_code in status
+        path = rule.replace("<kind>/<name>", "generate/lstm").replace("<name>", "gpu").replace("<tenant>", "gone")
+        body = {"json": {}} if method == "PUT" else {}
+        assert anybody.open(path, method=method, **body).status_code in status, (method, rule)
 
 
 def test_without_a_key_nothing_but_the_open_routes_is_answered(app, theirs):
