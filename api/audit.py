@@ -94,7 +94,7 @@ def _line(answer: Response) -> dict[str, Any]:
 
 
 def _target(answer: Response) -> str | None:
-    """What else was changed, such as a pool that was paused: of a change that was made, so that it is a name we know."""
+    """What else was changed, such as a pool that was paused; of a change that was made alone, so a name we know."""
     if request.method in LOOKS or answer.status_code >= 400:
         return None
     return "/".join(value for name, value in (request.view_args or {}).items() if name in ("kind", "name")) or None
