@@ -20,7 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import redis
-from redis.exceptions import RedisError
 
 from tasks.errors import BacklotError, LedgerFault, NotFound
 from tasks.intake import UPLOAD_KEPT_S
@@ -39,6 +38,10 @@ NOT_RECORD = ("type", "sid")
 """What an `ended` entry has beside the fields of the record."""
 
 
+DAMAGE = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
+"""Errors of an entry that cannot be read; others are ours, and end the restore."""
+MANY = 20
+"""Entries that can be read and fail while none can be put back: that is no entry's fault, and the epoch is not set."""
 PLAIN = re.compile(r"[\w-]+", re.ASCII)
 """A tenant or an id that may be a part of a key in the bucket."""
 
@@ -65,7 +68,8 @@ class Restore:
         self.token = token or secrets.token_hex(16)
         self.settings, self.redis, self.storage = settings, client, storage
         self.skipped = skipped or Skipped("epoch")
-        self.ledger = Ledger(settings, client)
+        self.ledger, self._came_ms, self._failed = Ledger(settings, client), 0, 0
+        self._submitting = Ledger(settings, client, clock=lambda: self._came_ms)  # to make one a job takes 20 ms
 
     def run(self) -> dict[str, int]:
         """How many jobs were put back in each way; empty where nothing was lost. The epoch is set then.
@@ -119,9 +123,12 @@ class Restore:
         for job_id in self._job_jsons(found.late):
             del found.late[job_id]
         done = {"queued": 0, "concluded": 0, "job.json": 0, "erased": len(found.erased)}
-        writer = Journal(self.ledger, self.storage, self.skipped)
+        writer, unread = Journal(self.ledger, self.storage, self.skipped), self._failed
         for entry in self._entries(known, names):
             self._each(entry, lambda entry=entry: self._put_back_one(found, entry, writer, done))
+        failed = self._failed - unread
+        if failed >= MANY and not done["queued"] + done["concluded"] + done["job.json"]:
+            raise LedgerFault(f"none of {failed} entries of the journal can be put back; the first are in the log")
         for tenant, job_id in found.retried:
             self.skipped.handle(f"{tenant}/{job_id}",
                                 lambda of=tenant, one=job_id: self._write(("ZREM", keys.dead(of), one)))
@@ -151,14 +158,11 @@ class Restore:
         """One entry that cannot be put back is set aside, and keeps the others from nothing."""
         try:
             work()
-        except LedgerFault as error:
+        except (LedgerFault, *DAMAGE) as error:
             why: Exception = error
-        except (BacklotError, RedisError):
-            raise
-        except Exception as error:  # anything may be wrong with it
-            why = error
         else:
             return
+        self._failed += 1
         self.skipped.add(f"{entry['sid']} {entry['id']}", why)
         journal.set_aside(self.storage, f"{entry['sid']}.json", json.dumps(entry).encode())
 
@@ -176,11 +180,11 @@ class Restore:
 
     def _submit(self, accepted: Accepted) -> None:
         """As it came, at the time at which it came."""
-        ledger = Ledger(self.settings, self.redis, clock=lambda: round(accepted.created_ms))
+        self._came_ms = round(accepted.created_ms)
         ask_ms = now_ms() + UPLOAD_KEPT_S * 1000
         for upload in accepted.fixed.uploads:
             self._write(("ZADD", keys.UPLOADS, ask_ms, f"{accepted.fixed.tenant}/{upload}"))
-        ledger.submit(accepted.fixed, accepted.idempotency, restoring=self.token)
+        self._submitting.submit(accepted.fixed, accepted.idempotency, restoring=self.token)
 
     def _write(self, *commands: Sequence[str | int]) -> None:
         self.ledger.write(*commands, restoring=self.token)

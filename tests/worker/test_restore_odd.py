@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tasks.errors import StorageUnavailable
+from tasks.errors import LedgerFault, NotReady, StorageUnavailable
 from tasks.jobs import Jobs
 from tasks.ledger import keys
 from tasks.storage import ObjectRefused
@@ -128,6 +128,26 @@ def test_a_job_whose_folder_the_bucket_does_not_show_is_rather_done_again_than_l
     monkeypatch.setattr(house.storage, "head", refuses)
     done, skipped = house.restore()
     assert done["queued"] == 2 and skipped.count == 1
+
+
+@pytest.mark.parametrize("error", [LedgerFault("the script is wrong"), NameError("ours")])
+def test_where_nothing_can_be_put_back_the_epoch_is_not_set(house, fixed, monkeypatch, error):
+    """It is no entry's fault then, and jobs are not lost for it."""
+    jobs = [fixed() for _ in range(restore.MANY)]
+    for job in jobs:
+        house.ledger.submit(job)
+    house.written()
+
+    def fails(*_, **__):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Restore, "_submit", fails)
+        with pytest.raises(type(error)):
+            house.restore()
+    with pytest.raises(NotReady):
+        house.ledger.ready()
+    assert house.restore()[0]["queued"] == restore.MANY
 
 
 @pytest.mark.parametrize("text", [b"milk", b"[1]", b"1", b"\xff", b""])
