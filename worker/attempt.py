@@ -116,6 +116,8 @@ class Attempt:
 
     def begin(self, phase: str) -> None:
         """The same whatever was asked; also from the thread of a batch."""
+        if phase == self._phase:
+            return
         now = time.monotonic()
         if self._phase:
             metric = METRICS[self._phase]

@@ -4,6 +4,7 @@ A process says hello and, by the end of its connection, that it is gone: whoever
 learns of a death at once, whatever killed it. The parent sends stops down, nothing else.
 """
 
+import contextlib
 import ctypes
 import json
 import logging
@@ -36,7 +37,7 @@ class Link:
             self._socket.sendall(json.dumps(message).encode() + b"\n")
 
     def _listen(self, on_message: Callable[[dict], None]) -> None:
-        with self._socket.makefile("rb") as lines:
+        with contextlib.suppress(OSError), self._socket.makefile("rb") as lines:  # a reset is an end as well
             for line in lines:
                 try:
                     on_message(json.loads(line))

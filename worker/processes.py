@@ -125,31 +125,29 @@ class Processes:
         line, _ = self._listener.accept()
         self._selector.register(line, selectors.EVENT_READ, lambda: self._first(line))
 
-    def _first(self, line: socket.socket) -> None:
-        """The hello, from then on the process is known."""
-        data = line.recv(65536)
+    def _first(self, line: socket.socket) -> bool | None:
+        """The hello, from then on the process is known; and what came with it."""
+        data = _received(line)
         self._selector.unregister(line)
         if not data:
             line.close()
-            return
+            return None
         head, _, rest = data.partition(b"\n")
         try:
             hello = json.loads(head)
-            known = _Known(hello["pid"], hello["started"], line, unread=rest)
+            known = _Known(hello["pid"], hello["started"], line)
         except (ValueError, LookupError, TypeError):
             log.error("a process said no hello, but %.200r", head)
             line.close()
-            return
+            return None
         known.process = self.main if known.pid == self.main.pid else None
         self._by_pid[known.pid] = known
         self._selector.register(line, selectors.EVENT_READ, lambda: self._read(known))
+        return self._take(known, rest)
 
     def _read(self, known: _Known) -> bool | None:
         """What a process says; not None where the parent should look."""
-        try:
-            data = known.line.recv(65536)
-        except ConnectionError:
-            data = b""
+        data = _received(known.line)
         if not data:
             self._selector.unregister(known.line)
             known.line.close()
@@ -158,6 +156,9 @@ class Processes:
                 known.process.join(5)
                 known.cause = _exit(known.process.exitcode)
             return True if known.process else None
+        return self._take(known, data)
+
+    def _take(self, known: _Known, data: bytes) -> bool | None:
         *lines, known.unread = (known.unread + data).split(b"\n")
         return True if [True for line in lines if self._hear(known, line)] else None
 
@@ -191,6 +192,14 @@ class Processes:
                     known.cause = "it died without a word"
                 found = found or bool(known.cause)
         return found
+
+
+def _received(line: socket.socket) -> bytes:
+    """What came; b'' where the other end is gone."""
+    try:
+        return line.recv(65536)
+    except ConnectionError:
+        return b""
 
 
 def _process_of(slot: str) -> tuple[int, int]:
