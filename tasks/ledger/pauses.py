@@ -35,9 +35,9 @@ def listed(client: redis.Redis) -> list[Pause]:
 
 
 def holds(line: str, pauses: Container[str]) -> bool:
-    """Whether one of these (`<scope>/<name>`) keeps jobs of the line <pool>.<kind>:<model> from starting."""
-    pool, _, of_pool = line.partition(".")
-    return f"pool/{pool}" in pauses or f"model/{of_pool.replace(':', '/', 1)}" in pauses
+    """Whether one of these (`<scope>/<name>`) keeps jobs of the line <pool>.<kind>:<model>[@v] from starting."""
+    pool, model = _names(line)
+    return f"pool/{pool}" in pauses or f"model/{model}" in pauses
 
 
 def why_they_wait(client: redis.Redis, records: Iterable[Record]) -> list[str]:
@@ -51,8 +51,7 @@ def why_they_wait(client: redis.Redis, records: Iterable[Record]) -> list[str]:
 
 def _why(record: Record, pauses: Mapping[str, str], orphans: Mapping[str, str]) -> str:
     line, tenant = record.get("line", ""), record.get("tenant", "")
-    pool, _, of_pool = line.partition(".")
-    model = of_pool.replace(":", "/", 1)
+    pool, model = _names(line)
     for scope, name in (("tenant", tenant), ("pool", pool), ("model", model)):
         if f"{scope}/{name}" in pauses:
             told = [one["reason"] for _, _, one in _read({f"{scope}/{name}": pauses[f"{scope}/{name}"]})]
@@ -62,6 +61,12 @@ def _why(record: Record, pauses: Mapping[str, str], orphans: Mapping[str, str]) 
     if "parked" in record:
         return "waits, as its tenant runs as many jobs as it may"
     return ""
+
+
+def _names(line: str) -> tuple[str, str]:
+    """Pool, and kind/model, whatever the form of the records in it."""
+    pool, _, of_pool = line.partition("@")[0].partition(".")
+    return pool, of_pool.replace(":", "/", 1)
 
 
 def _read(pauses: Mapping[str, str]) -> list[tuple[str, str, dict]]:

@@ -10,6 +10,7 @@ import pytest
 from tasks.broker import Broker
 from tasks.job import Job
 from tasks.ledger import Ledger, Worker, connect, keys, pools
+from tasks.ledger.pauses import holds
 from tasks.registry import Model, Registry
 from tests.conftest import PATIENT_S, fenced, make_fixed, make_worker
 from tests.ledger.conftest import Clock, Desk
@@ -140,6 +141,11 @@ def test_the_keeper_brings_parked_jobs_back(settings, storage, desk):
     keeper.ledger.clock = desk.ledger.clock
     keeper.duties["parked"].work()
     assert desk.line() == [job.id for job in jobs]
+
+
+def test_a_paused_model_is_paused_for_records_of_every_form():
+    assert all(holds(line, ["model/generate/lstm"]) for line in ("cpu.generate:lstm", "gpu.generate:lstm@2"))
+    assert not holds("cpu.generate:lstm-2", ["model/generate/lstm", "pool/gpu", "model/caption/lstm"])
 
 
 def test_no_bell_is_rung_for_what_is_paused_or_unknown(settings, storage, desk, reconciled):
