@@ -176,6 +176,9 @@ class Stack:
         """The API, its processes behind their parent; `.url` is where it answers."""
         port = free_port()
         argv = [sys.executable, "-m", "api", "--port", str(port), "--processes", str(processes)]
+        if not (self._root / "api/__main__.py").exists():  # the tree of a release that ran on gunicorn
+            argv = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--worker-class",
+                    "api.server.Worker", "--threads", "16", "api:create_app()"]
         with self._process("api", argv, settings) as process:
             process.url = f"http://127.0.0.1:{port}"
             process.until_up(lambda: httpx.get(f"{process.url}/healthz", trust_env=False).status_code == 200, 60)

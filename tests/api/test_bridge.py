@@ -1,0 +1,139 @@
+"""The bridge alone, with a WSGI app of the test's behind it: whose turn it is, large answers, and what an environ has."""
+
+import asyncio
+import threading
+import types
+
+import pytest
+
+from api.headers import SAFE
+from api.threads import AT_ONCE_BYTES
+from tasks.settings import Settings
+
+PART = b"x" * 300_000
+
+
+class App:
+    """A WSGI app that shows its environ, waits where the path says so, or answers at length."""
+
+    def __init__(self) -> None:
+        self.environ: dict = {}
+        self.go_on, self.waiting, self.given, self.closed = threading.Event(), threading.Semaphore(0), 0, 0
+
+    def __call__(self, environ, start_response):
+        self.environ = environ
+        if environ["PATH_INFO"] == "/defect":
+            raise RuntimeError("a defect")
+        if environ["PATH_INFO"] == "/wait":
+            self.waiting.release()
+            self.go_on.wait(20)
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        return self._parts() if environ["PATH_INFO"] == "/large" else [b"small"]
+
+    def _parts(self):
+        try:
+            for _ in range(20):
+                self.given += 1
+                yield PART
+        finally:
+            self.closed += 1
+
+
+@pytest.fixture(scope="module")
+def bridge():
+    """With four threads; a key is its tenant's name."""
+    from api.server import Bridge
+
+    keys = types.SimpleNamespace(find=lambda key: types.SimpleNamespace(tenant=key))
+    services = types.SimpleNamespace(
+        settings=Settings(http_threads=4), keys=keys, jobs=types.SimpleNamespace(events=None))
+    made = Bridge(None, services)
+    yield made
+    made._threads.close()
+
+
+@pytest.fixture
+def app(bridge) -> App:
+    bridge._threads.app = app = App()
+    yield app
+    app.go_on.set()
+
+
+def ask(bridge, path: str, **more) -> list[dict]:
+    """The messages of one answer."""
+    return asyncio.run(asking(bridge, path, **more))
+
+
+async def asking(bridge, path: str, key: str = "", body: bytes = b"", sent: list | None = None,
+                 **headers: str) -> list[dict]:
+    sent = [] if sent is None else sent
+    fields = {"host": "x", **({"authorization": f"Bearer {key}"} if key else {}), **headers}
+    if body:
+        fields["content-length"] = str(len(body))
+    scope = {"type": "http", "http_version": "1.1", "method": "POST" if body else "GET", "path": path,
+             "raw_path": path.encode(), "query_string": b"", "client": ("203.0.113.7", "1"), "scheme": "http",
+             "server": ("127.0.0.1", "8080"),
+             "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]}
+
+    async def receive() -> dict:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    await bridge(scope, receive, send)
+    return sent
+
+
+def test_an_environ_has_the_request_and_nothing_of_the_process(bridge, app, monkeypatch):
+    monkeypatch.setenv("BACKLOT_REDIS_URL", "redis://:secret@redis/0")
+    sent = ask(bridge, "/a", key="acme", body=b"hello", content_type="text/x", x_forwarded_for="6.6.6.6", proxy="evil")
+    assert sent[0]["status"] == 200
+    assert "secret" not in str(app.environ) and "PATH" not in app.environ
+    assert app.environ["wsgi.input"].closed and app.environ["CONTENT_LENGTH"] == "5"
+    assert app.environ["REMOTE_ADDR"] == "203.0.113.7"
+    assert not {"HTTP_X_FORWARDED_FOR", "HTTP_PROXY", "HTTP_CONTENT_LENGTH"} & app.environ.keys()
+
+
+def test_a_body_without_a_key_is_not_read(bridge, app):
+    """Flask finds none, and the connection is closed."""
+    sent = ask(bridge, "/a", body=b"hello")
+    assert app.environ["CONTENT_LENGTH"] == "0" and app.environ["wsgi.input"].read() == b""
+    assert (b"connection", b"close") in sent[0]["headers"]
+
+
+def test_a_large_answer_is_taken_as_the_caller_reads(bridge, app):
+    """Part by part beyond a megabyte, all of it, and the app is told when it is over."""
+    given_when_sent: list[int] = []
+
+    class Sent(list):
+        def append(self, message: dict) -> None:
+            given_when_sent.append(app.given)
+            super().append(message)
+
+    sent = ask(bridge, "/large", key="acme", sent=Sent())
+    assert b"".join(message.get("body", b"") for message in sent) == PART * 20
+    assert sent[-1]["more_body"] is False and app.closed == 1
+    assert given_when_sent[0] * len(PART) < AT_ONCE_BYTES + 2 * len(PART)
+
+
+def test_one_callers_slow_requests_leave_threads_to_others(bridge, app):
+    """Six of acme's wait in the app, two at a time; somebody else, and somebody without a key, are answered."""
+    async def all_at_once() -> None:
+        slow = [asyncio.ensure_future(asking(bridge, "/wait", key="acme")) for _ in range(6)]
+        assert await asyncio.to_thread(app.waiting.acquire, timeout=10)
+        assert await asyncio.to_thread(app.waiting.acquire, timeout=10)
+        others = [asking(bridge, "/a", key="rival"), asking(bridge, "/a")]
+        assert {sent[0]["status"] for sent in await asyncio.wait_for(asyncio.gather(*others), 10)} == {200}
+        assert not app.waiting.acquire(blocking=False)
+        app.go_on.set()
+        assert {sent[0]["status"] for sent in await asyncio.gather(*slow)} == {200}
+
+    asyncio.run(all_at_once())
+
+
+def test_a_defect_of_the_app_is_a_problem(bridge, app, caplog):
+    """500 without a word of it, with the headers that every answer has."""
+    start, body = ask(bridge, "/defect", key="acme")
+    assert start["status"] == 500 and b"a defect of the service" in body["body"]
+    assert {(name.lower().encode(), value.encode()) for name, value in SAFE.items()} <= set(start["headers"])
