@@ -1,4 +1,4 @@
-"""The bridge alone, with a WSGI app of the test's behind it: whose turn it is, large answers, and what an environ has."""
+"""The bridge alone, with a WSGI app of the test behind it: whose turn it is, large answers, what an environ has."""
 
 import asyncio
 import threading
