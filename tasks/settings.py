@@ -111,8 +111,9 @@ class Settings(BaseSettings):
 
     lease_s: float = Field(10, gt=0, description="an attempt not renewed for so long may go to another worker")
     renew_s: float = Field(1, gt=0, description="how often a worker renews its leases, and the keeper makes its rounds")
-    grace_s: float = Field(30, ge=0, description="from being asked to stop to being killed: cancel and drain")
-    stop_s: float = Field(1, ge=0, description="the same for a job over its limit")
+    grace_s: float = Field(30, ge=0, description="from being asked to stop to being killed: cancel, drain, and in a "
+                                                 "process that jobs share a job over a limit of its own")
+    stop_s: float = Field(1, ge=0, description="the same for a job over its model's limit, or in a process of its own")
     retry_s: float = Field(2, ge=0, description="the first retry's delay, doubled each time, full jitter")
     max_retry_s: float = Field(300, ge=0, description="the longest")
     bells: int = Field(16, ge=1, description="doorbells that lie in a queue at most; at least a worker's slots")
