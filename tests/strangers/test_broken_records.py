@@ -3,7 +3,7 @@ the honest tenant sees nothing of it."""
 
 import pytest
 
-from tasks.ledger import Ledger
+from tasks.ledger import Ledger, keys
 from tests.stack import until
 
 ENDS_S = 60
@@ -34,7 +34,7 @@ def ledger(town):
     ("raise", "model_failed", "RuntimeError: bad � ERROR forged line"),
     ("wordless", "model_failed", "Wordless: (no words: RuntimeError)"),
     ("error", "unsupported_media", "bad � ERROR forged line"),
-    ("result", "model_failed", "lone surrogate"), ("name", "model_failed", "lone surrogate")])
+    ("result", "model_failed", "lone surrogate"), ("name", "model_failed", "an output of the name")])
 def test_a_models_foul_words_end_its_job_with_what_can_be_shown(town, prompt, code, words):
     """At the first attempt: the ledger takes its end, and the job says what it was."""
     job = ended(town, submit(town, "cpu-foul", prompt))
@@ -50,3 +50,21 @@ def test_a_foul_message_is_shown_clean_and_progress_goes_on(town):
     assert job["message"].startswith("bad � ERROR forged line") and len(job["message"]) <= 1000
     town.client.post(f"/v1/jobs/{job_id}/cancel")
     assert ended(town, job_id)["status"] == "canceled"
+
+
+def test_a_poisoned_line_costs_the_honest_tenant_nothing(town, ledger):
+    """Members without a record, and records of another type or with nonsense in them, before its jobs: claims go on to
+    the next, and the keeper tells of each."""
+    line, redis = keys.line("cpu.generate:cpu-noop"), ledger.redis
+    redis.set(keys.job("job_text"), "x")
+    redis.hset(keys.job("job_odd"), mapping={"status": "queued", "tenant": "stranger", "line": "?"})
+    poison = ["job_text", "job_odd", *(f"job_gone{n}" for n in range(30))]
+    with town.honest.beside("a poisoned line") as seen:
+        redis.zadd(line, dict.fromkeys(poison, -1000))
+        until(lambda: not redis.zmscore(line, poison[:1])[0], ENDS_S, "the poison is taken out")
+        until(lambda: seen.jobs >= 5, ENDS_S, "the honest tenant goes on")
+    assert seen.jobs and not seen.errors
+    assert not any(redis.zmscore(line, poison))
+    assert {entry["id"] for _, entry in redis.xrange(keys.FAULTS)} >= set(poison)
+    keeper = next(town.stack.folder.glob("keeper-*.log"))
+    until(lambda: "faults: skipped" in keeper.read_text(), ENDS_S, "the keeper tells of it")
