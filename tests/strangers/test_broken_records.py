@@ -68,3 +68,15 @@ def test_a_poisoned_line_costs_the_honest_tenant_nothing(town, ledger):
     assert {entry["id"] for _, entry in redis.xrange(keys.FAULTS)} >= set(poison)
     keeper = next(town.stack.folder.glob("keeper-*.log"))
     until(lambda: "faults: skipped" in keeper.read_text(), ENDS_S, "the keeper tells of it")
+
+
+def test_a_record_that_breaks_while_its_job_runs_ends_it_and_frees_the_slot(town, ledger):
+    """Neither its renewal nor its end can be written: it has failed, and says why; the worker goes on."""
+    job_id = submit(town, "cpu-sleep", "30")
+    until(lambda: shown(town, job_id)["status"] == "running", ENDS_S, "it runs")
+    ledger.redis.hset(keys.job(job_id), "keep_ms", "long")
+    job = ended(town, job_id)
+    assert (job["status"], job["error"]["code"]) == ("failed", "ledger_fault")
+    assert "keep_ms is no number" in job["error"]["detail"]
+    for _ in range(4):
+        assert ended(town, submit(town, "cpu-noop", "next"))["status"] == "succeeded"
