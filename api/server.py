@@ -88,7 +88,7 @@ class Bridge:
             answer, closes = self._problem(Refused(500, "a defect of the service", code="internal"), scope), True
         self._counts.answered(answer.status)
         # what follows chunks is never read as a request: somebody in front of us may have taken it for their body
-        closes = closes or unread or wire.announced(scope["headers"]) is None
+        closes = closes or unread or bool(wire.values(scope["headers"], b"transfer-encoding"))
         await self._send(answer, closes, send)
         if closes and unread:
             await _drain(receive)
