@@ -64,9 +64,11 @@ def test_what_is_accepted_can_be_looked_at_and_listed(acme, changes):
 @pytest.mark.parametrize(("start_at", "status"), [
     ("1970-01-01T00:00:00Z", 202), ("1969-12-31T23:59:59Z", 422), ("0001-01-01T00:00:00+01:00", 422),
     ("2020-02-29t12:00:00.5+05:30", 202), ("1798761600", 422), (1798761600, 422), ("2026-12-01", 422),
-    (in_seconds(365 * 86_400 - 600), 202), (in_seconds(365 * 86_400 + 600), 422), ("9999-12-31T23:59:59-01:00", 422)])
+    (365 * 86_400 - 600, 202), (365 * 86_400 + 600, 422), ("9999-12-31T23:59:59-01:00", 422)])
 def test_a_start_is_a_time_between_1970_and_a_year_from_now(acme, start_at, status):
-    answer = acme.post("/v1/jobs", json={**PROMPT, "start_at": start_at})
+    """A number of some years is meant as from now."""
+    given = in_seconds(start_at) if isinstance(start_at, int) and start_at < 1e9 else start_at
+    answer = acme.post("/v1/jobs", json={**PROMPT, "start_at": given})
     assert answer.status_code == status
     if status == 422:
         assert [error["pointer"] for error in answer.json["errors"]] == ["/start_at"]
