@@ -1,4 +1,5 @@
-"""What a process gives up before it reads what strangers sent: privileges, new files and sockets, unbounded memory.
+"""What a process gives up before it reads what strangers sent: privileges, new files and sockets, unbounded memory, and
+on Linux every system call but those that computing takes.
 
 It knows the operating system alone. Linux gives all of it; elsewhere what cannot be given up is kept, without a word.
 """
@@ -6,13 +7,28 @@ It knows the operating system alone. Linux gives all of it; elsewhere what canno
 import contextlib
 import ctypes
 import os
+import platform
 import resource
 import signal
+import struct
 import sys
 
-PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP = 1, 38, 24
+PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP, PR_SET_SECCOMP = 1, 38, 24, 22
 CAPABILITY_VERSION_3 = 0x20080522
 LAST_CAPABILITY = 63
+CALLS = {  # machine: (AUDIT_ARCH_*, the numbers of the calls that are left; asm/unistd.h)
+    "x86_64": (0xC000003E, {
+        "read": 0, "write": 1, "close": 3, "fstat": 5, "lseek": 8, "mmap": 9, "mprotect": 10, "munmap": 11, "brk": 12,
+        "rt_sigaction": 13, "rt_sigprocmask": 14, "rt_sigreturn": 15, "sched_yield": 24, "mremap": 25, "madvise": 28,
+        "nanosleep": 35, "getpid": 39, "exit": 60, "getppid": 110, "sigaltstack": 131, "gettid": 186, "futex": 202,
+        "sched_getaffinity": 204, "restart_syscall": 219, "clock_gettime": 228, "clock_nanosleep": 230,
+        "exit_group": 231, "newfstatat": 262, "getrandom": 318, "membarrier": 324}),
+    "aarch64": (0xC00000B7, {
+        "close": 57, "lseek": 62, "read": 63, "write": 64, "newfstatat": 79, "fstat": 80, "exit": 93, "exit_group": 94,
+        "futex": 98, "nanosleep": 101, "clock_gettime": 113, "clock_nanosleep": 115, "sched_getaffinity": 123,
+        "sched_yield": 124, "restart_syscall": 128, "sigaltstack": 132, "rt_sigaction": 134, "rt_sigprocmask": 135,
+        "rt_sigreturn": 139, "getpid": 172, "getppid": 173, "gettid": 178, "brk": 214, "munmap": 215, "mremap": 216,
+        "mmap": 222, "mprotect": 226, "madvise": 233, "getrandom": 278, "membarrier": 283})}
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -34,7 +50,8 @@ def drop_capabilities() -> None:
 
 def confine(memory_bytes: int) -> None:
     """No new file, socket, pipe or core; no file grows; `memory_bytes` of address space beyond what there is; the end
-    of the parent is this process' end. What is open stays open."""
+    of the parent is this process' end; of system calls those of CALLS alone, the others answer EPERM (it signals, traces
+    and starts no process, and names no file). What is open stays open. For a process without new privileges."""
     if _libc:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     with contextlib.suppress(OSError, ValueError):  # macOS has no such limit
@@ -42,6 +59,23 @@ def confine(memory_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE):
         resource.setrlimit(limit, (0, 0))
+    _leave_calls()
+
+
+def _leave_calls() -> None:
+    """seccomp(2), mode filter: a program of classic BPF over `struct seccomp_data` (number at 0, architecture at 4)."""
+    arch, numbers = CALLS.get(platform.machine(), (0, {}))
+    if not _libc or not numbers:
+        return
+    load, equal, give = 0x20, 0x15, 0x06  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, BPF_RET|K
+    refuse, allow = 0x00050001, 0x7FFF0000  # SECCOMP_RET_ERRNO with EPERM, SECCOMP_RET_ALLOW
+    steps = [(load, 0, 0, 4), (equal, 1, 0, arch), (give, 0, 0, refuse), (load, 0, 0, 0)]
+    for number in numbers.values():
+        steps += [(equal, 0, 1, number), (give, 0, 0, allow)]
+    steps.append((give, 0, 0, refuse))
+    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
+    program = struct.pack("@HP", len(steps), ctypes.addressof(code))
+    _libc.prctl(PR_SET_SECCOMP, 2, program, 0, 0)
 
 
 def _address_space() -> int:

@@ -1,5 +1,5 @@
 """Decodes what strangers sent in a process that has nothing to lose: no credentials, no privileges, no way to open a
-file or a socket, a bound on memory. A decoder that crashes or runs wild ends its own process and fails its own job.
+file or a socket or to touch another process, a bound on memory. A decoder that crashes or runs wild ends its own process and fails its own job.
 
     PICTURES = Decoder("tasks.caption.pictures:decoded")    # def decoded(file) -> Iterator[bytes]
     for piece in PICTURES.stream(path): ...                 # DECODES_WITH = ("PIL",): packages the function needs
@@ -36,6 +36,9 @@ HEAD = struct.Struct("!cQ")
 PIECE, DONE, REFUSED, BROKEN = b"P", b"D", b"R", b"B"
 KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 """Of the caller's environment."""
+REFUSALS = (errors.InvalidInput, errors.TooLarge, errors.UnsupportedMedia)
+"""What a decoder may say of a file."""
+ENDED = "the file ends the process that decodes it: it is damaged, or made to do so"
 CONTROL = 0
 """The descriptor by which the host hears its caller."""
 
@@ -52,7 +55,7 @@ class Decoder:
     def stream(self, path: Path) -> Iterator[bytes]:
         """The pieces as they come; a caller that stops early ends the decoding.
 
-        Errors: the BacklotError that the function raised; InvalidInput where decoding ended its process, TooLarge where
+        Errors: those of REFUSALS that the function raised; InvalidInput where decoding ended its process, TooLarge where
         it wanted more than MEMORY_BYTES; RuntimeError with what else was raised.
         """
         reading, writing = os.pipe()
@@ -91,19 +94,27 @@ class Decoder:
 
 
 def _next(answers: BinaryIO) -> bytes | None:
+    """The next piece, None after the last. What comes is as little trusted as the file that was decoded."""
     head = answers.read(HEAD.size)
-    if len(head) < HEAD.size:
-        raise errors.InvalidInput("the file ends the process that decodes it: it is damaged, or made to do so")
-    what, size = HEAD.unpack(head)
-    body = answers.read(size)
+    what, size = HEAD.unpack(head) if len(head) == HEAD.size else (b"", 0)
+    body = answers.read(size) if size <= MEMORY_BYTES else b""
+    if what not in (PIECE, DONE, REFUSED, BROKEN) or len(body) < size:
+        raise errors.InvalidInput(ENDED)
     if what == REFUSED:
-        told = json.loads(body)
-        raise getattr(errors, told["error"])(told["detail"], retryable=told["retryable"])
+        raise _refusal(body)
     if what == BROKEN:
-        raise RuntimeError(body.decode(errors="replace"))
-    if len(body) < size:
-        raise errors.InvalidInput("the file ends the process that decodes it: it is damaged, or made to do so")
+        raise RuntimeError(body.decode(errors="replace")[:500])
     return body if what == PIECE else None
+
+
+def _refusal(body: bytes) -> errors.BacklotError:
+    try:
+        told = json.loads(body)
+        name, detail = told["error"], told["detail"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return errors.InvalidInput(ENDED)
+    error = {known.__name__: known for known in REFUSALS}.get(name) if isinstance(name, str) else None
+    return error(detail) if error and isinstance(detail, str) else errors.InvalidInput(ENDED)
 
 
 # -- the host and its children
@@ -146,13 +157,11 @@ def _answers(function: Callable[[BinaryIO], Iterator[bytes]], file: BinaryIO) ->
         for piece in function(file):
             yield PIECE, piece
         yield DONE, b""
-    except errors.BacklotError as error:
-        told = {"error": type(error).__name__, "detail": error.detail, "retryable": error.retryable}
-        yield REFUSED, json.dumps(told).encode()
+    except REFUSALS as error:
+        yield REFUSED, json.dumps({"error": type(error).__name__, "detail": error.detail}).encode()
     except MemoryError:
-        told = {"error": "TooLarge", "retryable": False,
-                "detail": f"decoding the file takes more than the {MEMORY_BYTES // 1024**2:,} MiB that it may"}
-        yield REFUSED, json.dumps(told).encode()
+        detail = f"decoding the file takes more than the {MEMORY_BYTES // 1024**2:,} MiB that it may"
+        yield REFUSED, json.dumps({"error": "TooLarge", "detail": detail}).encode()
     except BrokenPipeError:
         raise
     except Exception as error:

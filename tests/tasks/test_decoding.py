@@ -1,7 +1,12 @@
 """Decoding apart: what the decoder of a stranger's file can do, and what becomes of the caller when it goes wrong."""
 
+import ctypes
+import io
 import os
+import platform
+import resource
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +14,8 @@ from typing import BinaryIO
 
 import pytest
 
-from tasks.decoding import MEMORY_BYTES, Decoder
+from tasks.confinement import CALLS
+from tasks.decoding import HEAD, MEMORY_BYTES, PIECE, REFUSED, Decoder, _next
 from tasks.errors import InvalidInput, TooLarge, UnsupportedMedia
 from tests.stack import until
 
@@ -39,7 +45,7 @@ def hostile(file: BinaryIO) -> Iterator[bytes]:
             yield "\n".join(os.environ).encode()
         case "pid":
             yield str(os.getppid()).encode()
-        case "open" | "connect" | "write":
+        case "open" | "connect" | "write" | "delete" | "signal" | "read_memory" | "limit" | "start":
             try:
                 yield tried(what)
             except OSError as error:
@@ -51,7 +57,20 @@ def tried(what: str) -> bytes:
         return Path("/etc/passwd").read_bytes()
     if what == "write":
         return str(Path("/tmp/taken-over").write_text("x")).encode()
-    with socket.create_connection(("127.0.0.1", 1)):
+    if what == "delete":
+        return str(os.unlink("/tmp/taken-over")).encode()
+    if what == "signal":
+        return str(os.kill(os.getppid(), 0)).encode()
+    if what == "limit":
+        return str(resource.prlimit(os.getppid(), resource.RLIMIT_CORE)).encode()
+    if what == "start":
+        return str(os.fork()).encode()
+    if what == "read_memory":
+        nowhere = ctypes.create_string_buffer(16)
+        if ctypes.CDLL(None, use_errno=True).process_vm_readv(os.getppid(), nowhere, 0, nowhere, 0, 0) < 0:
+            raise OSError(ctypes.get_errno(), "process_vm_readv")
+        return b"read"
+    with socket.socket():
         return b"connected"
 
 
@@ -95,7 +114,15 @@ def test_a_decoder_that_eats_memory_is_stopped(decoded):
 @pytest.mark.parametrize("what", ["open", "connect", "write"])
 def test_a_decoder_that_was_taken_over_can_open_nothing(decoded, what):
     (told,) = decoded(what)
-    assert told.startswith(b"refused: [Errno 24]"), told
+    assert told.startswith((b"refused: [Errno 24]", b"refused: [Errno 1]")), told
+
+
+@pytest.mark.skipif(platform.machine() not in CALLS or sys.platform != "linux", reason="seccomp is Linux'")
+@pytest.mark.parametrize("what", ["delete", "signal", "read_memory", "limit", "start"])
+def test_a_decoder_that_was_taken_over_reaches_no_process_and_no_file(decoded, what):
+    """Of its own user: what has its descriptor, or the memory of who does, has the passwords."""
+    (told,) = decoded(what)
+    assert told.startswith(b"refused: [Errno 1]"), told
 
 
 def test_it_has_no_settings_and_so_no_credentials(decoded, monkeypatch):
@@ -136,6 +163,20 @@ def test_a_host_that_is_gone_is_started_again(decoded):
     os.kill(int(host), 9)
     until(lambda: not Path(f"/proc/{int(host)}/statm").read_text().split()[0].strip("0"), what="it is gone")
     assert decoded("echo") == [b"one", b"two"]
+
+
+def test_a_piece_is_no_larger_than_what_a_decoder_may_hold():
+    """A decoder that was taken over may say anything of what follows; the caller must not make room for it."""
+    with pytest.raises(InvalidInput, match="ends the process"):
+        _next(io.BytesIO(HEAD.pack(PIECE, MEMORY_BYTES + 1)))
+    assert _next(io.BytesIO(HEAD.pack(PIECE, 3) + b"one")) == b"one"
+
+
+@pytest.mark.parametrize("told", [b"no JSON", b"[]", b"{}", b'{"error": "json", "detail": "", "retryable": false}',
+                                  b'{"error": "InvalidInput", "detail": 7, "retryable": 1}'])
+def test_an_error_that_is_none_is_the_files_fault(told):
+    with pytest.raises(InvalidInput, match="ends the process"):
+        _next(io.BytesIO(HEAD.pack(REFUSED, len(told)) + told))
 
 
 def _written(folder: Path, text: str, number: int = 0) -> Path:
