@@ -50,8 +50,8 @@ def drop_capabilities() -> None:
 
 def confine(memory_bytes: int) -> None:
     """No new file, socket, pipe or core; no file grows; `memory_bytes` of address space beyond what there is; the end
-    of the parent is this process' end; of system calls those of CALLS alone, the others answer EPERM (it signals, traces
-    and starts no process, and names no file). What is open stays open. For a process without new privileges."""
+    of the parent is this process' end; of system calls those of CALLS alone, the others answer EPERM: it signals,
+    traces and starts no process, and names no file. What is open stays open. For a process without new privileges."""
     if _libc:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     with contextlib.suppress(OSError, ValueError):  # macOS has no such limit

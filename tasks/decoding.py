@@ -1,5 +1,6 @@
 """Decodes what strangers sent in a process that has nothing to lose: no credentials, no privileges, no way to open a
-file or a socket or to touch another process, a bound on memory. A decoder that crashes or runs wild ends its own process and fails its own job.
+file or a socket or to touch another process, a bound on memory. A decoder that crashes or runs wild ends its own
+process and fails its own job.
 
     PICTURES = Decoder("tasks.caption.pictures:decoded")    # def decoded(file) -> Iterator[bytes]
     for piece in PICTURES.stream(path): ...                 # DECODES_WITH = ("PIL",): packages the function needs
@@ -55,8 +56,8 @@ class Decoder:
     def stream(self, path: Path) -> Iterator[bytes]:
         """The pieces as they come; a caller that stops early ends the decoding.
 
-        Errors: those of REFUSALS that the function raised; InvalidInput where decoding ended its process, TooLarge where
-        it wanted more than MEMORY_BYTES; RuntimeError with what else was raised.
+        Errors: those of REFUSALS that the function raised; InvalidInput where decoding ended its process; TooLarge
+        where it wanted more than MEMORY_BYTES; RuntimeError with what else was raised.
         """
         reading, writing = os.pipe()
         with os.fdopen(reading, "rb") as answers:
