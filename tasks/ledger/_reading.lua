@@ -11,15 +11,16 @@ end
 
 -- Whether the keeper has reconciled with this very start of the server; where not, every verb answers 'not ready'.
 -- At maxmemory the server refuses a script whose first write adds; one that has freed, were it nothing, may go on.
+-- A keeper of the release before says the run_id alone, which counts beside what was said of another server.
 local function server()
-  return string.match(redis.call('INFO', 'server'), 'run_id:(%x+)'),
-    string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+  local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
+  return run_id, run_id .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
 end
 local function ready()
   redis.call('DEL', 'bl:none')
   local run_id, replid = server()
   local epoch = redis.call('MGET', 'bl:epoch', 'bl:epoch:replid')
-  return epoch[1] == run_id and (not epoch[2] or epoch[2] == replid)
+  return epoch[1] == run_id and (epoch[2] == replid or string.sub(epoch[2] or '', 1, #run_id) ~= run_id)
 end
 
 -- In place of the epoch: whether this keeper alone puts back what the server has lost.

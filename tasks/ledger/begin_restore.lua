@@ -7,8 +7,8 @@
 -- ARGV[1]  now       ms; 0 = Redis TIME (not used)
 -- ARGV[2]  token of the keeper, [3] for how many ms
 --
--- Returns {1, run_id, master_replid} of the server on which it has begun; {0} another keeper has; {2} nothing is to be
--- put back: the epoch is this server's.
+-- Returns {1, run_id, '<run_id> <master_replid>'} of the server on which it has begun; {0} another keeper has; {2} nothing
+-- is to be put back: the epoch is this server's.
 redis.call('DEL', 'bl:none')
 local life = whole(ARGV[3])
 local run_id, replid = server()

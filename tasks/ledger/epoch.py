@@ -1,7 +1,7 @@
 """The epoch: which server the keeper has reconciled with, by its run_id and its master_replid, and what asks it.
 
 A failover there and back is the same run_id, with an older memory, on a connection that lived: master_replid tells. A
-keeper of the release before says run_id alone, which counts until one of this release has been at work.
+keeper of the release before says run_id alone, which counts beside a master_replid that was said of another run_id.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ Commands = Sequence[Sequence[str | int]]
 
 @dataclass(frozen=True)
 class Begun:
-    """A restore: the token of the keeper that alone may do it, and the server on which it began."""
+    """A restore: the token of the keeper that alone may do it, and the server on which it began (keys.EPOCH_REPLID)."""
 
     token: str
     run_id: str
@@ -84,6 +84,7 @@ class Epoch:
 
 def _compare(epoch: list[str | None], info: dict, by_this_release: bool = False) -> None:
     run_id, replid = epoch
-    fits = replid == info["master_replid"] or (replid is None and not by_this_release)
-    if run_id != info["run_id"] or not fits:
+    fits = replid == f"{info['run_id']} {info['master_replid']}"
+    before = not (replid or "").startswith(info["run_id"]) and not by_this_release
+    if run_id != info["run_id"] or not (fits or before):
         raise errors.NotReady(NOT_RECONCILED)

@@ -4,7 +4,7 @@ Beside these, Celery keeps its own (the lists named by queue, `_kombu...`); nobo
 """
 
 EPOCH = "bl:epoch"            # string  the server's run_id that the keeper has reconciled with; no expiry
-EPOCH_REPLID = "bl:epoch:replid"  # string  its master_replid; a keeper of the release before does not set it
+EPOCH_REPLID = "bl:epoch:replid"  # string  '<run_id> <master_replid>'; a keeper of the release before does not set it
 EVENTS = "bl:events"          # stream  id, status, tenant of every change of status; capped at about 10,000
 FAULTS = "bl:faults"          # stream  verb, id, words of jobs that were set aside; capped at about 1,000
 JOURNAL = "bl:journal"        # stream  type accepted | ended, with the record; trimmed once it is in the bucket

@@ -3,7 +3,7 @@
 -- KEYS[1]  restoring string  bl:restoring, the token of the keeper that restores
 -- KEYS[2]  epoch     string  bl:epoch, [3] bl:epoch:replid
 -- ARGV[1]  now       ms; 0 = Redis TIME (not used)
--- ARGV[2]  token of the keeper, [3] run_id, [4] master_replid of the server on which it began
+-- ARGV[2]  token of the keeper, [3], [4] what begin_restore told of the server on which it began
 --
 -- Returns 1 set (now or before); 0 another keeper restores, or this is another server.
 redis.call('DEL', 'bl:none')

@@ -94,7 +94,7 @@ def test_a_keeper_ends_no_restore_of_another_server(ledger):
 
 
 def test_while_one_restores_nobody_may_use_the_server_and_its_time_is_prolonged(ledger):
-    ledger.redis.set(keys.EPOCH_REPLID, "another")
+    ledger.redis.set(keys.EPOCH_REPLID, f"{ledger.redis.get(keys.EPOCH)} another")
     ledger.begin_restore("mine")
     with pytest.raises(NotReady):
         ledger.submit(make_fixed())
@@ -103,9 +103,14 @@ def test_while_one_restores_nobody_may_use_the_server_and_its_time_is_prolonged(
     assert ledger.redis.pttl(keys.RESTORING) > 10_000
 
 
-def test_an_epoch_of_the_release_before_counts_until_a_keeper_of_this_one_comes(ledger):
+@pytest.mark.parametrize("left", ["", f"{'0' * 40} {'1' * 40}"])
+def test_an_epoch_of_the_release_before_counts_until_a_keeper_of_this_one_comes(ledger, left):
+    """Also beside what a keeper of this release had said of the server's start before."""
     ledger.redis.delete(keys.EPOCH_REPLID)
+    if left:
+        ledger.redis.set(keys.EPOCH_REPLID, left)
     ledger.ready()
+    ledger.at_once(lambda together: None)
     ledger.submit(make_fixed())
     with pytest.raises(NotReady):
         ledger.ready(by_this_release=True)
