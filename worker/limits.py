@@ -5,7 +5,8 @@ clock as `renew` gave it.
 
 A shared process (its slots are threads) is ended for what runs in it alone: a model over its run_timeout_s or the
 deadline, one that does not come back from loading, memory. Whoever waits, fetches or uploads is asked, and leaves;
-where it does not, its job's end is written without it ('leave'), and its thread finds its token gone.
+where it does not, its job's end is written without it ('leave'), and its thread finds its token gone. Of a batch that
+does not come to its end nobody knows which row is to blame: each is a suspect, and runs next with nothing beside it.
 """
 
 import time
@@ -28,10 +29,12 @@ PHASES = {"fetching": "fetch_timeout", "loading": "load_timeout", "batching": "b
 
 @dataclass
 class _Ended:
-    """A process that we ended. `over_memory`: tokens of those that computed in it when it had too much."""
+    """A process that we ended. Tokens of those that computed in it when it had too much memory; of a batch, one row of
+    which was over its limit."""
 
     cause: str
     over_memory: set[str] = field(default_factory=set)
+    hung: set[str] = field(default_factory=set)
 
 
 class Limits:
@@ -43,6 +46,7 @@ class Limits:
         self._asked: dict[str, tuple[str, float]] = {}
         self._killed: set[str] = set()
         self._ended: dict[str, _Ended] = {}
+        self._running: dict[str, tuple[str, str]] = {}  # token -> process and model, as last seen
 
     def why(self, held: Held) -> str:
         """Why the attempt was asked to stop; '' where it was not."""
@@ -50,6 +54,9 @@ class Limits:
 
     def step(self, held: Held, doing: Doing, now_ms: float, memory_mb: float) -> Step:
         """What to do now with an attempt whose process lives."""
+        self._running.pop(held.token, None)
+        if doing.phase == "running" and held.state != "lost":
+            self._running[held.token] = (_process(held), self._model(held).key)
         reasons = self._reasons(held, doing, now_ms, memory_mb)
         if not reasons:
             return "nothing"
@@ -62,7 +69,7 @@ class Limits:
             return "ask"  # in every round: the attempt may not have been there yet
         deadly = {"running": {"timeout", "deadline"}, "loading": {"load_timeout"}}.get(doing.phase, set())
         if not self._shared or deadly.intersection(reasons):
-            self._kill(held)
+            self._kill(held).hung |= self._batch_of(held)
             return "kill"
         return "ask" if doing.phase in ("running", ENDING) or held.state == "lost" else "leave"
 
@@ -70,6 +77,9 @@ class Limits:
         """How the job of an attempt ends that is left, or whose process is gone for this cause. HandedBack: it goes
         back into its line."""
         ended = self._ended.get(_process(held))
+        if cause and ended and held.token in ended.hung and self.why(held) in ("", "timeout"):
+            return WorkerLost(f"its process was ended, as a batch of {len(ended.hung)} jobs did not come to its end in "
+                              "the run_timeout_s of one; each runs next with nothing beside it")
         if held.token in self._asked and (held.token in self._killed or not cause):
             if self.why(held) == "memory":
                 return self._too_much_memory(held, ended)
@@ -80,8 +90,10 @@ class Limits:
 
     def is_to_blame(self, held: Held) -> bool:
         """Whether a shared process was ended for this attempt, and not for one of several."""
-        several = self.why(held) == "memory" and len(self._ended[_process(held)].over_memory) > 1
-        return self._shared and held.token in self._killed and not several
+        if not self._shared or held.token not in self._killed:
+            return False
+        ended = self._ended[_process(held)]
+        return held.token not in ended.hung and not (self.why(held) == "memory" and len(ended.over_memory) > 1)
 
     def end(self, held: Held, cause: str) -> None:
         """The attempt's process is ended for no fault of its own: 'drain', or 'neighbour'."""
@@ -92,11 +104,18 @@ class Limits:
         tokens, processes = {slot.token for slot in held}, {_process(slot) for slot in held}
         self._asked = {token: asked for token, asked in self._asked.items() if token in tokens}
         self._killed &= tokens
+        self._running = {token: where for token, where in self._running.items() if token in tokens}
         self._ended = {process: ended for process, ended in self._ended.items() if process in processes}
 
     def _kill(self, held: Held) -> _Ended:
         self._killed.add(held.token)
         return self._ended.setdefault(_process(held), _Ended("neighbour"))
+
+    def _batch_of(self, held: Held) -> set[str]:
+        """Tokens of the batch that it runs in; none where it runs in one by itself."""
+        where = self._running.get(held.token)
+        batch = {token for token, there in self._running.items() if there == where} if where and self._shared else set()
+        return batch if len(batch) > 1 else set()
 
     def _patience_s(self, held: Held, doing: Doing, first: str) -> float:
         """From the first ask on. A caller's own limit costs a shared process only once its model has heard nothing for

@@ -113,6 +113,28 @@ def test_of_several_in_a_process_that_took_too_much_each_is_a_suspect_and_who_wa
     assert isinstance(third, HandedBack) and third.cause == "neighbour"
 
 
+def test_of_a_batch_that_hangs_each_row_is_a_suspect_and_nobody_is_charged():
+    """Whichever of them is over its limit first; one that fetches, or runs another model, is a neighbour."""
+    rules, first, other, elsewhere = limits(grace_s=0, stop_s=0), held("a"), held("b", run_ms=90_000), held("c")
+    steps = [rules.step(job, doing(phase, 9), 1, 0) for job, phase in ((other, "running"), (elsewhere, "fetching"))]
+    assert steps == ["nothing"] * 2
+    assert rules.step(first, doing("running", 62), 1, 0) == "kill"
+    ends = [rules.verdict(job, "SIGKILL") for job in (first, other)]
+    assert [(end.code, end.retryable) for end in ends] == [("worker_lost", True)] * 2
+    assert "a batch of 2 jobs" in ends[0].detail and not any(map(rules.is_to_blame, (first, other)))
+    assert rules.verdict(elsewhere, "SIGKILL").cause == "neighbour"
+
+
+def test_a_row_whose_batch_has_gone_on_without_it_hangs_alone():
+    """The other has been answered, and uploads: the timeout is the row's own, and its tenant is charged."""
+    rules, row, other = limits(grace_s=0, stop_s=0), held("a"), held("b")
+    rules.step(other, doing("running", 1), 1, 0)
+    rules.step(other, doing("uploading", 1), 1, 0)
+    assert rules.step(row, doing("running", 62), 1, 0) == "kill"
+    assert rules.verdict(row, "SIGKILL").code == "timeout" and rules.is_to_blame(row)
+    assert rules.verdict(other, "SIGKILL").cause == "neighbour"
+
+
 def test_a_drain_is_named_as_the_cause_of_a_release():
     rules = limits()
     rules.end(held(), "drain")
@@ -133,7 +155,7 @@ def test_what_is_held_no_more_is_forgotten():
     rules = limits()
     after_its_patience(rules, held("a"), doing("running", 61))
     rules.keep([])
-    assert not rules._asked and not rules._killed and not rules._ended
+    assert not rules._asked and not rules._killed and not rules._ended and not rules._running
 
 
 def test_a_board_tells_of_the_attempt_that_it_was_last_written_for(tmp_path):
