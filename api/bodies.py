@@ -1,7 +1,8 @@
 """Reads a request's body to its end, or to its deadline, before anybody works on it.
 
 A body lies in memory up to 256 KiB, else in a file of `spool_dir` that has no name. `Spool` bounds what a process
-holds of them at one time, and one tenant or address to half of that. Knows bytes and clocks; not what is in a body.
+holds of them at one time; one tenant has no more of it than it leaves free, so that a few cannot fill it for all.
+Knows bytes and clocks; not what is in a body.
 """
 
 import asyncio
@@ -27,7 +28,11 @@ CUT = "the body ends before its Content-Length or its last chunk, or its chunks 
 
 
 class Spool:
-    """Bytes that this process holds, or has promised to hold, of bodies: in all, and of each tenant or address."""
+    """Bytes that this process holds, or has promised to hold, of bodies: in all, and of each tenant.
+
+    A tenant may have as much as stays free: alone half of all, the second after it half of the rest, and so on. The
+    room for small bodies of one who has none yet lasts for as many greedy tenants as halvings: ten leave 2 MiB of 2 GiB.
+    """
 
     def __init__(self, most: int) -> None:
         self.most, self.held = most, 0
@@ -35,7 +40,7 @@ class Spool:
 
     def take(self, who: str, count: int) -> None:
         """Errors: Refused where there is no room."""
-        if self.held + count > self.most or self._of[who] + count > self.most // 2:
+        if self._of[who] + count > self.most - self.held - count:
             raise Refused(503, "as many bytes of request bodies are being taken in as this server may hold; ask again",
                           code="overloaded", retry_after_s=FULL_RETRY_S)
         self.held += count

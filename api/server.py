@@ -30,6 +30,7 @@ from api.bodies import Bodies, Receive
 from api.headers import SAFE, cors
 from api.health import Health
 from api.holds import ENVIRON, LOOK, Holds, Wish
+from api.listener import cut_off_who_does_not_read
 from api.metrics import Counts
 from api.prefer import applied
 from api.problems import CODES, Problem, too_large
@@ -125,11 +126,11 @@ class Bridge:
             return await self._threads.ask(who, environ | {"wsgi.input": file}), environ
 
     def _tenant(self, headers: wire.Headers) -> str | None:
-        """Whose key the request has; None where Flask will refuse it, which then says why."""
+        """Whose key the request has; None where it is not known or has expired: Flask refuses it and says why."""
         scheme, _, key = b",".join(wire.values(headers, b"authorization")).decode("latin-1").partition(" ")
         with contextlib.suppress(NotReady):
             found = self._keys.find(key.strip()) if scheme.lower() == "bearer" else None
-            return found.tenant if found else None
+            return found.tenant if found and not found.expired() else None
         return None
 
     async def _held(self, first: Answer, wish: Wish, environ: dict[str, Any], who: str, receive: Receive) -> Answer:
@@ -203,8 +204,9 @@ class Bridge:
         self._bodies.end_by(time.monotonic() + max(0.5, self._settings.http_grace_s - ENDS_BEFORE_S))
 
     async def _keep_house(self) -> None:
-        parent = multiprocessing.parent_process()
+        parent, listens = multiprocessing.parent_process(), False
         while True:
+            listens = listens or cut_off_who_does_not_read(self._settings.http_idle_s)
             self._counts.held.set(len(self._holds))
             self._counts.spooled.set(self._bodies.spool.held)
             self._counts.working.set(self._threads.requests)

@@ -91,8 +91,9 @@ class Settings(BaseSettings):
     http_threads: int = Field(8, ge=2, le=256, description="threads of one API process that answer requests; half of "
                               "them at most for one tenant, or one address without a key")
     http_connections: int = Field(2500, ge=1, description="connections one API process holds")
-    http_idle_s: float = Field(75, ge=1, description="a connection without a whole request head for so long is closed; "
-                               "more than the idle timeout of a load balancer in front")
+    http_idle_s: float = Field(75, ge=1, description="a connection without a whole request head, or that takes "
+                               "nothing of its answer, for so long is closed; more than the idle timeout of a load "
+                               "balancer in front")
     http_grace_s: float = Field(10, ge=1, description="from being asked to stop to being killed, of an API process")
     http_requests_per_tenant: int = Field(
         100, ge=1, description="requests of a tenant, or of an address without a key, that one API process takes in")
@@ -102,8 +103,8 @@ class Settings(BaseSettings):
     body_min_bytes_per_s: int = Field(1024, ge=1, description="the lowest average speed of a body, after 10 s")
     spool_dir: Path | None = Field(None, description="where request bodies lie while they come; unset for the "
                                    "system's temporary folder")
-    spool_max_bytes: int = Field(2 * 1024**3, gt=0, description="request bodies an API process holds at one time; half "
-                                 "of it at most one tenant's")
+    spool_max_bytes: int = Field(2 * 1024**3, gt=0, description="request bodies an API process holds at one time; one "
+                                 "tenant's, no more than stays free")
     trusted_proxies: Annotated[list[str], NoDecode] = Field(
         [], description="networks whose `X-Forwarded-*` headers count, e.g. `127.0.0.1/32,10.0.0.0/8`")
     http_metrics_port: int = Field(9096, ge=0, le=65535, description="where the API answers /metrics, on "

@@ -6,6 +6,7 @@ How fast others are answered is measured by tests/bench/slow_clients.py, which p
 import contextlib
 import re
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -99,8 +100,9 @@ def test_more_connections_than_may_be_held_are_served_within_the_timeout_of_a_he
         assert time.monotonic() - start < IDLE_S + 5
 
 
-def test_spooled_bodies_are_bounded_before_they_are_read(api):
-    """Half of the bound is one tenant's, the whole all tenants'; beyond it 503 with Retry-After, at once."""
+def test_a_few_tenants_cannot_fill_the_room_for_bodies(api):
+    """Each has at most as much as it leaves free, before anything is read: the next finds half of the rest. Beyond it
+    503 with Retry-After, at once; somebody else's small body is taken in."""
     def head(key: str, length: int) -> bytes:
         return (f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
                 f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {length}\r\n\r\n").encode()
@@ -110,16 +112,31 @@ def test_spooled_bodies_are_bounded_before_they_are_read(api):
             return http.post("/v1/jobs", content=b"x" * length, headers={"Content-Type": "text/plain"})
 
     with contextlib.ExitStack() as lines:
-        for tenant in ("slow", "slower"):
+        for tenant, length in (("slow", 100 * 2**20), ("slower", 50 * 2**20)):
             line = lines.enter_context(Slow(api.url, "silent", 1))
-            line._sockets[0].sendall(head(api.keys[tenant], 100 * 2**20 - 1000))
-        until(lambda: metric(api, "backlot_http_spooled_bytes") > 199 * 2**20)
-        full = told(api.keys["slow"], 2000)
-        assert full.status_code == 503 and full.json()["code"] == "overloaded" and full.headers["Retry-After"]
-        assert told(api.keys["acme"], 3000).status_code == 503
-        assert told(api.keys["acme"], 100).status_code == 415  # it was read, and Flask has spoken
+            line._sockets[0].sendall(head(api.keys[tenant], length - 1000))
+        until(lambda: metric(api, "backlot_http_spooled_bytes") > 149 * 2**20)
+        for greedy in ("slow", "slower"):
+            full = told(api.keys[greedy], 2000)
+            assert full.status_code == 503 and full.json()["code"] == "overloaded" and full.headers["Retry-After"]
+        assert told(api.keys["acme"], 3000).status_code == 415  # it was read, and Flask has spoken
     until(lambda: metric(api, "backlot_http_spooled_bytes") == 0, 10, "the room is given back")
     assert told(api.keys["slow"], 2000).status_code == 415
+
+
+def test_who_does_not_read_its_answers_is_cut_off(api):
+    """Connections full of unread answers hold up nobody, and are ended like silent ones."""
+    host, port = api.url.removeprefix("http://").split(":")
+    ask = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 200
+    until(lambda: metric(api, "granian_connections_active") < 5)
+    with contextlib.ExitStack() as lines, somebody_else(api):
+        for _ in range(20):
+            line = lines.enter_context(socket.socket())
+            line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            line.connect((host, int(port)))
+            line.sendall(ask)
+        until(lambda: metric(api, "granian_connections_active") >= 20)
+        until(lambda: metric(api, "granian_connections_active") < 5, 40, "connections that do not read are closed")
 
 
 def test_a_tenant_has_so_many_requests_under_way(api):
