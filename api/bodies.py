@@ -30,8 +30,8 @@ CUT = "the body ends before its Content-Length or its last chunk, or its chunks 
 class Spool:
     """Bytes that this process holds, or has promised to hold, of bodies: in all, and of each tenant.
 
-    A tenant may have as much as stays free: alone half of all, the second after it half of the rest, and so on. The
-    room for small bodies of one who has none yet lasts for as many greedy tenants as halvings: ten leave 2 MiB of 2 GiB.
+    A tenant may have as much as stays free: alone half of all, a second half of the rest, and so on. Ten that take all
+    they may leave 2 MiB of 2 GiB, enough for the small bodies of others.
     """
 
     def __init__(self, most: int) -> None:
