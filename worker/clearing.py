@@ -42,8 +42,7 @@ class Clearing:
         """Uploads that no job names any more."""
         def ask(member: str) -> None:
             tenant, upload = _parts(member)
-            (is_named,) = self.ledger.at_once(lambda together: together.exists(keys.upload_jobs(tenant, upload)))
-            if is_named:
+            if self._is_named(tenant, upload):
                 self.redis.zadd(keys.UPLOADS, {member: now_ms() + UPLOAD_ASK_AGAIN_MS})
             else:
                 self.redis.zadd(keys.TRASH, {f"tenants/{tenant}/uploads/{upload}/": now_ms()})
@@ -102,7 +101,8 @@ class Clearing:
         if named is None:
             raise ValueError("no prefix of a job, an attempt or an upload")
         tenant, what, name, folder = named.groups()
-        if not (what == "jobs" and folder and self._is_committed(name, folder)):
+        if not (what == "jobs" and folder and self._is_committed(name, folder)) and not (
+                what == "uploads" and self._is_named(tenant, name)):
             self.storage.delete_prefix(prefix)
             if folder is None:
                 self._bury(tenant, what, name)
@@ -115,10 +115,14 @@ class Clearing:
             self.storage.put_bytes(job_json_key(tenant, name), Tombstone.of(name), "application/json")
             self.redis.zadd(keys.TOMBSTONES, {f"{tenant}/{name}": now_ms() + TOMBSTONE_MS})
 
+    def _is_named(self, tenant: str, upload: str) -> bool:
+        (jobs,) = self.ledger.at_once(lambda together: together.exists(keys.upload_jobs(tenant, upload)))
+        return bool(jobs)
+
     def _is_committed(self, job_id: str, folder: str) -> bool:
         """Whether the folder is that of the attempt which a record says has committed; it never should be, and then its
         objects stay."""
-        record = self.redis.hgetall(keys.job(job_id)) if "-" in folder else {}
+        (record,) = self.ledger.at_once(lambda together: together.hgetall(keys.job(job_id)))
         committed = [name for name, word in record.items() if name.startswith("t:") and word == "succeeded"]
         return any(folder.endswith(token[-8:]) for token in committed)
 

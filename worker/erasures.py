@@ -66,14 +66,14 @@ class Erasures:
         """Cancel or forget each; whether any is left."""
         index = keys.tenant_jobs(found.tenant)
         for job_id in self.redis.zrange(index, 0, A_FEW - 1):
-            record = self.ledger.record(job_id)
+            (record,) = self.ledger.at_once(lambda together, id=job_id: together.hgetall(keys.job(id)))
             with contextlib.suppress(NotFound, Conflict):  # somebody was first
                 found.jobs += self._job(found.tenant, job_id, record)
         return bool(self.redis.zcard(index))
 
-    def _job(self, tenant: str, job_id: str, record: Record | None) -> int:
-        if record is None:
-            return self.redis.zrem(keys.tenant_jobs(tenant), job_id)
+    def _job(self, tenant: str, job_id: str, record: Record) -> int:
+        if not record:
+            return self.ledger.write(("ZREM", keys.tenant_jobs(tenant), job_id))[0]
         if record.get("status") in {status.value for status in Status if not status.final}:
             self.ledger.cancel(tenant, job_id)
             return 0

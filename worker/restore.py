@@ -137,7 +137,7 @@ class Restore:
                         ("ZADD", keys.RETAINED, "XX", now_ms(), job_id))  # an older memory has its record
         self._keep_keys(list(found.keys_used.values()))
         # the keeper looks for the retention of ended jobs, and for what tenants have
-        self._write(("SET", keys.STOCK, ""))
+        self._write(("SET", keys.STOCK, now_ms()))
         log.warning("restored from %d segments of the journal: %s", len(names), done)
         return done
 

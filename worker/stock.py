@@ -35,29 +35,26 @@ class Stock:
         self.ledger, self.redis, self.storage = ledger, ledger.redis, storage
         self.skipped = skipped or Skipped("stock")
         self._left: Iterator[list[Object] | None] | None = None
+        self._since: list[str | None] = []
 
     def take_stock(self) -> None:
-        """A part of the bucket, if it is to be looked through."""
-        if self._left is None and self._is_due():
-            self._left = itertools.chain(_by_owner(self.storage.list("tenants/")), [None])
+        """A part of the bucket, if it is to be looked through. What this Redis was told is lost where it has lost
+        something since the look began: then from the beginning."""
+        (asked,) = self.ledger.at_once(lambda together: together.mget(keys.STOCK, keys.STOCK_TAKEN))
+        if asked != self._since:
+            self._left = None
+        if self._left is None and _is_due(*asked):
+            self._left, self._since = itertools.chain(_by_owner(self.storage.list("tenants/")), [None]), asked
         try:
             for seen in itertools.islice(self._left or (), A_FEW):
                 if seen:
                     self.skipped.handle(seen[0].key, lambda seen=seen: self._look_at(seen))
                 else:
-                    self.redis.set(keys.STOCK_TAKEN, now_ms())
-                    self.redis.delete(keys.STOCK)
+                    self.ledger.write(("SET", keys.STOCK_TAKEN, now_ms()), ("DEL", keys.STOCK))
                     self._left = None
         except Exception:
             self._left = None  # a listing that broke off has no rest: from its beginning again
             raise
-
-    def _is_due(self) -> bool:
-        asked, taken = self.redis.exists(keys.STOCK), self.redis.get(keys.STOCK_TAKEN)
-        try:
-            return bool(asked) or float(taken or 0) + EVERY_MS < now_ms()
-        except ValueError:
-            return True
 
     def _look_at(self, seen: list[Object]) -> None:
         """All objects of an upload or of a job. Errors: ValueError where they are of neither."""
@@ -127,6 +124,13 @@ class Stock:
         if not status:
             until = datetime.fromisoformat(found["retained_until"]).timestamp() * 1000
             self.redis.zadd(keys.ARCHIVED, {member: until})
+
+
+def _is_due(asked: str | None, taken: str | None) -> bool:
+    try:
+        return asked is not None or float(taken or 0) + EVERY_MS < now_ms()
+    except ValueError:
+        return True
 
 
 def _by_owner(objects: Iterable[Object]) -> Iterator[list[Object]]:

@@ -2,12 +2,13 @@
 
 import pytest
 
-from tasks.errors import StorageUnavailable
+from tasks.errors import NotReady, StorageUnavailable
 from tasks.intake import UPLOAD_KEPT_S
 from tasks.jobs import Jobs
 from tasks.ledger import keys
 from tasks.storage import attempt_prefix
 from tests.conftest import make_fixed
+from worker.clearing import Clearing
 from worker.journal import Journal
 from worker.keeper import Keeper
 from worker.stock import EVERY_MS
@@ -91,6 +92,24 @@ def test_an_upload_counts_until_no_job_names_it(house):
     assert house.stored == {}
 
 
+def test_an_upload_that_a_job_names_while_it_is_trash_stays(house):
+    house.upload(500)
+    house.redis.zadd(keys.TRASH, {f"tenants/acme/uploads/{UPLOAD}/": 1})
+    upload = {"key": f"tenants/acme/uploads/{UPLOAD}/a.wav", "bytes": 500, "etag": "e"}
+    house.ledger.submit(make_fixed(uploads={UPLOAD: upload}))
+    house.keeper.duties["trash"].work()
+    assert house.storage.head(upload["key"]) and not house.redis.exists(keys.TRASH)
+
+
+def test_trash_of_before_a_flush_waits_until_it_is_known_what_was_committed(house):
+    job = house.succeeded(100)
+    (output,) = [seen.key for seen in house.storage.list(f"tenants/acme/jobs/{job}/") if "/2-" in seen.key]
+    house.redis.flushdb()
+    with pytest.raises(NotReady):
+        Clearing(house.ledger, house.storage)._empty(output.rpartition("/")[0] + "/")
+    assert house.storage.head(output)
+
+
 def test_a_look_through_the_bucket_counts_what_was_never_counted(house):
     """An upload that no job names yet, and a job of a release that did not count."""
     house.upload(500)
@@ -114,6 +133,22 @@ def test_after_a_flush_the_count_comes_back_and_goes_with_the_retention(house):
     house.keeper.duties["archived"].work()
     house.keeper.duties["trash"].work()
     assert house.stored == {}
+
+
+@pytest.mark.parametrize("before", [None, "1"])
+def test_a_look_begins_again_where_redis_loses_its_memory_meanwhile(house, monkeypatch, before):
+    """Also one that was asked for by a restore; what it had told went with the memory."""
+    monkeypatch.setattr("worker.stock.A_FEW", 1)
+    jobs = [house.succeeded(100) for _ in range(3)]
+    if before:
+        house.redis.set(keys.STOCK, before)
+    house.keeper.stock.take_stock()
+    house.redis.flushdb()
+    house.keeper.duties["epoch"].work()
+    while house.redis.exists(keys.STOCK):
+        house.keeper.stock.take_stock()
+    assert house.stored == dict.fromkeys(jobs, "100")
+    assert set(house.redis.zrange(keys.ARCHIVED, 0, -1)) == {f"acme/{job}" for job in jobs}
 
 
 def test_what_attempts_left_before_a_flush_goes_and_the_committed_stays(house):
