@@ -54,7 +54,9 @@ def _client(url: str | None) -> Client:
 @click.option("--output", "folder", type=click.Path(file_okay=False, path_type=Path), help="save outputs here (waits)")
 @click.pass_obj
 def submit(client, kind, inputs, params, metadata, wait, folder, **rest) -> None:
-    """Submit a job, e.g. `backlot submit transcribe audio=@talk.mp3 --wait`.
+    """Submit a job: its kind, and its inputs.
+
+    For example: backlot submit transcribe audio=@talk.mp3 --wait
 
     An input is a text or URL (name=text), a file (name=@file, name=@- for standard input) or JSON
     (name:='["Alien"]'); one that is given more than once is a list. A parameter's value that reads as JSON is JSON.
@@ -129,7 +131,9 @@ def delete(client, job_id: str) -> None:
 
 @main.group("dead-letters")
 def dead_letters() -> None:
-    """Jobs that failed after their last attempt for a reason that may have passed."""
+    """Look at, replay or erase dead letters.
+
+    They are jobs that failed after their last attempt for a reason that may have passed."""
 
 
 def _which(command):

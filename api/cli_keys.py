@@ -33,7 +33,9 @@ class Duration(click.ParamType):
               default=Path(".backlot/keys.json"), show_default=True, help="the key file; BACKLOT_KEYS_FILE")
 @click.pass_context
 def keys(ctx: click.Context, path: Path) -> None:
-    """Add, list, rotate and remove API keys, in the key file itself."""
+    """Add, list, rotate and remove API keys.
+
+    They are changed in the key file itself."""
     ctx.obj = path
 
 

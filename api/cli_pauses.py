@@ -13,14 +13,16 @@ WHAT = click.argument("what", metavar="SCOPE/NAME")
 @WHAT
 @click.option("--reason", default="", help="told to callers whose jobs wait")
 def pause(what: str, reason: str) -> None:
-    """Start no more jobs of pool/NAME, model/KIND/NAME or tenant/NAME; those that run go on."""
+    """Start no more jobs of a pool, model or tenant.
+
+    It is named pool/NAME, model/KIND/NAME or tenant/NAME. Submits are taken, and jobs that run go on."""
     show(operator().pause(what, reason))
 
 
 @click.command()
 @WHAT
 def resume(what: str) -> None:
-    """Start jobs of it again."""
+    """Start jobs of it again, and those that waited."""
     show(operator().resume(what))
 
 

@@ -1,6 +1,7 @@
 """`backlot tenants`: what an operator does with a tenant as a whole. Needs BACKLOT_URL and BACKLOT_OPERATOR_KEY."""
 
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,15 @@ def erase(tenant: str, path: Path, yes: bool) -> None:
     """Take back all keys of a TENANT, cancel its jobs, and erase all that it has: jobs, outputs, uploads, fitted
     models, its lines of the journal. Waits for the receipt, which stays."""
     client = operator()
+    if not re.match(keyfile.TENANT, tenant):
+        raise click.UsageError(f"{tenant!r} is no tenant: a-z, 0-9 and -, at most 40 of them")
     if not yes:
         click.confirm(f"Erase all of {tenant}, for good?", abort=True)
     try:
         gone = keyfile.remove_tenant(path, tenant)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    say(f"took back {len(gone)} keys; erasing")
+    say(f"took back {len(gone)} key{'' if len(gone) == 1 else 's'} of {path}; erasing")
     time.sleep(HEARD_S if gone else 0)
     receipt = client.erase_tenant(tenant)
     while not receipt["done"]:

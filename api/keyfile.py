@@ -124,7 +124,8 @@ def remove_tenant(path: Path, tenant: str) -> list[Key]:
 def _one(keys: list[Key], which: str) -> Key:
     found = [key for key in keys if key.name == which or (len(which) >= 8 and key.sha256.startswith(which))]
     if len(found) != 1:
-        raise ValueError(f"{len(found) or 'no'} keys are called {which!r} or have a hash that begins so")
+        raise ValueError(f"{which!r} is the name, or the beginning of the hash, of {len(found) or 'no'} "
+                         f"key{'s' if found else ''}; `backlot keys list` shows them")
     return found[0]
 
 

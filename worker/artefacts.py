@@ -23,6 +23,7 @@ from tasks.errors import Canceled, NotFound, StorageUnavailable
 from tasks.job import Fixed
 from tasks.ledger import keys
 from tasks.storage import Storage, artefact_key
+from tasks.tarball import unpack
 
 log = logging.getLogger(__name__)
 NAME = re.compile(r"^[a-z0-9-]{1,100}$")
@@ -71,8 +72,7 @@ class Artefacts:
         packed = folder.with_suffix(".tar")
         try:
             BUCKETS.call(partial(self.storage.get_file, key, packed, MAX_BYTES), check)
-            with tarfile.open(packed) as tar:
-                tar.extractall(folder, filter="data")
+            unpack(packed, folder)
         except NotFound:
             return None
         except (tarfile.TarError, OSError) as error:

@@ -52,12 +52,13 @@ class Erasures:
     def look(self, asked: Erasure) -> Erasure:
         """Erase what is there now; it is done where nothing was."""
         found = asked.model_copy()
-        left = self._jobs(found)
+        left = self._jobs(found) or self._to_come(found.tenant)
         if not left:
             self._entries(found)
             self._objects(found)
             self._journal(found)
         if not left and found == asked:
+            self.ledger.ready()  # a Redis that was flushed meanwhile has nothing to find, and its jobs come back
             found.done, found.completed_at = True, datetime.now(UTC)
         found.save(self.storage)
         return found
@@ -79,6 +80,16 @@ class Erasures:
             return 0
         self.ledger.forget(to_forget(record, job_id))
         return 1
+
+    def _to_come(self, tenant: str) -> bool:
+        """Whether the journal has entries of the tenant that lie in no segment, or in one that waits for a job.json and
+        so is not touched yet."""
+        after = self.redis.get(keys.WRITTEN) or "0-0"
+        while entries := self.redis.xrange(keys.JOURNAL, min=f"({after}", count=A_SCAN):
+            if any(_is_of(tenant, entry, b"") for _, entry in entries):
+                return True
+            after = entries[-1][0]
+        return False
 
     def _objects(self, found: Erasure) -> None:
         """All under the tenant's prefixes; its trash goes off the list, so that no tombstone is put after."""
@@ -106,7 +117,7 @@ class Erasures:
         return self.redis.zrem(index, *members) if members else 0
 
     def _journal(self, found: Erasure) -> None:
-        """Its lines in segments all of whose ends have led to a job.json; the others' turn comes with the next look."""
+        """Its lines in segments all of whose ends have led to a job.json; the others have none of its (`_to_come`)."""
         written = journal.number(self.redis.get(keys.WRITTEN) or "0-0")
         for name in journal.segments(self.storage):
             if journal.span(name)[1] <= written:

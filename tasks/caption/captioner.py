@@ -105,7 +105,7 @@ class Captioner(Algorithm):
         strange = ["the picture shows nothing that the captioner knows"] if blind else []
         files = [] if blind else self.draw(opened.square, sight, found[0].tokens, call.workdir)
         result = written(call, captions, opened.quality, self.doubt, strange, files)
-        call.report(1.0, "told")
+        call.report(1.0, "captioned")
         return result
 
     def draw(self, picture: Image.Image, sight: Sight, tokens: tuple[int, ...], folder: Path) -> list[Path]:

@@ -68,7 +68,7 @@ class Model(Algorithm):
         except BacklotError as error:
             return error
         result = written(call, captions, measured, NO_DOUBT)
-        call.report(1.0, "told")
+        call.report(1.0, "captioned")
         return result
 
     @torch.inference_mode()

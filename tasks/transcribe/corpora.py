@@ -4,7 +4,6 @@ Knows the layout of the data sets below BACKLOT_DATA; not what is done with them
 """
 
 import csv
-import tarfile
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from tasks.recipe import DataMissing
+from tasks.tarball import unpack
 from tasks.transcribe import audio
 
 # Speakers of AN4's training part that no training hears: by them weights are chosen and constants are set.
@@ -66,8 +66,8 @@ class Digit:
 def digits(data: Path, indexes: Container[int] = range(50)) -> Iterator[Digit]:
     """All of FSDD, or some of each speaker's digits; the recordings have 8 kHz, so nothing is above 4 kHz."""
     folder = _folder(data, "audio/fsdd")
-    with TemporaryDirectory() as scratch, tarfile.open(folder / "fsdd.tar.gz") as tar:
-        tar.extractall(scratch, filter="data")
+    with TemporaryDirectory() as scratch:
+        unpack(folder / "fsdd.tar.gz", Path(scratch))
         for row in _table(folder / "manifest.tsv"):
             if int(row["index"]) in indexes:
                 heard = sound(Path(scratch) / row["path"])

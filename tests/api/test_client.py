@@ -335,7 +335,7 @@ class TestCommandLine:
         assert "laptop" in listed and "operator" in listed and key not in listed and key not in path.read_text()
         run(*at, "remove", "laptop")
         assert [k.name for k in keyfile.read(path)] == ["ops"]
-        assert "no keys" in run(*at, "remove", "laptop", status=1).stderr
+        assert "no key;" in run(*at, "remove", "laptop", status=1).stderr
         assert "tenant" in run(*at, "add", "Not One", status=1).stderr
 
     def test_keys_are_limited_and_rotated(self, run, tmp_path):
