@@ -63,7 +63,6 @@ class Events:
                 log.exception("the reader of the event stream goes on after a defect")
                 last = None
                 threading.Event().wait(AGAIN_S)
-                threading.Event().wait(AGAIN_S)
 
     def _wanted(self) -> bool:
         with self._lock:

@@ -41,10 +41,11 @@ class App:
 
 @pytest.fixture(scope="module")
 def bridge():
-    """With four threads; a key is its tenant's name."""
+    """With four threads; a key is its tenant's name, and "old" one that has expired."""
     from api.server import Bridge
 
-    keys = types.SimpleNamespace(find=lambda key: types.SimpleNamespace(tenant=key))
+    keys = types.SimpleNamespace(
+        find=lambda key: types.SimpleNamespace(tenant=key, expired=lambda: key == "old"))
     services = types.SimpleNamespace(
         settings=Settings(http_threads=4), keys=keys, jobs=types.SimpleNamespace(events=None))
     made = Bridge(None, services)
@@ -95,9 +96,10 @@ def test_an_environ_has_the_request_and_nothing_of_the_process(bridge, app, monk
     assert not {"HTTP_X_FORWARDED_FOR", "HTTP_PROXY", "HTTP_CONTENT_LENGTH"} & app.environ.keys()
 
 
-def test_a_body_without_a_key_is_not_read(bridge, app):
+@pytest.mark.parametrize("key", ["", "old"])
+def test_a_body_without_a_key_that_counts_is_not_read(bridge, app, key):
     """Flask finds none, and the connection is closed."""
-    sent = ask(bridge, "/a", body=b"hello")
+    sent = ask(bridge, "/a", key=key, body=b"hello")
     assert app.environ["CONTENT_LENGTH"] == "0" and app.environ["wsgi.input"].read() == b""
     assert (b"connection", b"close") in sent[0]["headers"]
 
