@@ -24,8 +24,8 @@ from collections.abc import Callable
 
 from tasks import broker
 from tasks.errors import DeadlineExceeded, LedgerFault, NotReady
-from tasks.job import new_id, now_ms
-from tasks.ledger import Ledger, _away, connect, keepers, keys
+from tasks.job import new_id
+from tasks.ledger import Ledger, connect, keepers
 from tasks.settings import Settings
 from tasks.storage import Storage
 from worker import debris, erasures, health, metrics
@@ -48,8 +48,6 @@ SHARE, LATE_SHARE, LATE_S = 0.1, 0.9, 60
 """Of the keeper's time that goes into job.json, and once it is a minute late: an object a job costs more than the
 ledger's share of a short job, the workers want the cores too, and until then Redis has the job. Records that shrink
 after it get the same."""
-A_FEW, TOLD_AGAIN_MS = 100, 3_600_000
-"""Faults told in a round; those of the last hour are told again by a keeper that starts."""
 PERIODS_S = {"artefacts": 3600, "held": 86_400, "debris": debris.EVERY_S, "erasures": erasures.EVERY_S}
 """Of duties that are done less often than each round."""
 STOP_S = 5
@@ -79,8 +77,6 @@ class Keeper:
         late = DeadlineExceeded("deadline_s passed while the job waited to be tried again")
         self._add("sweep", lambda _: self.sweep())
         self._add("due", lambda _: self.broker.ring_all(self.ledger.due()))
-        self._told = f"{now_ms() - TOLD_AGAIN_MS}-0"
-        self._add("faults", self.tell_faults)
         self._add("expire", lambda _: self.ledger.expire(late))
         lines = Lines(self.ledger, self.registry, self.broker)
         self._add("lines", lines.reconcile)
@@ -155,13 +151,6 @@ class Keeper:
             if self.redis.info("memory")["maxmemory_policy"] != "noeviction":
                 raise
             Restore(self.settings, self.redis, self.storage, skipped, self.id).run()
-
-    def tell_faults(self, skipped: Skipped) -> None:
-        """Jobs that scripts have set aside, because their records cannot be read. Errors: NotReady."""
-        with _away():
-            entries = self.redis.xrange(keys.FAULTS, min=f"({self._told}", count=A_FEW)
-        for self._told, entry in entries:
-            skipped.add(entry["id"], f"{entry['verb']}: {entry['words']}")
 
     def sweep(self) -> None:
         """Each pool by itself: what is wrong in one keeps no other from being swept. Errors: NotReady, LedgerFault."""

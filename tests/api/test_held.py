@@ -78,6 +78,15 @@ def test_a_submit_that_waits_answers_as_a_submit(server):
     assert "Retry-After" not in answer.headers and int(answer.headers["Content-Length"]) == len(answer.content)
 
 
+def test_a_wait_is_cut_to_the_most_that_the_operator_grants(stack, ledger, settings):
+    """The answer says for how long it may have waited, and shows the job as it is."""
+    key = keyfile.add(settings.keys_file, "acme")
+    headers = {"Authorization": f"Bearer {key}", "Prefer": "respond-async, wait=600"}
+    with stack.api(max_wait_s=1) as process:
+        answer = httpx.post(f"{process.url}/v1/jobs", json=PROMPT, headers=headers, trust_env=False)
+    assert answer.json()["status"] == "queued" and answer.headers["Preference-Applied"] == "wait=1"
+
+
 def test_beyond_a_limit_the_answer_comes_at_once(server, waiting):
     """A tenant's own limit, then the process's: not applied, and the header says so by its absence."""
     job, other = (one.post("/v1/jobs", json=PROMPT).json() for one in (server, server.rival))

@@ -1,6 +1,5 @@
 """What a caller sees of a job's life, and what it may do with it: look, wait, cancel, retry, erase, fetch."""
 
-import threading
 from http import HTTPStatus
 
 import httpx
@@ -9,7 +8,6 @@ import pytest
 from tasks.errors import ModelFailed
 from tasks.ledger import keys
 from tests.api.conftest import as_job, problem
-from tests.stack import until
 
 ALL = (("GET", ""), ("POST", "/cancel"), ("POST", "/retry"), ("DELETE", ""), ("GET", "/outputs/text.txt"))
 
@@ -184,48 +182,7 @@ class TestList:
         assert [job["id"] for job in second["data"]] == [oldest["id"]]
 
 
-class TestWait:
-    def test_a_look_waits_until_the_job_is_done(self, acme, app, hand):
-        """The answer comes with the end of the job, long before the time asked for."""
-        job = acme.submit()
-        answers = []
-        waiter = threading.Thread(target=lambda: answers.append(acme.get(path(job), headers={"Prefer": "wait=50"})))
-        waiter.start()
-        until(lambda: app.extensions["backlot"].jobs.events._waiters)
-        hand.finish(hand.claim())
-        waiter.join(30)
-        assert answers[0].json["status"] == "succeeded" and answers[0].headers["Preference-Applied"] == "wait=50"
-
-    def test_a_submit_may_wait_too(self, acme, app, hand, ledger):
-        answers = []
-        waiter = threading.Thread(target=lambda: answers.append(acme.post(
-            "/v1/jobs", json={"kind": "generate", "input": {"prompt": "x"}}, headers={"Prefer": "wait=50"})))
-        waiter.start()
-        until(lambda: app.extensions["backlot"].jobs.events._waiters)
-        hand.finish(hand.claim())
-        waiter.join(30)
-        assert (answers[0].status_code, answers[0].json["done"]) == (202, True)
-        assert "Retry-After" not in answers[0].headers
-
-    def test_when_the_time_is_over_the_job_is_shown_as_it_is(self, acme):
-        job = acme.submit()
-        answer = acme.get(path(job), headers={"Prefer": "respond-async, wait=1"})
-        assert answer.json["status"] == "queued" and answer.headers["Preference-Applied"] == "wait=1"
-
-    def test_the_wait_has_a_limit(self, acme, settings, app):
-        """More than the operator grants is cut to it, and the answer says so."""
-        app.extensions["backlot"].settings.__dict__["max_wait_s"] = 0.1
-        job = acme.submit()
-        assert acme.get(path(job), headers={"Prefer": "wait=600"}).headers["Preference-Applied"] == "wait=0.1"
-
-    def test_beyond_half_of_the_threads_nobody_waits(self, acme, app):
-        """The answer comes at once and does not claim to have waited."""
-        known = app.extensions["backlot"]
-        for _ in range(known.settings.http_threads // 2):
-            assert known.waiting.acquire(blocking=False)
-        answer = acme.get(path(acme.submit()), headers={"Prefer": "wait=60"})
-        assert answer.json["status"] == "queued" and "Preference-Applied" not in answer.headers
-
+class TestPrefer:
     @pytest.mark.parametrize("prefer", ["wait", "wait=", "wait=soon", "wait=-1", "return=minimal", ";;", "x" * 5000])
     def test_preferences_that_mean_nothing_are_passed_over(self, acme, prefer):
         answer = acme.get(path(acme.submit()), headers={"Prefer": prefer})

@@ -70,11 +70,12 @@ def connections(monkeypatch) -> list:
     """What anybody tried to connect to; nobody may."""
     tried = []
 
-    def refuse(address, *_, **__):
+    def refuse(line, address):
         tried.append(address)
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr("tasks.connections._connect", refuse)
+    monkeypatch.setattr(socket, "create_connection", lambda address, *_, **__: refuse(None, address))
     return tried
 
 
