@@ -55,7 +55,7 @@ class away:
         return None
 
     def __exit__(self, kind, error, trace) -> None:
-        if isinstance(error, RedisError | UnicodeError):
+        if isinstance(error, RedisError | UnicodeEncodeError):
             raise ours(error, self.asking) from error
 
 

@@ -8,7 +8,7 @@ import redis
 
 from tasks.errors import LedgerFault, NotReady
 from tasks.ledger import connect, keys
-from tasks.ledger.faults import AWAY, away, ours
+from tasks.ledger.faults import AWAY, away
 from tests.conftest import make_fixed
 from tests.stack import RedisServer
 
@@ -100,7 +100,13 @@ def test_words_are_bounded_and_what_a_pipeline_was_asked_is_not_among_them(serve
 
 
 def test_any_other_error_of_the_client_is_broken():
-    assert isinstance(ours(UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")), LedgerFault)
+    with pytest.raises(LedgerFault), away():
+        "\ud800".encode()  # an argument
+
+
+def test_bytes_of_the_bucket_that_are_no_text_are_no_fault_of_the_ledgers():
+    with pytest.raises(UnicodeDecodeError), away():
+        b"\xff".decode()
 
 
 def test_bytes_that_are_no_text_are_read_as_a_mark(settings, desk):
