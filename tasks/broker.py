@@ -84,8 +84,8 @@ def queues(registry: Registry, pool: str) -> list[str]:
 
 
 def lines(registry: Registry, pool: str) -> dict[str, int]:
-    """The waiting lines of a pool's models, in order, for each form of record that this release knows, and how many
-    jobs make two batches of each."""
+    """The waiting lines of a pool's models, in order, for each form of record that this release knows, the newer ones
+    last, and how many jobs make two batches of each."""
     return {line_of(f"{m.pool}.{m.kind}:{m.name}", v): 2 * m.batch
-            for m in sorted(registry.models, key=lambda m: (m.kind, m.name)) if m.pool == pool
-            for v in range(1, SCHEMA + 1)}
+            for v in range(1, SCHEMA + 1)
+            for m in sorted(registry.models, key=lambda m: (m.kind, m.name)) if m.pool == pool}

@@ -1,6 +1,7 @@
 -- _next: which job a claim gets; set behind _parking, before claim alone.
 --
--- A worker is {id, slots (the key of its hash), pool, process, slot, most_running, v (the newest form it knows)}; a line {key, most (0 for any)}.
+-- Its KEYS and ARGV are those of claim. A worker is {id, slots (the key of its hash), pool, process, slot, most_running, v (the
+-- newest form it knows), lines (how many), closed (which of them; set here)}.
 
 local DEEP, STEPS, DRAINED, PATIENT_MS = 4, 100, 3, 30000
 
@@ -22,32 +23,43 @@ local function must_be_alone(job, now)
   return job.suspect or tonumber(redis.call('GET', 'bl:alone:' .. job.pool .. ':' .. job.tenant) or 0) > now
 end
 
--- Those lines of which the worker may have a job now: not paused, and not held by it in two batches already.
-local function open_lines(worker, lines)
-  local names = {'pool/' .. worker.pool}
-  for i, line in ipairs(lines) do
-    local kind, model = string.match(line.key, '^bl:line:[^.]+%.([^:]+):([^@]+)')
-    line.name, names[i + 1] = string.sub(line.key, 9), 'model/' .. (kind or '') .. '/' .. (model or '')
+-- The lines, by their place, of which the worker may have no job now: of a model that is paused, or of which it holds two
+-- batches already. nil: its pool is paused.
+local function closed_lines(worker)
+  local closed, limited, held = {}, false, {}
+  if redis.call('EXISTS', 'bl:pauses') == 1 then
+    local names = {'pool/' .. worker.pool}
+    for i = 1, worker.lines do
+      local kind, model = string.match(KEYS[3 + i], '^bl:line:[^.]+%.([^:]+):([^@]+)')
+      names[i + 1] = 'model/' .. (kind or '') .. '/' .. (model or '')
+    end
+    local paused = redis.call('HMGET', 'bl:pauses', unpack(names))
+    if paused[1] then return nil end
+    for i = 1, worker.lines do closed[i] = paused[i + 1] and true or nil end
   end
-  local paused = redis.call('EXISTS', 'bl:pauses') == 1 and redis.call('HMGET', 'bl:pauses', unpack(names)) or {}
-  if paused[1] then return {} end
-  worker.wakes = {}
-  local limited, held, open = false, {}, {}
-  for _, line in ipairs(lines) do limited = limited or line.most > 0 end
+  for i = 1, worker.lines do limited = limited or (ARGV[10 + i] or '0') ~= '0' end
   for _, value in ipairs(limited and redis.call('HVALS', worker.slots) or {}) do
     local token, id = string.match(value, '^(%S+) (%S+)$')
     local seen = id ~= '-' and redis.call('HMGET', 'bl:job:' .. id, 'token', 'line') or {}
     if token and seen[1] == token then
-      local model = string.match(seen[2], '^[^@]+')
+      local model = 'bl:line:' .. string.match(seen[2], '^[^@]+')
       held[model] = (held[model] or 0) + 1
     end
   end
-  for i, line in ipairs(lines) do
-    if not paused[i + 1] and (line.most == 0 or (held[string.match(line.name, '^[^@]+')] or 0) < line.most) then
-      open[#open + 1], worker.wakes['bl:idle:' .. string.match(line.name, '^[^:]+')] = line, true
-    end
+  for i = 1, next(held) and worker.lines or 0 do
+    local most = tonumber(ARGV[10 + i] or 0)
+    if most > 0 and (held[string.match(KEYS[3 + i], '^[^@]+')] or 0) >= most then closed[i] = true end
   end
-  return open
+  return closed
+end
+
+-- The idle zsets of the queues with a line of which the worker may have a job.
+local function wakes(worker)
+  local keys = {}
+  for i = 1, worker.closed and worker.lines or 0 do
+    if not worker.closed[i] then keys['bl:idle:' .. string.match(KEYS[3 + i], '^bl:line:([^:]+)')] = true end
+  end
+  return keys
 end
 
 -- Whether the worker has been up for less time than most of its pool: it is the first that an autoscaler ends.
@@ -82,17 +94,27 @@ end
 -- Which job is next, by the lowest score among the heads of the lines: the job, the score, and the head whose turn it
 -- takes (itself, or one that was parked before it). A head of a tenant that may not run is parked; one that was drained
 -- time and again is passed by for a while by workers that are young. nil: there is none, and whether that is not known
--- yet, as so many were parked.
-local function next_job(worker, lines, now)
-  local open, may_not, young = open_lines(worker, lines), {}, nil
+-- yet, as so many were parked. Lines of newer forms come last, and most often none of them is there.
+local function next_job(worker, now)
+  local heads, may_not, young = {}, {}, nil
+  worker.closed = closed_lines(worker)
+  if not worker.closed then return nil end
+  local plain, last = worker.lines, worker.lines
+  while plain > 0 and string.find(KEYS[3 + plain], '@', 1, true) do plain = plain - 1 end
+  if plain < last and redis.call('EXISTS', unpack(KEYS, 4 + plain, 3 + last)) == 0 then last = plain end
+  for i = 1, last do
+    local head = not worker.closed[i] and redis.call('ZRANGE', KEYS[3 + i], 0, 0, 'WITHSCORES')
+    if head and head[1] then
+      heads[#heads + 1] = {key = KEYS[3 + i], name = string.sub(KEYS[3 + i], 9), passed = 0, id = head[1], score = tonumber(head[2])}
+    end
+  end
   local function look(line)
     local head = line.passed < DEEP and redis.call('ZRANGE', line.key, line.passed, line.passed, 'WITHSCORES') or {}
     line.id, line.score = head[1], tonumber(head[2])
   end
-  for _, line in ipairs(open) do line.passed = 0; look(line) end
   for _ = 1, STEPS do
     local best
-    for _, line in ipairs(open) do
+    for _, line in ipairs(heads) do
       if line.id and (not best or line.score < best.score) then best = line end
     end
     if not best then return nil end
@@ -107,7 +129,7 @@ local function next_job(worker, lines, now)
     elseif long and young then
       best.passed = best.passed + 1
     else
-      return parking.first(job, best.score, open, now), best.score, job
+      return parking.first(job, best.score, worker, now), best.score, job
     end
     look(best)
   end

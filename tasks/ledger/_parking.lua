@@ -63,19 +63,23 @@ function parking.leave(job)
   redis.call('SREM', 'bl:parked', job.tenant)
 end
 
--- Whose turn it is when that of `job` has come: the first of the tenant's jobs in these lines.
-function parking.first(job, score, lines, now)
+-- Whose turn it is when that of `job` has come: the first of the tenant's jobs in the lines of which the worker may have one.
+function parking.first(job, score, worker, now)
   local key, place, id = 'bl:parked:' .. job.tenant, tonumber(job.place or score), nil
   if redis.call('EXISTS', key) == 0 then return job end
   redis.call('HSET', key, 'met ' .. job.pool, num(now))
+  local lines = {}
+  for i = 1, worker.lines do
+    if not worker.closed[i] then lines[#lines + 1] = key .. ':' .. string.sub(KEYS[3 + i], 9) end
+  end
   for _, line in ipairs(lines) do
-    local head = redis.call('ZRANGE', key .. ':' .. line.name, 0, 0, 'WITHSCORES')
+    local head = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')
     if head[1] and tonumber(head[2]) < place then id, place = head[1], tonumber(head[2]) end
   end
   local first, why = nil, nil
   if id then first, why = read(id) end
   if id and not first then
-    for _, line in ipairs(lines) do redis.call('ZREM', key .. ':' .. line.name, id) end
+    for _, line in ipairs(lines) do redis.call('ZREM', line, id) end
     fault('claim', id, why or 'there is no record')
   end
   return first or job

@@ -16,8 +16,8 @@ local function of(key, field) return tonumber(redis.call('HGET', key, field) or 
 -- Why a submit is refused, as it answers; nil where it is not. `named`: keys of the uploads that the job names, which
 -- were charged when their places were made; `size`: what its record will take.
 local function refusal(tenant, named, size, most_waiting, most_stored, most_held)
-  local used, memory = string.match(redis.call('INFO', 'memory'), 'used_memory:(%d+).*maxmemory:(%d+)')
-  used, memory = tonumber(used), tonumber(memory)
+  local text = redis.call('INFO', 'memory')
+  local used, memory = tonumber(told(text, '\nused_memory:')), tonumber(told(text, '\nmaxmemory:'))
   if memory > 0 and used > 0.85 * memory then return {-2, math.floor(100 * used / memory)} end
   local waits = most_waiting > 0 and parking.waiting(tenant) or 0
   if most_waiting > 0 and waits >= most_waiting then return {-4, waits} end

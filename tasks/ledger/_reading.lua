@@ -9,12 +9,18 @@ local function clock(given)
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
+-- The digits behind a name in INFO's text, which is looked for as it is: a pattern would try every character before it.
+local function told(text, name)
+  local _, at = string.find(text, name, 1, true)
+  return at and string.match(text, '^%x+', at + 1)
+end
+
 -- Whether the keeper has reconciled with this very start of the server; where not, every verb answers 'not ready'.
 -- At maxmemory the server refuses a script whose first write adds; one that has freed, were it nothing, may go on.
 -- A keeper of the release before says the run_id alone, which counts beside what was said of another server.
 local function server()
-  local run_id = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
-  return run_id, run_id .. ' ' .. string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
+  local run_id = told(redis.call('INFO', 'server'), '\nrun_id:')
+  return run_id, run_id .. ' ' .. told(redis.call('INFO', 'replication'), '\nmaster_replid:')
 end
 local function ready()
   redis.call('DEL', 'bl:none')

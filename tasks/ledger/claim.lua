@@ -33,20 +33,19 @@ if last and token < last then return {0} end
 local old = last and one_of('claim', held, now)
 if old and old.token == last then release_attempt(old, 'own', now) end
 local worker = {id = ARGV[2], slots = KEYS[1], pool = string.sub(KEYS[3], 11), process = process, slot = slot,
-  most_running = tonumber(ARGV[8]), v = number(ARGV[10])}
+  most_running = tonumber(ARGV[8]), v = number(ARGV[10]), lines = count}
 local seen = redis.call('HMGET', KEYS[2], 'draining', 'alone:' .. process)
 if seen[1] == '1' then return {0} end
 if seen[2] and runs_beside(worker, seen[2], now) then return {0} end
 if seen[2] then redis.call('HDEL', KEYS[2], 'alone:' .. process) end
 
-local lines, most = {}, {unpack(ARGV, 11)}
-for i = 1, count do lines[i] = {key = KEYS[i + 3], most = tonumber(most[i])} end
-local job, score, turn = next_job(worker, lines, now)
+local job, score, turn = next_job(worker, now)
 if not job and score then return {2} end
 local alone = job and must_be_alone(job, now)
 if not job or alone and is_busy(worker, now) then
-  for i = 4 + count, not job and tonumber(ARGV[6]) > 0 and #KEYS or 0 do
-    if (worker.wakes or {})[KEYS[i]] then redis.call('ZADD', KEYS[i], num(now + tonumber(ARGV[6])), slot) end
+  local may = not job and tonumber(ARGV[6]) > 0 and wakes(worker) or {}
+  for i = 4 + count, #KEYS do
+    if may[KEYS[i]] then redis.call('ZADD', KEYS[i], num(now + tonumber(ARGV[6])), slot) end
   end
   return {0}
 end

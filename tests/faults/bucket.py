@@ -20,8 +20,9 @@ def _make(place: Place, size: int) -> tuple[list[str], list]:
 
 def _ran_once(place: Place, jobs: list[str], mark) -> str:
     runs = len(mark.read_text().splitlines())
-    starts = sum(len(place.books.get(one)["attempts"]) for one in jobs)
-    assert runs == len(jobs), f"the model ran {runs} times for {len(jobs)} jobs ({starts} starts)"
+    attempts = [attempt for job in map(place.books.get, jobs) for attempt in job["attempts"]]
+    others = [(one["outcome"], (one["error"] or {}).get("detail")) for one in attempts if one["outcome"] != "succeeded"]
+    assert runs == len(jobs), f"the model ran {runs} times for {len(jobs)} jobs ({len(attempts)} starts); {others[:3]}"
     return f"the model ran {runs} times for {len(jobs)} jobs"
 
 

@@ -138,6 +138,19 @@ class Place:
         self.books.struck(what, [one for one in hit if one in self.books.entries])
         return hit
 
+    def kill_shared(self, name: str, what: str) -> list[str]:
+        """SIGKILL to what runs a gpu worker's models; the jobs that ran there. Nothing happens, and there are none, where
+        a suspect runs there alone: by the ledger's rule it is guilty of the second such end, and has failed for good."""
+        process = self.celery(name)
+        with contextlib.suppress(psutil.Error):
+            process.suspend()  # it claims nothing meanwhile
+        hit = self.held(name=name)
+        if any(self.ledger.redis.hexists(keys.job(one), "suspect") for one in hit):
+            with contextlib.suppress(psutil.Error):
+                process.resume()
+            return []
+        return self.kill(process.pid, what, hit)
+
     def kill_worker(self, name: str, what: str) -> list[str]:
         """The parent alone; the rest of its family must follow by itself."""
         hit = self.held(name=name)

@@ -154,14 +154,12 @@ class Soak:
             self._hit("child killed", self.place.kill(self.random.choice(children).pid, "child killed"))
 
     def _gpu(self) -> None:
-        name = self._some("gpu")
-        self._hit("gpu process killed", self._kill_celery(name))
+        self._hit("gpu process killed", self.place.kill_shared(self._some("gpu"), "gpu process killed"))
 
     def _celery(self) -> None:
-        self._hit("Celery killed", self._kill_celery(self._some("cpu")))
-
-    def _kill_celery(self, name: str) -> list[str]:
-        return self.place.kill(self.place.celery(name).pid, "Celery killed", self.place.held(name=name))
+        name = self._some("cpu")
+        hit = self.place.held(name=name)
+        self._hit("Celery killed", self.place.kill(self.place.celery(name).pid, "Celery killed", hit))
 
     def _parent(self) -> None:
         name = self._some(self.random.choice(("cpu", "gpu")))
