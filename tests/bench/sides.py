@@ -25,6 +25,7 @@ import psutil
 from deploy.local.programs import programs
 from deploy.local.state import Ports
 from deploy.local.state import Stack as LocalStack
+from tasks.errors import NotFound
 from tasks.jobs import Jobs
 from tasks.ledger import keys
 from tasks.request import parse
@@ -180,8 +181,11 @@ class Backlot(Side):
 
     def journal(self) -> dict[str, int]:
         """Segments in the bucket, the entries in them, and entries that have yet to leave Redis."""
-        names = [found.key for found in self.storage.list("journal/")]
-        return {"segments": len(names), "entries": sum(self.storage.get_bytes(name).count(b"\n") + 1 for name in names),
+        segments = []
+        for found in self.storage.list("journal/"):
+            with contextlib.suppress(NotFound):  # it has been shrunk into another meanwhile
+                segments.append(self.storage.get_bytes(found.key))
+        return {"segments": len(segments), "entries": sum(text.count(b"\n") + 1 for text in segments),
                 "left_in_redis": self.jobs.ledger.redis.xlen(keys.JOURNAL)}
 
     def _env(self, **settings) -> dict[str, str]:
