@@ -46,7 +46,7 @@ class Place:
         models = folder / "models.toml"
         models.write_text("\n".join(part.read_text() for part in MODELS))
         inside = make_settings(self.redis.url(), self.s3, f"faults-{uuid.uuid4().hex[:8]}", folder, models=models,
-                               cpu_slots=2, gpu_slots=4, **{**FAST, **settings})
+                               cpu_slots=2, gpu_slots=4, models_mb=1000, **{**FAST, **settings})
         self.storage: Storage = make_storage(inside)
         self.ledger = Ledger(inside)
         self.settings: Settings = inside.model_copy(update={
@@ -139,8 +139,8 @@ class Place:
         return hit
 
     def kill_shared(self, name: str, what: str) -> list[str]:
-        """SIGKILL to what runs a gpu worker's models; the jobs that ran there. Nothing happens, and there are none, where
-        a suspect runs there alone: by the ledger's rule it is guilty of the second such end, and has failed for good."""
+        """SIGKILL to what runs a gpu worker's models; the jobs that ran there. None, and nothing happens, where a
+        suspect runs there alone: by the ledger's rule it would be guilty of the second such end, failed for good."""
         process = self.celery(name)
         with contextlib.suppress(psutil.Error):
             process.suspend()  # it claims nothing meanwhile

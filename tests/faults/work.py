@@ -38,7 +38,7 @@ def poison(pool: str, number: str = "SIGSEGV", **limits) -> Job:
 
 
 def hog(pool: str, mib: int, **limits) -> Job:
-    """Takes so much memory; its model may use 400 MiB."""
+    """Takes so much memory; its model may use 400 MiB where it has a process of its own."""
     return _generate(f"{pool}-hog", f"{mib}", limits)
 
 
