@@ -321,7 +321,7 @@ def _held(row: list) -> Held:
 
 def _script(verb: str) -> str:
     """The whole text that Redis gets."""
-    of_its_own = {"claim": ["_next"], "submit": ["_quotas"], "upload": ["_quotas"]}.get(verb, [])
+    of_its_own = {"claim": ["_closed", "_next"], "submit": ["_quotas"], "upload": ["_quotas"]}.get(verb, [])
     return "".join(map(_lua, ["_reading", "_common", "_parking", "_aside", *of_its_own, verb]))
 
 

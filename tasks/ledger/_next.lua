@@ -1,7 +1,7 @@
--- _next: which job a claim gets; set behind _parking, before claim alone.
+-- _next: which job a claim gets; set behind _closed, before claim alone.
 --
--- Its KEYS and ARGV are those of claim. A worker is {id, slots (the key of its hash), pool, process, slot, most_running, v (the
--- newest form it knows), lines (how many), closed (which of them; set here)}.
+-- A worker is {id, slots (the key of its hash), pool, process, slot, most_running, v (the newest form it knows), lines (their
+-- keys), most (jobs of each that it may hold, '0' for any number), closed (which lines, by place; set here)}.
 
 local DEEP, STEPS, DRAINED, PATIENT_MS = 4, 100, 3, 30000
 
@@ -21,45 +21,6 @@ end
 -- What may not run beside others: a job that is suspected of its process's end, one of a tenant that cost the pool some.
 local function must_be_alone(job, now)
   return job.suspect or tonumber(redis.call('GET', 'bl:alone:' .. job.pool .. ':' .. job.tenant) or 0) > now
-end
-
--- The lines, by their place, of which the worker may have no job now: of a model that is paused, or of which it holds two
--- batches already. nil: its pool is paused.
-local function closed_lines(worker)
-  local closed, limited, held = {}, false, {}
-  if redis.call('EXISTS', 'bl:pauses') == 1 then
-    local names = {'pool/' .. worker.pool}
-    for i = 1, worker.lines do
-      local kind, model = string.match(KEYS[3 + i], '^bl:line:[^.]+%.([^:]+):([^@]+)')
-      names[i + 1] = 'model/' .. (kind or '') .. '/' .. (model or '')
-    end
-    local paused = redis.call('HMGET', 'bl:pauses', unpack(names))
-    if paused[1] then return nil end
-    for i = 1, worker.lines do closed[i] = paused[i + 1] and true or nil end
-  end
-  for i = 1, worker.lines do limited = limited or (ARGV[10 + i] or '0') ~= '0' end
-  for _, value in ipairs(limited and redis.call('HVALS', worker.slots) or {}) do
-    local token, id = string.match(value, '^(%S+) (%S+)$')
-    local seen = id ~= '-' and redis.call('HMGET', 'bl:job:' .. id, 'token', 'line') or {}
-    if token and seen[1] == token then
-      local model = 'bl:line:' .. string.match(seen[2], '^[^@]+')
-      held[model] = (held[model] or 0) + 1
-    end
-  end
-  for i = 1, next(held) and worker.lines or 0 do
-    local most = tonumber(ARGV[10 + i] or 0)
-    if most > 0 and (held[string.match(KEYS[3 + i], '^[^@]+')] or 0) >= most then closed[i] = true end
-  end
-  return closed
-end
-
--- The idle zsets of the queues with a line of which the worker may have a job.
-local function wakes(worker)
-  local keys = {}
-  for i = 1, worker.closed and worker.lines or 0 do
-    if not worker.closed[i] then keys['bl:idle:' .. string.match(KEYS[3 + i], '^bl:line:([^:]+)')] = true end
-  end
-  return keys
 end
 
 -- Whether the worker has been up for less time than most of its pool: it is the first that an autoscaler ends.
@@ -99,13 +60,13 @@ local function next_job(worker, now)
   local heads, may_not, young = {}, {}, nil
   worker.closed = closed_lines(worker)
   if not worker.closed then return nil end
-  local plain, last = worker.lines, worker.lines
-  while plain > 0 and string.find(KEYS[3 + plain], '@', 1, true) do plain = plain - 1 end
-  if plain < last and redis.call('EXISTS', unpack(KEYS, 4 + plain, 3 + last)) == 0 then last = plain end
+  local plain, last = #worker.lines, #worker.lines
+  while plain > 0 and string.find(worker.lines[plain], '@', 1, true) do plain = plain - 1 end
+  if plain < last and redis.call('EXISTS', unpack(worker.lines, plain + 1)) == 0 then last = plain end
   for i = 1, last do
-    local head = not worker.closed[i] and redis.call('ZRANGE', KEYS[3 + i], 0, 0, 'WITHSCORES')
+    local head = not worker.closed[i] and redis.call('ZRANGE', worker.lines[i], 0, 0, 'WITHSCORES')
     if head and head[1] then
-      heads[#heads + 1] = {key = KEYS[3 + i], name = string.sub(KEYS[3 + i], 9), passed = 0, id = head[1], score = tonumber(head[2])}
+      heads[#heads + 1] = {key = worker.lines[i], name = string.sub(worker.lines[i], 9), passed = 0, id = head[1], score = tonumber(head[2])}
     end
   end
   local function look(line)

@@ -69,8 +69,8 @@ function parking.first(job, score, worker, now)
   if redis.call('EXISTS', key) == 0 then return job end
   redis.call('HSET', key, 'met ' .. job.pool, num(now))
   local lines = {}
-  for i = 1, worker.lines do
-    if not worker.closed[i] then lines[#lines + 1] = key .. ':' .. string.sub(KEYS[3 + i], 9) end
+  for i, line in ipairs(worker.lines) do
+    if not worker.closed[i] then lines[#lines + 1] = key .. ':' .. string.sub(line, 9) end
   end
   for _, line in ipairs(lines) do
     local head = redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')

@@ -14,7 +14,6 @@ local function told(text, name)
   local _, at = string.find(text, name, 1, true)
   return at and string.match(text, '^%x+', at + 1)
 end
-
 -- Whether the keeper has reconciled with this very start of the server; where not, every verb answers 'not ready'.
 -- At maxmemory the server refuses a script whose first write adds; one that has freed, were it nothing, may go on.
 -- A keeper of the release before says the run_id alone, which counts beside what was said of another server.

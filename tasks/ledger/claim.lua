@@ -33,7 +33,8 @@ if last and token < last then return {0} end
 local old = last and one_of('claim', held, now)
 if old and old.token == last then release_attempt(old, 'own', now) end
 local worker = {id = ARGV[2], slots = KEYS[1], pool = string.sub(KEYS[3], 11), process = process, slot = slot,
-  most_running = tonumber(ARGV[8]), v = number(ARGV[10]), lines = count}
+  most_running = tonumber(ARGV[8]), v = number(ARGV[10]),
+  lines = {unpack(KEYS, 4, 3 + count)}, most = {unpack(ARGV, 11)}}
 local seen = redis.call('HMGET', KEYS[2], 'draining', 'alone:' .. process)
 if seen[1] == '1' then return {0} end
 if seen[2] and runs_beside(worker, seen[2], now) then return {0} end
