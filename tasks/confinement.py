@@ -20,15 +20,16 @@ CALLS = {  # machine: (AUDIT_ARCH_*, the numbers of the calls that are left; asm
     "x86_64": (0xC000003E, {
         "read": 0, "write": 1, "close": 3, "fstat": 5, "lseek": 8, "mmap": 9, "mprotect": 10, "munmap": 11, "brk": 12,
         "rt_sigaction": 13, "rt_sigprocmask": 14, "rt_sigreturn": 15, "sched_yield": 24, "mremap": 25, "madvise": 28,
-        "nanosleep": 35, "getpid": 39, "exit": 60, "getppid": 110, "sigaltstack": 131, "gettid": 186, "futex": 202,
-        "sched_getaffinity": 204, "restart_syscall": 219, "clock_gettime": 228, "clock_nanosleep": 230,
-        "exit_group": 231, "newfstatat": 262, "getrandom": 318, "membarrier": 324}),
+        "nanosleep": 35, "getpid": 39, "exit": 60, "gettimeofday": 96, "getppid": 110, "sigaltstack": 131,
+        "gettid": 186, "futex": 202, "sched_getaffinity": 204, "restart_syscall": 219, "clock_gettime": 228,
+        "clock_nanosleep": 230, "exit_group": 231, "newfstatat": 262, "getrandom": 318, "membarrier": 324}),
     "aarch64": (0xC00000B7, {
         "close": 57, "lseek": 62, "read": 63, "write": 64, "newfstatat": 79, "fstat": 80, "exit": 93, "exit_group": 94,
         "futex": 98, "nanosleep": 101, "clock_gettime": 113, "clock_nanosleep": 115, "sched_getaffinity": 123,
         "sched_yield": 124, "restart_syscall": 128, "sigaltstack": 132, "rt_sigaction": 134, "rt_sigprocmask": 135,
-        "rt_sigreturn": 139, "getpid": 172, "getppid": 173, "gettid": 178, "brk": 214, "munmap": 215, "mremap": 216,
-        "mmap": 222, "mprotect": 226, "madvise": 233, "getrandom": 278, "membarrier": 283})}
+        "rt_sigreturn": 139, "gettimeofday": 169, "getpid": 172, "getppid": 173, "gettid": 178, "brk": 214,
+        "munmap": 215, "mremap": 216, "mmap": 222, "mprotect": 226, "madvise": 233, "getrandom": 278,
+        "membarrier": 283})}
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -65,7 +66,7 @@ def confine(memory_bytes: int) -> None:
 def _leave_calls() -> None:
     """seccomp(2), mode filter: a program of classic BPF over `struct seccomp_data` (number at 0, architecture at 4)."""
     arch, numbers = CALLS.get(platform.machine(), (0, {}))
-    if not _libc or not numbers:
+    if not _libc or not numbers or sys.maxsize < 2**32:  # a Python of 32 bits has other numbers
         return
     load, equal, give = 0x20, 0x15, 0x06  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, BPF_RET|K
     refuse, allow = 0x00050001, 0x7FFF0000  # SECCOMP_RET_ERRNO with EPERM, SECCOMP_RET_ALLOW
