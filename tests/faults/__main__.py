@@ -35,14 +35,15 @@ for part in PARTS:
 @click.option("--jobs", default=2000, show_default=True, help="of the soak")
 @click.option("--faults", default=100, show_default=True, help="of the soak")
 @click.option("--out", type=click.Path(path_type=Path), default=Path(__file__).parent / "RESULTS.md", show_default=True)
+@click.option("--revision", default="", help="that 10f upgrades from; else the one before the scripts last changed")
 @click.option("--url", help="a deployment of your own")
 @click.option("--key", envvar="BACKLOT_API_KEY", help="an API key of it")
 @click.option("--body", default='{"kind": "generate", "input": {"prompt": "It was"}, "params": {"max_tokens": 64}}',
               show_default=True, help="what is submitted to it")
 @click.option("--strike", multiple=True, help="a command that strikes at it; drawn by chance where there are several")
 @click.option("--every", default=20.0, show_default=True, help="seconds between two strikes")
-def main(names: tuple[str, ...], size: int, seed: int | None, jobs: int, faults: int, out: Path, url: str | None,
-         key: str | None, body: str, strike: tuple[str, ...], every: float) -> None:
+def main(names: tuple[str, ...], size: int, seed: int | None, jobs: int, faults: int, out: Path, revision: str,
+         url: str | None, key: str | None, body: str, strike: tuple[str, ...], every: float) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     start = time.monotonic()
     if url:
@@ -53,7 +54,7 @@ def main(names: tuple[str, ...], size: int, seed: int | None, jobs: int, faults:
         sys.exit(0 if rows[0].passed else 1)
     seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
     chosen = [one for one in SCENARIOS if not names or {one.number, one.number.rstrip(LETTERS)} & set(names)]
-    rows = _scenarios(chosen, size)
+    rows = _scenarios(chosen, size, revision)
     if not names or "soak" in names:
         rows.append(_soak(seed, jobs, faults))
     from tests.faults.place import FAST
@@ -66,13 +67,14 @@ def main(names: tuple[str, ...], size: int, seed: int | None, jobs: int, faults:
     sys.exit(1 if failed else 0)
 
 
-def _scenarios(chosen: list[Scenario], size: int) -> list[Row]:
+def _scenarios(chosen: list[Scenario], size: int, revision: str) -> list[Row]:
     from tests.faults.place import place
 
     rows = []
     shared, own = ([one for one in chosen if (one.number in OWN) is alone] for alone in (False, True))
     for group in filter(None, (shared, *([one] for one in own))):
         with tempfile.TemporaryDirectory(prefix="backlot-faults-") as folder, place(Path(folder)) as there:
+            there.revision = revision
             for one in group:
                 rows.append(_said(play(there, one, size)))
     return rows

@@ -33,11 +33,12 @@ FAST = {"lease_s": 3, "retry_s": 0.2, "max_retry_s": 2, "grace_s": 4, "watchdog_
 class Place:
     """`books` are those of a caller of the tenant acme. Processes reach Redis and S3 by the gates; the suite does not.
 
-    workers  those that run, by a name such as 'cpu-1'
+    workers   those that run, by a name such as 'cpu-1'
+    revision  that 10f upgrades from; '': the one before the ledger's scripts last changed
     """
 
     def __init__(self, folder: Path, stack: contextlib.ExitStack, **settings) -> None:
-        self.folder, self._stack = folder, stack
+        self.folder, self._stack, self.revision = folder, stack, ""
         self.redis, self.s3 = RedisServer(folder), S3Server(folder)
         stack.callback(self.s3.stop)
         stack.callback(self.redis.stop)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tasks.broker import DOORBELL, celery_app
 from tests.faults import work
-from tests.faults.place import Place
+from tests.faults.place import MODELS, Place
 from tests.faults.scenario import scenario
 from tests.stack import ROOT, until
 
@@ -106,7 +106,7 @@ def older_records(place: Place, size: int) -> str:
 @scenario("10f", "a rolling upgrade from the revision before the ledger's scripts last changed")
 def upgrade(place: Place, size: int) -> str:
     """APIs and workers of both work on the same records meanwhile, each with its own scripts."""
-    revision = _git("log", "-1", "--skip=1", "--format=%h", "--", "tasks/ledger/*.lua").strip()
+    revision = place.revision or _git("log", "-1", "--skip=1", "--format=%h", "--", "tasks/ledger/*.lua").strip()
     if not revision:
         return "NOT RUN: git knows no older revision here"
     root = place.folder / f"revision-{revision}"
@@ -114,9 +114,11 @@ def upgrade(place: Place, size: int) -> str:
     subprocess.run(["tar", "-x", "-C", root], input=_git("archive", revision, text=False), check=True)
     for name in place.workers("cpu") + place.workers("gpu"):
         place.stop_process(name)
+    models = root / "models.toml"  # of its own: it may not know what entries say now
+    models.write_text("\n".join((root / part.relative_to(ROOT)).read_text() for part in MODELS))
     with place.otherwise(root=root):
-        older = [place.add_worker(pool) for pool in ("cpu", "gpu")]
-        api = place.start("api-older", place.stack.api())
+        older = [place.add_worker(pool, models=models) for pool in ("cpu", "gpu")]
+        api = place.start("api-older", place.stack.api(models=models))
     urls = itertools.cycle((api.url, place.books.url))
     for n in range(size):
         place.books._http.base_url = next(urls)
