@@ -67,7 +67,7 @@ def test_a_poisoned_line_costs_the_honest_tenant_nothing(town, ledger):
     assert not any(redis.zmscore(line, poison))
     assert {entry["id"] for _, entry in redis.xrange(keys.FAULTS)} >= set(poison)
     keeper = next(town.stack.folder.glob("keeper-*.log"))
-    until(lambda: "faults: skipped" in keeper.read_text(), ENDS_S, "the keeper tells of it")
+    until(lambda: "set_aside: skipped" in keeper.read_text(), ENDS_S, "the keeper tells of it")
 
 
 def test_a_record_that_breaks_while_its_job_runs_ends_it_and_frees_the_slot(town, ledger):
