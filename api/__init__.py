@@ -63,6 +63,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     problems.register(app)
     browsers.register(app)
     app.before_request(auth.check_key)
+    app.after_request(auth.note_use)
     app.before_request(strict.check)
     for resource in (jobs, dead_letters, uploads, models, keys, tenants, pools, pauses, health, openapi):
         app.register_blueprint(resource.routes)

@@ -7,12 +7,12 @@ import threading
 import time
 from pathlib import Path
 
-from flask import g, request
+from flask import Response, g, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.answers import read_query, services
 from api.keyfile import Key, Tenant, digest, read
-from tasks.errors import Forbidden, NotReady, Unauthorized, UnknownKey
+from tasks.errors import BacklotError, Forbidden, NotReady, Unauthorized, UnknownKey
 
 log = logging.getLogger(__name__)
 LOOK_EVERY_S = 0.5
@@ -86,9 +86,15 @@ def check_key() -> None:
     g.key = found
     if found.access == "read" and request.method not in READING:
         raise Forbidden("this key may read and do nothing else")
-    if services().keys.is_to_be_noted(found):
-        with contextlib.suppress(NotReady):
-            services().jobs.ledger.note_use(found.id)
+
+
+def note_use(answer: Response) -> Response:
+    """After every request: the ledger hears now and then that the key is used. Not after a 503, which has waited for
+    Redis already."""
+    if "key" in g and answer.status_code < 500 and services().keys.is_to_be_noted(g.key):
+        with contextlib.suppress(BacklotError):
+            services().jobs.ledger.note_use(g.key.id)
+    return answer
 
 
 class Whose(BaseModel):

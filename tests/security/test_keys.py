@@ -177,3 +177,16 @@ def test_a_key_file_of_the_release_before_is_read(app, acme, settings):
     settings.keys_file.write_text(json.dumps({"keys": old}))
     until(lambda: app.extensions["backlot"].keys.all()[0].created_at is None)
     assert acme.submit()["id"]
+
+
+def test_a_use_that_cannot_be_noted_costs_no_request(app, acme, ledger, monkeypatch):
+    """Neither where its place in Redis is spoilt, nor a second wait where Redis is away."""
+    ledger.redis.set("bl:keys:used", "spoilt")
+    assert acme.get("/v1/jobs").status_code == 200
+    asked = []
+    monkeypatch.setattr(type(ledger), "note_use", lambda self, key_id: asked.append(key_id))
+    monkeypatch.setattr(app.extensions["backlot"].keys, "is_to_be_noted", lambda key: True)
+    ledger.redis.delete("bl:epoch")
+    assert acme.post("/v1/jobs", json={"kind": "generate", "input": {"prompt": "Once"}}).status_code == 503
+    assert not asked
+    assert acme.get("/v1/models").status_code == 200 and asked
