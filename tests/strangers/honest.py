@@ -22,6 +22,13 @@ ALONE_S = 2.0
 ENDS_S = 60
 ROWS: list[tuple[str, "Seen", "Seen"]] = []
 """What the stranger did, what the honest tenant saw alone, and beside it."""
+TITLE = """# What an honest tenant sees beside strangers
+
+Written by `make strangers`. *Alone* is measured first, on the same stack. On a gpu pool of four slots a stranger whose
+jobs wait for a silent server holds slots until its own clocks end (`BACKLOT_MAX_RUNNING_JOBS` bounds that); a job that
+kills the shared process costs the others its restart.
+
+"""
 
 
 @dataclass
@@ -114,8 +121,8 @@ class Honest:
 
 
 def table() -> str:
-    """All rows as Markdown."""
-    head = ("| beside | honest jobs | errors | request p50, ms, alone / beside | p95 | job p50, ms | p95 |\n"
+    """All rows as a page of Markdown."""
+    head = TITLE + ("| beside | honest jobs | errors | request p50, ms, alone / beside | p95 | job p50, ms | p95 |\n"
             "|---|--:|--:|--:|--:|--:|--:|\n")
 
     def pair(alone: Seen, seen: Seen, name: str, of: float) -> str:
