@@ -1,6 +1,5 @@
 """`backlot keys`: the API keys of a key file. When each was last used is asked of the API, with an operator's key."""
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import click
 
 from api import keyfile
-from api.client import Client
+from api.cli_tenants import operator
 from api.terminal import say, table
 from tasks.registry import KINDS
 
@@ -67,10 +66,7 @@ def list_keys(path: Path, last_use: bool) -> None:
         raise click.ClickException(str(error)) from error
     columns = COLUMNS
     if last_use:
-        operator = os.environ.get("BACKLOT_OPERATOR_KEY")
-        if not operator:
-            raise click.UsageError("BACKLOT_OPERATOR_KEY is not set; for the stack of this machine: . .backlot/env")
-        used = {key["id"]: key["last_used_at"] for key in Client(key=operator).api_keys()}
+        used = {key["id"]: key["last_used_at"] for key in operator().api_keys()}
         rows = [{**row, "last_used_at": used.get(row["id"])} for row in rows]
         columns = (*COLUMNS, "last_used_at")
     table(columns, [{**row, "kinds": ",".join(row["kinds"] or ["all"])} for row in rows])
