@@ -13,6 +13,7 @@ from tasks.ledger import Ledger, Worker, connect, keys
 from tasks.settings import Settings
 from tasks.storage import Storage
 from tests.stack import RedisServer, S3Server, Stack, make_settings, make_storage
+from tests.web import Web, serve
 
 pytest_plugins = ["tests.traces"]
 
@@ -89,6 +90,13 @@ def ledger(settings: Settings) -> Ledger:
 def stack(settings: Settings, storage: Storage, tmp_path: Path) -> Stack:
     """Starts keeper, workers and API with this test's settings."""
     return Stack(settings, tmp_path)
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    """A web server on the loopback that answers as a test says."""
+    with serve() as server:
+        yield server
 
 
 @pytest.fixture

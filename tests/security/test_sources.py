@@ -136,12 +136,6 @@ def test_no_redirect_leads_off_the_web(get, web, location):
     assert [path for path, _ in web.seen] == ["/a"]
 
 
-@pytest.fixture
-def web():
-    with serve() as web:
-        yield web
-
-
 def test_no_answer_of_a_name_server_is_trusted(get, connections, monkeypatch):
     """A harmless name that means a forbidden address, alone or among others."""
 

@@ -19,12 +19,6 @@ UPLOAD_ID = "upload_" + "0" * 26
 
 
 @pytest.fixture
-def web():
-    with serve() as server:
-        yield server
-
-
-@pytest.fixture
 def get(settings, tmp_path):
     """get(source) fetches with limits of a test: 1000 bytes; the file's content."""
 

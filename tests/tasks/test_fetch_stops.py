@@ -10,13 +10,6 @@ import pytest
 from tasks.errors import Canceled, InputUnreachable
 from tasks.fetch import fetch
 from tasks.storage import Storage
-from tests.web import serve
-
-
-@pytest.fixture
-def web():
-    with serve() as server:
-        yield server
 
 
 @pytest.fixture
