@@ -1,6 +1,5 @@
 """The fixtures that all tests share: real servers once a run, a database and a bucket of its own for each test."""
 
-import itertools
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,9 +20,7 @@ OURS_TO_SET = ("BACKLOT_", "AWS_", "RCLONE_", "CELERY_", "FLASK_", "GUNICORN_", 
 """Variables that steer the service and its servers: a person's own are not the tests'."""
 PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 DATA = os.environ.get("BACKLOT_DATA")
-DATABASES = 16
 PATIENT_S = 20  # how long a test waits for Redis, which a busy machine may hold up
-_databases = itertools.cycle(range(DATABASES))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -67,9 +64,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 @pytest.fixture
 def settings(redis_server: RedisServer, s3_server: S3Server, tmp_path: Path) -> Settings:
     """Settings of this test alone: an empty database and the name of a new bucket."""
-    database = next(_databases)
-    redis_server.client(database).flushdb()
-    return make_settings(redis_server.url(database), s3_server, f"test-{uuid.uuid4().hex[:16]}", tmp_path)
+    return make_settings(redis_server.for_a_test(), s3_server, f"test-{uuid.uuid4().hex[:16]}", tmp_path)
 
 
 @pytest.fixture

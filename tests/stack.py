@@ -3,6 +3,7 @@ ports with their data and logs in a temporary folder. A server that does not sta
 """
 
 import contextlib
+import itertools
 import os
 import signal
 import socket
@@ -25,6 +26,8 @@ from tasks.storage import Storage
 ROOT = Path(__file__).parent.parent
 PASSWORD = "a-password-for-tests"
 ACCESS_KEY, SECRET_KEY = "test-key", "test-secret"
+DATABASES, OF_TESTS = 64, 16
+"""Of a Redis server; and how many of them go to tests that share none."""
 
 
 def until(condition: Callable[[], Any], deadline_s: float = 10, what: str = "") -> Any:
@@ -111,12 +114,26 @@ class RedisServer(Process):
         data.mkdir()
         config = folder / f"{name}.conf"
         config.write_text(f"bind 127.0.0.1\nport {self.port}\nrequirepass {PASSWORD}\ndir \"{data}\"\nsave \"\"\n"
-                          "appendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction\n" + more)
+                          "appendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction\n"
+                          f"databases {DATABASES}\n" + more)
+        self._tests, self._stacks = itertools.cycle(range(OF_TESTS)), itertools.cycle(range(OF_TESTS, DATABASES))
         super().__init__(name, [str(get_binary_path()), str(config)], folder)
         self.until_up(lambda: self.client().ping())
 
     def url(self, database: int = 0, port: int | None = None) -> str:
         return f"redis://:{PASSWORD}@127.0.0.1:{port or self.port}/{database}"
+
+    def for_a_test(self) -> str:
+        """The URL of an empty database, which a later test is given too."""
+        return self._emptied(next(self._tests))
+
+    def for_a_stack(self) -> str:
+        """The URL of an empty database of a stack that several tests share: no test of its own has it meanwhile."""
+        return self._emptied(next(self._stacks))
+
+    def _emptied(self, database: int) -> str:
+        self.client(database).flushdb()
+        return self.url(database)
 
     def client(self, database: int = 0) -> redis.Redis:
         return redis.Redis.from_url(self.url(database), decode_responses=True)
@@ -152,7 +169,7 @@ class Stack:
 
     def redis(self) -> redis.Redis:
         """A client of its Redis."""
-        return connect(self.settings)
+        return connect(self.settings, read_timeout_s=20)
 
     @contextlib.contextmanager
     def worker(self, pool: str, **settings: Any) -> Iterator[Process]:

@@ -32,7 +32,6 @@ from tests.conftest import make_fixed
 from tests.documents import ID, Block, blocks, code, console, documents, has_shape, links
 from tests.stack import ROOT, RedisServer, S3Server, Stack, environment, make_settings, make_storage
 
-DATABASE = 10
 ENDS_S = 120
 DOCUMENTS = documents()
 BLOCKS = [block for path in DOCUMENTS for block in blocks(path)]
@@ -98,8 +97,7 @@ def desk(redis_server: RedisServer, s3_server: S3Server, tmp_path_factory) -> It
         shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
     _write_what_the_documents_write(root)
     _write_what_the_documents_name(root)
-    redis_server.client(DATABASE).flushdb()
-    settings = make_settings(redis_server.url(DATABASE), s3_server, f"docs-{uuid.uuid4().hex[:12]}", root / ".backlot")
+    settings = make_settings(redis_server.for_a_stack(), s3_server, f"docs-{uuid.uuid4().hex[:12]}", root / ".backlot")
     make_storage(settings)
     key = keyfile.add(settings.keys_file, "acme")
     operator = keyfile.add(settings.keys_file, "acme", "operator")

@@ -15,7 +15,6 @@ from tasks.storage import ARTEFACTS, Storage
 from tests.stack import RedisServer, S3Server, Stack, make_settings, make_storage
 
 SAMPLES = Path(tasks.__file__).parent
-DATABASE = 14
 ENDS_S = 150
 # the header of a picture of 10,000 by 10,000 pixels
 HUGE_PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x27\x10\0\0\x27\x10\x08\2\0\0\0\xb2\xd8\x2e\x7f"
@@ -24,8 +23,7 @@ HUGE_PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x27\x10\0\0\x27\x10\x08\2\0\0\0\x
 @pytest.fixture(scope="module")
 def bucket(redis_server: RedisServer, s3_server: S3Server, tmp_path_factory) -> Storage:
     """That of this file's stack; its settings are the stack's."""
-    redis_server.client(DATABASE).flushdb()
-    return make_storage(make_settings(redis_server.url(DATABASE), s3_server, f"flow-{uuid.uuid4().hex[:12]}",
+    return make_storage(make_settings(redis_server.for_a_stack(), s3_server, f"flow-{uuid.uuid4().hex[:12]}",
                                       tmp_path_factory.mktemp("flow")))
 
 

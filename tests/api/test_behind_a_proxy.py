@@ -60,8 +60,8 @@ def api(redis_server, s3_server, tmp_path_factory) -> Iterator[Process]:
     """It trusts 127.0.0.1 and has a `key`; `audit` is where it notes who did what."""
     folder = tmp_path_factory.mktemp("proxy")
     audit = folder / "audit"
-    settings = make_settings(redis_server.url(11), s3_server, "test-proxy", folder, trusted_proxies=["127.0.0.1/32"],
-                             audit_log=str(audit))
+    settings = make_settings(redis_server.for_a_stack(), s3_server, "test-proxy", folder,
+                             trusted_proxies=["127.0.0.1/32"], audit_log=str(audit))
     make_storage(settings)
     Ledger(settings).set_epoch()
     key = keyfile.add(settings.keys_file, "acme")

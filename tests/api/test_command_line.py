@@ -20,7 +20,6 @@ from api.terminal import INTERRUPTED, PIPE_CLOSED, REFUSED, UNREACHED, USAGE
 from tasks.ledger import Ledger
 from tests.stack import ROOT, RedisServer, S3Server, Stack, free_port, make_settings, make_storage, until
 
-DATABASE = 11
 BACKLOT = [sys.executable, "-m", "api.cli"]
 
 
@@ -28,8 +27,7 @@ BACKLOT = [sys.executable, "-m", "api.cli"]
 def url_and_key(redis_server: RedisServer, s3_server: S3Server, tmp_path_factory) -> Iterator[tuple[str, str]]:
     """An API without workers, and a key for it."""
     folder = tmp_path_factory.mktemp("cli")
-    redis_server.client(DATABASE).flushdb()
-    settings = make_settings(redis_server.url(DATABASE), s3_server, f"cli-{uuid.uuid4().hex[:12]}", folder)
+    settings = make_settings(redis_server.for_a_stack(), s3_server, f"cli-{uuid.uuid4().hex[:12]}", folder)
     make_storage(settings)
     Ledger(settings).set_epoch()
     key = keyfile.add(settings.keys_file, "acme")

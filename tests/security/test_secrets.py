@@ -19,7 +19,6 @@ from tests.worker.conftest import MODELS
 
 ENDS_S = 60
 JOBS = 7  # that are accepted
-DATABASE = 12
 STANDS_IN = ("bl:job:", "bl:journal", "journal/")
 """Where an input's URL stands as it was submitted: the record, for the worker, and the journal, for a restore."""
 
@@ -52,9 +51,8 @@ def given() -> dict[str, str]:
 def said(redis_server, s3_server, tmp_path_factory, given) -> Iterator[Said]:
     """A stack that has done its jobs, and stands still."""
     folder, said = tmp_path_factory.mktemp("secrets"), Said()
-    redis_server.client(DATABASE).flushdb()
     bucket = f"secrets-{uuid.uuid4().hex[:12]}"
-    settings = make_settings(redis_server.url(DATABASE), s3_server, bucket, folder,
+    settings = make_settings(redis_server.for_a_stack(), s3_server, bucket, folder,
                              models=MODELS, pools=["cpu"], cpu_slots=1, retry_s=0.01, log_level="DEBUG").model_copy(
         update={"metrics_port": free_port(), "audit_log": str(folder / "audit.jsonl"),
                 "access_log": str(folder / "access.jsonl")})
@@ -70,7 +68,7 @@ def said(redis_server, s3_server, tmp_path_factory, given) -> Iterator[Said]:
                 said.places[f"command line of {process.name} {one.pid}"] = "\0".join(one.cmdline()).encode()
         metrics = httpx.get(f"http://127.0.0.1:{settings.metrics_port}/metrics", trust_env=False)
         said.places["/metrics"] = metrics.content
-        client = redis_server.client(DATABASE)
+        client = stack.redis()
         until(lambda: sum(seen.key.endswith("job.json") for seen in storage.list("tenants/")) == JOBS, ENDS_S,
               "the keeper has written job.json")
         _look(said, client, storage)

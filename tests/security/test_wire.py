@@ -18,7 +18,7 @@ HOST = b"Host: x\r\n"
 def api(redis_server: RedisServer, s3_server: S3Server, tmp_path_factory):
     """The API, and a `key` of it; its Redis has no keeper, which nothing here needs."""
     folder = tmp_path_factory.mktemp("wire")
-    settings = make_settings(redis_server.url(13), s3_server, "test-wire", folder)
+    settings = make_settings(redis_server.for_a_stack(), s3_server, "test-wire", folder)
     make_storage(settings)
     Ledger(settings).set_epoch()
     key = keyfile.add(settings.keys_file, "acme")

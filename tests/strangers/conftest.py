@@ -18,7 +18,6 @@ from tests.stack import Process, RedisServer, S3Server, Stack, make_settings, ma
 from tests.strangers import honest
 
 MODELS = Path(__file__).parent.parent / "models" / "models.toml"
-DATABASE = 13
 
 
 @dataclass
@@ -48,9 +47,8 @@ def make_town(redis_server: RedisServer, s3_server: S3Server,
     """make_town(gpu_slots=4) as a context manager's body needs it: a generator of one Town with these settings."""
     def build(pools: tuple[str, ...] = ("cpu",), **changes: Any) -> Iterator[Town]:
         folder = tmp_path_factory.mktemp("town")
-        redis_server.client(DATABASE).flushdb()
         usual = {"models": MODELS, "cpu_slots": 2, "gpu_slots": 4, "grace_s": 2, "retry_s": 0.2}
-        settings = make_settings(redis_server.url(DATABASE), s3_server, f"town-{uuid.uuid4().hex[:12]}", folder,
+        settings = make_settings(redis_server.for_a_stack(), s3_server, f"town-{uuid.uuid4().hex[:12]}", folder,
                                  **{**usual, **changes})
         make_storage(settings)
         stranger, tenant = (keyfile.add(settings.keys_file, name) for name in ("stranger", "honest"))

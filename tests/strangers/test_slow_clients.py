@@ -28,7 +28,7 @@ EARLY = {"half bodies", "dripping bodies", "chunks without an end"}
 def api(redis_server: RedisServer, s3_server: S3Server, tmp_path_factory) -> Iterator[Process]:
     """One process with `keys` by tenant: a connection without a head has three seconds."""
     folder = tmp_path_factory.mktemp("slow")
-    settings = make_settings(redis_server.url(12), s3_server, "test-slow", folder, http_idle_s=IDLE_S,
+    settings = make_settings(redis_server.for_a_stack(), s3_server, "test-slow", folder, http_idle_s=IDLE_S,
                              http_connections=CONNECTIONS, http_requests_per_tenant=OF_A_TENANT, http_threads=4,
                              body_timeout_s=4, spool_max_bytes=200 * 2**20)
     make_storage(settings)

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tasks.ledger import keys
-from tests.strangers.conftest import DATABASE, Town
+from tests.strangers.conftest import Town
 
 SHARE, STORED, A_MINUTE = 400_000, 20_000_000, 40
 FAR = (datetime.now(UTC) + timedelta(days=300)).isoformat()
@@ -32,9 +32,9 @@ def until_refused(ask, most: int) -> tuple[int, httpx.Response]:
     raise AssertionError(f"{most} were taken and none refused")
 
 
-def test_long_conversations_for_next_year_take_little_of_redis(town, redis_server):
+def test_long_conversations_for_next_year_take_little_of_redis(town):
     """0.8 MB each, ten of them: the records have a few KB, and a cancel gives the conversation back."""
-    redis = redis_server.client(DATABASE)
+    redis = town.stack.redis()
     with town.client as http, town.honest.beside("ten conversations of 0.8 MB for next year"):
         jobs = [submit(http, messages=[TURN] * 9).json() for _ in range(10)]
     sizes = [redis.memory_usage(keys.job(job["id"]), samples=0) for job in jobs]
@@ -45,9 +45,9 @@ def test_long_conversations_for_next_year_take_little_of_redis(town, redis_serve
     erase(town, jobs)
 
 
-def test_a_tenant_that_fills_its_share_of_redis_is_refused_and_nobody_else(town, redis_server):
+def test_a_tenant_that_fills_its_share_of_redis_is_refused_and_nobody_else(town):
     """429 with the limit, never 503; who erases has room again."""
-    redis = redis_server.client(DATABASE)
+    redis = town.stack.redis()
     with town.client as http, town.honest.beside("records to the limit of its share") as seen:
         jobs = []
 
@@ -93,10 +93,10 @@ def put(made: dict, data: bytes) -> int:
     return httpx.put(made["url"], content=data, trust_env=False).status_code
 
 
-def test_places_that_nobody_fills_count_and_are_so_many_a_minute(town, redis_server):
+def test_places_that_nobody_fills_count_and_are_so_many_a_minute(town):
     """Declared bytes are charged at once; then each minute has its number, and others have theirs."""
     with town.client as http, town.honest.beside("uploads declared and never put") as seen:
-        large, room = {"name": "a.bin", "bytes": STORED // 8}, STORED - stored(redis_server)
+        large, room = {"name": "a.bin", "bytes": STORED // 8}, STORED - stored(town)
         taken, refused = until_refused(lambda: http.post("/v1/uploads", json=large), 9)
         assert taken == room // (STORED // 8) and refused.json()["code"] == "quota_exceeded"
         assert f"a tenant may have {STORED:,}" in refused.json()["detail"]
@@ -106,8 +106,8 @@ def test_places_that_nobody_fills_count_and_are_so_many_a_minute(town, redis_ser
         form = {"kind": (None, "generate"), "prompt": ("a.txt", json.dumps("x" * 5_200_000))}
         assert http.post("/v1/jobs", files=form).status_code in (413, 429)
     assert not seen.errors
-    assert stored(redis_server) <= STORED
+    assert stored(town) <= STORED
 
 
-def stored(redis_server) -> int:
-    return int(redis_server.client(DATABASE).hget(keys.STORED, "stranger") or 0)
+def stored(town: Town) -> int:
+    return int(town.stack.redis().hget(keys.STORED, "stranger") or 0)

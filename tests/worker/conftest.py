@@ -15,7 +15,6 @@ from tasks.storage import Storage
 from tests.stack import Process, RedisServer, S3Server, Stack, make_settings, make_storage, until
 
 MODELS = Path(__file__).parent.parent / "models" / "models.toml"
-WORKERS_DATABASE = 15
 ENDS_S = 60
 """A deadline for what takes a second on a quiet machine."""
 
@@ -87,8 +86,7 @@ def is_there(pid: int, born: float) -> bool:
 def house(redis_server: RedisServer, s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """Keeper, a cpu worker of two processes and a gpu worker of four threads."""
     folder = tmp_path_factory.mktemp("house")
-    redis_server.client(WORKERS_DATABASE).flushdb()
-    settings = make_settings(redis_server.url(WORKERS_DATABASE), s3_server, f"house-{uuid.uuid4().hex[:12]}", folder,
+    settings = make_settings(redis_server.for_a_stack(), s3_server, f"house-{uuid.uuid4().hex[:12]}", folder,
                              models=MODELS, cpu_slots=2, gpu_slots=4, grace_s=2, retry_s=0.2,
                              models_mb=200)
     storage = make_storage(settings)

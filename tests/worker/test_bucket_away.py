@@ -20,8 +20,6 @@ from tests.worker.relay import Relay
 from worker.attempt import Attempt
 from worker.patience import patiently
 
-DATABASE = 12
-
 
 @dataclass
 class Away:
@@ -49,8 +47,7 @@ class Away:
 @pytest.fixture(scope="module")
 def away(redis_server: RedisServer, s3_server: S3Server, tmp_path_factory) -> Iterator[Away]:
     folder = tmp_path_factory.mktemp("away")
-    redis_server.client(DATABASE).flushdb()
-    settings = make_settings(redis_server.url(DATABASE), s3_server, f"away-{uuid.uuid4().hex[:12]}", folder,
+    settings = make_settings(redis_server.for_a_stack(), s3_server, f"away-{uuid.uuid4().hex[:12]}", folder,
                              models=MODELS, gpu_slots=2, grace_s=2, retry_s=0.2)
     storage = make_storage(settings)
     with Relay(s3_server.port) as before:

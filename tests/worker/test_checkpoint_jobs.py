@@ -20,7 +20,6 @@ from tests.conftest import make_fixed
 from tests.stack import RedisServer, S3Server, Stack, make_settings, make_storage, until
 from tests.worker.conftest import ENDS_S, House
 
-DATABASE = 13
 SONNET = Path(tasks.__file__).parent / "transcribe" / "samples" / "sonnet1_librivox.opus"  # ten stretches
 PATIENCE_S = 1500
 
@@ -29,8 +28,7 @@ PATIENCE_S = 1500
 def shipped(redis_server: RedisServer, s3_server: S3Server, tmp_path_factory) -> Iterator[House]:
     """A cpu worker of one process with the models that ship."""
     folder = tmp_path_factory.mktemp("checkpoint")
-    redis_server.client(DATABASE).flushdb()
-    settings = make_settings(redis_server.url(DATABASE), s3_server, f"kept-{uuid.uuid4().hex[:12]}", folder)
+    settings = make_settings(redis_server.for_a_stack(), s3_server, f"kept-{uuid.uuid4().hex[:12]}", folder)
     storage = make_storage(settings)
     stack = Stack(settings, folder)
     with stack.keeper(), stack.worker("cpu") as cpu:
