@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from flask import Flask
 
     from api.auth import Keys
-    from tasks.jobs import Jobs
+    from tasks.service.jobs import Jobs
     from tasks.settings import Settings
 
 
@@ -50,7 +50,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         tenants,
         uploads,
     )
-    from tasks.jobs import Jobs
+    from tasks.service.jobs import Jobs
     from tasks.settings import Settings
 
     settings = settings or Settings.of_environment()

@@ -8,9 +8,9 @@ from pydantic import BaseModel, Field, FiniteFloat
 from api.answers import answer, read_query, services
 from api.auth import Whose, require_kind, whose
 from api.jobs import JobList, idempotency_key
-from tasks.dead_letters import DeadLetters, Which
 from tasks.job import Job, JobError
 from tasks.registry import Kind
+from tasks.service.dead_letters import DeadLetters, Which
 
 routes = Blueprint("dead_letters", __name__, url_prefix="/v1/dead-letters")
 LONGEST_S = 31_536_000

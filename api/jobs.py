@@ -12,9 +12,9 @@ from api.multipart import read_form
 from api.prefer import waited
 from tasks.errors import MalformedRequest, UnsupportedMedia
 from tasks.job import Job, Status
-from tasks.jobs import Accepted
 from tasks.registry import Kind
 from tasks.request import parse
+from tasks.service.jobs import Accepted
 
 routes = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
 IDEMPOTENCY_KEY = re.compile(r'^(?:"([\x20-\x21\x23-\x7e]{1,255})"|([\x21\x23-\x7e]{1,255}))$')

@@ -25,11 +25,11 @@ from api.pauses import PauseList, PauseRequest
 from api.pools import PoolList
 from api.problems import Problem
 from api.uploads import Upload, UploadRequest
-from tasks.erasure import Erasure
 from tasks.job import Job
 from tasks.ledger.pools import Pool
 from tasks.registry import KINDS, contract
 from tasks.request import adapter, request_of
+from tasks.service.erasure import Erasure
 
 routes = Blueprint("openapi", __name__)
 REF = "#/components/schemas/"

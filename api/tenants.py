@@ -6,8 +6,8 @@ from pydantic import TypeAdapter, ValidationError
 from api.answers import answer, services
 from api.auth import require_operator
 from api.keyfile import Tenant
-from tasks import erasure
 from tasks.errors import Conflict, InvalidInput
+from tasks.service import erasure
 
 routes = Blueprint("tenants", __name__, url_prefix="/v1/tenants")
 TENANT = TypeAdapter(Tenant)

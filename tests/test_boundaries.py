@@ -98,7 +98,7 @@ def test_a_workers_parent_and_the_keeper_load_no_model_code():
 def test_importing_the_package_reads_no_environment(monkeypatch):
     """Settings are read where a process starts: a wrong variable hurts nobody who only imports."""
     monkeypatch.setenv("BACKLOT_LEASE_S", "soon")
-    in_a_new_process("import api, tasks.jobs, worker.parent, worker.keeper, api.client")
+    in_a_new_process("import api, tasks.service.jobs, worker.parent, worker.keeper, api.client")
 
 
 # -- the ledger

@@ -22,10 +22,10 @@ from dataclasses import dataclass, field
 import redis
 
 from tasks.errors import BacklotError, LedgerFault, NotFound
-from tasks.intake import UPLOAD_KEPT_S
 from tasks.job import now_ms
 from tasks.ledger import IDEMPOTENCY_MS, Ledger, Record, _away, keys
 from tasks.ledger.epoch import RESTORING_S
+from tasks.service.intake import UPLOAD_KEPT_S
 from tasks.settings import Settings
 from tasks.storage import ObjectRefused, Storage, job_json_key, job_prefix
 from worker import journal, pauses

@@ -12,11 +12,11 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from tasks.archive import committed_folder
 from tasks.errors import NotFound
-from tasks.intake import UPLOAD_KEPT_S
 from tasks.job import Status, now_ms
 from tasks.ledger import Ledger, keys
+from tasks.service.archive import committed_folder
+from tasks.service.intake import UPLOAD_KEPT_S
 from tasks.storage import Object, Storage, attempt_folder, job_json_key, job_prefix
 from worker.skipped import Skipped
 

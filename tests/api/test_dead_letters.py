@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.errors import ModelFailed, StorageUnavailable, WorkerLost
-from tasks.jobs import Jobs
+from tasks.service.jobs import Jobs
 from tests.api.conftest import problem
 
 AWAY, LOST = StorageUnavailable("the bucket did not answer"), WorkerLost("the process died")

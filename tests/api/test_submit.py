@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from tasks.intake import RECORDED_MAX_BYTES
 from tasks.job import Fixed
 from tasks.ledger import keys
+from tasks.service.intake import RECORDED_MAX_BYTES
 from tests.api.conftest import PROMPT, as_job, in_seconds, problem
 
 

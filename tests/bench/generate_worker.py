@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tasks.job import Job
-from tasks.jobs import Jobs
 from tasks.request import parse
+from tasks.service.jobs import Jobs
 from tests.stack import RedisServer, S3Server, Stack, make_settings, make_storage, until
 
 TENANT, MODEL, TOGETHER, ALONE, TOKENS = "bench", "stories", 32, 4, 64

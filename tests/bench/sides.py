@@ -26,9 +26,9 @@ from deploy.local.programs import programs
 from deploy.local.state import Ports
 from deploy.local.state import Stack as LocalStack
 from tasks.errors import NotFound
-from tasks.jobs import Jobs
 from tasks.ledger import keys
 from tasks.request import parse
+from tasks.service.jobs import Jobs
 from tasks.settings import Settings
 from tests.bench.naive import queue_at
 from tests.bench.work import BODY, INPUT, fill, fixed

@@ -118,7 +118,7 @@ def test_nothing_that_a_caller_wrote_stands_in_either(logged):
 def test_the_log_of_a_defect_names_the_route_and_not_the_path(logged, monkeypatch, caplog):
     """A path may hold a key, or a line break that forges a line."""
     acme = logged.caller("acme")
-    monkeypatch.setattr("tasks.jobs.Jobs.get", lambda *_: 1 / 0)
+    monkeypatch.setattr("tasks.service.jobs.Jobs.get", lambda *_: 1 / 0)
     answer = acme.get("/v1/jobs/canary-5e8a0f31%0AERROR forged")
     reference = answer.json["detail"].rpartition(" ")[2]
     assert answer.status_code == 500 and "canary" not in caplog.text and "forged" not in caplog.text

@@ -14,7 +14,7 @@ import pytest
 
 from api.client import ApiError, Client
 from tasks.inputs import MIB
-from tasks.intake import RECORDED_MAX_BYTES
+from tasks.service.intake import RECORDED_MAX_BYTES
 from tasks.storage import Storage, media_type_of
 from tests.models.echo import seen
 from tests.stack import make_storage

@@ -6,9 +6,9 @@ import pytest
 
 from tasks.errors import Conflict, InvalidRequest, MalformedRequest, NotFound, TooLarge, UnknownModel
 from tasks.job import Fixed, Job, new_id
-from tasks.jobs import Jobs
 from tasks.ledger import Ledger, Worker, keys
 from tasks.request import FREE_MAX_BYTES, parse, plain, pointer
+from tasks.service.jobs import Jobs
 from tasks.storage import attempt_prefix, job_json_key
 
 

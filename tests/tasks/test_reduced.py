@@ -4,12 +4,12 @@ import json
 
 import pytest
 
-from tasks.dead_letters import DeadLetters, Which
 from tasks.errors import Conflict, StorageUnavailable
 from tasks.job import Job
-from tasks.jobs import Jobs
 from tasks.ledger import keys
 from tasks.reduced import reduced, view
+from tasks.service.dead_letters import DeadLetters, Which
+from tasks.service.jobs import Jobs
 
 UPLOAD = "upload_" + "a" * 26
 

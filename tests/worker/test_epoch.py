@@ -4,8 +4,8 @@ too late, a key that a stranger holds."""
 import pytest
 
 from tasks.errors import NotReady
-from tasks.jobs import Jobs
 from tasks.ledger import Idempotency, Ledger, keys
+from tasks.service.jobs import Jobs
 from tests.conftest import make_fixed
 from tests.stack import RedisServer, make_settings, make_storage, until
 from worker.journal import Journal

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tasks import erasure
-from tasks.erasure import Erasure
 from tasks.errors import NotReady
+from tasks.service import erasure
+from tasks.service.erasure import Erasure
 from worker.erasures import Erasures
 from worker.keeper import Keeper
 from worker.skipped import Skipped

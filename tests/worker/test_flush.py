@@ -1,8 +1,8 @@
 """Redis is flushed under running workers: the keeper puts the jobs back, and each is committed once."""
 
-from tasks.archive import Archive
 from tasks.job import Job, Status
 from tasks.ledger import keys
+from tasks.service.archive import Archive
 from tests.stack import until
 from tests.worker.conftest import ENDS_S
 

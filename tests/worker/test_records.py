@@ -6,8 +6,8 @@ import pytest
 
 from api import create_app, keyfile
 from tasks.errors import Conflict, StorageUnavailable
-from tasks.jobs import Jobs
 from tasks.ledger import Ledger, keys
+from tasks.service.jobs import Jobs
 from tasks.storage import attempt_prefix, job_json_key
 from tests.conftest import fenced, make_fixed
 from worker.journal import Journal

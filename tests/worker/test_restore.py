@@ -10,8 +10,8 @@ import redis
 from api import create_app, keyfile
 from tasks.errors import Gone, NotFound, NotReady, StorageUnavailable
 from tasks.job import Job, Upload
-from tasks.jobs import Jobs
 from tasks.ledger import Idempotency, keys
+from tasks.service.jobs import Jobs
 from tasks.storage import attempt_prefix, job_json_key
 from worker import journal
 from worker.journal import Journal

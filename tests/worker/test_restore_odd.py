@@ -5,8 +5,8 @@ import json
 import pytest
 
 from tasks.errors import LedgerFault, NotReady, StorageUnavailable
-from tasks.jobs import Jobs
 from tasks.ledger import keys
+from tasks.service.jobs import Jobs
 from tasks.storage import ObjectRefused
 from worker import journal, pauses, restore
 from worker.journal import Journal

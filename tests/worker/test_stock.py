@@ -3,9 +3,9 @@
 import pytest
 
 from tasks.errors import NotReady, StorageUnavailable
-from tasks.intake import UPLOAD_KEPT_S
-from tasks.jobs import Jobs
 from tasks.ledger import keys
+from tasks.service.intake import UPLOAD_KEPT_S
+from tasks.service.jobs import Jobs
 from tasks.storage import attempt_prefix
 from tests.conftest import make_fixed
 from worker.clearing import Clearing

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 
 from tasks.errors import BacklotError, InvalidRequest, KeyReused, Replayed
 from tasks.job import Job, new_id
-from tasks.jobs import Jobs, Page
 from tasks.ledger import IDEMPOTENCY_MS, Idempotency, Record, _away, keys
 from tasks.ledger.pages import Cursor, page
 from tasks.reduced import request_of, to_forget, views
+from tasks.service.jobs import Jobs, Page
 
 LAST_ID = "job_" + "z" * 26
 

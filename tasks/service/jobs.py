@@ -9,10 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from tasks.archive import Archive
 from tasks.broker import Broker
 from tasks.errors import BacklotError, Conflict, InvalidRequest, KeyReused, NotFound, NotReady
-from tasks.intake import UPLOAD_KEPT_S, File, Intake, Prepared
 from tasks.job import JOB_ID, SCHEMA, Fixed, Job, JobRequest, Status, new_id, now_ms
 from tasks.ledger import Idempotency, Ledger, Record, keys
 from tasks.ledger.events import Events
@@ -20,6 +18,8 @@ from tasks.ledger.pages import Cursor, page
 from tasks.reduced import request_of, to_forget, view, views
 from tasks.registry import Model, Registry
 from tasks.request import check_params, plain
+from tasks.service.archive import Archive
+from tasks.service.intake import UPLOAD_KEPT_S, File, Intake, Prepared
 from tasks.settings import Settings
 from tasks.storage import Storage, media_type_of, safe_name, upload_key
 
