@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from api.answers import answer, read_body, services
 from api.auth import tenant
-from tasks.storage import media_type_of
+from tasks.bucket.layout import media_type_of
 
 routes = Blueprint("uploads", __name__, url_prefix="/v1/uploads")
 LARGEST_PUT = 5 * 1024**3

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tasks.bucket.storage import Storage
 from tasks.job import Fixed, new_id
 from tasks.ledger import Ledger, Worker, connect, keys
 from tasks.settings import Settings
-from tasks.storage import Storage
 from tests.stack import RedisServer, S3Server, Stack, make_settings, make_storage
 from tests.web import Web, serve
 

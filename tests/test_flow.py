@@ -10,8 +10,9 @@ import pytest
 import tasks
 from api import keyfile
 from api.client import ApiError, Client
+from tasks.bucket.layout import ARTEFACTS
+from tasks.bucket.storage import Storage
 from tasks.registry import Registry
-from tasks.storage import ARTEFACTS, Storage
 from tests.stack import RedisServer, S3Server, Stack, make_settings, make_storage
 
 SAMPLES = Path(tasks.__file__).parent

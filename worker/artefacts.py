@@ -19,10 +19,11 @@ import redis
 from redis.exceptions import LockError, RedisError
 
 from tasks.apart import BUCKETS
+from tasks.bucket.layout import artefact_key
+from tasks.bucket.storage import Storage
 from tasks.errors import Canceled, NotFound, StorageUnavailable
 from tasks.job import Fixed
 from tasks.ledger import keys
-from tasks.storage import Storage, artefact_key
 from tasks.tarball import unpack
 
 log = logging.getLogger(__name__)

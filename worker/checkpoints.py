@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from tasks.apart import BUCKETS
+from tasks.bucket.layout import checkpoint_key
+from tasks.bucket.storage import Storage
 from tasks.errors import BacklotError
 from tasks.ledger import Ledger
-from tasks.storage import Storage, checkpoint_key
 from worker.attempt import Attempt
 
 log = logging.getLogger(__name__)

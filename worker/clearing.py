@@ -7,11 +7,12 @@ skipped, whatever it says.
 import re
 from datetime import UTC, datetime, timedelta
 
+from tasks.bucket.layout import ARTEFACTS, job_json_key, job_prefix
+from tasks.bucket.storage import Storage
 from tasks.job import now_ms
 from tasks.ledger import Ledger, keys
 from tasks.reduced import to_forget
 from tasks.service.archive import Tombstone
-from tasks.storage import ARTEFACTS, Storage, job_json_key, job_prefix
 from worker.skipped import A_FEW, Skipped
 
 UPLOAD_ASK_AGAIN_MS = 24 * 3600 * 1000

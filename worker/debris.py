@@ -7,7 +7,8 @@ the same (docs/operations.md); a server that cannot list them needs one, or has 
 import logging
 from datetime import UTC, datetime, timedelta
 
-from tasks.storage import ARTEFACTS, NotSupported, Storage
+from tasks.bucket.layout import ARTEFACTS
+from tasks.bucket.storage import NotSupported, Storage
 from worker.skipped import Skipped
 
 log = logging.getLogger(__name__)

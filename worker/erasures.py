@@ -12,13 +12,14 @@ from datetime import UTC, datetime
 
 from redis.exceptions import LockError
 
+from tasks.bucket.layout import ARTEFACTS
+from tasks.bucket.storage import Storage
 from tasks.errors import Conflict, NotFound
 from tasks.job import Status
 from tasks.ledger import Ledger, Record, keys
 from tasks.reduced import to_forget
 from tasks.service import erasure
 from tasks.service.erasure import Erasure
-from tasks.storage import ARTEFACTS, Storage
 from worker import journal
 from worker.skipped import Skipped
 

@@ -11,12 +11,13 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from tasks.bucket.layout import job_json_key
+from tasks.bucket.storage import ObjectRefused, Storage
 from tasks.errors import NotFound, NotReady, StorageUnavailable
 from tasks.job import Fixed, Job
 from tasks.ledger import Idempotency, Ledger, Record, keys
 from tasks.reduced import reduced
 from tasks.service.archive import Ended
-from tasks.storage import ObjectRefused, Storage, job_json_key
 from worker.skipped import Skipped
 
 log = logging.getLogger(__name__)

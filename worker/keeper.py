@@ -23,11 +23,11 @@ import time
 from collections.abc import Callable
 
 from tasks import broker
+from tasks.bucket.storage import Storage
 from tasks.errors import DeadlineExceeded, LedgerFault, NotReady
 from tasks.job import new_id
 from tasks.ledger import Ledger, connect, keepers
 from tasks.settings import Settings
-from tasks.storage import Storage
 from worker import debris, erasures, health, metrics
 from worker.bells import Bells
 from worker.clearing import Clearing

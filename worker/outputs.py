@@ -8,8 +8,8 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from tasks.bucket.layout import NAME_MAX_BYTES
 from tasks.errors import ModelFailed
-from tasks.storage import NAME_MAX_BYTES
 
 
 def checked(files: Sequence[Path]) -> list[Path]:

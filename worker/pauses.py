@@ -7,9 +7,9 @@ again, which /v1/pools shows: the safer of the two.
 import json
 from collections.abc import Callable
 
+from tasks.bucket.storage import Storage
 from tasks.errors import NotFound
 from tasks.ledger import Ledger, keys
-from tasks.storage import Storage
 
 KEY = "pauses.json"
 

@@ -7,9 +7,10 @@ succeed stays whole: a person may yet retry it.
 import json
 import time
 
+from tasks.bucket.layout import job_json_key
+from tasks.bucket.storage import Storage
 from tasks.job import Fixed, Status, now_ms
 from tasks.ledger import Ledger, Record, keys
-from tasks.storage import Storage, job_json_key
 from worker.skipped import Skipped
 
 WHOLE_S = 3600

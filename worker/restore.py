@@ -21,13 +21,14 @@ from dataclasses import dataclass, field
 
 import redis
 
+from tasks.bucket.layout import job_json_key, job_prefix
+from tasks.bucket.storage import ObjectRefused, Storage
 from tasks.errors import BacklotError, LedgerFault, NotFound
 from tasks.job import now_ms
 from tasks.ledger import IDEMPOTENCY_MS, Ledger, Record, _away, keys
 from tasks.ledger.epoch import RESTORING_S
 from tasks.service.intake import UPLOAD_KEPT_S
 from tasks.settings import Settings
-from tasks.storage import ObjectRefused, Storage, job_json_key, job_prefix
 from worker import journal, pauses
 from worker.journal import Accepted, Journal, KeyUse
 from worker.skipped import Skipped

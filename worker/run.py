@@ -22,14 +22,16 @@ from typing import TypeVar
 
 from pydantic import BaseModel, JsonValue
 
-from tasks import errors, fetch, inputs, registry
+from tasks import errors, inputs, registry
 from tasks.algorithm import Call, Result
 from tasks.apart import BUCKETS
+from tasks.bucket import fetch
+from tasks.bucket.layout import attempt_prefix, media_type_of
+from tasks.bucket.storage import Storage
+from tasks.bucket.weights import Weights
 from tasks.job import Fixed
 from tasks.ledger import Claimed, Ledger, Worker, connect, keys
 from tasks.settings import Settings
-from tasks.storage import Storage, attempt_prefix, media_type_of
-from tasks.weights import Weights
 from worker import outputs
 from worker.artefacts import Artefacts
 from worker.attempt import ENDING, Attempt, HandedBack

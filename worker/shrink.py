@@ -11,9 +11,9 @@ import time
 
 import redis
 
+from tasks.bucket.storage import Storage
 from tasks.errors import NotFound
 from tasks.ledger import IDEMPOTENCY_MS, Ledger, Record, keys
-from tasks.storage import Storage
 from worker import journal
 from worker.skipped import Skipped
 

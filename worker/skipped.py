@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable
 
 import redis
 
+from tasks.bucket.storage import ObjectRefused
 from tasks.errors import NotReady, StorageUnavailable
 from tasks.job import now_ms
 from tasks.ledger.faults import away
 from tasks.reduced import reason
-from tasks.storage import ObjectRefused
 from worker import metrics
 
 log = logging.getLogger(__name__)

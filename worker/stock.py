@@ -12,12 +12,13 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
+from tasks.bucket.layout import attempt_folder, job_json_key, job_prefix
+from tasks.bucket.storage import Object, Storage
 from tasks.errors import NotFound
 from tasks.job import Status, now_ms
 from tasks.ledger import Ledger, keys
 from tasks.service.archive import committed_folder
 from tasks.service.intake import UPLOAD_KEPT_S
-from tasks.storage import Object, Storage, attempt_folder, job_json_key, job_prefix
 from worker.skipped import Skipped
 
 A_FEW = 200

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 from pydantic import BaseModel
 
 from tasks import text
+from tasks.bucket.layout import attempt_folder, job_json_key, job_prefix
+from tasks.bucket.storage import Storage
 from tasks.errors import Gone, NotFound, StorageUnavailable
 from tasks.job import Job, output_path
 from tasks.ledger import Ledger, Record, _away, keys
-from tasks.storage import Storage, attempt_folder, job_json_key, job_prefix
 
 
 class Ended(Job):

@@ -11,9 +11,9 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from tasks.bucket.storage import Storage
 from tasks.errors import NotFound
 from tasks.job import new_id
-from tasks.storage import Storage
 
 FOLDER = "erasures/"
 

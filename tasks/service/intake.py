@@ -12,13 +12,14 @@ from typing import Any, BinaryIO
 from pydantic import BaseModel, JsonValue
 
 from tasks import inputs
+from tasks.bucket.fetch import check_allowed
+from tasks.bucket.layout import media_type_of, safe_name, upload_key
+from tasks.bucket.storage import Storage, measured
 from tasks.errors import BacklotError, InvalidInput, TooLarge
-from tasks.fetch import check_allowed
 from tasks.job import Upload, new_id
 from tasks.ledger import UPLOADING_MS, Ledger, uploads
 from tasks.request import pointer
 from tasks.settings import Settings
-from tasks.storage import Storage, measured, media_type_of, safe_name, upload_key
 
 RECORDED_MAX_BYTES = 32 * 1024
 """A text or JSON input that is longer, as JSON, lies in the bucket, not in the record."""

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from tasks.broker import Broker
+from tasks.bucket.layout import media_type_of, safe_name, upload_key
+from tasks.bucket.storage import Storage
 from tasks.errors import BacklotError, Conflict, InvalidRequest, KeyReused, NotFound, NotReady
 from tasks.job import JOB_ID, SCHEMA, Fixed, Job, JobRequest, Status, new_id, now_ms
 from tasks.ledger import Idempotency, Ledger, Record, keys
@@ -21,7 +23,6 @@ from tasks.request import check_params, plain
 from tasks.service.archive import Archive
 from tasks.service.intake import UPLOAD_KEPT_S, File, Intake, Prepared
 from tasks.settings import Settings
-from tasks.storage import Storage, media_type_of, safe_name, upload_key
 
 MAX_AHEAD_S = 31_536_000
 UPLOAD_LINK_S = 3600

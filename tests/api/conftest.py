@@ -9,10 +9,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from api import create_app, keyfile
+from tasks.bucket.layout import attempt_prefix
+from tasks.bucket.storage import Storage
 from tasks.job import Job, new_id
 from tasks.ledger import Claimed, Ledger, Worker
 from tasks.settings import Settings
-from tasks.storage import Storage, attempt_prefix
 
 PROMPT = {"kind": "generate", "input": {"prompt": "Once upon a time"}}
 

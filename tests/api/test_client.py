@@ -9,10 +9,10 @@ from click.testing import CliRunner
 
 from api import cli, client, keyfile, terminal
 from api.client import ApiError, Client
+from tasks.bucket.layout import attempt_prefix
 from tasks.errors import WorkerLost
 from tasks.job import Fixed
 from tasks.ledger import keys
-from tasks.storage import attempt_prefix
 
 
 class Shaky(httpx.WSGITransport):

@@ -2,7 +2,7 @@
 
 import time
 
-from tasks.storage import job_json_key
+from tasks.bucket.layout import job_json_key
 from tests.faults import work
 from tests.faults.place import Place
 from tests.faults.scenario import scenario

@@ -17,9 +17,10 @@ import redis
 from pydantic import SecretStr
 
 from api import keyfile
+from tasks.bucket.layout import job_prefix
+from tasks.bucket.storage import Storage
 from tasks.ledger import Ledger, keys
 from tasks.settings import Settings
-from tasks.storage import Storage, job_prefix
 from tests.faults.accounts import Books
 from tests.faults.gate import Gate
 from tests.stack import Process, RedisServer, S3Server, Stack, make_settings, make_storage, until

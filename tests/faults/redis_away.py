@@ -8,9 +8,9 @@ import time
 
 from redis.exceptions import RedisError
 
+from tasks.bucket.layout import job_json_key
 from tasks.job import new_id
 from tasks.ledger import keys
-from tasks.storage import job_json_key
 from tests.faults import work
 from tests.faults.accounts import FLUSHED
 from tests.faults.place import Place

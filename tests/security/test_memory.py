@@ -13,12 +13,12 @@ import pyarrow.parquet as parquet
 import pytest
 from PIL import Image
 
+from tasks.bucket.fetch import fetch
+from tasks.bucket.storage import Storage
 from tasks.caption.pictures import decoded
-from tasks.fetch import fetch
 from tasks.recommend import tables
 from tasks.recommend.cleaning import Cleaning
 from tasks.settings import Settings
-from tasks.storage import Storage
 from tasks.transcribe import audio
 from tests.security.measured import measured
 from tests.web import serve

@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from api import keyfile
-from tasks.storage import Storage
+from tasks.bucket.storage import Storage
 from tests.stack import PASSWORD, SECRET_KEY, Stack, free_port, make_settings, make_storage, until
 from tests.web import serve
 from tests.worker.conftest import MODELS

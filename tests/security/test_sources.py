@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from tasks.bucket.fetch import check_allowed, fetch
+from tasks.bucket.storage import Storage
 from tasks.errors import BacklotError, InvalidInput
-from tasks.fetch import check_allowed, fetch
-from tasks.storage import Storage
 from tests.web import serve
 
 EXAMPLES = settings(max_examples=150, deadline=None, derandomize=True, database=None,
@@ -74,7 +74,7 @@ def connections(monkeypatch) -> list:
         tried.append(address)
         raise ConnectionRefusedError
 
-    monkeypatch.setattr("tasks.connections._connect", refuse)
+    monkeypatch.setattr("tasks.bucket.connections._connect", refuse)
     monkeypatch.setattr(socket, "create_connection", lambda address, *_, **__: refuse(None, address))
     return tried
 
@@ -142,7 +142,7 @@ def test_no_answer_of_a_name_server_is_trusted(get, connections, monkeypatch):
     @settings(EXAMPLES, max_examples=60)
     @given(st.lists(st.one_of(within(FORBIDDEN_4), within(FORBIDDEN_6)).map(str), min_size=1, max_size=4))
     def hold(addresses):
-        monkeypatch.setattr("tasks.fetch.resolve", lambda host: addresses)
+        monkeypatch.setattr("tasks.bucket.fetch.resolve", lambda host: addresses)
         with pytest.raises(InvalidInput, match="private address"):
             get("https://films.example/a")
 
@@ -154,7 +154,7 @@ def test_a_name_that_changes_its_mind_is_asked_once_and_its_first_answer_is_what
         get, connections, monkeypatch):
     """Public when it is checked, private when it is used: the connection goes to the address that was checked."""
     answers = iter([["10.0.0.7", "8.8.8.8", "127.0.0.1"], ["127.0.0.1"]])
-    monkeypatch.setattr("tasks.fetch.resolve", lambda host: next(answers))
+    monkeypatch.setattr("tasks.bucket.fetch.resolve", lambda host: next(answers))
     with pytest.raises(BacklotError, match="could not be read"):
         get("https://films.example:8443/a")
     assert connections == [("8.8.8.8", 8443)]

@@ -6,10 +6,10 @@ import time
 import httpx
 import pytest
 
+from tasks.bucket.layout import job_json_key
 from tasks.errors import DeadlineExceeded, ModelFailed, WorkerLost
 from tasks.job import Status, new_id
 from tasks.ledger import keys
-from tasks.storage import job_json_key
 from tests.api.conftest import PROMPT, in_seconds, problem, unknown_job
 from tests.stack import until
 

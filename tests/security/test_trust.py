@@ -12,10 +12,10 @@ import yaml
 from huggingface_hub import constants
 
 from tasks.broker import DOORBELL, Broker, celery_app
+from tasks.bucket.weights import Weights
 from tasks.errors import ModelFailed
 from tasks.job import Fixed, Job, new_id
 from tasks.registry import Model
-from tasks.weights import Weights
 from tests.stack import ROOT, until
 from tests.test_boundaries import MODULES, named
 from tests.worker.conftest import MODELS

@@ -6,7 +6,7 @@ import time
 import httpx
 
 from api import keyfile
-from tasks.storage import Storage
+from tasks.bucket.storage import Storage
 from tests.stack import until
 
 PROMPT = {"kind": "generate", "input": {"prompt": "a secret of the stranger"}}

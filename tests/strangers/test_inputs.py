@@ -13,9 +13,10 @@ import httpx
 import pytest
 
 from api.client import ApiError, Client
+from tasks.bucket.layout import media_type_of
+from tasks.bucket.storage import Storage
 from tasks.inputs import MIB
 from tasks.service.intake import RECORDED_MAX_BYTES
-from tasks.storage import Storage, media_type_of
 from tests.models.echo import seen
 from tests.stack import make_storage
 from tests.strangers.conftest import Town

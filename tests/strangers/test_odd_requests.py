@@ -6,7 +6,7 @@ import json
 import pytest
 
 from api.client import ApiError, Client
-from tasks.storage import Storage
+from tasks.bucket.storage import Storage
 from tests.stack import until
 
 PROMPT = {"kind": "generate", "model": "cpu-noop", "input": {"prompt": "x"}}

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tasks.bucket.fetch import _tls, check_allowed, fetch
+from tasks.bucket.storage import Storage
 from tasks.errors import InputUnreachable, InvalidInput, TooLarge
-from tasks.fetch import _tls, check_allowed, fetch
 from tasks.job import Upload
-from tasks.storage import Storage
 from tests.stack import free_port
 from tests.web import serve
 
@@ -180,7 +180,7 @@ def test_what_is_no_source_is_refused(settings, source):
 
 def test_a_name_that_means_a_private_address_is_refused_at_fetch(get, monkeypatch):
     """The words are fine; what the resolver says of them is not."""
-    monkeypatch.setattr("tasks.fetch.resolve", lambda host: ["10.0.0.7", "fd00::7"])
+    monkeypatch.setattr("tasks.bucket.fetch.resolve", lambda host: ["10.0.0.7", "fd00::7"])
     with pytest.raises(InvalidInput, match=r"films\.example is a private address, or a name of one"):
         get("https://films.example/a")
 
@@ -188,7 +188,7 @@ def test_a_name_that_means_a_private_address_is_refused_at_fetch(get, monkeypatc
 def test_a_name_is_resolved_once_and_the_address_pinned(web, get, monkeypatch):
     """A resolver that says something harmless first and something private after is asked but once a hop."""
     answers = iter([["127.0.0.1"]])
-    monkeypatch.setattr("tasks.fetch.resolve", lambda host: next(answers))
+    monkeypatch.setattr("tasks.bucket.fetch.resolve", lambda host: next(answers))
     web.gives("/a", b"x")
     url = f"http://films.example:{web.port}/a"
     assert get(url, fetch_allow=["films.example"]) == b"x"
@@ -198,14 +198,14 @@ def test_a_name_is_resolved_once_and_the_address_pinned(web, get, monkeypatch):
 def test_each_redirect_is_resolved_and_judged_anew(web, get, monkeypatch):
     """The second answer is private and not allowed: refused, though the first was."""
     known = {"films.example": ["127.0.0.1"], "trap.example": ["10.0.0.7"]}
-    monkeypatch.setattr("tasks.fetch.resolve", known.__getitem__)
+    monkeypatch.setattr("tasks.bucket.fetch.resolve", known.__getitem__)
     web.gives("/a", status=302, location="https://trap.example/b")
     with pytest.raises(InvalidInput, match=r"trap\.example is a private address"):
         get(f"http://films.example:{web.port}/a", fetch_allow=["films.example"])
 
 
 def test_of_several_addresses_an_allowed_one_is_taken(web, get, monkeypatch):
-    monkeypatch.setattr("tasks.fetch.resolve", lambda host: ["10.0.0.7", "127.0.0.1"])
+    monkeypatch.setattr("tasks.bucket.fetch.resolve", lambda host: ["10.0.0.7", "127.0.0.1"])
     web.gives("/a", b"x")
     assert get(f"http://127.0.0.1.:{web.port}/a") == b"x"
 
@@ -214,7 +214,7 @@ def test_a_name_that_nobody_knows_may_yet_be_known(get, monkeypatch):
     def nobody(host):
         raise OSError("Name or service not known")
 
-    monkeypatch.setattr("tasks.fetch.resolve", nobody)
+    monkeypatch.setattr("tasks.bucket.fetch.resolve", nobody)
     with pytest.raises(InputUnreachable, match=r"the host films\.example was not found") as caught:
         get("https://films.example/a?secret=1")
     assert caught.value.retryable
@@ -238,7 +238,7 @@ def test_https_checks_the_name_though_it_connects_to_the_address(certificate, ge
     pem, context = certificate
     _tls.cache_clear()
     monkeypatch.setenv("SSL_CERT_FILE", str(pem))
-    monkeypatch.setattr("tasks.fetch.resolve", lambda host: ["127.0.0.1"])
+    monkeypatch.setattr("tasks.bucket.fetch.resolve", lambda host: ["127.0.0.1"])
     with serve(context) as web:
         web.gives("/a", b"sealed")
         assert get(f"https://films.example:{web.port}/a") == b"sealed"

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tasks.bucket.fetch import fetch
+from tasks.bucket.storage import Storage
 from tasks.errors import Canceled, InputUnreachable
-from tasks.fetch import fetch
-from tasks.storage import Storage
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def get(settings, tmp_path):
 
 
 def test_a_server_that_does_not_answer_is_given_up(web, get, monkeypatch):
-    monkeypatch.setattr("tasks.fetch.READ_S", 0.2)
+    monkeypatch.setattr("tasks.bucket.fetch.READ_S", 0.2)
     never = threading.Event()
     with pytest.raises(InputUnreachable, match="in time") as caught:
         get(web.does("/slow", lambda request: never.wait(5)) + "?secret=1")
@@ -45,7 +45,7 @@ def drip(request, enough):
 
 def test_a_server_that_drips_is_given_up_after_the_overall_limit(web, get, monkeypatch):
     """Each byte comes in time; all of them would take a minute."""
-    monkeypatch.setattr("tasks.fetch.OVERALL_S", 0.3)
+    monkeypatch.setattr("tasks.bucket.fetch.OVERALL_S", 0.3)
     enough = threading.Event()
     with pytest.raises(InputUnreachable, match=r"longer than the 0\.3 s") as caught:
         get(web.does("/drip", lambda request: drip(request, enough)))
@@ -60,7 +60,7 @@ def test_a_cancel_stops_the_fetch(web, get):
 
 def test_a_body_that_drips_is_given_up_for_its_speed(web, get, monkeypatch):
     """Each byte comes in time, and there is time enough for all; the error names the speed that is wanted."""
-    monkeypatch.setattr("tasks.fetch.SLOW_S", 0.3)
+    monkeypatch.setattr("tasks.bucket.fetch.SLOW_S", 0.3)
     enough = threading.Event()
     with pytest.raises(InputUnreachable, match=r"less than 1,000 bytes a second on average of 0\.3 s") as caught:
         get(web.does("/drip", lambda request: drip(request, enough)) + "?secret=1")
@@ -70,8 +70,8 @@ def test_a_body_that_drips_is_given_up_for_its_speed(web, get, monkeypatch):
 
 def test_a_slow_body_above_the_lowest_speed_is_read_to_its_end(web, get, monkeypatch):
     """Several of the spans that are looked at, each with more than enough bytes."""
-    monkeypatch.setattr("tasks.fetch.SLOW_S", 0.1)
-    monkeypatch.setattr("tasks.fetch.LOWEST_BYTES_S", 100)
+    monkeypatch.setattr("tasks.bucket.fetch.SLOW_S", 0.1)
+    monkeypatch.setattr("tasks.bucket.fetch.LOWEST_BYTES_S", 100)
 
     def slowly(request):
         request.send_response(200)
@@ -85,7 +85,7 @@ def test_a_slow_body_above_the_lowest_speed_is_read_to_its_end(web, get, monkeyp
 
 def test_a_head_that_drips_is_given_up(web, get, monkeypatch):
     """A header a moment, for ever: no read takes long, the answer never begins."""
-    monkeypatch.setattr("tasks.fetch.HEAD_S", 0.5)
+    monkeypatch.setattr("tasks.bucket.fetch.HEAD_S", 0.5)
     enough = threading.Event()
 
     def heads(request):
@@ -127,7 +127,7 @@ def test_a_fetch_hears_a_stop_whatever_it_waits_for(get, monkeypatch, place):
 def _silent(place, stack, monkeypatch, waits, over) -> str:
     """A URL whose fetch comes to this place and no further; `waits` is set once it is there."""
     if place == "resolver":
-        monkeypatch.setattr("tasks.fetch.resolve", lambda host: [waits.set(), over.wait(20), "127.0.0.1"][2:])
+        monkeypatch.setattr("tasks.bucket.fetch.resolve", lambda host: [waits.set(), over.wait(20), "127.0.0.1"][2:])
         return "https://films.example/"
     listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
     url = f"127.0.0.1:{listener.getsockname()[1]}/"
@@ -136,7 +136,7 @@ def _silent(place, stack, monkeypatch, waits, over) -> str:
             filler = stack.enter_context(socket.socket())
             filler.setblocking(False)
             filler.connect_ex(listener.getsockname())
-        monkeypatch.setattr("tasks.fetch.CONNECT_S", 60)
+        monkeypatch.setattr("tasks.bucket.fetch.CONNECT_S", 60)
         waits.set()
         return "http://" + url
     said = {"tls": None, "head": b"", "body": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",

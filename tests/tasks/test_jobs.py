@@ -4,12 +4,12 @@ import json
 
 import pytest
 
+from tasks.bucket.layout import attempt_prefix, job_json_key
 from tasks.errors import Conflict, InvalidRequest, MalformedRequest, NotFound, TooLarge, UnknownModel
 from tasks.job import Fixed, Job, new_id
 from tasks.ledger import Ledger, Worker, keys
 from tasks.request import FREE_MAX_BYTES, parse, plain, pointer
 from tasks.service.jobs import Jobs
-from tasks.storage import attempt_prefix, job_json_key
 
 
 @pytest.fixture

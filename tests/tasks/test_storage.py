@@ -9,19 +9,9 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from tasks.bucket.layout import attempt_prefix, job_json_key, job_prefix, media_type_of, safe_name, upload_key
+from tasks.bucket.storage import MIB, TRANSFER, ObjectRefused, Storage
 from tasks.errors import NotFound, StorageUnavailable, TooLarge
-from tasks.storage import (
-    MIB,
-    TRANSFER,
-    ObjectRefused,
-    Storage,
-    attempt_prefix,
-    job_json_key,
-    job_prefix,
-    media_type_of,
-    safe_name,
-    upload_key,
-)
 from tests.stack import SECRET_KEY, free_port
 from tests.web import serve
 
@@ -70,7 +60,7 @@ def test_an_object_over_the_limit_is_refused_and_the_limit_named(storage, tmp_pa
 
 def test_a_prefix_is_listed_and_deleted_past_one_page(storage, monkeypatch):
     """Every object in the order of keys, with its size, though one answer of the server holds but ten."""
-    monkeypatch.setattr("tasks.storage.AT_ONCE", 10)
+    monkeypatch.setattr("tasks.bucket.storage.AT_ONCE", 10)
     for number in range(31):
         storage.put_bytes(f"many/{number:05d}.txt", b"x" * (number % 3), "text/plain")
     storage.put_bytes("manyother.txt", b"", "text/plain")

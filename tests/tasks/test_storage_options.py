@@ -13,9 +13,9 @@ import httpx
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from tasks.bucket.storage import MIB, TRANSFER, Storage
 from tasks.errors import StorageUnavailable
 from tasks.settings import Settings
-from tasks.storage import MIB, TRANSFER, Storage
 from tests.stack import ACCESS_KEY, SECRET_KEY
 
 SSE, KMS_KEY = "x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id"

@@ -7,9 +7,9 @@ import pytest
 from huggingface_hub import constants
 from pydantic import ValidationError
 
+from tasks.bucket.weights import Weights
 from tasks.errors import ModelFailed
 from tasks.registry import Model
-from tasks.weights import Weights
 
 
 def model(weights: str | None, **changes) -> Model:

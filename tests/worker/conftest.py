@@ -9,9 +9,9 @@ import psutil
 import pytest
 
 from tasks.broker import Broker
+from tasks.bucket.storage import Storage
 from tasks.job import Fixed, Job, new_id
 from tasks.ledger import Ledger
-from tasks.storage import Storage
 from tests.stack import Process, RedisServer, S3Server, Stack, make_settings, make_storage, until
 
 MODELS = Path(__file__).parent.parent / "models" / "models.toml"

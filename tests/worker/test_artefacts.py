@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tasks.bucket.layout import ARTEFACTS, artefact_key
 from tasks.errors import Canceled, StorageUnavailable
 from tasks.ledger import connect, keys
-from tasks.storage import ARTEFACTS, artefact_key
 from worker.artefacts import Artefacts
 from worker.keeper import Keeper
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import pytest
 
 from tasks.broker import Broker
+from tasks.bucket.layout import upload_key
 from tasks.errors import StorageUnavailable
 from tasks.job import Fixed, Status, Upload
 from tasks.ledger import Claimed, Ledger
-from tasks.storage import upload_key
 from tests.conftest import make_fixed
 from tests.stack import RedisServer, S3Server, Stack, make_settings, make_storage, until
 from tests.worker.conftest import MODELS, House

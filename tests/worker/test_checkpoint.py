@@ -5,9 +5,9 @@ import uuid
 
 import pytest
 
+from tasks.bucket.layout import checkpoint_key
 from tasks.errors import StorageUnavailable
 from tasks.ledger import keys
-from tasks.storage import checkpoint_key
 from tests.conftest import fenced
 from tests.stack import free_port
 from worker import checkpoints

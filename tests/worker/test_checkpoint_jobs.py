@@ -13,9 +13,9 @@ import pytest
 
 import tasks
 from tasks.broker import Broker
+from tasks.bucket.layout import upload_key
 from tasks.job import Status, Upload, new_id
 from tasks.ledger import Ledger, keys
-from tasks.storage import upload_key
 from tests.conftest import make_fixed
 from tests.stack import RedisServer, S3Server, Stack, make_settings, make_storage, until
 from tests.worker.conftest import ENDS_S, House

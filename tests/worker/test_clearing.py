@@ -7,12 +7,13 @@ import pytest
 from botocore.exceptions import ClientError
 from botocore.validate import ParamValidator
 
+from tasks.bucket.layout import ARTEFACTS, artefact_key, job_json_key
+from tasks.bucket.storage import NotSupported, Object, ObjectRefused, Unfinished
 from tasks.errors import StorageUnavailable
 from tasks.job import new_id
 from tasks.ledger import keys
 from tasks.service.archive import Damaged
 from tasks.service.jobs import Jobs
-from tasks.storage import ARTEFACTS, NotSupported, Object, ObjectRefused, Unfinished, artefact_key, job_json_key
 from tests.documents import blocks
 from tests.stack import ROOT
 from worker import debris

@@ -8,9 +8,9 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 
+from tasks.bucket.storage import ObjectRefused
 from tasks.errors import LedgerFault, NotReady, StorageUnavailable
 from tasks.ledger import keepers, keys
-from tasks.storage import ObjectRefused
 from tests.stack import ROOT, until
 from worker import health
 from worker.duty import LATE_ROUNDS, Duty

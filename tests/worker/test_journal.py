@@ -4,11 +4,11 @@ import json
 
 import pytest
 
+from tasks.bucket.storage import ObjectRefused
 from tasks.errors import StorageUnavailable
 from tasks.job import Job
 from tasks.ledger import Idempotency, keys
 from tasks.service.archive import Archive
-from tasks.storage import ObjectRefused
 from worker import journal
 from worker.journal import Journal, living
 from worker.skipped import Skipped

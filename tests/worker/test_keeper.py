@@ -2,9 +2,9 @@
 
 import pytest
 
+from tasks.bucket.layout import job_json_key
 from tasks.errors import NotReady
 from tasks.ledger import Ledger, Worker, keys
-from tasks.storage import job_json_key
 from tests.stack import until
 from worker.keeper import Keeper
 

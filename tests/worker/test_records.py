@@ -5,10 +5,10 @@ import json
 import pytest
 
 from api import create_app, keyfile
+from tasks.bucket.layout import attempt_prefix, job_json_key
 from tasks.errors import Conflict, StorageUnavailable
 from tasks.ledger import Ledger, keys
 from tasks.service.jobs import Jobs
-from tasks.storage import attempt_prefix, job_json_key
 from tests.conftest import fenced, make_fixed
 from worker.journal import Journal
 from worker.keeper import Keeper

@@ -8,11 +8,11 @@ import pytest
 import redis
 
 from api import create_app, keyfile
+from tasks.bucket.layout import attempt_prefix, job_json_key
 from tasks.errors import Gone, NotFound, NotReady, StorageUnavailable
 from tasks.job import Job, Upload
 from tasks.ledger import Idempotency, keys
 from tasks.service.jobs import Jobs
-from tasks.storage import attempt_prefix, job_json_key
 from worker import journal
 from worker.journal import Journal
 from worker.keeper import Keeper

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
+from tasks.bucket.storage import ObjectRefused
 from tasks.errors import LedgerFault, NotReady, StorageUnavailable
 from tasks.ledger import keys
 from tasks.service.jobs import Jobs
-from tasks.storage import ObjectRefused
 from worker import journal, pauses, restore
 from worker.journal import Journal
 from worker.restore import Restore

@@ -2,11 +2,11 @@
 
 import pytest
 
+from tasks.bucket.layout import attempt_prefix
 from tasks.errors import NotReady, StorageUnavailable
 from tasks.ledger import keys
 from tasks.service.intake import UPLOAD_KEPT_S
 from tasks.service.jobs import Jobs
-from tasks.storage import attempt_prefix
 from tests.conftest import make_fixed
 from worker.clearing import Clearing
 from worker.journal import Journal

@@ -23,12 +23,12 @@ import httpcore
 import httpx
 
 from tasks.apart import BUCKETS, NAMES
-from tasks.connections import Connections
+from tasks.bucket.connections import Connections
+from tasks.bucket.storage import Storage
 from tasks.errors import Canceled, InputUnreachable, InvalidInput, NotFound, TooLarge
 from tasks.inputs import check_source
 from tasks.job import Upload, redacted
 from tasks.settings import Settings
-from tasks.storage import Storage
 
 CONNECT_S = 5.0
 READ_S = 30.0

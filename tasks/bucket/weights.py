@@ -10,9 +10,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from tasks.bucket.storage import Object, Storage
 from tasks.errors import ModelFailed, NotFound
 from tasks.registry import ELSEWHERE, Model
-from tasks.storage import Object, Storage
 
 WANTED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 FILE_MAX_BYTES = 64 * 2**30

@@ -1,0 +1,69 @@
+"""Where each thing lies in the bucket: its key, its name and its media type. It asks nothing of the bucket."""
+
+import mimetypes
+import unicodedata
+from pathlib import PurePosixPath
+
+NAME_MAX_BYTES = 200
+ARTEFACTS = "artefacts/"
+
+
+def upload_key(tenant: str, upload_id: str, name: str) -> str:
+    """Where an upload lies; `name` is the caller's."""
+    return f"tenants/{tenant}/uploads/{upload_id}/{safe_name(name)}"
+
+
+def job_prefix(tenant: str, job_id: str) -> str:
+    """All that a job leaves in the bucket begins so."""
+    return f"tenants/{tenant}/jobs/{job_id}/"
+
+
+def attempt_prefix(tenant: str, job_id: str, number: int, token: str) -> str:
+    """One attempt's own folder, so that no attempt ever writes over another's outputs, not even one that began before
+    a restore, which counts attempts anew: the end of a token is random."""
+    return f"{job_prefix(tenant, job_id)}{attempt_folder(number, token)}/"
+
+
+def attempt_folder(number: int, token: str) -> str:
+    return f"{number}-{token[-8:]}"
+
+
+def checkpoint_key(tenant: str, job_id: str, number: int, token: str) -> str:
+    """How far an attempt has come; read by the next one. They go together once the job has ended."""
+    return f"{job_prefix(tenant, job_id)}checkpoints/{attempt_folder(number, token)}"
+
+
+def job_json_key(tenant: str, job_id: str) -> str:
+    """The record of an ended job, for good."""
+    return job_prefix(tenant, job_id) + "job.json"
+
+
+def artefact_key(tenant: str, kind: str, name: str) -> str:
+    """What a tenant's jobs have made once and use again; a tar file."""
+    return f"{ARTEFACTS}{tenant}/{kind}/{name}.tar"
+
+
+def safe_name(name: str) -> str:
+    """A file name that may be the last part of a key and of a path: no folder, no control characters, no dot in
+    front, 200 bytes of UTF-8 at most, its extension kept; 'file' where nothing is left."""
+    last = unicodedata.normalize("NFC", name).replace("\\", "/").rpartition("/")[2]
+    shown = "".join(c for c in last if not unicodedata.category(c).startswith("C")).strip().lstrip(". ")
+    path = PurePosixPath(shown or "file")
+    suffix = path.suffix if len(path.suffix.encode()) <= 20 else ""
+    room = NAME_MAX_BYTES - len(suffix.encode())
+    return path.name.removesuffix(suffix).encode()[:room].decode(errors="ignore") + suffix
+
+
+def media_type_of(name: str) -> str:
+    """By the extension, the same on every machine (no table of the system's is read)."""
+    return _TYPES.guess_type(name)[0] or "application/octet-stream"
+
+
+_TYPES = mimetypes.MimeTypes()
+for _type, _extension in {
+    "application/x-subrip": ".srt", "text/vtt": ".vtt", "application/jsonl": ".jsonl", "text/markdown": ".md",
+    "audio/wav": ".wav", "audio/flac": ".flac", "audio/ogg": ".ogg", "audio/opus": ".opus", "audio/mp4": ".m4a",
+    "audio/mpeg": ".mp3", "image/webp": ".webp", "video/webm": ".webm", "application/x-safetensors": ".safetensors",
+    "application/vnd.apache.parquet": ".parquet",
+}.items():
+    _TYPES.add_type(_type, _extension)
