@@ -20,7 +20,7 @@ ALLOWED = {"tasks": {"tasks"}, "api": {"api", "tasks"}, "worker": {"worker", "ta
 HEAVY = ("torch", "numpy", "scipy", "sklearn", "transformers", "tokenizers", "safetensors", "av", "PIL", "pocketsphinx",
          "psutil", "matplotlib")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-SCRIPTS = sorted((ROOT / "tasks" / "ledger").glob("*.lua"))
+SCRIPTS = sorted((ROOT / "tasks/ledger/scripts").glob("*.lua"))
 SHARED = [path for path in SCRIPTS if path.stem.startswith("_")]
 
 

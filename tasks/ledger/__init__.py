@@ -326,7 +326,7 @@ def _script(verb: str) -> str:
 
 
 def _lua(name: str) -> str:
-    return files("tasks.ledger").joinpath(f"{name}.lua").read_text() + "\n"
+    return files("tasks.ledger").joinpath("scripts", f"{name}.lua").read_text() + "\n"
 
 
 def _ms(seconds: float) -> int:

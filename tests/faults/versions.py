@@ -106,7 +106,7 @@ def older_records(place: Place, size: int) -> str:
 @scenario("10f", "a rolling upgrade from the revision before the ledger's scripts last changed")
 def upgrade(place: Place, size: int) -> str:
     """APIs and workers of both work on the same records meanwhile, each with its own scripts."""
-    revision = place.revision or _git("log", "-1", "--skip=1", "--format=%h", "--", "tasks/ledger/*.lua").strip()
+    revision = place.revision or _git("log", "-1", "--skip=1", "--format=%h", "--", "tasks/ledger/**.lua").strip()
     if not revision:
         return "NOT RUN: git knows no older revision here"
     root = place.folder / f"revision-{revision}"
