@@ -14,7 +14,7 @@ class DataMissing(Exception):
 
 
 class Recipe(ABC):
-    """One training. Subclasses stand in tasks/<kind>/train.py, listed there in RECIPES by algorithm name.
+    """One training. Subclasses stand in tasks/<kind>/training/recipes.py, listed there in RECIPES by algorithm name.
 
     steps     optimiser steps in all
     every     steps between two evaluations

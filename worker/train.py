@@ -182,9 +182,9 @@ def recipe_class(what: str) -> type[Recipe]:
     if kind not in KINDS:
         raise click.BadParameter(f"{what!r} is not <kind>/<algorithm>; kinds are {', '.join(KINDS)}")
     try:
-        recipes = importlib.import_module(f"tasks.{kind}.train").RECIPES
+        recipes = importlib.import_module(f"tasks.{kind}.training.recipes").RECIPES
     except ModuleNotFoundError as error:
-        if error.name != f"tasks.{kind}.train":
+        if error.name != f"tasks.{kind}.training.recipes":
             raise
         raise click.BadParameter(f"nothing of {kind} is trained") from error
     if algorithm not in recipes:

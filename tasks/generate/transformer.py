@@ -1,7 +1,7 @@
 """A prompt continued by a transformer, GPT style: keys and values of what was read are kept, one token a pass.
 
 Vaswani et al. (2017), the decoder alone, as Radford et al. (2019, "GPT-2") stack it; rotary positions, RMS norms,
-squared ReLU, no biases, and two tokens read together with each, as tasks/generate/train_transformer.py tells. With
+squared ReLU, no biases, and two tokens read together with each, as tasks/generate/training/transformer.py tells. With
 n(x) = x / sqrt(mean(x^2)), for a token t at place p:
 
     x = n(E[t] + B1[t-1] + B2[t-2])                                 (width,)

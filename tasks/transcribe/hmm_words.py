@@ -1,7 +1,7 @@
 """A few known words by hidden Markov models of whole words, trained here: spoken digits.
 
 Rabiner, "A tutorial on hidden Markov models" (1989), sections III and VI. The models and their search stand in
-word_models.py, what they hear in cepstra.py, how they were trained in train_words.py.
+word_models.py, what they hear in cepstra.py, how they were trained in training/words.py.
 
     config.json        {"words": [...], ...}
     model.safetensors  A, c, mu, U of each word and of silence

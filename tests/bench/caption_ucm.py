@@ -20,8 +20,8 @@ from tasks.algorithm import Call
 from tasks.caption.captioner import Captioner, Network
 from tasks.caption.encoder import SqueezeNetEncoder, everywhere
 from tasks.caption.image import normalise
-from tasks.caption.lessons import Lessons
 from tasks.caption.pictures import open_picture
+from tasks.caption.training.lessons import Lessons
 from tasks.caption.vocabulary import Words
 from tests.bench.caption_metrics import bleu, scores
 

@@ -17,9 +17,9 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from tasks.algorithm import Call, load
-from tasks.generate import train
-from tasks.generate.baselines import KneserNey
-from tasks.generate.tokens import prose
+from tasks.generate.training import recipes as train
+from tasks.generate.training.baselines import KneserNey
+from tasks.generate.training.tokens import prose
 from tasks.registry import Registry
 from tests.bench import generate_meaning as meaning
 from tests.bench import generate_shakespeare as shakespeare

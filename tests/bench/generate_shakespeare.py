@@ -11,11 +11,11 @@ from typing import ClassVar
 
 import torch
 
-from tasks.generate.baselines import KneserNey
-from tasks.generate.tokens import shakespeare
-from tasks.generate.train_language import LanguageRecipe, schedule
-from tasks.generate.train_recurrent import Recurrent
-from tasks.generate.train_transformer import Transformer
+from tasks.generate.training.baselines import KneserNey
+from tasks.generate.training.language import LanguageRecipe, schedule
+from tasks.generate.training.recurrent import Recurrent
+from tasks.generate.training.tokens import shakespeare
+from tasks.generate.training.transformer import Transformer
 from worker.train import Training
 
 TARGETS = {"rnn": 1.70, "lstm": 1.60, "transformer": 1.60}

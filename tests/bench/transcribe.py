@@ -26,8 +26,9 @@ import torch
 from pocketsphinx import get_model_path
 
 from tasks.algorithm import Algorithm, Call, load
-from tasks.transcribe import corpora, hmm
-from tasks.transcribe.augment import mixed
+from tasks.transcribe import hmm
+from tasks.transcribe.training import corpora
+from tasks.transcribe.training.augment import mixed
 from tests.bench.arpa import arpa
 from tests.bench.machine import facts
 from tests.bench.transcribe_report import render

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tasks.caption.card import most_confused, score
-from tasks.caption.scenes import Placed, Scene
+from tasks.caption.training.card import most_confused, score
+from tasks.caption.training.scenes import Placed, Scene
 
 
 def scene(words: str, *things: str) -> Scene:

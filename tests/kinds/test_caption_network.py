@@ -11,10 +11,10 @@ from tasks.algorithm import Call
 from tasks.caption import Result, cnn_attention, cnn_lstm, transformer
 from tasks.caption.captioner import network
 from tasks.caption.encoder import MOST, SceneEncoder, Sight, SqueezeNetEncoder, everywhere, likelihood, peaks
-from tasks.caption.scenes import Composer
 from tasks.caption.stored import write_tensors
 from tasks.caption.teller import waves
-from tasks.caption.train_encoder import whereabouts
+from tasks.caption.training.encoder import whereabouts
+from tasks.caption.training.scenes import Composer
 from tasks.caption.vocabulary import MAX_TOKENS, Vocabulary
 from tasks.errors import Canceled, InvalidInput, ModelFailed, TooLarge, UnsupportedMedia
 from tests.kinds.test_caption_image import png_header

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tasks.caption import scenes, things, train_encoder, train_tellers
-from tasks.caption.drawing import Painter
-from tasks.caption.scenes import Composer, Placed
+from tasks.caption.training import encoder as train_encoder
+from tasks.caption.training import scenes, things
+from tasks.caption.training import tellers as train_tellers
+from tasks.caption.training.drawing import Painter
+from tasks.caption.training.scenes import Composer, Placed
 from tasks.caption.vocabulary import MAX_TOKENS, RELATIONS, Vocabulary, Words, meaning, plural, sentence, vocabulary
 
 COLOURS = {"cat": "red", "dog": "blue", "ox": "green", "pizza": "yellow", "bell": "black", "ring": "white",

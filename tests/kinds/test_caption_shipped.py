@@ -11,9 +11,9 @@ from PIL import Image
 import tasks.caption
 from tasks.algorithm import Call, load
 from tasks.caption import Result
-from tasks.caption.card import TEST_SCENES, score, tell
 from tasks.caption.pictures import open_picture
-from tasks.caption.scenes import SAMPLE_SEEDS, TEST_SEEDS, Composer
+from tasks.caption.training.card import TEST_SCENES, score, tell
+from tasks.caption.training.scenes import SAMPLE_SEEDS, TEST_SEEDS, Composer
 from tasks.caption.vocabulary import sentence
 
 FOLDER = Path(tasks.caption.__file__).parent

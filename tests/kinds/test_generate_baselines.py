@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.generate.baselines import KneserNey
+from tasks.generate.training.baselines import KneserNey
 
 TEXT = [int(token) for token in np.random.default_rng(4).zipf(1.6, 400) % 7]
 

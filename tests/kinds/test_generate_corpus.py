@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.generate import baselines
 from tasks.generate.corpus import clean, cut, normalise, read_prose
+from tasks.generate.training import baselines
 from tasks.generate.vocabulary import Vocabulary
 from tasks.recipe import DataMissing
 

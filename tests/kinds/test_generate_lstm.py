@@ -72,7 +72,7 @@ def test_it_is_the_network_that_was_trained(model):
     """Its mean cost of a text is that of PyTorch's LSTM with the same weights, to a thousandth of the perplexity."""
     from safetensors.torch import load_file
 
-    from tasks.generate import train_recurrent as train
+    from tasks.generate.training import recurrent as train
 
     given = load_file(SHIPPED / "model.safetensors")
     size, width = given["embedding.weight"].shape

@@ -8,8 +8,8 @@ import torch
 
 from tasks.algorithm import Call, load
 from tasks.errors import InvalidInput, ModelFailed
-from tasks.generate import train_recurrent
 from tasks.generate.rnn import Model, Network
+from tasks.generate.training import recurrent as train_recurrent
 from tasks.generate.vocabulary import Vocabulary
 from tasks.registry import Registry
 

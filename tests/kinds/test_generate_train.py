@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from tasks.algorithm import Call, implementation
-from tasks.generate import tokens, train_recurrent, train_transformer
 from tasks.generate.corpus import PARAGRAPH, read_prose
-from tasks.generate.muon import orthogonal
-from tasks.generate.train import RECIPES
-from tasks.generate.train_language import schedule
+from tasks.generate.training import recurrent as train_recurrent
+from tasks.generate.training import tokens
+from tasks.generate.training import transformer as train_transformer
+from tasks.generate.training.language import schedule
+from tasks.generate.training.muon import orthogonal
+from tasks.generate.training.recipes import RECIPES
 from tasks.recipe import DataMissing
 
 WORDS = ["the", "old", "man", "saw", "a", "ship", "and", "said", "nothing", "to", "her", "while", "it", "was", "dark"]

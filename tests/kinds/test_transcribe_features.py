@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.transcribe import augment, cepstra, features
+from tasks.transcribe import cepstra, features
 from tasks.transcribe.denoise import denoised, noise_power
+from tasks.transcribe.training import augment
 from tests.kinds.test_transcribe_audio import SAMPLES, decode
 
 RATE = 16_000

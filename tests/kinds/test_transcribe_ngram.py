@@ -6,7 +6,7 @@ from math import exp, log
 import pytest
 
 from tasks.transcribe.ngram import END, LETTERS, WordModel
-from tasks.transcribe.wer import edits, word_error_rate
+from tasks.transcribe.training.wer import edits, word_error_rate
 
 TEXTS = ["go on", "go on", "go back", "stop"]
 

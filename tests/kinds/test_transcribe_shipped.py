@@ -53,8 +53,8 @@ def test_the_card_tells_what_was_measured(name):
 @pytest.mark.parametrize(("name", "at_most"), [("rnn", 0.25), ("dnn", 0.4)])
 def test_speakers_that_nobody_was_trained_on_are_understood(name, at_most, real_data):
     """Every sixth utterance of AN4's test part, as jobs; the whole part is measured in the bench."""
-    from tasks.transcribe import corpora
-    from tasks.transcribe.wer import word_error_rate
+    from tasks.transcribe.training import corpora
+    from tasks.transcribe.training.wer import word_error_rate
 
     said = corpora.an4(real_data, "test")[::6]
     results = load("transcribe", name).run([Call.of("transcribe", audio=str(one.path)) for one in said])

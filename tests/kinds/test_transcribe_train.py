@@ -10,12 +10,15 @@ import torch
 from tasks.algorithm import Call
 from tasks.errors import ModelFailed
 from tasks.recipe import DataMissing
-from tasks.transcribe import corpora, rnn, train, train_ctc
+from tasks.transcribe import rnn
 from tasks.transcribe.alphabet import SIGNS, decode
 from tasks.transcribe.features import MELS
 from tasks.transcribe.networks import NETWORKS, SUBSAMPLE
 from tasks.transcribe.search import best_path
-from tasks.transcribe.wer import edits
+from tasks.transcribe.training import corpora
+from tasks.transcribe.training import ctc as train_ctc
+from tasks.transcribe.training import recipes as train
+from tasks.transcribe.training.wer import edits
 from tests.kinds.test_transcribe_audio import encode
 
 SMALL = {"rnn": {"width": 24, "hidden": 24, "layers": 1, "dropout": 0.1},

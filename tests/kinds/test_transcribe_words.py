@@ -8,8 +8,8 @@ import pytest
 
 from tasks.algorithm import Call
 from tasks.errors import ModelFailed
-from tasks.transcribe.baum_welch import begun, iteration
 from tasks.transcribe.hmm_words import Model
+from tasks.transcribe.training.baum_welch import begun, iteration
 from tasks.transcribe.word_models import LEAVE, SILENCE, Loop, WordHmm, as_tensors, of_tensors, viterbi
 from tests.kinds.test_transcribe_audio import encode
 
@@ -150,8 +150,8 @@ def test_silence_is_no_digit(tmp_path):
 @pytest.mark.data("audio/fsdd")
 def test_digits_said_by_known_voices_are_heard(real_data, tmp_path):
     """Recordings of the official test part, three of each speaker, as jobs; and a string of five with pauses."""
-    from tasks.transcribe import corpora
-    from tasks.transcribe.train_words import WORDS
+    from tasks.transcribe.training import corpora
+    from tasks.transcribe.training.words import WORDS
 
     model = Model.load(WEIGHTS)
     digits = list(corpora.digits(real_data, indexes=(0,)))

@@ -60,8 +60,8 @@ class Line(Recipe):
 
 
 def recipes() -> ModuleType:
-    """What tasks/generate/train.py is in production."""
-    module = ModuleType("tasks.generate.train")
+    """What tasks/generate/training/recipes.py is in production."""
+    module = ModuleType("tasks.generate.training.recipes")
     module.RECIPES = {"line": Line}
     return module
 
@@ -69,7 +69,7 @@ def recipes() -> ModuleType:
 @pytest.fixture
 def train(tmp_path, monkeypatch):
     """The command, in an empty folder: train(*more arguments) -> its result."""
-    monkeypatch.setitem(sys.modules, "tasks.generate.train", recipes())
+    monkeypatch.setitem(sys.modules, "tasks.generate.training.recipes", recipes())
     monkeypatch.delenv("BACKLOT_DATA", raising=False)
     monkeypatch.chdir(tmp_path)
     Path("points").touch()
@@ -242,7 +242,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(train):
 
 
 if __name__ == "__main__":  # the process that test_killed_... starts
-    sys.modules["tasks.generate.train"] = recipes()
+    sys.modules["tasks.generate.training.recipes"] = recipes()
     at = int(sys.argv[1])
     Line.trouble = staticmethod(lambda number: os.kill(os.getpid(), signal.SIGKILL) if number == at else None)
     worker.train.main(TRAIN)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from tasks.generate.muon import Muon
-from tasks.generate.tokens import prose
-from tasks.generate.train_language import LanguageRecipe, schedule
+from tasks.generate.training.language import LanguageRecipe, schedule
+from tasks.generate.training.muon import Muon
+from tasks.generate.training.tokens import prose
 
 EMBEDDING, HIDDEN, LAYERS, DROPOUT = 192, 320, 2, 0.1
 SPAN = 64  # tokens a step reads of each text

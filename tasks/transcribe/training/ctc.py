@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from tasks.recipe import DataMissing, Recipe
-from tasks.transcribe import alphabet, augment, corpora
-from tasks.transcribe.corpora import Utterance
-from tasks.transcribe.export import export
+from tasks.transcribe import alphabet
 from tasks.transcribe.features import FRAMES_PER_S, log_mel
 from tasks.transcribe.networks import NETWORKS, read, steps
 from tasks.transcribe.search import best_path
-from tasks.transcribe.wer import word_error_rate
+from tasks.transcribe.training import augment, corpora
+from tasks.transcribe.training.corpora import Utterance
+from tasks.transcribe.training.export import export
+from tasks.transcribe.training.wer import word_error_rate
 
 BATCH_S = 40.0  # seconds of sound a step
 WARM_UP, FALL, CLIP, DECAY = 100, 0.4, 5.0, 0.01  # warm-up in steps; the last FALL of all steps, the rate falls

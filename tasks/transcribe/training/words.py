@@ -15,13 +15,13 @@ from safetensors.numpy import save_file
 from sklearn.cluster import KMeans
 
 from tasks.recipe import Recipe
-from tasks.transcribe import corpora
 from tasks.transcribe.audio import RATE
-from tasks.transcribe.augment import mixed
-from tasks.transcribe.baum_welch import LEAST_VARIANCE, begun, iteration
-from tasks.transcribe.card_words import card
 from tasks.transcribe.cepstra import HOP, SIZE, cepstra
-from tasks.transcribe.corpora import Digit
+from tasks.transcribe.training import corpora
+from tasks.transcribe.training.augment import mixed
+from tasks.transcribe.training.baum_welch import LEAST_VARIANCE, begun, iteration
+from tasks.transcribe.training.card_words import card
+from tasks.transcribe.training.corpora import Digit
 from tasks.transcribe.word_models import SILENCE, Loop, WordHmm, as_tensors, of_tensors
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

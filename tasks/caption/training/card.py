@@ -16,9 +16,9 @@ import numpy as np
 
 from tasks.algorithm import Call
 from tasks.caption.captioner import Captioner, Network
-from tasks.caption.card_text import CARD
-from tasks.caption.scenes import TEST_SEEDS, TRAIN_SEEDS, VALIDATION_SEEDS, Composer, Scene
 from tasks.caption.stored import write_tensors
+from tasks.caption.training.card_text import CARD
+from tasks.caption.training.scenes import TEST_SEEDS, TRAIN_SEEDS, VALIDATION_SEEDS, Composer, Scene
 from tasks.caption.vocabulary import meaning
 
 TEST_SCENES = 600  # of known and of new compositions

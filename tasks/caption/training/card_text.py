@@ -60,7 +60,7 @@ decoder {config[decoder]}; {words} tokens. Stored as float16.
 
 Data: Noto Color Emoji pictures (Copyright Google LLC, Apache-2.0, googlefonts/noto-emoji, February 2024), English
 names from Unicode CLDR (Unicode License v3). The things, {things}, are those that the rules of
-tasks/caption/things.py take by their names and groups; none was chosen by results:
+tasks/caption/training/things.py take by their names and groups; none was chosen by results:
 
 {names}.
 

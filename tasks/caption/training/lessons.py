@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tasks.caption.encoder import Sight
-from tasks.caption.schedule import one_cycle
 from tasks.caption.teller import Teller
+from tasks.caption.training.schedule import one_cycle
 from tasks.caption.vocabulary import Words
 
 IGNORED = -100  # padding behind <end>: not part of the loss

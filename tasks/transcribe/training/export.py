@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 from safetensors.torch import save_file
 
 from tasks.algorithm import Call
-from tasks.transcribe import corpora
 from tasks.transcribe.alphabet import decode
-from tasks.transcribe.augment import NOISY
-from tasks.transcribe.card import card
-from tasks.transcribe.corpora import Utterance
 from tasks.transcribe.ngram import WordModel
 from tasks.transcribe.search import Judge, beam_search, best_path
-from tasks.transcribe.wer import word_error_rate
+from tasks.transcribe.training import corpora
+from tasks.transcribe.training.augment import NOISY
+from tasks.transcribe.training.card import card
+from tasks.transcribe.training.corpora import Utterance
+from tasks.transcribe.training.wer import word_error_rate
 
 if TYPE_CHECKING:
-    from tasks.transcribe.train_ctc import CtcRecipe
+    from tasks.transcribe.training.ctc import CtcRecipe
 
 ORDER = 3
 WEIGHTS, BONUSES = (0.3, 0.6, 1.0, 1.5, 2.0), (0.0, 1.5, 3.0)

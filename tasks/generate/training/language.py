@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tasks.generate import baselines
-from tasks.generate.card import card
-from tasks.generate.tokens import Tokens
+from tasks.generate.training import baselines
+from tasks.generate.training.card import card
+from tasks.generate.training.tokens import Tokens
 from tasks.recipe import Recipe
 
 QUICK_TOKENS = 16_384  # of the validation text, for the curve

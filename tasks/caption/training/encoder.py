@@ -16,9 +16,9 @@ from torch.nn import functional
 
 from tasks.caption.encoder import SceneEncoder
 from tasks.caption.image import normalise
-from tasks.caption.scenes import TRAIN_SEEDS, VALIDATION_SEEDS, Composer, Scene
-from tasks.caption.schedule import one_cycle
 from tasks.caption.stored import read_tensors, write_tensors
+from tasks.caption.training.scenes import TRAIN_SEEDS, VALIDATION_SEEDS, Composer, Scene
+from tasks.caption.training.schedule import one_cycle
 from tasks.recipe import DataMissing, Recipe
 
 SIDE = 96  # pixels

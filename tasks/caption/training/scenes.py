@@ -26,8 +26,8 @@ from typing import Literal
 
 from PIL import Image
 
-from tasks.caption import things as known
-from tasks.caption.drawing import Painter, read_sprites
+from tasks.caption.training import things as known
+from tasks.caption.training.drawing import Painter, read_sprites
 from tasks.caption.vocabulary import NUMBERS
 
 Sort = Literal["known", "new", "strange", "crowd"]

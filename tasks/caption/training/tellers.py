@@ -1,6 +1,6 @@
 """How the decoders of scenes were trained: `python -m worker.train caption/cnn-lstm`, cnn-attention or transformer.
 
-The encoder is trained before (train_encoder.py) and stays as it is. A decoder learns from what the encoder should
+The encoder is trained before (encoder.py) and stays as it is. A decoder learns from what the encoder should
 see, made from the scenes themselves with faults of the sort an encoder makes: nothing need be drawn, so it can be
 told many more scenes. In most of them the things are blanks: vectors made anew for each step, without a name. Else a
 decoder learns which things it never saw together, and never says so ('a hammer and a hammer', where two hammers were
@@ -15,12 +15,13 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from tasks.caption import cnn_attention, cnn_lstm, train_encoder, transformer
+from tasks.caption import cnn_attention, cnn_lstm, transformer
 from tasks.caption.captioner import Captioner, Network
 from tasks.caption.encoder import MOST, Sight
-from tasks.caption.lessons import IGNORED, Lessons
-from tasks.caption.scenes import TRAIN_SEEDS, VALIDATION_SEEDS, Scene
 from tasks.caption.teller import Teller
+from tasks.caption.training import encoder as train_encoder
+from tasks.caption.training.lessons import IGNORED, Lessons
+from tasks.caption.training.scenes import TRAIN_SEEDS, VALIDATION_SEEDS, Scene
 from tasks.caption.vocabulary import MAX_TOKENS, Vocabulary, meaning
 from tasks.recipe import Recipe
 
@@ -95,7 +96,7 @@ class SceneTeller(Recipe):
 
     def export(self, folder: Path, history: list[dict]) -> None:
         """model.safetensors, config.json and CARD.md, which has the test."""
-        from tasks.caption.card import export  # it loads what was written, as a worker does
+        from tasks.caption.training.card import export  # it loads what was written, as a worker does
 
         network = Network(self.encoder, self.lessons.teller)
         config = {"encoder": {"name": "scenes", "widths": self.seen["widths"]}, "side": self.seen["side"],

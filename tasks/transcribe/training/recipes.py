@@ -1,7 +1,7 @@
 """What `python -m worker.train transcribe/<algorithm>` can train. The trainings themselves stand in train_*.py."""
 
 from tasks.recipe import Recipe
-from tasks.transcribe.train_ctc import Dnn, Rnn
-from tasks.transcribe.train_words import HmmWords
+from tasks.transcribe.training.ctc import Dnn, Rnn
+from tasks.transcribe.training.words import HmmWords
 
 RECIPES: dict[str, type[Recipe]] = {"rnn": Rnn, "dnn": Dnn, "hmm-words": HmmWords}

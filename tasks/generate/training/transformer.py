@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad, relu, rms_norm, scaled_dot_product_attention
 
-from tasks.generate.muon import Muon
-from tasks.generate.tokens import prose
-from tasks.generate.train_language import LanguageRecipe, schedule
+from tasks.generate.training.language import LanguageRecipe, schedule
+from tasks.generate.training.muon import Muon
+from tasks.generate.training.tokens import prose
 
 WIDTH, LAYERS, HEAD, PREVIOUS = 192, 4, 32, 2  # HEAD: width of one head; PREVIOUS: tokens read together with each
 CONTEXT, TEXTS = 256, 8  # tokens of a text in a step; texts in a step
