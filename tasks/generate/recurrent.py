@@ -28,7 +28,7 @@ class Network(ABC):
     """
 
     def __init__(self, tensors: dict[str, Tensor], device: str, cell: str) -> None:
-        """From the tensors of the network in training/recurrent.py; errors: ModelFailed, where a sum may not be exact."""
+        """From the tensors of training/recurrent.py's network; errors: ModelFailed, where a sum may not be exact."""
         exact = {name: tensor.to(device, torch.float64) for name, tensor in tensors.items()}
         self.layers = sum(name.startswith(f"{cell}.weight_hh_l") for name in exact)
         self.hidden = exact[f"{cell}.weight_hh_l0"].shape[1]

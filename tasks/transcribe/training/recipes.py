@@ -1,4 +1,4 @@
-"""What `python -m worker.train transcribe/<algorithm>` can train. The trainings themselves stand in train_*.py."""
+"""What `python -m worker.train transcribe/<algorithm>` can train. The trainings themselves stand in ctc.py and words.py."""
 
 from tasks.recipe import Recipe
 from tasks.transcribe.training.ctc import Dnn, Rnn
