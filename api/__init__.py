@@ -32,24 +32,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     """The API for these settings, or for those of the environment. Makes no connection yet."""
     from flask import Flask
 
-    from api import (
-        audit,
-        auth,
-        browsers,
-        dead_letters,
-        health,
-        jobs,
-        keys,
-        models,
-        openapi,
-        pauses,
-        pools,
-        prefix,
-        problems,
-        strict,
-        tenants,
-        uploads,
-    )
+    from api import audit, auth, browsers, openapi, problems, strict
+    from api.server import prefix
+    from api.v1 import dead_letters, health, jobs, keys, models, pauses, pools, tenants, uploads
     from tasks.service.jobs import Jobs
     from tasks.settings import Settings
 

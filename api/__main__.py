@@ -15,8 +15,8 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces, Loops
 from granian.http import HTTP1Settings
 
-from api import metrics
-from api.wire import HEAD_MAX_BYTES
+from api.server import metrics
+from api.server.wire import HEAD_MAX_BYTES
 from tasks import logs
 from tasks.models_file import Misconfigured
 from tasks.settings import Settings
@@ -47,7 +47,7 @@ def main(host: str, port: int, processes: int) -> None:
     with metrics.served(settings.metrics_host, settings.http_metrics_port, port, granian_port, connections) as at:
         log.info("metrics at http://%s:%d/metrics", settings.metrics_host, at)
         Granian(
-            "api.server:bridge", host, port, interface=Interfaces.ASGI, factory=True, workers=processes,
+            "api.server.bridge:bridge", host, port, interface=Interfaces.ASGI, factory=True, workers=processes,
             loop=Loops.asyncio, http=HTTPModes.http1, websockets=False, backlog=BACKLOG, backpressure=connections,
             http1_settings=HTTP1Settings(header_read_timeout=round(settings.http_idle_s * 1000),
                                          max_buffer_size=HEAD_MAX_BYTES),

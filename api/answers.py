@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from api import Services
-from api.prefix import prefixed
+from api.server.prefix import prefixed
 from tasks.errors import InvalidRequest, MalformedRequest, UnsupportedMedia
 from tasks.request import invalid, read_json
 

@@ -22,8 +22,8 @@ from typing import IO, Any
 
 from flask import Flask, Response, g, request
 
-from api.holds import LOOK
 from api.keyfile import TENANT
+from api.server.holds import LOOK
 from tasks.job import JOB_ID
 from tasks.settings import Settings
 

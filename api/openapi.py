@@ -14,17 +14,17 @@ from flask import Blueprint, Response, request
 from pydantic import TypeAdapter
 
 from api.auth import Whose
-from api.dead_letters import DeadQuery, Purge, Replay
 from api.examples import SUBMIT, UPLOAD
-from api.health import Health
-from api.jobs import JobList, ListQuery
-from api.keys import KeyList
-from api.models import ModelDetail, ModelList
 from api.multipart import OBJECTS, RESERVED, TEXTS
-from api.pauses import PauseList, PauseRequest
-from api.pools import PoolList
 from api.problems import Problem
-from api.uploads import Upload, UploadRequest
+from api.v1.dead_letters import DeadQuery, Purge, Replay
+from api.v1.health import Health
+from api.v1.jobs import JobList, ListQuery
+from api.v1.keys import KeyList
+from api.v1.models import ModelDetail, ModelList
+from api.v1.pauses import PauseList, PauseRequest
+from api.v1.pools import PoolList
+from api.v1.uploads import Upload, UploadRequest
 from tasks.job import Job
 from tasks.ledger.pools import Pool
 from tasks.registry import KINDS, contract

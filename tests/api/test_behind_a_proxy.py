@@ -16,7 +16,7 @@ import pytest
 
 from api import keyfile
 from api.client import Client
-from api.wire import origin
+from api.server.wire import origin
 from tasks.ledger import Ledger
 from tests.api.conftest import PROMPT
 from tests.stack import ROOT, Process, Stack, free_port, make_settings, make_storage, until

@@ -7,7 +7,7 @@ import types
 import pytest
 
 from api.headers import SAFE
-from api.threads import AT_ONCE_BYTES
+from api.server.threads import AT_ONCE_BYTES
 from tasks.settings import Settings
 
 PART = b"x" * 300_000
@@ -42,7 +42,7 @@ class App:
 @pytest.fixture(scope="module")
 def bridge():
     """With four threads; a key is its tenant's name, and "old" one that has expired."""
-    from api.server import Bridge
+    from api.server.bridge import Bridge
 
     keys = types.SimpleNamespace(
         find=lambda key: types.SimpleNamespace(tenant=key, expired=lambda: key == "old"))

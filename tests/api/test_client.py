@@ -7,8 +7,8 @@ import httpx
 import pytest
 from click.testing import CliRunner
 
-from api import cli, client, keyfile, terminal
-from api.client import ApiError, Client
+from api import client, keyfile
+from api.client import ApiError, Client, cli, terminal
 from tasks.bucket.layout import attempt_prefix
 from tasks.errors import WorkerLost
 from tasks.job import Fixed

@@ -14,13 +14,13 @@ import pytest
 from click import BadParameter
 
 from api import keyfile
-from api.arguments import Input, Param
 from api.client import Client
-from api.terminal import INTERRUPTED, PIPE_CLOSED, REFUSED, UNREACHED, USAGE
+from api.client.arguments import Input, Param
+from api.client.terminal import INTERRUPTED, PIPE_CLOSED, REFUSED, UNREACHED, USAGE
 from tasks.ledger import Ledger
 from tests.stack import ROOT, RedisServer, S3Server, Stack, free_port, make_settings, make_storage, until
 
-BACKLOT = [sys.executable, "-m", "api.cli"]
+BACKLOT = [sys.executable, "-m", "api.client.cli"]
 
 
 @pytest.fixture(scope="module")

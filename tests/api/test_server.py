@@ -40,7 +40,7 @@ def test_the_process_is_light(settings):
 
 def test_the_client_and_the_command_line_need_no_server_library():
     """`backlot` starts without Flask, Redis, Celery and boto3."""
-    code = "import sys, api.cli; print([n for n in ('flask', 'redis', 'celery', 'boto3') if n in sys.modules])"
+    code = "import sys, api.client.cli; print([n for n in ('flask', 'redis', 'celery', 'boto3') if n in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 

@@ -1,4 +1,4 @@
-"""What `python -m worker.train transcribe/<algorithm>` can train. The trainings themselves stand in ctc.py and words.py."""
+"""The trainings of transcribe, by algorithm, as `python -m worker.train transcribe/<algorithm>` looks them up."""
 
 from tasks.recipe import Recipe
 from tasks.transcribe.training.ctc import Dnn, Rnn

@@ -2,8 +2,8 @@
 
     backlot submit transcribe audio=@talk.mp3 -p language=en --wait
 
-Where and who is in BACKLOT_URL and BACKLOT_API_KEY. What it prints, and its exit statuses: api/terminal.py; how its
-words are read: api/arguments.py.
+Where and who is in BACKLOT_URL and BACKLOT_API_KEY. terminal.py has what it prints and its exit
+statuses, arguments.py how its words are read.
 """
 
 import functools
@@ -14,12 +14,12 @@ from typing import Any
 
 import click
 
-from api.arguments import Input, Param, grouped, once
-from api.cli_keys import keys
-from api.cli_pauses import pause, pauses, resume
-from api.cli_tenants import tenants
 from api.client import Client, Job
-from api.terminal import NOT_SUCCEEDED, STATUSES, Group, Wrong, out, pausing, say, show, table, watching
+from api.client.arguments import Input, Param, grouped, once
+from api.client.keys import keys
+from api.client.pauses import pause, pauses, resume
+from api.client.tenants import tenants
+from api.client.terminal import NOT_SUCCEEDED, STATUSES, Group, Wrong, out, pausing, say, show, table, watching
 
 
 @click.group(cls=Group, epilog=STATUSES)

@@ -1,5 +1,5 @@
-"""The path in front of ours where a trusted proxy serves us under one (X-Forwarded-Prefix, api/wire.py): what we say of
-our own paths carries it. Records and logs never do.
+"""The path in front of ours where a trusted proxy serves us under one (X-Forwarded-Prefix, wire.py): what we say of our
+own paths carries it. Records and logs never do.
 """
 
 from typing import TypeVar

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from typing import IO, Any
 
-from api.wire import Refused
+from api.server.wire import Refused
 from tasks.settings import Settings
 
 Receive = Callable[[], Awaitable[dict[str, Any]]]

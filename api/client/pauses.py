@@ -3,8 +3,8 @@ BACKLOT_OPERATOR_KEY."""
 
 import click
 
-from api.cli_tenants import operator
-from api.terminal import show
+from api.client.tenants import operator
+from api.client.terminal import show
 
 WHAT = click.argument("what", metavar="SCOPE/NAME")
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, FiniteFloat
 
 from api.answers import answer, read_query, services
 from api.auth import Whose, require_kind, whose
-from api.jobs import JobList, idempotency_key
+from api.v1.jobs import JobList, idempotency_key
 from tasks.job import Job, JobError
 from tasks.registry import Kind
 from tasks.service.dead_letters import DeadLetters, Which

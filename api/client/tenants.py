@@ -10,7 +10,7 @@ import click
 
 from api import keyfile
 from api.client import Client
-from api.terminal import Wrong, say, show
+from api.client.terminal import Wrong, say, show
 
 ASK_AGAIN_S = 1.0
 HEARD_S = 1.0

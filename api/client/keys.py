@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from api import keyfile
-from api.cli_tenants import operator
-from api.terminal import say, table
+from api.client.tenants import operator
+from api.client.terminal import say, table
 from tasks.registry import KINDS
 
 UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from api.wire import Refused
+from api.server.wire import Refused
 
 AT_ONCE_BYTES = 1024 * 1024
 """An answer of up to so much is taken from the app in one go; of a larger one, part by part as the caller reads."""

@@ -2,11 +2,11 @@
 
 A request goes through it in this order:
 
-1. its head is checked (api/wire.py), and /healthz is answered, without a thread;
-2. it takes a place of its tenant, or, without a key that is known, of its address (api/threads.py);
-3. its body is read to the end or to its deadline (api/bodies.py); one without a key is never read;
+1. its head is checked (api/server/wire.py), and /healthz is answered, without a thread;
+2. it takes a place of its tenant, or, without a key that is known, of its address (api/server/threads.py);
+3. its body is read to the end or to its deadline (api/server/bodies.py); one without a key is never read;
 4. Flask answers on one of a few threads, and always finds the whole body there;
-5. where Flask wishes so, the request is held until its job ends (api/holds.py), and Flask is asked again;
+5. where Flask wishes so, the request is held until its job ends (api/server/holds.py), and Flask is asked again;
 6. the answer is sent; a connection with something unread on it is closed, after a moment for the caller to read.
 
 It knows no job and decides no right: the key is looked up to tell callers apart, and Flask checks it.
@@ -26,17 +26,18 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
-from api import Services, create_app, wire
-from api.bodies import Bodies, Receive
+from api import Services, create_app
 from api.headers import SAFE, cors
-from api.health import Health
-from api.holds import ENVIRON, LOOK, Holds, Wish
-from api.listener import cut_off_who_does_not_read
-from api.metrics import Counts
 from api.prefer import applied
 from api.problems import CODES, Problem, too_large
-from api.threads import Answer, Threads
-from api.wire import Refused
+from api.server.bodies import Bodies, Receive
+from api.server import wire
+from api.server.holds import ENVIRON, LOOK, Holds, Wish
+from api.server.listener import cut_off_who_does_not_read
+from api.server.metrics import Counts
+from api.server.threads import Answer, Threads
+from api.server.wire import Refused
+from api.v1.health import Health
 from tasks import logs
 from tasks.errors import NotReady
 from tasks.models_file import Misconfigured

@@ -1,6 +1,6 @@
 """The head of a request as it came over the wire: what is refused, who is behind a proxy, and the WSGI environ of it.
 
-Pure functions of an ASGI scope and the settings; bodies, threads and keys are the bridge's (api/server.py).
+Pure functions of an ASGI scope and the settings; bodies, threads and keys are the bridge's (api/server/bridge.py).
 
 X-Forwarded-* counts from a trusted address only (`trusted_proxies`), with the meaning of werkzeug's ProxyFix for one
 value each; from anybody else, and of a form that no proxy sends, it is left out. An environ has none of these headers,
