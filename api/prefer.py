@@ -1,7 +1,7 @@
 """The header Prefer (RFC 7240): wait=N holds an answer until the job is done, for N seconds at most.
 
-Flask never waits: it leaves its wish with the bridge (server/bridge.py), which holds the request and asks again. Where no
-bridge is in front, or as many are held as may be, the preference is not applied, and the answer says so by
+Flask never waits: it leaves its wish with the bridge (server/bridge.py), which holds the request and asks again.
+Where no bridge is in front, or as many are held as may be, the preference is not applied, and the answer says so by
 leaving Preference-Applied out.
 """
 

@@ -91,14 +91,14 @@ def test_the_api_fits_in_120_mb(app_process):
 def test_a_workers_parent_and_the_keeper_load_no_model_code():
     """The parent must keep renewing leases, whatever a model does to its process."""
     heavy = ("torch", "numpy", "av", "PIL")
-    assert in_a_new_process("import sys, worker.parent, worker.keeper, worker.__main__; "
+    assert in_a_new_process("import sys, worker.parent, worker.keeper.keeper, worker.__main__; "
                             f"print(*[m for m in {heavy!r} if m in sys.modules])") == ""
 
 
 def test_importing_the_package_reads_no_environment(monkeypatch):
     """Settings are read where a process starts: a wrong variable hurts nobody who only imports."""
     monkeypatch.setenv("BACKLOT_LEASE_S", "soon")
-    in_a_new_process("import api, tasks.service.jobs, worker.parent, worker.keeper, api.client")
+    in_a_new_process("import api, tasks.service.jobs, worker.parent, worker.keeper.keeper, api.client")
 
 
 # -- the ledger

@@ -11,7 +11,7 @@ from tasks.models_file import Misconfigured
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
-    from worker.keeper import Keeper
+    from worker.keeper.keeper import Keeper
     from worker.parent import Parent
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def main(role: str) -> None:
 def _made(settings: Settings, role: str) -> "Keeper | Parent":
     """Imports one of them only: the keeper needs boto3, which the parent does without."""
     if role == "keeper":
-        from worker.keeper import Keeper
+        from worker.keeper.keeper import Keeper
 
         return Keeper(settings)
     from worker.parent import Parent

@@ -30,8 +30,8 @@ from api import Services, create_app
 from api.headers import SAFE, cors
 from api.prefer import applied
 from api.problems import CODES, Problem, too_large
-from api.server.bodies import Bodies, Receive
 from api.server import wire
+from api.server.bodies import Bodies, Receive
 from api.server.holds import ENVIRON, LOOK, Holds, Wish
 from api.server.listener import cut_off_who_does_not_read
 from api.server.metrics import Counts

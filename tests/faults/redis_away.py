@@ -16,9 +16,9 @@ from tests.faults.accounts import FLUSHED
 from tests.faults.place import Place
 from tests.faults.scenario import scenario
 from tests.stack import until
-from worker import journal
-from worker.journal import FOLDER
-from worker.shrink import Shrinker
+from worker.keeper import journal
+from worker.keeper.compact import Shrinker
+from worker.keeper.journal import FOLDER
 
 ANSWER_S = 2.0
 """What the API may take to say 503, while Redis is away."""

@@ -11,7 +11,7 @@ from tasks.bucket.layout import ARTEFACTS, artefact_key
 from tasks.errors import Canceled, StorageUnavailable
 from tasks.ledger import connect, keys
 from worker.artefacts import Artefacts
-from worker.keeper import Keeper
+from worker.keeper.keeper import Keeper
 
 
 @pytest.fixture
@@ -128,6 +128,6 @@ def test_the_keeper_deletes_old_ones(artefacts, storage, settings, fixed, tmp_pa
         def now(cls, tz=None):
             return datetime.now(tz) + timedelta(seconds=settings.retention_s + 60)
 
-    monkeypatch.setattr("worker.clearing.datetime", Later)
+    monkeypatch.setattr("worker.keeper.clearing.datetime", Later)
     keeper.duties["artefacts"].work()
     assert list(storage.list(ARTEFACTS)) == []

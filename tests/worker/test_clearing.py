@@ -16,11 +16,11 @@ from tasks.service.archive import Damaged
 from tasks.service.jobs import Jobs
 from tests.documents import blocks
 from tests.stack import ROOT
-from worker import debris
-from worker.debris import Debris
-from worker.keeper import Keeper
-from worker.skipped import Skipped
-from worker.stock import Stock
+from worker.keeper import debris
+from worker.keeper.debris import Debris
+from worker.keeper.keeper import Keeper
+from worker.keeper.reconcile import Stock
+from worker.keeper.skipped import Skipped
 
 NOW = datetime.now(UTC)
 UPLOAD = "upload_" + "a" * 26

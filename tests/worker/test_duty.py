@@ -12,10 +12,10 @@ from tasks.bucket.storage import ObjectRefused
 from tasks.errors import LedgerFault, NotReady, StorageUnavailable
 from tasks.ledger import keepers, keys
 from tests.stack import ROOT, until
-from worker import health
-from worker.duty import LATE_ROUNDS, Duty
-from worker.keeper import Keeper
-from worker.skipped import A_DAY_MS, A_MINUTE_MS, IN_A_ROW, LINES_A_MINUTE, Skipped
+from worker.keeper import health
+from worker.keeper.duty import LATE_ROUNDS, Duty
+from worker.keeper.keeper import Keeper
+from worker.keeper.skipped import A_DAY_MS, A_MINUTE_MS, IN_A_ROW, LINES_A_MINUTE, Skipped
 
 ROUND_S = 0.03
 

@@ -8,8 +8,8 @@ from tasks.ledger import Idempotency, Ledger, keys
 from tasks.service.jobs import Jobs
 from tests.conftest import make_fixed
 from tests.stack import RedisServer, make_settings, make_storage, until
-from worker.journal import Journal
-from worker.restore import Restore
+from worker.keeper.journal import Journal
+from worker.keeper.restore import Restore
 
 KEY = Idempotency("digest", "fingerprint")
 

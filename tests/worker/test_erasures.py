@@ -5,9 +5,9 @@ import pytest
 from tasks.errors import NotReady
 from tasks.service import erasure
 from tasks.service.erasure import Erasure
-from worker.erasures import Erasures
-from worker.keeper import Keeper
-from worker.skipped import Skipped
+from worker.keeper.erasures import Erasures
+from worker.keeper.keeper import Keeper
+from worker.keeper.skipped import Skipped
 
 SECRET = "a secret of the tenant"
 

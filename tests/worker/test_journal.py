@@ -9,9 +9,9 @@ from tasks.errors import StorageUnavailable
 from tasks.job import Job
 from tasks.ledger import Idempotency, keys
 from tasks.service.archive import Archive
-from worker import journal
-from worker.journal import Journal, living
-from worker.skipped import Skipped
+from worker.keeper import journal
+from worker.keeper.journal import Journal, living
+from worker.keeper.skipped import Skipped
 
 
 @pytest.fixture

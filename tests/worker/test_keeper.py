@@ -6,7 +6,7 @@ from tasks.bucket.layout import job_json_key
 from tasks.errors import NotReady
 from tasks.ledger import Ledger, Worker, keys
 from tests.stack import until
-from worker.keeper import Keeper
+from worker.keeper.keeper import Keeper
 
 
 @pytest.fixture

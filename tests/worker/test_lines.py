@@ -14,10 +14,10 @@ from tasks.ledger.pauses import holds
 from tasks.registry import Model, Registry
 from tests.conftest import PATIENT_S, fenced, make_fixed, make_worker
 from tests.ledger.conftest import Clock, Desk
-from worker.keeper import Keeper
-from worker.lines import Lines
-from worker.pauses import KEY, Pauses, put_back
-from worker.skipped import Skipped
+from worker.keeper.keeper import Keeper
+from worker.keeper.lines import Lines
+from worker.keeper.pauses import KEY, Pauses, put_back
+from worker.keeper.skipped import Skipped
 
 LSTM = Model(kind="generate", name="lstm", algorithm="lstm", pool="cpu")
 CAPTION = Model(kind="caption", name="cnn-lstm", algorithm="cnn-lstm", pool="cpu")

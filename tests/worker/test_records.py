@@ -10,9 +10,9 @@ from tasks.errors import Conflict, StorageUnavailable
 from tasks.ledger import Ledger, keys
 from tasks.service.jobs import Jobs
 from tests.conftest import fenced, make_fixed
-from worker.journal import Journal
-from worker.keeper import Keeper
-from worker.records import AGAIN_S, WHOLE_S, Records
+from worker.keeper.journal import Journal
+from worker.keeper.keeper import Keeper
+from worker.keeper.records import AGAIN_S, WHOLE_S, Records
 
 LONG = "word " * 6000
 RESULT = {"text": LONG, "finish_reason": "stop", "usage": {"prompt_tokens": 4, "completion_tokens": 2}}

@@ -13,11 +13,11 @@ from tasks.errors import Gone, NotFound, NotReady, StorageUnavailable
 from tasks.job import Job, Upload
 from tasks.ledger import Idempotency, keys
 from tasks.service.jobs import Jobs
-from worker import journal
-from worker.journal import Journal
-from worker.keeper import Keeper
-from worker.restore import Restore
-from worker.shrink import Shrinker
+from worker.keeper import journal
+from worker.keeper.compact import Shrinker
+from worker.keeper.journal import Journal
+from worker.keeper.keeper import Keeper
+from worker.keeper.restore import Restore
 
 KEY = Idempotency.of(["acme", "POST", "/v1/jobs", "k"], ["content"])
 

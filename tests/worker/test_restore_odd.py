@@ -8,11 +8,11 @@ from tasks.bucket.storage import ObjectRefused
 from tasks.errors import LedgerFault, NotReady, StorageUnavailable
 from tasks.ledger import keys
 from tasks.service.jobs import Jobs
-from worker import journal, pauses, restore
-from worker.journal import Journal
-from worker.restore import Restore
-from worker.shrink import Shrinker
-from worker.skipped import Skipped
+from worker.keeper import journal, pauses, restore
+from worker.keeper.compact import Shrinker
+from worker.keeper.journal import Journal
+from worker.keeper.restore import Restore
+from worker.keeper.skipped import Skipped
 
 ODD = b'{"sid": "9-9", "type": "acc'
 

@@ -8,10 +8,10 @@ from tasks.ledger import keys
 from tasks.service.intake import UPLOAD_KEPT_S
 from tasks.service.jobs import Jobs
 from tests.conftest import make_fixed
-from worker.clearing import Clearing
-from worker.journal import Journal
-from worker.keeper import Keeper
-from worker.stock import EVERY_MS
+from worker.keeper.clearing import Clearing
+from worker.keeper.journal import Journal
+from worker.keeper.keeper import Keeper
+from worker.keeper.reconcile import EVERY_MS
 
 UPLOAD = "upload_" + "a" * 26
 
@@ -138,7 +138,7 @@ def test_after_a_flush_the_count_comes_back_and_goes_with_the_retention(house):
 @pytest.mark.parametrize("before", [None, "1"])
 def test_a_look_begins_again_where_redis_loses_its_memory_meanwhile(house, monkeypatch, before):
     """Also one that was asked for by a restore; what it had told went with the memory."""
-    monkeypatch.setattr("worker.stock.A_FEW", 1)
+    monkeypatch.setattr("worker.keeper.reconcile.A_FEW", 1)
     jobs = [house.succeeded(100) for _ in range(3)]
     if before:
         house.redis.set(keys.STOCK, before)

@@ -19,7 +19,7 @@ from tasks.job import Status, now_ms
 from tasks.ledger import Ledger, keys
 from tasks.service.archive import committed_folder
 from tasks.service.intake import UPLOAD_KEPT_S
-from worker.skipped import Skipped
+from worker.keeper.skipped import Skipped
 
 A_FEW = 200
 STRAY_MS = 60_000

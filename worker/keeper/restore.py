@@ -29,9 +29,9 @@ from tasks.ledger import IDEMPOTENCY_MS, Ledger, Record, _away, keys
 from tasks.ledger.epoch import RESTORING_S
 from tasks.service.intake import UPLOAD_KEPT_S
 from tasks.settings import Settings
-from worker import journal, pauses
-from worker.journal import Accepted, Journal, KeyUse
-from worker.skipped import Skipped
+from worker.keeper import journal, pauses
+from worker.keeper.journal import Accepted, Journal, KeyUse
+from worker.keeper.skipped import Skipped
 
 log = logging.getLogger(__name__)
 LOOKERS, A_CALL = 8, 100

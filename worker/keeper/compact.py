@@ -14,8 +14,8 @@ import redis
 from tasks.bucket.storage import Storage
 from tasks.errors import NotFound
 from tasks.ledger import IDEMPOTENCY_MS, Ledger, Record, keys
-from worker import journal
-from worker.skipped import Skipped
+from worker.keeper import journal
+from worker.keeper.skipped import Skipped
 
 log = logging.getLogger(__name__)
 FIRST_S, LONGEST_S, A_FEW = 60, 86_400, 5

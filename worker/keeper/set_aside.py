@@ -4,7 +4,7 @@ import redis
 
 from tasks.job import now_ms
 from tasks.ledger import keys
-from worker.skipped import A_FEW, Skipped
+from worker.keeper.skipped import A_FEW, Skipped
 
 LOOK_BACK_MS = 3600 * 1000
 """A keeper that starts tells of what happened within so long before."""

@@ -28,20 +28,20 @@ from tasks.errors import DeadlineExceeded, LedgerFault, NotReady
 from tasks.job import new_id
 from tasks.ledger import Ledger, connect, keepers
 from tasks.settings import Settings
-from worker import debris, erasures, health, metrics
-from worker.bells import Bells
-from worker.clearing import Clearing
-from worker.duty import Duty
-from worker.erasures import Erasures
-from worker.journal import Journal
-from worker.lines import Lines
-from worker.pauses import Pauses
-from worker.records import Records
-from worker.restore import Restore
-from worker.set_aside import SetAside
-from worker.shrink import Shrinker
-from worker.skipped import Skipped
-from worker.stock import Stock
+from worker.keeper import debris, erasures, health, metrics
+from worker.keeper.bells import Bells
+from worker.keeper.clearing import Clearing
+from worker.keeper.compact import Shrinker
+from worker.keeper.duty import Duty
+from worker.keeper.erasures import Erasures
+from worker.keeper.journal import Journal
+from worker.keeper.lines import Lines
+from worker.keeper.pauses import Pauses
+from worker.keeper.reconcile import Stock
+from worker.keeper.records import Records
+from worker.keeper.restore import Restore
+from worker.keeper.set_aside import SetAside
+from worker.keeper.skipped import Skipped
 
 log = logging.getLogger(__name__)
 SHARE, LATE_SHARE, LATE_S = 0.1, 0.9, 60

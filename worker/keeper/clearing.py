@@ -13,7 +13,7 @@ from tasks.job import now_ms
 from tasks.ledger import Ledger, keys
 from tasks.reduced import to_forget
 from tasks.service.archive import Tombstone
-from worker.skipped import A_FEW, Skipped
+from worker.keeper.skipped import A_FEW, Skipped
 
 UPLOAD_ASK_AGAIN_MS = 24 * 3600 * 1000
 TOMBSTONE_MS = 30 * 24 * 3600 * 1000

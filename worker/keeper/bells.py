@@ -11,7 +11,7 @@ import redis
 from tasks.broker import Broker
 from tasks.ledger import keys
 from tasks.ledger.pauses import holds
-from worker.skipped import Skipped
+from worker.keeper.skipped import Skipped
 
 LOST_S = 1
 QUEUE = re.compile(r"[a-z0-9-]+\.[a-z]+")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from tasks.bucket.layout import ARTEFACTS
 from tasks.bucket.storage import NotSupported, Storage
-from worker.skipped import Skipped
+from worker.keeper.skipped import Skipped
 
 log = logging.getLogger(__name__)
 EVERY_S = 3600

@@ -13,7 +13,7 @@ from tasks.errors import UnknownModel
 from tasks.ledger import Ledger, _away, keys
 from tasks.ledger.lines import A_FEW
 from tasks.registry import Registry
-from worker.skipped import Skipped
+from worker.keeper.skipped import Skipped
 
 log = logging.getLogger(__name__)
 LINE = re.compile(r"[a-z0-9-]+\.[a-z]+:.+")

@@ -14,8 +14,8 @@ from redis.exceptions import RedisError
 from tasks.errors import BacklotError
 from tasks.ledger.keepers import Standing
 from tasks.reduced import reason
-from worker import metrics
-from worker.skipped import Skipped
+from worker.keeper import metrics
+from worker.keeper.skipped import Skipped
 
 log = logging.getLogger(__name__)
 LATE_ROUNDS = 30

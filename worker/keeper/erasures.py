@@ -20,8 +20,8 @@ from tasks.ledger import Ledger, Record, keys
 from tasks.reduced import to_forget
 from tasks.service import erasure
 from tasks.service.erasure import Erasure
-from worker import journal
-from worker.skipped import Skipped
+from worker.keeper import journal
+from worker.keeper.skipped import Skipped
 
 LOCK_S = 60
 A_FEW, A_SCAN = 500, 1000

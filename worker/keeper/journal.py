@@ -18,7 +18,7 @@ from tasks.job import Fixed, Job
 from tasks.ledger import Idempotency, Ledger, Record, keys
 from tasks.reduced import reduced
 from tasks.service.archive import Ended
-from worker.skipped import Skipped
+from worker.keeper.skipped import Skipped
 
 log = logging.getLogger(__name__)
 FOLDER = "journal/"

@@ -14,7 +14,7 @@ from tasks.errors import NotReady, StorageUnavailable
 from tasks.job import now_ms
 from tasks.ledger.faults import away
 from tasks.reduced import reason
-from worker import metrics
+from worker.keeper import metrics
 
 log = logging.getLogger(__name__)
 A_FEW = 200

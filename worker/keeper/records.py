@@ -11,7 +11,7 @@ from tasks.bucket.layout import job_json_key
 from tasks.bucket.storage import Storage
 from tasks.job import Fixed, Status, now_ms
 from tasks.ledger import Ledger, Record, keys
-from worker.skipped import Skipped
+from worker.keeper.skipped import Skipped
 
 WHOLE_S = 3600
 """A record stays whole for so long after the end."""

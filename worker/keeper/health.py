@@ -13,7 +13,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import make_wsgi_app
 
 from tasks.settings import Settings
-from worker.duty import Duty
+from worker.keeper.duty import Duty
 
 log = logging.getLogger(__name__)
 PATIENCE_S = 10

@@ -1,0 +1,1 @@
+"""The keeper's duties: one file each, started by keeper.py, each on a thread of its own."""
