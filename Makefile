@@ -36,7 +36,7 @@ test-slow:  ## the tests that take longer than a minute
 strangers:  ## hostile and clumsy tenants beside an honest one, and what that one sees (tests/strangers/RESULTS.md)
 	$(run) base,torch,dev -m pytest tests/strangers --table tests/strangers/RESULTS.md
 
-faults:     ## kill, stop and cut what Backlot runs on, and account for every job (docs/FAULTS.md); about half an hour
+faults:     ## kill, stop and cut what Backlot runs on, and account for every job (docs/faults.md); about half an hour
 	$(run) base,torch,dev -m tests.faults
 
 soak:       ## the random soak alone: make soak SEED=7 JOBS=10000 FAULTS=500

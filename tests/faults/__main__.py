@@ -1,6 +1,6 @@
 """python -m tests.faults: kill, stop, cut and fill what Backlot runs on, and account for every job from outside.
 
-Without arguments all scenarios of docs/FAULTS.md and a soak of 2,000 jobs under 100 faults; names choose some. `soak`
+Without arguments all scenarios of docs/faults.md and a soak of 2,000 jobs under 100 faults; names choose some. `soak`
 is the soak alone. With --url nothing is started and nothing killed: jobs are submitted to that deployment, the
 command given with --strike is run every so often, and the books are closed.
 """

@@ -20,7 +20,7 @@ Run = Callable[[Place, int], str | None]
 
 @dataclass(frozen=True)
 class Scenario:
-    """`number` is that of the list in docs/FAULTS.md, with a letter. `short`: part of `make test`."""
+    """`number` is that of the list in docs/faults.md, with a letter. `short`: part of `make test`."""
 
     number: str
     title: str

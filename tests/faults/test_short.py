@@ -1,6 +1,6 @@
 """The short form of the fault suite: real processes die, and every accepted job is accounted for from outside.
 
-All of it is `make faults`; docs/FAULTS.md says what each scenario does.
+All of it is `make faults`; docs/faults.md says what each scenario does.
 """
 
 from collections.abc import Iterator
