@@ -45,12 +45,12 @@ NOT_RUN = {
     "-@dangerous +info": "it is Redis' own command; tests/strangers/test_redis_urls.py gives these rights",
     '{"Rules": [{"ID": "broken-uploads", "Status": "Enabled", "Filter": {"Prefix": ""}, '
     '"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}]}':
-        "the S3 server here has no such rules; tests/worker/test_clearing.py looks at its shape",
+        "the S3 server here has no such rules; tests/worker/keeper/test_clearing.py looks at its shape",
     '{"at": "2026-11-30T09:30:00.123Z", "from": "203.0.113.7", "method": "POST", '
     '"route": "/v1/jobs/<job_id>/cancel",': "it is a line of a log; tests/security/test_audit.py reads such lines",
     "limit_conn_zone $binary_remote_addr zone=address:10m;":
         "it needs an nginx and a certificate; the site of the same page for Caddy is run",
-    "{": "tests/api/test_behind_a_proxy.py runs Caddy with it",
+    "{": "tests/api/server/test_behind_a_proxy.py runs Caddy with it",
 }
 """First lines of blocks, and why they are not run here."""
 

@@ -78,7 +78,7 @@ one thread, {system}, torch {torch}. {total:.0f} minutes in all, {encoding:.0f} 
 (or to read again what was kept of it). Seed {seed}.
 
 Split as published: 1,680 pictures to learn from, 210 to choose the best weights and the length penalty by, 210 to test.
-Encoder: SqueezeNet 1.0, frozen. Scores are those of the MS COCO evaluation (tests/kinds/test_caption_metrics.py),
+Encoder: SqueezeNet 1.0, frozen. Scores are those of the MS COCO evaluation (tests/tasks/caption/test_metrics.py),
 higher is better. 'Target' is for BLEU-4. Research only: neither pictures nor weights of this are shipped.
 
 | | {header} | target | seconds to train |

@@ -15,7 +15,7 @@ from tests.stack import until
 
 @scenario("6a", "replies of the ledger's scripts are lost under load, whoever asked", short=True)
 def lost_replies(place: Place, size: int) -> str:
-    """Each verb by itself: tests/ledger/test_lost_replies.py."""
+    """Each verb by itself: tests/tasks/ledger/test_lost_replies.py."""
     had = place.redis_gate.faults
     jobs = place.books.submit_all([work.files(pool, f"n {n}") for n in range(size // 2) for pool in ("cpu", "gpu")])
     for _ in range(size):

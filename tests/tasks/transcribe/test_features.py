@@ -7,7 +7,7 @@ import torch
 from tasks.transcribe import cepstra, features
 from tasks.transcribe.denoise import denoised, noise_power
 from tasks.transcribe.training import augment
-from tests.kinds.test_transcribe_audio import SAMPLES, decode
+from tests.tasks.transcribe.test_audio import SAMPLES, decode
 
 RATE = 16_000
 

@@ -13,7 +13,7 @@ from tasks.ledger import Ledger, Worker, connect, keys, pools
 from tasks.ledger.pauses import holds
 from tasks.registry import Model, Registry
 from tests.conftest import PATIENT_S, fenced, make_fixed, make_worker
-from tests.ledger.conftest import Clock, Desk
+from tests.tasks.ledger.conftest import Clock, Desk
 from worker.keeper.keeper import Keeper
 from worker.keeper.lines import Lines
 from worker.keeper.pauses import KEY, Pauses, put_back

@@ -26,7 +26,7 @@ from tasks.algorithm import Call
 from tasks.errors import InvalidInput, ModelFailed
 from tasks.transcribe import ctc, whisper
 from tasks.transcribe.listening import shared
-from tests.kinds.test_transcribe_audio import SAMPLES, decode, encode
+from tests.tasks.transcribe.test_audio import SAMPLES, decode, encode
 
 SPECIAL = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|de|>", "<|transcribe|>", "<|translate|>",
            "<|startofprev|>", "<|notimestamps|>"]

@@ -8,9 +8,9 @@ import pytest
 
 from tasks.algorithm import Call, load
 from tasks.transcribe.ctc_listener import timed
-from tests.kinds.test_transcribe_audio import SAMPLES, encode
+from tests.tasks.transcribe.test_audio import SAMPLES, encode
 
-WEIGHTS = Path(__file__).parents[2] / "tasks" / "transcribe" / "weights"
+WEIGHTS = Path(__file__).parents[3] / "tasks" / "transcribe" / "weights"
 
 
 @pytest.mark.parametrize("name", ["rnn", "dnn"])

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 from tasks.job import FINAL
 from tasks.ledger import Worker, keys
 from tests.conftest import make_fixed
-from tests.ledger.conftest import AWAY
+from tests.tasks.ledger.conftest import AWAY
 
 LINES = {"lstm": "cpu.generate:lstm", "gru": "cpu.generate:gru"}
 WORKERS = [Worker("both", "cpu", ["cpu.generate"], list(LINES.values())),

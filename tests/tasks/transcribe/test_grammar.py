@@ -8,7 +8,7 @@ from pocketsphinx import Decoder, get_model_path
 from tasks.algorithm import Call, load
 from tasks.errors import InvalidInput
 from tasks.transcribe.grammar import MAX_ARCS, Graph, of_jsgf, of_words
-from tests.kinds.test_transcribe_audio import SAMPLES, decode, encode
+from tests.tasks.transcribe.test_audio import SAMPLES, decode, encode
 
 ORDERS = """#JSGF V1.0 UTF-8 en;  // spoken orders
 grammar orders;

@@ -5,7 +5,7 @@ import json
 from tasks.errors import DeadlineExceeded, ModelFailed
 from tasks.job import Fixed, Job
 from tasks.ledger import Idempotency, keys
-from tests.ledger.conftest import Desk
+from tests.tasks.ledger.conftest import Desk
 from worker.keeper.journal import living
 
 

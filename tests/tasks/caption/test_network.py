@@ -17,8 +17,8 @@ from tasks.caption.training.encoder import whereabouts
 from tasks.caption.training.scenes import Composer
 from tasks.caption.vocabulary import MAX_TOKENS, Vocabulary
 from tasks.errors import Canceled, InvalidInput, ModelFailed, TooLarge, UnsupportedMedia
-from tests.kinds.test_caption_image import png_header
-from tests.kinds.test_caption_scenes import COLOURS
+from tests.tasks.caption.test_image import png_header
+from tests.tasks.caption.test_scenes import COLOURS
 
 THINGS = ["cat", "dog", "ox"]
 SIDE, SIZE = 32, 16

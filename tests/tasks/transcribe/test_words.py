@@ -11,7 +11,7 @@ from tasks.errors import ModelFailed
 from tasks.transcribe.hmm_words import Model
 from tasks.transcribe.training.baum_welch import begun, iteration
 from tasks.transcribe.word_models import LEAVE, SILENCE, Loop, WordHmm, as_tensors, of_tensors, viterbi
-from tests.kinds.test_transcribe_audio import encode
+from tests.tasks.transcribe.test_audio import encode
 
 STATES, MIXTURES, SIZE = 3, 2, 4
 
@@ -137,7 +137,7 @@ def test_a_folder_without_weights_is_named(tmp_path):
         Model.load(tmp_path)
 
 
-WEIGHTS = Path(__file__).parents[2] / "tasks" / "transcribe" / "weights" / "hmm-words"
+WEIGHTS = Path(__file__).parents[3] / "tasks" / "transcribe" / "weights" / "hmm-words"
 
 
 def test_silence_is_no_digit(tmp_path):

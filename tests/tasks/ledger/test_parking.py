@@ -7,7 +7,7 @@ import pytest
 from tasks.errors import WaitingTooMany
 from tasks.ledger import Ledger, connect, keys
 from tests.conftest import PATIENT_S
-from tests.ledger.conftest import AWAY, Desk
+from tests.tasks.ledger.conftest import AWAY, Desk
 
 
 @pytest.fixture

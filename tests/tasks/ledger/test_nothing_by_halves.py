@@ -7,8 +7,8 @@ from redis.exceptions import ResponseError
 from tasks.job import Upload
 from tasks.ledger import Idempotency, keys
 from tests.conftest import make_fixed
-from tests.ledger.conftest import AWAY
-from tests.ledger.test_ready import ASK
+from tests.tasks.ledger.conftest import AWAY
+from tests.tasks.ledger.test_ready import ASK
 
 TRIED = sorted({*ASK, "conclude"})
 GARBAGE = ("x", "", "\udcff", "{", "-1e999")

@@ -9,8 +9,8 @@ import pytest
 
 from tasks.algorithm import Call, Result, load
 from tasks.errors import Canceled, InvalidInput, UnsupportedMedia
-from tests.kinds.test_transcribe_audio import FORMATS, SAMPLES, decode, encode
-from tests.kinds.test_transcribe_files import read
+from tests.tasks.transcribe.test_audio import FORMATS, SAMPLES, decode, encode
+from tests.tasks.transcribe.test_files import read
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from hypothesis.stateful import (
 from tasks.errors import Conflict, DeadlineExceeded, ModelFailed, NotFound
 from tasks.ledger import Ledger, Worker, keys
 from tests.conftest import make_fixed
-from tests.ledger.conftest import AWAY, Clock
-from tests.ledger.model import FINAL, Model
+from tests.tasks.ledger.conftest import AWAY, Clock
+from tests.tasks.ledger.model import FINAL, Model
 
 LSTM, GRU, CAPTION = "cpu.generate:lstm", "cpu.generate:gru", "cpu.caption:cnn-lstm"
 WORKERS = {

@@ -11,7 +11,7 @@ from tasks.algorithm import Call, Result, load
 from tasks.errors import Canceled
 from tasks.transcribe.listening import Listener
 from tasks.transcribe.transcript import Word
-from tests.kinds.test_transcribe_audio import SAMPLES, decode, encode
+from tests.tasks.transcribe.test_audio import SAMPLES, decode, encode
 
 RECORDING = SAMPLES / "reading_male.opus"  # four stretches
 

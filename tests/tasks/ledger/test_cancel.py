@@ -5,7 +5,7 @@ import pytest
 from tasks.errors import Conflict, ModelFailed, NotFound
 from tasks.job import Job, new_id
 from tasks.ledger import keys
-from tests.ledger.conftest import AWAY
+from tests.tasks.ledger.conftest import AWAY
 
 
 def test_a_waiting_job_is_canceled_at_once(desk, events):

@@ -19,7 +19,7 @@ from tasks.transcribe.training import corpora
 from tasks.transcribe.training import ctc as train_ctc
 from tasks.transcribe.training import recipes as train
 from tasks.transcribe.training.wer import edits
-from tests.kinds.test_transcribe_audio import encode
+from tests.tasks.transcribe.test_audio import encode
 
 SMALL = {"rnn": {"width": 24, "hidden": 24, "layers": 1, "dropout": 0.1},
          "dnn": {"width": 32, "reach": (1, 2), "dropout": 0.1}}

@@ -7,7 +7,7 @@ import pytest
 from tasks.job import Job
 from tasks.ledger import keys
 from tests.conftest import make_fixed, make_worker
-from tests.ledger.conftest import with_lines
+from tests.tasks.ledger.conftest import with_lines
 
 
 def test_one_job_goes_to_one_of_two_workers(desk, ledger):

@@ -10,8 +10,8 @@ from tasks.algorithm import Call, load
 from tasks.errors import Canceled
 from tasks.generate import lstm, transformer, writing
 from tasks.generate.vocabulary import Vocabulary
-from tests.kinds.test_generate_lstm import weights
-from tests.kinds.test_generate_transformer import STORY, network
+from tests.tasks.generate.test_lstm import weights
+from tests.tasks.generate.test_transformer import STORY, network
 
 EVERY = 4  # passes between two saves
 LONG = "the old man went down to the sea and " * 30  # as many tokens as the transformer's context has, and more

@@ -8,8 +8,8 @@ from pydantic import SecretStr
 from tasks.errors import DeadlineExceeded, NotFound, NotReady
 from tasks.ledger import VERBS, Idempotency, Ledger, Submitted, keys
 from tests.conftest import make_fixed
-from tests.ledger.conftest import AWAY, Desk
-from tests.ledger.proxy import Proxy
+from tests.tasks.ledger.conftest import AWAY, Desk
+from tests.tasks.ledger.proxy import Proxy
 
 
 @pytest.fixture
