@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tasks.bucket.storage import Storage
@@ -15,6 +16,9 @@ from tests.stack import RedisServer, S3Server, Stack, make_settings, make_storag
 from tests.web import Web, serve
 
 pytest_plugins = ["tests.traces"]
+
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 OURS_TO_SET = ("BACKLOT_", "AWS_", "RCLONE_", "CELERY_", "FLASK_", "GUNICORN_", "GRANIAN_")
 """Variables that steer the service and its servers: a person's own are not the tests'."""
