@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.answers import answer, read_body, services
 from api.auth import require_operator
 from tasks.errors import NotFound
-from tasks.ledger import _away
+from tasks.ledger.faults import away
 from tasks.ledger.pauses import Pause, listed
 
 routes = Blueprint("pauses", __name__, url_prefix="/v1/pauses")
@@ -93,6 +93,6 @@ def _tenants(name: str) -> list[str]:
 
 
 def _all() -> PauseList:
-    with _away():
+    with away():
         return PauseList(data=listed(services().jobs.ledger.redis))
 

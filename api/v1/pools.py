@@ -8,7 +8,8 @@ from pydantic import BaseModel, Field
 from api.answers import answer, services
 from api.auth import require_operator
 from tasks.errors import NotFound
-from tasks.ledger import _away, keepers
+from tasks.ledger import keepers
+from tasks.ledger.faults import away
 from tasks.ledger.keepers import Keepers
 from tasks.ledger.pauses import Pause, listed
 from tasks.ledger.pools import Pool, Unserved, read, unserved
@@ -33,7 +34,7 @@ def list_pools() -> Response:
     ledger = known.jobs.ledger
     pools = [read(ledger, name) for name in ledger.pools(known.settings.pools)]
     pools = [pool for pool in pools if pool.name in known.settings.pools or pool.wanted + pool.held]
-    with _away():
+    with away():
         paused = listed(ledger.redis)
     return answer(PoolList(data=pools, keeper=keepers.read(ledger), paused=paused, unserved=unserved(ledger)))
 

@@ -11,10 +11,10 @@ from redis.client import Pipeline
 
 from tasks import errors
 from tasks.ledger import keys
+from tasks.ledger.connection import NOT_RECONCILED, Connection
 from tasks.ledger.faults import away
 from tasks.ledger.idempotency import Idempotency
 
-NOT_RECONCILED = "the keeper has not yet reconciled with this start of Redis"
 SOMEBODY_ELSE = "another keeper puts back what Redis has lost, or this is another Redis than that on which it began"
 RESTORING_S = 30
 """A keeper that has died while it restored is followed by another after this; one that lives prolongs it."""
@@ -30,8 +30,8 @@ class Begun:
     replid: str
 
 
-class Epoch:
-    """The verbs about it; the ledger has `_run` and `redis`."""
+class Epoch(Connection):
+    """The verbs about it."""
 
     def begin_restore(self, token: str) -> Begun | None:
         """Nobody may use this server until `set_epoch`; to be asked again, with the same token, well within
@@ -47,14 +47,10 @@ class Epoch:
         """Say that what this server had lost is put back; without a restore that was begun, that it had lost nothing.
         Errors: NotReady where it is another server by now, or another keeper's turn."""
         begun = begun or self.begin_restore("nothing to put back")
-        if begun and not self._run("set_epoch", [keys.RESTORING, keys.EPOCH, keys.EPOCH_REPLID],
-                                   [begun.token, begun.run_id, begun.replid]):
+        if begun and not self._run(
+            "set_epoch", [keys.RESTORING, keys.EPOCH, keys.EPOCH_REPLID], [begun.token, begun.run_id, begun.replid]
+        ):
             raise errors.NotReady(SOMEBODY_ELSE)
-
-    def write(self, *commands: Sequence[str | int], restoring: str = "") -> list:
-        """Plain commands, in order, each with its answer: all or none of them. `restoring`: the token of a restore."""
-        words = (word for command in commands for word in (len(command), *command))
-        return self._run("write", [], [restoring, *words])[1:]
 
     def give_back(self, tenant: str, idempotency: Idempotency, job_id: str) -> None:
         """The inputs could not be stored: the key is free for the caller's next try, unless the job was recorded."""
@@ -77,8 +73,10 @@ class Epoch:
             info = self.redis.info()
             epoch = self.redis.mget(keys.EPOCH, keys.EPOCH_REPLID)
         if info["maxmemory_policy"] != "noeviction":
-            raise errors.NotReady(f"Redis has maxmemory-policy {info['maxmemory_policy']}; Backlot needs noeviction, "
-                                  "as any other may silently drop jobs")
+            raise errors.NotReady(
+                f"Redis has maxmemory-policy {info['maxmemory_policy']}; Backlot needs noeviction, "
+                "as any other may silently drop jobs"
+            )
         _compare(epoch, info, by_this_release)
 
 

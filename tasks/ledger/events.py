@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 from redis.exceptions import RedisError
 
-from tasks.ledger import _away, connect, keys
+from tasks.ledger import connect, keys
+from tasks.ledger.faults import away
 from tasks.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ class Events:
         with self._lock:
             if not self._reading:
                 # the stream's end is taken here, before the caller reads the record: no change falls between the two
-                with _away():
+                with away():
                     last = self._end()
                 self._reading = True
                 threading.Thread(target=self._read, args=(last,), name="events", daemon=True).start()

@@ -4,6 +4,9 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+IDEMPOTENCY_MS = 24 * 3600 * 1000
+UPLOADING_MS = 120_000
+
 
 @dataclass(frozen=True)
 class Idempotency:

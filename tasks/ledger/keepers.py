@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 import redis
 from pydantic import BaseModel, Field
 
-from tasks.ledger import Ledger, _away, keys
+from tasks.ledger import Ledger, keys
+from tasks.ledger.faults import away
 
 log = logging.getLogger(__name__)
 ALIVE_MS, KEPT_S = 30_000, 24 * 3600
@@ -49,7 +50,7 @@ class Keepers(BaseModel):
 
 def tell(client: redis.Redis, keeper: str, duties: dict[str, Standing]) -> None:
     """Leave how a keeper's duties stand. Errors: NotReady."""
-    with _away("telling how the keeper stands"):
+    with away("telling how the keeper stands"):
         now, known = _read(client)
         gone = [one for one, said in known.items() if said["at_ms"] < now - ALIVE_MS]
         said = {"at_ms": now, "duties": {name: asdict(standing) for name, standing in duties.items()}}
@@ -62,7 +63,7 @@ def tell(client: redis.Redis, keeper: str, duties: dict[str, Standing]) -> None:
 
 def read(ledger: Ledger) -> Keepers:
     """All keepers that live, as one; the last ones where none does. Errors: NotReady."""
-    with _away():
+    with away():
         now, known = _read(ledger.redis)
     alive = [said for said in known.values() if said["at_ms"] >= now - ALIVE_MS]
     names = dict.fromkeys(name for said in alive or known.values() for name in said["duties"])
@@ -75,9 +76,13 @@ def _shown(name: str, now: float, said: list[dict]) -> DutyShown:
     ages = [standing.age_s + since for since, standing in told if standing.age_s is not None]
     late_s = max(standing.late_s for _, standing in told)
     return DutyShown(
-        name=name, succeeded_s=round(min(ages), 3) if ages else None, late=not ages or min(ages) > late_s,
-        errors=sum(standing.errors for _, standing in told), skipped=max(standing.skipped for _, standing in told),
-        error=next((standing.error for _, standing in told if standing.error), None))
+        name=name,
+        succeeded_s=round(min(ages), 3) if ages else None,
+        late=not ages or min(ages) > late_s,
+        errors=sum(standing.errors for _, standing in told),
+        skipped=max(standing.skipped for _, standing in told),
+        error=next((standing.error for _, standing in told if standing.error), None),
+    )
 
 
 def _read(client: redis.Redis) -> tuple[float, dict[str, dict]]:

@@ -3,11 +3,12 @@
 from datetime import datetime
 
 from tasks.job import moment
-from tasks.ledger import Ledger, _away, keys
+from tasks.ledger import Ledger, keys
+from tasks.ledger.faults import away
 
 
 def read(ledger: Ledger) -> dict[str, datetime]:
     """By key id, of all that were used since Redis began. Errors: NotReady."""
-    with _away():
+    with away():
         seen = ledger.redis.hgetall(keys.KEY_USES)
     return {key_id: moment(float(ms)) for key_id, ms in seen.items()}

@@ -3,35 +3,35 @@
 Beside these, Celery keeps its own (the lists named by queue, `_kombu...`); nobody else writes those.
 """
 
-EPOCH = "bl:epoch"            # string  the server's run_id that the keeper has reconciled with; no expiry
+EPOCH = "bl:epoch"  # string  the server's run_id that the keeper has reconciled with; no expiry
 EPOCH_REPLID = "bl:epoch:replid"  # string  '<run_id> <master_replid>'; a keeper of the release before does not set it
-EVENTS = "bl:events"          # stream  id, status, tenant of every change of status; capped at about 10,000
-FAULTS = "bl:faults"          # stream  verb, id, words of jobs that were set aside; capped at about 1,000
-JOURNAL = "bl:journal"        # stream  type accepted | ended, with the record; trimmed once it is in the bucket
+EVENTS = "bl:events"  # stream  id, status, tenant of every change of status; capped at about 10,000
+FAULTS = "bl:faults"  # stream  verb, id, words of jobs that were set aside; capped at about 1,000
+JOURNAL = "bl:journal"  # stream  type accepted | ended, with the record; trimmed once it is in the bucket
 SEGMENTED = "bl:journal:segmented"  # string  stream id of the last entry that is in a segment
-WRITTEN = "bl:journal:written"      # string  stream id of the last ended entry whose job.json is written
+WRITTEN = "bl:journal:written"  # string  stream id of the last ended entry whose job.json is written
 RESTORING = "bl:restoring"  # string  a keeper puts back what this Redis lost; seconds, prolonged
-STOCK = "bl:stock"          # string  the ms since when Redis has lost something: the bucket is to be looked through
+STOCK = "bl:stock"  # string  the ms since when Redis has lost something: the bucket is to be looked through
 STOCK_TAKEN = "bl:stock:taken"  # string  the ms at which the bucket was last looked through
-WHOLE = "bl:whole"          # zset    id of an ended job whose record has not shrunk, by the ms of its end
-STORED = "bl:stored"        # hash    tenant -> bytes of its outputs and uploads in the bucket
-HELD = "bl:held"            # hash    tenant -> bytes that the records of its jobs take, each until it has shrunk
-ARCHIVED = "bl:archived"    # zset    <tenant>/<job id> that only the bucket knows by the ms at which its retention ends
+WHOLE = "bl:whole"  # zset    id of an ended job whose record has not shrunk, by the ms of its end
+STORED = "bl:stored"  # hash    tenant -> bytes of its outputs and uploads in the bucket
+HELD = "bl:held"  # hash    tenant -> bytes that the records of its jobs take, each until it has shrunk
+ARCHIVED = "bl:archived"  # zset    <tenant>/<job id> that only the bucket knows by the ms at which its retention ends
 TOMBSTONES = "bl:tombstones"  # zset  <tenant>/<job id> of a tombstone by the ms at which it goes
-LINES = "bl:lines"            # set     <queue>:<model> of every line that ever held a job
-POOLS = "bl:pools"            # hash    every pool that ever held a job -> 1
-PAUSES = "bl:pauses"          # hash    <scope>/<name> of what is paused -> JSON, why and since when
-ORPHANS = "bl:orphans"        # hash    <queue>:<model> that waits and nobody knows -> ms since when
-PARKED = "bl:parked"          # set     tenants with jobs that stand in no line, as they may not start now
-DUE = "bl:due"                # zset    job id by the ms at which it is due: start_at, or a retry
-EXPIRIES = "bl:expiries"      # zset    job id by the ms at which a clock runs out: queue_ttl, deadline
-RETAINED = "bl:retained"      # zset    id of an ended job by the ms at which it is to be forgotten
-TRASH = "bl:trash"            # zset    prefix in the bucket by the ms from which it may be deleted
-UPLOADS = "bl:uploads"        # zset    <tenant>/<upload id> by the ms at which to ask whether a job still names it
-KEEPERS = "bl:keepers"        # hash    keeper -> JSON of how its duties stand (keepers.py); a day after the last word
-ERASING = "bl:erasing"        # string  bl:erasing:<tenant>: a keeper erases the tenant; seconds
-KEY_USES = "bl:keys:used"     # hash    id of an API key -> ms of its last use, to a minute
-WORKERS = "bl:workers"        # zset    worker id by the ms at which it counts as gone
+LINES = "bl:lines"  # set     <queue>:<model> of every line that ever held a job
+POOLS = "bl:pools"  # hash    every pool that ever held a job -> 1
+PAUSES = "bl:pauses"  # hash    <scope>/<name> of what is paused -> JSON, why and since when
+ORPHANS = "bl:orphans"  # hash    <queue>:<model> that waits and nobody knows -> ms since when
+PARKED = "bl:parked"  # set     tenants with jobs that stand in no line, as they may not start now
+DUE = "bl:due"  # zset    job id by the ms at which it is due: start_at, or a retry
+EXPIRIES = "bl:expiries"  # zset    job id by the ms at which a clock runs out: queue_ttl, deadline
+RETAINED = "bl:retained"  # zset    id of an ended job by the ms at which it is to be forgotten
+TRASH = "bl:trash"  # zset    prefix in the bucket by the ms from which it may be deleted
+UPLOADS = "bl:uploads"  # zset    <tenant>/<upload id> by the ms at which to ask whether a job still names it
+KEEPERS = "bl:keepers"  # hash    keeper -> JSON of how its duties stand (keepers.py); a day after the last word
+ERASING = "bl:erasing"  # string  bl:erasing:<tenant>: a keeper erases the tenant; seconds
+KEY_USES = "bl:keys:used"  # hash    id of an API key -> ms of its last use, to a minute
+WORKERS = "bl:workers"  # zset    worker id by the ms at which it counts as gone
 
 
 def job(job_id: str) -> str:
@@ -161,6 +161,16 @@ def idempotency(tenant: str, digest: str) -> str:
 
 def of_tenant(tenant: str) -> list[str]:
     """Patterns of all that is kept under a tenant's name, but its jobs: what goes when the tenant is erased."""
-    return [dead(tenant), stored(tenant), held(tenant), rate(tenant), upload_rate(tenant), replay(tenant, "*"),
-            idempotency(tenant, "*"), upload_jobs(tenant, "*"), making(tenant, "*", "*"), cost("*", tenant),
-            alone("*", tenant)]
+    return [
+        dead(tenant),
+        stored(tenant),
+        held(tenant),
+        rate(tenant),
+        upload_rate(tenant),
+        replay(tenant, "*"),
+        idempotency(tenant, "*"),
+        upload_jobs(tenant, "*"),
+        making(tenant, "*", "*"),
+        cost("*", tenant),
+        alone("*", tenant),
+    ]

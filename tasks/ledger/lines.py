@@ -7,13 +7,14 @@ import json
 
 from tasks import errors
 from tasks.ledger import keys
+from tasks.ledger.connection import Connection
 
 MOST_PAUSES = 1000
 A_FEW = 100
 """Jobs that one call moves at most, so that none blocks Redis for long."""
 
 
-class Lines:
+class Lines(Connection):
     """Verbs of operators and the keeper."""
 
     def pause(self, name: str, reason: str) -> None:

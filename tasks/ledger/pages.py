@@ -10,8 +10,8 @@ import redis
 
 from tasks.errors import NotReady
 from tasks.job import JOB_ID
-from tasks.ledger import Record, _away, keys
-from tasks.ledger.faults import ours
+from tasks.ledger import Record, keys
+from tasks.ledger.faults import away, ours
 from tasks.reduced import left_out
 
 EXAMINED = 500
@@ -38,8 +38,9 @@ class Cursor:
         return base64.urlsafe_b64encode(f"{self.at_ms:.0f} {self.job_id}".encode()).decode()
 
 
-def page(client: redis.Redis, index: str, after: Cursor | None, limit: int,
-         wanted: Mapping[str, str]) -> tuple[list[Record], Cursor | None]:
+def page(
+    client: redis.Redis, index: str, after: Cursor | None, limit: int, wanted: Mapping[str, str]
+) -> tuple[list[Record], Cursor | None]:
     """At most `limit` records that have all of `wanted` (status, kind, model, error_code), and where the next page
     begins. A record that cannot be read is in no page."""
     found: list[Record] = []
@@ -61,7 +62,7 @@ def page(client: redis.Redis, index: str, after: Cursor | None, limit: int,
 def _rows(client: redis.Redis, index: str, after: Cursor | None) -> list[tuple[Cursor, Record]]:
     """The next jobs and their records; {} for one that was just erased. Jobs of one ms stand by id, last first."""
     start, skip = "+inf", 0
-    with _away():
+    with away():
         if after:
             start = after.at_ms
             skip = sum(job_id >= after.job_id for job_id in client.zrangebyscore(index, start, start))
@@ -73,8 +74,10 @@ def _rows(client: redis.Redis, index: str, after: Cursor | None) -> list[tuple[C
         for record in records:
             if isinstance(record, Exception) and isinstance(fault := ours(record, "reading a record"), NotReady):
                 raise fault
-    return [(Cursor(score, job_id), {} if isinstance(record, Exception) else record)
-            for (job_id, score), record in zip(ids, records, strict=True)]
+    return [
+        (Cursor(score, job_id), {} if isinstance(record, Exception) else record)
+        for (job_id, score), record in zip(ids, records, strict=True)
+    ]
 
 
 def _is_readable(job_id: str, record: Record) -> bool:

@@ -30,8 +30,10 @@ class Pause(BaseModel):
 
 def listed(client: redis.Redis) -> list[Pause]:
     """All that are in force. Errors: RedisError."""
-    return [Pause(scope=scope, name=name, reason=told["reason"], since=moment(told["since_ms"]))
-            for scope, name, told in _read(client.hgetall(keys.PAUSES))]
+    return [
+        Pause(scope=scope, name=name, reason=told["reason"], since=moment(told["since_ms"]))
+        for scope, name, told in _read(client.hgetall(keys.PAUSES))
+    ]
 
 
 def holds(line: str, pauses: Container[str]) -> bool:

@@ -2,7 +2,8 @@
 
 from pydantic import BaseModel, Field
 
-from tasks.ledger import Ledger, _away, keys
+from tasks.ledger import Ledger, keys
+from tasks.ledger.faults import away
 from tasks.ledger.pauses import holds
 
 WORKERS_SHOWN = 1000
@@ -25,8 +26,12 @@ class Pool(BaseModel):
 
     name: str
     waiting: int = Field(ge=0, description="jobs that could start now")
-    held: int = Field(0, ge=0, description="jobs that wait for more than a slot: for what is paused, for their tenant "
-                                           "to run fewer, for a worker that knows their model")
+    held: int = Field(
+        0,
+        ge=0,
+        description="jobs that wait for more than a slot: for what is paused, for their tenant "
+        "to run fewer, for a worker that knows their model",
+    )
     running: int = Field(ge=0, description="attempts under way")
     wanted: int = Field(ge=0, description="slots that would leave nothing waiting: waiting + running")
     oldest_wait_s: float | None = Field(ge=0, description="of the job that waits longest; null where none waits")
@@ -36,7 +41,7 @@ class Pool(BaseModel):
 
 def read(ledger: Ledger, name: str) -> Pool:
     """The pool's state, read at one moment. Errors: NotReady."""
-    with _away():
+    with away():
         with ledger.redis.pipeline(transaction=True) as pipeline:
             pipeline.time().zcard(keys.leases(name))
             pipeline.zrange(keys.waiting(name), 0, 0, withscores=True).hget(keys.swept(name), "at")
@@ -49,12 +54,21 @@ def read(ledger: Ledger, name: str) -> Pool:
                 pipeline.hgetall(keys.worker(worker)).hvals(keys.slots(worker))
             told = pipeline.execute()
         in_line, could_start, parked = _waiting(ledger, name)
-    shown = [_worker(worker, facts, slots, now)
-             for worker, facts, slots in zip(alive, told[::2], told[1::2], strict=True)
-             if facts.get("pool") == name and "seen_ms" in facts]
-    return Pool(name=name, waiting=could_start, held=in_line - could_start + parked, running=running,
-                wanted=could_start + running, workers=shown,
-                oldest_wait_s=_since(oldest[0][1], now) if oldest else None, swept_s=_since(swept, now))
+    shown = [
+        _worker(worker, facts, slots, now)
+        for worker, facts, slots in zip(alive, told[::2], told[1::2], strict=True)
+        if facts.get("pool") == name and "seen_ms" in facts
+    ]
+    return Pool(
+        name=name,
+        waiting=could_start,
+        held=in_line - could_start + parked,
+        running=running,
+        wanted=could_start + running,
+        workers=shown,
+        oldest_wait_s=_since(oldest[0][1], now) if oldest else None,
+        swept_s=_since(swept, now),
+    )
 
 
 def _waiting(ledger: Ledger, pool: str) -> tuple[int, int, int]:
@@ -75,9 +89,11 @@ def _waiting(ledger: Ledger, pool: str) -> tuple[int, int, int]:
         for tenant in tenants:
             for line in lines:
                 asking.zcard(keys.parked(tenant, line))
-        running, parked = (told := asking.execute())[:len(jobs)], told[len(jobs):]
-    by_tenant = sum(0 if f"tenant/{tenant}" in pauses else min(count, max(0, most - runs)) if most else count
-                    for (tenant, count), runs in zip(jobs.items(), running, strict=True))
+        running, parked = (told := asking.execute())[: len(jobs)], told[len(jobs) :]
+    by_tenant = sum(
+        0 if f"tenant/{tenant}" in pauses else min(count, max(0, most - runs)) if most else count
+        for (tenant, count), runs in zip(jobs.items(), running, strict=True)
+    )
     by_line = sum(count for line, count in of_line.items() if not holds(line, pauses) and line not in orphans)
     return sum(counts), min(by_tenant, by_line), sum(parked)
 
@@ -94,7 +110,7 @@ class Unserved(BaseModel):
 
 def unserved(ledger: Ledger) -> list[Unserved]:
     """All of them. Errors: NotReady."""
-    with _away():
+    with away():
         seconds, micros = ledger.redis.time()
         orphans = sorted(ledger.redis.hgetall(keys.ORPHANS).items())
         counts = [ledger.redis.zcard(keys.line(line)) for line, _ in orphans]
@@ -102,17 +118,24 @@ def unserved(ledger: Ledger) -> list[Unserved]:
     for (line, since), count in zip(orphans, counts, strict=True):
         pool, _, of_pool = line.partition(".")
         kind, _, model = of_pool.partition("@")[0].partition(":")
-        shown.append(Unserved(pool=pool, kind=kind, model=model, waiting=count,
-                              since_s=_since(since, seconds * 1000 + micros / 1000)))
+        shown.append(
+            Unserved(
+                pool=pool, kind=kind, model=model, waiting=count, since_s=_since(since, seconds * 1000 + micros / 1000)
+            )
+        )
     return shown
 
 
 def _worker(worker: str, facts: dict[str, str], slots: list[str], now: float) -> PoolWorker:
     return PoolWorker(
-        id=worker, host=facts.get("host"), queues=facts.get("queues", "").split(","),
+        id=worker,
+        host=facts.get("host"),
+        queues=facts.get("queues", "").split(","),
         slots=int(facts["slots"]) if facts.get("slots", "").isdecimal() else None,
-        draining=facts.get("draining") == "1", running=sum(not held.endswith(" -") for held in slots),
-        seen_s=_since(facts["seen_ms"], now))
+        draining=facts.get("draining") == "1",
+        running=sum(not held.endswith(" -") for held in slots),
+        seen_s=_since(facts["seen_ms"], now),
+    )
 
 
 def _since(ms: str | float | None, now: float) -> float | None:

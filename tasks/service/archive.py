@@ -12,7 +12,8 @@ from tasks.bucket.layout import attempt_folder, job_json_key, job_prefix
 from tasks.bucket.storage import Storage
 from tasks.errors import Gone, NotFound, StorageUnavailable
 from tasks.job import Job, output_path
-from tasks.ledger import Ledger, Record, _away, keys
+from tasks.ledger import Ledger, Record, keys
+from tasks.ledger.faults import away
 
 
 class Ended(Job):
@@ -78,7 +79,7 @@ class Archive:
             raise Damaged(f"what is kept of job {job_id} cannot be read: its job.json is damaged") from error
 
     def _read(self, tenant: str, job_id: str) -> bytes:
-        with _away():
+        with away():
             erased = self.ledger.redis.zscore(keys.TRASH, job_prefix(tenant, job_id)) is not None
         if erased:
             raise Gone(f"job {job_id} was erased")

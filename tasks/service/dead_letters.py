@@ -10,7 +10,9 @@ from dataclasses import dataclass, field, replace
 
 from tasks.errors import BacklotError, InvalidRequest, KeyReused, Replayed
 from tasks.job import Job, new_id
-from tasks.ledger import IDEMPOTENCY_MS, Idempotency, Record, _away, keys
+from tasks.ledger import Idempotency, Record, keys
+from tasks.ledger.faults import away
+from tasks.ledger.idempotency import IDEMPOTENCY_MS
 from tasks.ledger.pages import Cursor, page
 from tasks.reduced import request_of, to_forget, views
 from tasks.service.jobs import Jobs, Page
@@ -120,7 +122,7 @@ class DeadLetters:
         idempotency = idempotency_key and Idempotency.of(
             (tenant, "POST", "/v1/dead-letters/replay", idempotency_key), (content,))
         key = idempotency and keys.replay(tenant, idempotency.digest)
-        with _away():
+        with away():
             kept = self.ledger.redis.get(key) if key else None
         if kept is None:
             records, following = self._page(tenant, which)

@@ -17,7 +17,8 @@ from tasks.bucket.layout import media_type_of, safe_name, upload_key
 from tasks.bucket.storage import Storage, measured
 from tasks.errors import BacklotError, InvalidInput, TooLarge
 from tasks.job import Upload, new_id
-from tasks.ledger import UPLOADING_MS, Ledger, uploads
+from tasks.ledger import Ledger, uploads
+from tasks.ledger.idempotency import UPLOADING_MS
 from tasks.request import pointer
 from tasks.settings import Settings
 

@@ -13,7 +13,8 @@ import redis
 
 from tasks.bucket.storage import Storage
 from tasks.errors import NotFound
-from tasks.ledger import IDEMPOTENCY_MS, Ledger, Record, keys
+from tasks.ledger import Ledger, Record, keys
+from tasks.ledger.idempotency import IDEMPOTENCY_MS
 from worker.keeper import journal
 from worker.keeper.skipped import Skipped
 

@@ -10,7 +10,8 @@ import re
 
 from tasks.broker import Broker
 from tasks.errors import UnknownModel
-from tasks.ledger import Ledger, _away, keys
+from tasks.ledger import Ledger, keys
+from tasks.ledger.faults import away
 from tasks.ledger.lines import A_FEW
 from tasks.registry import Registry
 from worker.keeper.skipped import Skipped
@@ -30,11 +31,11 @@ class Lines:
     def reconcile(self, skipped: Skipped) -> None:
         """Each line by itself; a name that is no line's is skipped. Errors: NotReady."""
         client, waiting = self.ledger.redis, {}
-        with _away():
+        with away():
             lines, orphans = sorted(client.smembers(keys.LINES)), client.hgetall(keys.ORPHANS)
         skipped.handle_each(lines, lambda line: waiting.update({line: self._length(line)}))
         if waiting:
-            with _away():  # releases before 0.2 did not note them
+            with away():  # releases before 0.2 did not note them
                 client.hset(keys.POOLS, mapping={line.partition(".")[0]: 1 for line in waiting})
         strange = [line for line in waiting if waiting[line] and self._place(line) != line]
         served = self._served() if strange else set()
@@ -45,7 +46,7 @@ class Lines:
 
     def unpark(self, skipped: Skipped) -> None:
         """Parked jobs of tenants that may run again; each tenant by itself. Errors: NotReady."""
-        with _away():
+        with away():
             tenants = sorted(self.ledger.redis.smembers(keys.PARKED))
         skipped.handle_each(tenants, self._unpark)
 
@@ -88,7 +89,7 @@ class Lines:
     def _served(self) -> set[str]:
         """Lines that live workers serve; of a worker of a release that told none, its queues."""
         client, served = self.ledger.redis, set()
-        with _away():
+        with away():
             seconds, micros = client.time()
             alive = client.zrangebyscore(keys.WORKERS, seconds * 1000 + micros / 1000, "+inf")
             for worker in alive:

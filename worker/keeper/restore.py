@@ -25,8 +25,10 @@ from tasks.bucket.layout import job_json_key, job_prefix
 from tasks.bucket.storage import ObjectRefused, Storage
 from tasks.errors import BacklotError, LedgerFault, NotFound
 from tasks.job import now_ms
-from tasks.ledger import IDEMPOTENCY_MS, Ledger, Record, _away, keys
+from tasks.ledger import Ledger, Record, keys
 from tasks.ledger.epoch import RESTORING_S
+from tasks.ledger.faults import away
+from tasks.ledger.idempotency import IDEMPOTENCY_MS
 from tasks.service.intake import UPLOAD_KEPT_S
 from tasks.settings import Settings
 from worker.keeper import journal, pauses
@@ -83,7 +85,7 @@ class Restore:
             return {}
         threading.Thread(target=self._prolong, args=(over,), name="restoring", daemon=True).start()
         try:
-            with _away():
+            with away():
                 known = self._known()
                 names = journal.segments(self.storage, self.skipped)
                 missing = [name for name in names if journal.span(name)[1] > known]

@@ -6,7 +6,8 @@ import pytest
 
 from tasks.errors import InvalidInput, ModelFailed
 from tasks.job import Job
-from tasks.ledger import _script, keys
+from tasks.ledger import keys
+from tasks.ledger.connection import _script
 from tests.tasks.ledger.conftest import AWAY
 
 OUTPUT = {"name": "text.txt", "media_type": "text/plain", "bytes": 3, "sha256": "0" * 64, "key": "tenants/acme/..."}
