@@ -47,12 +47,27 @@ def main(host: str, port: int, processes: int) -> None:
     with metrics.served(settings.metrics_host, settings.http_metrics_port, port, granian_port, connections) as at:
         log.info("metrics at http://%s:%d/metrics", settings.metrics_host, at)
         Granian(
-            "api.server.bridge:bridge", host, port, interface=Interfaces.ASGI, factory=True, workers=processes,
-            loop=Loops.asyncio, http=HTTPModes.http1, websockets=False, backlog=BACKLOG, backpressure=connections,
-            http1_settings=HTTP1Settings(header_read_timeout=round(settings.http_idle_s * 1000),
-                                         max_buffer_size=HEAD_MAX_BYTES),
-            respawn_failed_workers=True, workers_kill_timeout=round(settings.http_grace_s), log_access=False,
-            metrics_enabled=True, metrics_scrape_interval=metrics.GRANIAN_EVERY_S, metrics_port=granian_port).serve()
+            "api.server.bridge:bridge",
+            host,
+            port,
+            interface=Interfaces.ASGI,
+            factory=True,
+            workers=processes,
+            loop=Loops.asyncio,
+            http=HTTPModes.http1,
+            websockets=False,
+            backlog=BACKLOG,
+            backpressure=connections,
+            http1_settings=HTTP1Settings(
+                header_read_timeout=round(settings.http_idle_s * 1000), max_buffer_size=HEAD_MAX_BYTES
+            ),
+            respawn_failed_workers=True,
+            workers_kill_timeout=round(settings.http_grace_s),
+            log_access=False,
+            metrics_enabled=True,
+            metrics_scrape_interval=metrics.GRANIAN_EVERY_S,
+            metrics_port=granian_port,
+        ).serve()
 
 
 def _connections(wanted: int) -> int:
@@ -62,8 +77,12 @@ def _connections(wanted: int) -> int:
     allowed = most if hard == resource.RLIM_INFINITY else min(hard, most)
     resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     if allowed < most:
-        log.warning("the system allows %d open files, so a process holds %d connections, not %d", hard,
-                    allowed - OTHER_FILES, wanted)
+        log.warning(
+            "the system allows %d open files, so a process holds %d connections, not %d",
+            hard,
+            allowed - OTHER_FILES,
+            wanted,
+        )
     return max(1, allowed - OTHER_FILES)
 
 

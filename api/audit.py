@@ -85,10 +85,16 @@ def _line(answer: Response) -> dict[str, Any]:
     key, job = g.get("shown"), (request.view_args or {}).get("job_id", "")
     made = answer.headers.get("Location", "").removeprefix(JOBS) if answer.status_code == 202 else ""
     told = {
-        "at": now, "from": request.remote_addr, "method": request.method if request.method in METHODS else "other",
-        "route": request.url_rule.rule if request.url_rule else None, "job": job if JOB_ID.fullmatch(job) else None,
-        "made": made if JOB_ID.fullmatch(made) else None, "status": answer.status_code, "of": _owner(),
-        "target": _target(answer)}
+        "at": now,
+        "from": request.remote_addr,
+        "method": request.method if request.method in METHODS else "other",
+        "route": request.url_rule.rule if request.url_rule else None,
+        "job": job if JOB_ID.fullmatch(job) else None,
+        "made": made if JOB_ID.fullmatch(made) else None,
+        "status": answer.status_code,
+        "of": _owner(),
+        "target": _target(answer),
+    }
     who = {"key": key.id, "name": key.name, "tenant": key.tenant, "scope": key.scope} if key else {"key": None}
     return {name: value for name, value in {**told, **who}.items() if value is not None or name in ("route", "key")}
 

@@ -5,29 +5,55 @@ from typing import Any
 SUBMIT: dict[str, Any] = {
     "transcribe": {
         "summary": "a recording that lies on the web",
-        "value": {"kind": "transcribe", "input": {"audio": "https://example.com/talk.mp3"}}},
+        "value": {"kind": "transcribe", "input": {"audio": "https://example.com/talk.mp3"}},
+    },
     "caption": {
         "summary": "a picture, more carefully than usual",
-        "value": {"kind": "caption", "input": {"image": "https://example.com/still.png"}, "params": {"beams": 5}}},
+        "value": {"kind": "caption", "input": {"image": "https://example.com/still.png"}, "params": {"beams": 5}},
+    },
     "generate": {
         "summary": "a text continued, the same each time",
-        "value": {"kind": "generate", "input": {"prompt": "It was a dark and stormy night"},
-                  "params": {"max_tokens": 64, "temperature": 0.7, "seed": 7}, "metadata": {"scene": 12}}},
+        "value": {
+            "kind": "generate",
+            "input": {"prompt": "It was a dark and stormy night"},
+            "params": {"max_tokens": 64, "temperature": 0.7, "seed": 7},
+            "metadata": {"scene": 12},
+        },
+    },
     "generate_later": {
         "summary": "of low priority, and only if it starts within an hour",
-        "value": {"kind": "generate", "model": "lstm", "input": {"prompt": {"url": "https://example.com/act-one.txt"}},
-                  "priority": -5, "queue_ttl_s": 3600, "run_timeout_s": 60, "max_attempts": 1}},
+        "value": {
+            "kind": "generate",
+            "model": "lstm",
+            "input": {"prompt": {"url": "https://example.com/act-one.txt"}},
+            "priority": -5,
+            "queue_ttl_s": 3600,
+            "run_timeout_s": 60,
+            "max_attempts": 1,
+        },
+    },
     "recommend": {
         "summary": "titles like those already liked",
-        "value": {"kind": "recommend", "input": {"catalogue": "https://example.com/catalogue.csv",
-                                                 "history": ["tt0033467", "tt0052357"]}, "params": {"k": 5}}},
+        "value": {
+            "kind": "recommend",
+            "input": {"catalogue": "https://example.com/catalogue.csv", "history": ["tt0033467", "tt0052357"]},
+            "params": {"k": 5},
+        },
+    },
     "recommend_all": {
         "summary": "titles for every user, from what all of them chose",
-        "value": {"kind": "recommend", "model": "item-knn", "input": {
-            "catalogue": "https://example.com/catalogue.csv", "interactions": "https://example.com/views.parquet",
-            "users": "all"}}},
+        "value": {
+            "kind": "recommend",
+            "model": "item-knn",
+            "input": {
+                "catalogue": "https://example.com/catalogue.csv",
+                "interactions": "https://example.com/views.parquet",
+                "users": "all",
+            },
+        },
+    },
 }
 
 UPLOAD: dict[str, Any] = {
-    "recording": {"summary": "a long recording", "value": {"name": "premiere.wav", "bytes": 734003200}},
+    "recording": {"summary": "a long recording", "value": {"name": "premiere.wav", "bytes": 734003200}}
 }

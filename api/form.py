@@ -57,8 +57,10 @@ def read(asked: Request, texts_max_bytes: int) -> tuple[dict[str, list[str]], di
 def _boundary(asked: Request) -> bytes:
     given = asked.mimetype_params.get("boundary", "")
     if not given:
-        raise MalformedRequest("the Content-Type of a form names its boundary, as in multipart/form-data; boundary=x; "
-                               "whoever sends it sets both, so let your HTTP library do it")
+        raise MalformedRequest(
+            "the Content-Type of a form names its boundary, as in multipart/form-data; boundary=x; "
+            "whoever sends it sets both, so let your HTTP library do it"
+        )
     if not given.isascii() or not given.isprintable() or len(given) > 200:
         raise MalformedRequest("the form's boundary must be printable ASCII, 200 characters at most")
     return given.encode()
@@ -75,13 +77,16 @@ def _next(decoder: MultipartDecoder, asked: Request, parts: list[Part]) -> Field
         raise MalformedRequest(f"a header after {at} of the form is not UTF-8") from error
     except ValueError as error:
         if "Content-Disposition" in str(error):
-            raise MalformedRequest(f"the part after {at} of the form has no header Content-Disposition"
-                                   if parts else "the first part of the form has no header Content-Disposition"
-                                   ) from error
+            raise MalformedRequest(
+                f"the part after {at} of the form has no header Content-Disposition"
+                if parts
+                else "the first part of the form has no header Content-Disposition"
+            ) from error
         if "PREAMBLE" in str(error):
             raise MalformedRequest("the boundary that the Content-Type names never comes in the body") from error
-        raise MalformedRequest(f"the form breaks off in or after {at}: its last boundary, with -- behind it, "
-                               "never comes") from error
+        raise MalformedRequest(
+            f"the form breaks off in or after {at}: its last boundary, with -- behind it, never comes"
+        ) from error
     return event
 
 
@@ -92,8 +97,9 @@ def _part(event: Field | File, number: int) -> Part:
         raise MalformedRequest(f"part {number} of the form has no name")
     coding = event.headers.get("Content-Transfer-Encoding", "").strip().lower()
     if coding not in AS_IT_IS:
-        raise MalformedRequest(f"the field {event.name[:64]!r} is in the transfer encoding {coding[:32]!r}; "
-                               "bytes are read as they are")
+        raise MalformedRequest(
+            f"the field {event.name[:64]!r} is in the transfer encoding {coding[:32]!r}; bytes are read as they are"
+        )
     filename = event.filename if isinstance(event, File) else None
     return Part(event.name, event.headers, filename, tempfile.SpooledTemporaryFile(IN_MEMORY))
 
@@ -117,5 +123,7 @@ def _text(part: Part) -> str:
     try:
         return part.stream.read().decode(charset or "utf-8")
     except UnicodeDecodeError as error:
-        raise MalformedRequest(f"the field {part.name[:64]!r} is not {(charset or 'utf-8').upper()} text: byte "
-                               f"{error.start}; bytes that are no text come as a file, with a filename") from error
+        raise MalformedRequest(
+            f"the field {part.name[:64]!r} is not {(charset or 'utf-8').upper()} text: byte "
+            f"{error.start}; bytes that are no text come as a file, with a filename"
+        ) from error

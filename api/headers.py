@@ -14,8 +14,10 @@ SAFE = {
 }
 SENT = "Authorization, Content-Type, Idempotency-Key, Prefer"
 """Headers that a page may send beside those that every page may."""
-SEEN = ("Location, Retry-After, RateLimit, RateLimit-Policy, Preference-Applied, Idempotency-Replayed, "
-        "WWW-Authenticate, Allow")
+SEEN = (
+    "Location, Retry-After, RateLimit, RateLimit-Policy, Preference-Applied, Idempotency-Replayed, "
+    "WWW-Authenticate, Allow"
+)
 """Headers of an answer that a page may read."""
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 PREFLIGHT_S = 600
@@ -38,8 +40,11 @@ def preflight(allowed: Collection[str], origin: str | None) -> dict[str, str]:
     """Headers of the answer to a browser's question before the request; none that allows where the origin is not."""
     answer = cors(allowed, origin)
     if "Access-Control-Allow-Origin" in answer:
-        answer |= {"Access-Control-Allow-Methods": METHODS, "Access-Control-Allow-Headers": SENT,
-                   "Access-Control-Max-Age": str(PREFLIGHT_S)}
+        answer |= {
+            "Access-Control-Allow-Methods": METHODS,
+            "Access-Control-Allow-Headers": SENT,
+            "Access-Control-Max-Age": str(PREFLIGHT_S),
+        }
         del answer["Access-Control-Expose-Headers"]
     return answer
 

@@ -70,15 +70,30 @@ def read(path: Path) -> list[Key]:
         raise ValueError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
-def add(path: Path, tenant: str, scope: Scope = "tenant", name: str = "", access: Access = "full",
-        kinds: Sequence[Kind] | None = None, lives_s: float | None = None) -> str:
+def add(
+    path: Path,
+    tenant: str,
+    scope: Scope = "tenant",
+    name: str = "",
+    access: Access = "full",
+    kinds: Sequence[Kind] | None = None,
+    lives_s: float | None = None,
+) -> str:
     """A new key; it is shown here and never again. `lives_s`: it expires after so long. Errors: ValueError with what is
     wrong."""
     key, now = "bk_" + secrets.token_urlsafe(32), datetime.now(UTC)
     try:
         expires_at = None if lives_s is None else now + timedelta(seconds=lives_s)
-        entry = Key(sha256=digest(key), tenant=tenant, scope=scope, name=name, access=access,
-                    kinds=list(kinds) if kinds else None, created_at=now, expires_at=expires_at)
+        entry = Key(
+            sha256=digest(key),
+            tenant=tenant,
+            scope=scope,
+            name=name,
+            access=access,
+            kinds=list(kinds) if kinds else None,
+            created_at=now,
+            expires_at=expires_at,
+        )
     except ValidationError as error:
         raise ValueError(f"{error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}") from error
     except OverflowError as error:
@@ -124,8 +139,10 @@ def remove_tenant(path: Path, tenant: str) -> list[Key]:
 def _one(keys: list[Key], which: str) -> Key:
     found = [key for key in keys if key.name == which or (len(which) >= 8 and key.sha256.startswith(which))]
     if len(found) != 1:
-        raise ValueError(f"{which!r} is the name, or the beginning of the hash, of {len(found) or 'no'} "
-                         f"key{'s' if found else ''}; `backlot keys list` shows them")
+        raise ValueError(
+            f"{which!r} is the name, or the beginning of the hash, of {len(found) or 'no'} "
+            f"key{'s' if found else ''}; `backlot keys list` shows them"
+        )
     return found[0]
 
 

@@ -118,19 +118,38 @@ def of_unforeseen(error: Exception) -> Response:
     return problem(500, "internal", f"a defect of the service; its log has more under {reference}", retryable=False)
 
 
-def problem(status: int, code: str, detail: str, retryable: bool, errors: list[dict] | None = None,
-            headers: dict[str, str] | None = None) -> Response:
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    retryable: bool,
+    errors: list[dict] | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response:
     """The answer itself."""
-    body = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, code=code, retryable=retryable,
-                   instance=request.path, errors=errors)
-    return Response(body.model_dump_json(exclude_none=True), status,
-                    {"Cache-Control": "no-store", **(headers or {})}, mimetype="application/problem+json")
+    body = Problem(
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=detail,
+        code=code,
+        retryable=retryable,
+        instance=request.path,
+        errors=errors,
+    )
+    return Response(
+        body.model_dump_json(exclude_none=True),
+        status,
+        {"Cache-Control": "no-store", **(headers or {})},
+        mimetype="application/problem+json",
+    )
 
 
 def too_large(s: Settings) -> str:
     """The sentence that names the limits of a body."""
-    return (f"a JSON body may have {s.json_max_bytes:,} bytes; a multipart body {s.upload_max_bytes:,}, of which text "
-            f"fields {s.json_max_bytes:,}, in 1,000 parts; larger files go through POST /v1/uploads")
+    return (
+        f"a JSON body may have {s.json_max_bytes:,} bytes; a multipart body {s.upload_max_bytes:,}, of which text "
+        f"fields {s.json_max_bytes:,}, in 1,000 parts; larger files go through POST /v1/uploads"
+    )
 
 
 def _sentence(error: HTTPException) -> str:

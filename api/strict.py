@@ -42,8 +42,9 @@ def _check_query(reads: bool) -> None:
     except UnicodeDecodeError as error:
         raise MalformedRequest("the query is not UTF-8") from error
     if not reads and request.args:
-        raise InvalidRequest([{"pointer": pointer(name), "detail": "this route takes no query"}
-                              for name in list(request.args)[:20]])
+        raise InvalidRequest(
+            [{"pointer": pointer(name), "detail": "this route takes no query"} for name in list(request.args)[:20]]
+        )
 
 
 def _check_no_body(instead: str) -> None:

@@ -65,11 +65,16 @@ class Call:
         from tasks.registry import contract  # the registry imports the kinds, which import this file
 
         known = contract(kind)
-        files = {name: Path(value) if known.is_file(name) and isinstance(value, str) else value
-                 for name, value in inputs.items()}
+        files = {
+            name: Path(value) if known.is_file(name) and isinstance(value, str) else value
+            for name, value in inputs.items()
+        }
         absent = dict.fromkeys(known.inputs.model_fields)
-        return cls({**absent, **files}, known.params.model_validate(params or {}),
-                   Path(tempfile.mkdtemp(prefix="backlot-call-")))
+        return cls(
+            {**absent, **files},
+            known.params.model_validate(params or {}),
+            Path(tempfile.mkdtemp(prefix="backlot-call-")),
+        )
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,20 @@ def celery_app(settings: Settings, *, ringing: bool) -> Celery:
     app = Celery("backlot", broker=url, set_as_current=False)
     timeouts = {"socket_connect_timeout": 0.5, "socket_timeout": 0.7} if ringing else {}
     app.conf.update(
-        accept_content=["json"], task_serializer="json", task_ignore_result=True, task_acks_late=False,
-        worker_prefetch_multiplier=1, worker_disable_prefetch=True, worker_hijack_root_logger=False,
-        broker_connection_retry_on_startup=True, broker_connection_max_retries=None,
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_hijack_root_logger=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
         # one list a queue: with kombu's four priority steps the ledger could not read its length with one LLEN
-        broker_transport_options={"priority_steps": [0], **options, **timeouts}, broker_use_ssl=tls or False,
-        worker_cancel_long_running_tasks_on_connection_loss=False)
+        broker_transport_options={"priority_steps": [0], **options, **timeouts},
+        broker_use_ssl=tls or False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+    )
     if at.credentials:  # no setting of Celery's has it
         app.amqp.Connection = partial(kombu.Connection, credential_provider=at.credentials)
     return app
@@ -60,8 +68,9 @@ class Broker:
         except Exception as error:  # kombu raises errors of many libraries
             raise NotReady(f"Celery cannot ring in Redis ({type(error).__name__})") from error
         if lies != 1:
-            raise NotReady("what Celery rings does not lie in the Redis of the ledger: they use different servers or "
-                           "databases")
+            raise NotReady(
+                "what Celery rings does not lie in the Redis of the ledger: they use different servers or databases"
+            )
         self._proven = True
 
     def ring(self, queue: str, times: int = 1) -> None:
@@ -86,6 +95,9 @@ def queues(registry: Registry, pool: str) -> list[str]:
 def lines(registry: Registry, pool: str) -> dict[str, int]:
     """The waiting lines of a pool's models, in order, for each form of record that this release knows, the newer ones
     last, and how many jobs make two batches of each."""
-    return {line_of(f"{m.pool}.{m.kind}:{m.name}", v): 2 * m.batch
-            for v in range(1, SCHEMA + 1)
-            for m in sorted(registry.models, key=lambda m: (m.kind, m.name)) if m.pool == pool}
+    return {
+        line_of(f"{m.pool}.{m.kind}:{m.name}", v): 2 * m.batch
+        for v in range(1, SCHEMA + 1)
+        for m in sorted(registry.models, key=lambda m: (m.kind, m.name))
+        if m.pool == pool
+    }

@@ -87,11 +87,21 @@ class Decoder:
         self._control, theirs = socket.socketpair()
         self._owner = os.getpid()
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-        env = {**kept, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1",
-               "OMP_NUM_THREADS": "1"}
+        env = {
+            **kept,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+        }
         with theirs:
-            subprocess.Popen([sys.executable, "-m", __name__, self.function], env=env, stdin=theirs,
-                             stdout=subprocess.DEVNULL, cwd="/", start_new_session=True)
+            subprocess.Popen(
+                [sys.executable, "-m", __name__, self.function],
+                env=env,
+                stdin=theirs,
+                stdout=subprocess.DEVNULL,
+                cwd="/",
+                start_new_session=True,
+            )
 
 
 def _next(answers: BinaryIO) -> bytes | None:
@@ -172,7 +182,7 @@ def _answers(function: Callable[[BinaryIO], Iterator[bytes]], file: BinaryIO) ->
 def _write(out: BinaryIO, data: bytes) -> None:
     left = memoryview(data).cast("B")
     while left:
-        left = left[out.write(left):]
+        left = left[out.write(left) :]
 
 
 def import_whole(package: str) -> None:

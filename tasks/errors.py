@@ -1,44 +1,43 @@
 """Every error of Backlot, as one tree; knows nothing of HTTP, Redis or S3.
 
-    BacklotError                     code, detail, retryable: the same object in answers and records
-    ├── CallerError                  the caller must change something
-    │   ├── InvalidInput             invalid_input
-    │   │   └── InvalidRequest       invalid_input, with one entry a field (JSON pointers)
-    │   ├── MalformedRequest         malformed
-    │   ├── InputUnreachable         input_unreachable (retryable where the other side may recover)
-    │   ├── UnsupportedMedia         unsupported_media
-    │   │   └── UnsupportedCoding    unsupported_media (a body that is packed)
-    │   ├── TooLarge                 too_large
-    │   ├── UnknownModel             unknown_model
-    │   ├── Unauthorized             unauthorized
-    │   │   └── UnknownKey           unauthorized (a key was shown, and is none of ours)
-    │   ├── Forbidden                forbidden
-    │   ├── NotFound                 not_found
-    │   │   └── Gone                 gone
-    │   ├── Conflict                 conflict
-    │   │   └── Replayed             conflict (a dead letter that was retried already)
-    │   ├── RateLimited              rate_limited
-    │   │   └── UploadsLimited       rate_limited (uploads that are begun)
-    │   ├── QuotaExceeded            quota_exceeded
-    │   │   ├── WaitingTooMany       quota_exceeded (jobs that wait)
-    │   │   ├── StoredTooMuch        quota_exceeded (bytes in the bucket)
-    │   │   └── RecordsTooLarge      quota_exceeded (bytes of Redis)
-    │   └── KeyReused                idempotency_key_reused
-    ├── OperatorError                the service or a model must be mended, or simply waited for
-    │   ├── NotReady                 not_ready
-    │   ├── LedgerFault              ledger_fault
-    │   ├── Overloaded               overloaded
-    │   ├── StorageUnavailable       storage_unavailable
-    │   ├── ModelFailed              model_failed
-    │   ├── OutOfMemory              out_of_memory
-    │   ├── Timeout                  timeout
-    │   └── WorkerLost               worker_lost
-    └── Stopped                      nobody's fault: the attempt was told to stop
-        ├── DeadlineExceeded         deadline_exceeded
-        ├── Canceled                 canceled
-        └── LeaseLost                lease_lost
+BacklotError                     code, detail, retryable: the same object in answers and records
+├── CallerError                  the caller must change something
+│   ├── InvalidInput             invalid_input
+│   │   └── InvalidRequest       invalid_input, with one entry a field (JSON pointers)
+│   ├── MalformedRequest         malformed
+│   ├── InputUnreachable         input_unreachable (retryable where the other side may recover)
+│   ├── UnsupportedMedia         unsupported_media
+│   │   └── UnsupportedCoding    unsupported_media (a body that is packed)
+│   ├── TooLarge                 too_large
+│   ├── UnknownModel             unknown_model
+│   ├── Unauthorized             unauthorized
+│   │   └── UnknownKey           unauthorized (a key was shown, and is none of ours)
+│   ├── Forbidden                forbidden
+│   ├── NotFound                 not_found
+│   │   └── Gone                 gone
+│   ├── Conflict                 conflict
+│   │   └── Replayed             conflict (a dead letter that was retried already)
+│   ├── RateLimited              rate_limited
+│   │   └── UploadsLimited       rate_limited (uploads that are begun)
+│   ├── QuotaExceeded            quota_exceeded
+│   │   ├── WaitingTooMany       quota_exceeded (jobs that wait)
+│   │   ├── StoredTooMuch        quota_exceeded (bytes in the bucket)
+│   │   └── RecordsTooLarge      quota_exceeded (bytes of Redis)
+│   └── KeyReused                idempotency_key_reused
+├── OperatorError                the service or a model must be mended, or simply waited for
+│   ├── NotReady                 not_ready
+│   ├── LedgerFault              ledger_fault
+│   ├── Overloaded               overloaded
+│   ├── StorageUnavailable       storage_unavailable
+│   ├── ModelFailed              model_failed
+│   ├── OutOfMemory              out_of_memory
+│   ├── Timeout                  timeout
+│   └── WorkerLost               worker_lost
+└── Stopped                      nobody's fault: the attempt was told to stop
+    ├── DeadlineExceeded         deadline_exceeded
+    ├── Canceled                 canceled
+    └── LeaseLost                lease_lost
 """
-
 
 from tasks import text
 
@@ -200,16 +199,20 @@ class StoredTooMuch(QuotaExceeded):
 
     def __init__(self, stored: int, most: int, more: int = 0) -> None:
         wanted = f", and these are {more:,} more" if more else ""
-        super().__init__(f"you have {stored:,} bytes of outputs and uploads{wanted}; a tenant may have {most:,}; erase "
-                         "jobs that have ended, or let their retention pass")
+        super().__init__(
+            f"you have {stored:,} bytes of outputs and uploads{wanted}; a tenant may have {most:,}; erase "
+            "jobs that have ended, or let their retention pass"
+        )
 
 
 class RecordsTooLarge(QuotaExceeded):
     """The tenant's job records take all of Redis' memory that they may take."""
 
     def __init__(self, held: int, most: int) -> None:
-        super().__init__(f"the records of your jobs take {held:,} bytes; a tenant's may take {most:,}; wait until jobs "
-                         "have ended for an hour, or erase ended ones")
+        super().__init__(
+            f"the records of your jobs take {held:,} bytes; a tenant's may take {most:,}; wait until jobs "
+            "have ended for an hour, or erase ended ones"
+        )
 
 
 class OperatorError(BacklotError):

@@ -92,14 +92,18 @@ class JobRequest(BaseModel):
     priority: int = Field(0, ge=-10, le=10, description="ten places in the line a point, higher sooner")
     metadata: Metadata = {}
     start_at: Time | None = Field(
-        None, description="not before this time (RFC 3339), at most a year from now; a time that is past means now")
+        None, description="not before this time (RFC 3339), at most a year from now; a time that is past means now"
+    )
     queue_ttl_s: FiniteFloat | None = Field(None, ge=SHORTEST_S, description="expires if not started within")
     run_timeout_s: FiniteFloat | None = Field(
-        None, ge=SHORTEST_LIMIT_S, description="the most the model's turn may take in one attempt")
+        None, ge=SHORTEST_LIMIT_S, description="the most the model's turn may take in one attempt"
+    )
     deadline_s: FiniteFloat | None = Field(
-        None, ge=SHORTEST_LIMIT_S, le=31_536_000, description="the most all of it may take")
+        None, ge=SHORTEST_LIMIT_S, le=31_536_000, description="the most all of it may take"
+    )
     retention_s: FiniteFloat | None = Field(
-        None, ge=SHORTEST_S, description="how long record and outputs stay after the end")
+        None, ge=SHORTEST_S, description="how long record and outputs stay after the end"
+    )
     max_attempts: int | None = Field(None, ge=1, le=10, description="starts at most, crashes included")
 
 
@@ -196,23 +200,43 @@ class Job(BaseModel):
         """The same where what never changes is at hand already."""
         status = Status(record["status"])
         path = f"/v1/jobs/{fixed.id}"
-        outputs = [Output(**{**output, "url": output_path(fixed.id, output["name"])})
-                   for output in json.loads(record.get("outputs") or "[]")]
+        outputs = [
+            Output(**{**output, "url": output_path(fixed.id, output["name"])})
+            for output in json.loads(record.get("outputs") or "[]")
+        ]
         running = status in (Status.RUNNING, Status.CANCELING)
         return cls(
-            id=fixed.id, tenant=fixed.tenant, kind=fixed.kind, model=fixed.model, pool=_pool(fixed, record),
-            status=status, done=status.final, phase=_phase(record) if running else None,
-            progress=_number(record.get("progress")), message=record.get("message") or None,
-            queue_position=position, priority=fixed.priority, created_at=moment(float(record["created_ms"])),
-            started_at=_moment(record.get("started_ms")), completed_at=_moment(record.get("ended_ms")),
-            retry_at=_moment(record.get("retry_ms")), retry_of=fixed.retry_of, start_at=_moment(fixed.start_ms),
+            id=fixed.id,
+            tenant=fixed.tenant,
+            kind=fixed.kind,
+            model=fixed.model,
+            pool=_pool(fixed, record),
+            status=status,
+            done=status.final,
+            phase=_phase(record) if running else None,
+            progress=_number(record.get("progress")),
+            message=record.get("message") or None,
+            queue_position=position,
+            priority=fixed.priority,
+            created_at=moment(float(record["created_ms"])),
+            started_at=_moment(record.get("started_ms")),
+            completed_at=_moment(record.get("ended_ms")),
+            retry_at=_moment(record.get("retry_ms")),
+            retry_of=fixed.retry_of,
+            start_at=_moment(fixed.start_ms),
             start_by=_moment(record["start_by_ms"]) if "started_ms" not in record else None,
             retained_until=_moment(record.get("retained_ms")),
-            input={name: redacted(value) for name, value in fixed.input.items()}, params=fixed.params,
-            result=text.shown(json.loads(record["result"])) if record.get("result") else None, outputs=outputs,
+            input={name: redacted(value) for name, value in fixed.input.items()},
+            params=fixed.params,
+            result=text.shown(json.loads(record["result"])) if record.get("result") else None,
+            outputs=outputs,
             error=json.loads(record["error"]) if record.get("error") else None,
-            attempts=_attempts(record), max_attempts=fixed.max_attempts, metrics=_metrics(fixed, record),
-            metadata=fixed.metadata, links=Links(self=path, cancel=f"{path}/cancel", retry=f"{path}/retry"))
+            attempts=_attempts(record),
+            max_attempts=fixed.max_attempts,
+            metrics=_metrics(fixed, record),
+            metadata=fixed.metadata,
+            links=Links(self=path, cancel=f"{path}/cancel", retry=f"{path}/retry"),
+        )
 
 
 class Upload(BaseModel):
@@ -324,8 +348,17 @@ def _attempts(record: dict[str, str]) -> list[Attempt]:
     """Attempts lie in fields attempt:1, attempt:2, ..., of very many the last; the one under way has no `ended_ms`."""
     fields = (f"attempt:{n}" for n in range(1, int(record.get("starts", 0)) + 1))
     kept = (json.loads(record[name]) for name in fields if name in record)
-    return [Attempt(number=a["number"], worker=a["worker"], started_at=moment(a["started_ms"]),
-                    ended_at=_moment(a.get("ended_ms")), outcome=a.get("outcome"), error=a.get("error")) for a in kept]
+    return [
+        Attempt(
+            number=a["number"],
+            worker=a["worker"],
+            started_at=moment(a["started_ms"]),
+            ended_at=_moment(a.get("ended_ms")),
+            outcome=a.get("outcome"),
+            error=a.get("error"),
+        )
+        for a in kept
+    ]
 
 
 def _metrics(fixed: Fixed, record: dict[str, str]) -> Metrics:

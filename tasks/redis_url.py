@@ -74,8 +74,10 @@ class RedisUrl:
         db = query.pop("db", None)
         if scheme == "unix":
             if hosts or not parts.path.strip("/"):
-                raise ValueError("a socket is named by its whole path: unix:///path/to/socket, or "
-                                 "unix://user:password@/path/to/socket")
+                raise ValueError(
+                    "a socket is named by its whole path: unix:///path/to/socket, or "
+                    "unix://user:password@/path/to/socket"
+                )
             return cls(scheme, path=unquote(parts.path), db=_db(db or "0"), options=query, **found)
         steps = [unquote(step) for step in parts.path.split("/") if step]
         name = _name(steps) if scheme in SENTINELS else ""
@@ -98,8 +100,9 @@ class RedisUrl:
             # redis-py asks the sentinels again where it takes a connection from a pool, and nowhere else
             common.pop("single_connection_client", None)
             shared = {name: value for name, value in timeouts.items() if name.startswith("socket_")}
-            manager = Sentinel(self.hosts, sentinel_kwargs={**shared, **self._sentinel_login(), **self._tls()},
-                               **self._tls())
+            manager = Sentinel(
+                self.hosts, sentinel_kwargs={**shared, **self._sentinel_login(), **self._tls()}, **self._tls()
+            )
             return manager.master_for(self.name, **common)
         host, port = self.hosts[0]
         return redis.Redis(host=host, port=port, **self._tls(), **common)
@@ -152,8 +155,10 @@ def _query(scheme: str, text: str) -> dict[str, Any]:
     query: dict[str, Any] = dict(pairs)
     foreign = sorted(set(query) - known)
     if foreign:
-        raise ValueError(f"{foreign[0]!r} is no option of a {scheme}:// URL here; there are {', '.join(sorted(known))} "
-                         "(timeouts are set by Backlot)")
+        raise ValueError(
+            f"{foreign[0]!r} is no option of a {scheme}:// URL here; there are {', '.join(sorted(known))} "
+            "(timeouts are set by Backlot)"
+        )
     if len(pairs) > len(query):
         raise ValueError("an option of a Redis URL is given once")
     if "ssl_cert_reqs" in query:

@@ -38,8 +38,12 @@ class LeftOut:
             return
         self._told.add(name)
         self.count += 1
-        log.error("lists leave out %r, the %dth record of this process that cannot be shown (%s)", name[:SHOWN],
-                  self.count, reason(why))
+        log.error(
+            "lists leave out %r, the %dth record of this process that cannot be shown (%s)",
+            name[:SHOWN],
+            self.count,
+            reason(why),
+        )
 
 
 left_out = LeftOut()
@@ -122,8 +126,11 @@ def reduced(record: Record) -> tuple[Job, list[str]]:
 def _parts(record: Record) -> dict[str, Record]:
     """Fields of the record that stand or fall together, by the name of the part."""
     attempts = {name: value for name, value in record.items() if name == "starts" or name.startswith("attempt:")}
-    others = {name: {name: value} for name, value in sorted(record.items())
-              if name not in ("fixed", *BASE, *attempts) and not name.startswith("t:")}
+    others = {
+        name: {name: value}
+        for name, value in sorted(record.items())
+        if name not in ("fixed", *BASE, *attempts) and not name.startswith("t:")
+    }
     return {**others, **({ATTEMPTS: attempts} if attempts else {})}
 
 

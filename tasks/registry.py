@@ -70,8 +70,12 @@ class Model(BaseModel):
     run_timeout_s: float = Field(900, ge=1, description="default and maximum of the model's turn alone")
     fetch_timeout_s: float = Field(1800, ge=1, description="how long fetching a job's inputs may take")
     load_timeout_s: float = Field(300, ge=1, description="how long its loading may take")
-    batch_timeout_s: float = Field(300, ge=1, description="how long its turn at the model is waited for; then the job "
-                                                         "goes back into its line, which counts nowhere")
+    batch_timeout_s: float = Field(
+        300,
+        ge=1,
+        description="how long its turn at the model is waited for; then the job "
+        "goes back into its line, which counts nowhere",
+    )
     upload_timeout_s: float = Field(900, ge=1, description="how long uploading a job's outputs may take")
     memory_mb: int = Field(4096, gt=0, description="resident memory of the process that runs it alone, MiB")
     batch: int = Field(1, ge=1, le=256, description="jobs in one forward pass")
@@ -106,8 +110,9 @@ class Model(BaseModel):
 class Registry:
     """The models an installation offers, in the order of its file."""
 
-    def __init__(self, models: Sequence[Model], pools: Sequence[str] = ("cpu", "gpu"),
-                 written: ModelsFile | None = None) -> None:
+    def __init__(
+        self, models: Sequence[Model], pools: Sequence[str] = ("cpu", "gpu"), written: ModelsFile | None = None
+    ) -> None:
         self.models = tuple(_placed(model, pools) for model in models)
         self.pools = tuple(pools)
         self._written = written
@@ -140,8 +145,10 @@ class Registry:
                 found.append((number, "algorithm", f"there is no module {module}{like(module, _modules(model.kind))}"))
             if (folder := model.weights_path()) and not folder.exists():
                 found.append((number, "weights", f"there is nothing at {folder}"))
-        return [self._written.fault(*one) if self._written else f"{self.models[one[0]].key}: {one[1]}: {one[2]}"
-                for one in found]
+        return [
+            self._written.fault(*one) if self._written else f"{self.models[one[0]].key}: {one[1]}: {one[2]}"
+            for one in found
+        ]
 
     @cached_property
     def by_key(self) -> dict[str, Model]:
@@ -200,5 +207,3 @@ def _modules(kind: str) -> list[str]:
 def _placed(model: Model, pools: Sequence[str]) -> Model:
     """A model whose pool this deployment does not have goes to one that it has."""
     return model if model.pool in pools else model.model_copy(update={"pool": pools[0]})
-
-

@@ -82,10 +82,13 @@ def request_of(kind: str) -> type[JobRequest]:
     """JobRequest with the kind's own `input` and `params`."""
     known = contract(kind)
     return create_model(
-        f"{kind.title()}Request", __base__=JobRequest, __doc__=f"A {kind} job to be done.",
+        f"{kind.title()}Request",
+        __base__=JobRequest,
+        __doc__=f"A {kind} job to be done.",
         kind=(Literal[kind], Field(description="what is to be done")),
         input=(known.inputs, Field(description=known.inputs.__doc__)),
-        params=(known.params, Field(default_factory=known.params, description=known.params.__doc__)))
+        params=(known.params, Field(default_factory=known.params, description=known.params.__doc__)),
+    )
 
 
 def plain(request: JobRequest) -> dict[str, Any]:
@@ -98,10 +101,16 @@ def check_params(request: JobRequest, model: Model) -> None:
     known = contract(model.kind)
     foreign = sorted(request.params.model_fields_set & known.foreign(model.algorithm))
     if foreign:
-        raise InvalidRequest([
-            {"pointer": pointer("params", name),
-             "detail": f"the model {model.name} does not take it; algorithms that do: {', '.join(known.only[name])}"}
-            for name in foreign])
+        raise InvalidRequest(
+            [
+                {
+                    "pointer": pointer("params", name),
+                    "detail": f"the model {model.name} does not take it; "
+                    f"algorithms that do: {', '.join(known.only[name])}",
+                }
+                for name in foreign
+            ]
+        )
 
 
 def refusal(error: ValidationError, body: bytes | str) -> InvalidRequest | MalformedRequest | UnknownModel:

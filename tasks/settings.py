@@ -30,14 +30,17 @@ class Settings(BaseSettings):
     """All settings, validated. Errors: pydantic.ValidationError, which names the variable."""
 
     model_config = SettingsConfigDict(
-        env_prefix="BACKLOT_", frozen=True, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False)
+        env_prefix="BACKLOT_", frozen=True, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False
+    )
 
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
         description="Redis or Valkey, `noeviction`: `redis://`, `rediss://`, `unix://` or `sentinel://` "
-                    "([docs/redis.md](docs/redis.md))")
+        "([docs/redis.md](docs/redis.md))",
+    )
     redis_password_file: Path | None = Field(
-        None, description="the password of the URL's user, read at each connect: it may be changed without a stop")
+        None, description="the password of the URL's user, read at each connect: it may be changed without a stop"
+    )
     s3_endpoint_url: str | None = Field(None, description="the S3 server; unset for AWS")
     s3_public_endpoint_url: str | None = Field(None, description="the same as callers reach it; unset where equal")
     s3_bucket: str = Field("backlot", description="where inputs, outputs and the journal lie")
@@ -45,25 +48,32 @@ class Settings(BaseSettings):
     s3_access_key_id: SecretStr | None = Field(None, description="unset for the machine's own credentials")
     s3_secret_access_key: SecretStr | None = Field(None, description="beside it")
     s3_credentials_file: Path | None = Field(
-        None, description="in place of the two: a file as AWS' `credentials` (profile `default`), re-read when it "
-                          "changes")
+        None,
+        description="in place of the two: a file as AWS' `credentials` (profile `default`), re-read when it changes",
+    )
     s3_sse: Literal["AES256", "aws:kms"] | None = Field(
-        None, description="encryption by the S3 server, asked for with all that is put; unset for the bucket's own")
+        None, description="encryption by the S3 server, asked for with all that is put; unset for the bucket's own"
+    )
     s3_sse_kms_key_id: str | None = Field(None, description="the key, with `aws:kms`; unset for the account's own")
     s3_sources: Annotated[dict[str, list[str]], NoDecode] = Field(
-        {}, description="what `s3://` inputs may name, by tenant: `tenant=bucket/prefix`, comma-separated")
+        {}, description="what `s3://` inputs may name, by tenant: `tenant=bucket/prefix`, comma-separated"
+    )
     fetch_allow: Annotated[list[str], NoDecode] = Field(
-        [], description="hosts or networks that inputs may come from although private, e.g. `127.0.0.1,10.0.0.0/8`; "
-                        "only for these is plain `http://` accepted")
+        [],
+        description="hosts or networks that inputs may come from although private, e.g. `127.0.0.1,10.0.0.0/8`; "
+        "only for these is plain `http://` accepted",
+    )
     keys_file: Path = Field(Path(".backlot/keys.json"), description="the API keys (hashes), re-read when it changes")
     models: Path | None = Field(None, description="the operator's models.toml; unset for the package's own")
     pools: Annotated[list[PoolName], NoDecode] = Field(
-        ["cpu", "gpu"], min_length=1, description="the pools this deployment has; a model of another goes to the first")
+        ["cpu", "gpu"], min_length=1, description="the pools this deployment has; a model of another goes to the first"
+    )
 
     upload_max_bytes: int = Field(100 * 1024 * 1024, gt=0, description="a multipart request's body")
     json_max_bytes: int = Field(1024 * 1024, gt=0, description="a JSON request's body")
     max_run_timeout_s: float = Field(
-        86_400, gt=0, le=LONGEST_S, description="the most `run_timeout_s` a model may have")
+        86_400, gt=0, le=LONGEST_S, description="the most `run_timeout_s` a model may have"
+    )
     queue_ttl_s: float = Field(86_400, gt=0, le=LONGEST_S, description="default of a job's `queue_ttl_s`")
     max_queue_ttl_s: float = Field(7 * 86_400, gt=0, le=LONGEST_S, description="the most a job may ask")
     retention_s: float = Field(7 * 86_400, gt=0, le=LONGEST_S, description="default of a job's `retention_s`")
@@ -72,48 +82,77 @@ class Settings(BaseSettings):
     max_wait_s: float = Field(60, ge=0, description="the most `Prefer: wait` holds a request")
     submits_per_minute: int = Field(0, ge=0, description="jobs a tenant may submit a minute; 0 for any number")
     max_waiting_jobs: int = Field(
-        0, ge=0, description="jobs a tenant may have waiting, for a slot, a start time or a retry; 0 for any number")
+        0, ge=0, description="jobs a tenant may have waiting, for a slot, a start time or a retry; 0 for any number"
+    )
     max_running_jobs: int = Field(0, ge=0, description="jobs a tenant may have running at once; 0 for any number")
     uploads_per_minute: int = Field(300, ge=0, description="uploads a tenant may begin a minute; 0 for any number")
     unknown_model_s: float = Field(
-        900, ge=0, le=31_536_000, description="how long a job waits for a worker that knows its model, which is in no "
-                                            "models.toml, before it fails; longer than a deploy takes")
+        900,
+        ge=0,
+        le=31_536_000,
+        description="how long a job waits for a worker that knows its model, which is in no "
+        "models.toml, before it fails; longer than a deploy takes",
+    )
     max_stored_bytes: int = Field(
-        0, ge=0, description="outputs and uploads a tenant may have in the bucket; 0 for any number")
+        0, ge=0, description="outputs and uploads a tenant may have in the bucket; 0 for any number"
+    )
     max_record_bytes: int = Field(
-        1024**3, ge=0, description="bytes of Redis that a tenant's job records may take, at most a quarter of its "
-                                   "`maxmemory`; 0 for any number")
-    audit_log: str = Field(
-        "stdout", description="where the API's audit log goes: `stdout`, `stderr`, a file, or `off`")
+        1024**3,
+        ge=0,
+        description="bytes of Redis that a tenant's job records may take, at most a quarter of its "
+        "`maxmemory`; 0 for any number",
+    )
+    audit_log: str = Field("stdout", description="where the API's audit log goes: `stdout`, `stderr`, a file, or `off`")
     access_log: str = Field("off", description="the same for a line of every request")
     cors_origins: Annotated[list[str], NoDecode] = Field(
-        [], description="origins whose pages may call the API from a browser, e.g. `https://app.example`; `*` for any")
-    http_threads: int = Field(8, ge=2, le=256, description="threads of one API process that answer requests; half of "
-                              "them at most for one tenant, or one address without a key")
+        [], description="origins whose pages may call the API from a browser, e.g. `https://app.example`; `*` for any"
+    )
+    http_threads: int = Field(
+        8,
+        ge=2,
+        le=256,
+        description="threads of one API process that answer requests; half of "
+        "them at most for one tenant, or one address without a key",
+    )
     http_connections: int = Field(2500, ge=1, description="connections one API process holds")
-    http_idle_s: float = Field(75, ge=1, description="a connection without a whole request head, or that takes "
-                               "nothing of its answer, for so long is closed; more than the idle timeout of a load "
-                               "balancer in front")
+    http_idle_s: float = Field(
+        75,
+        ge=1,
+        description="a connection without a whole request head, or that takes "
+        "nothing of its answer, for so long is closed; more than the idle timeout of a load "
+        "balancer in front",
+    )
     http_grace_s: float = Field(10, ge=1, description="from being asked to stop to being killed, of an API process")
     http_requests_per_tenant: int = Field(
-        100, ge=1, description="requests of a tenant, or of an address without a key, that one API process takes in")
+        100, ge=1, description="requests of a tenant, or of an address without a key, that one API process takes in"
+    )
     http_held: int = Field(1000, ge=0, description="requests that wait for a job, an API process")
     http_held_per_tenant: int = Field(100, ge=0, description="of them one tenant's")
     body_timeout_s: float = Field(600, gt=0, description="the longest that a request's body may take to come")
     body_min_bytes_per_s: int = Field(1024, ge=1, description="the lowest average speed of a body, after 10 s")
-    spool_dir: Path | None = Field(None, description="where request bodies lie while they come; unset for the "
-                                   "system's temporary folder")
-    spool_max_bytes: int = Field(2 * 1024**3, gt=0, description="request bodies an API process holds at one time; one "
-                                 "tenant's, no more than stays free")
+    spool_dir: Path | None = Field(
+        None, description="where request bodies lie while they come; unset for the system's temporary folder"
+    )
+    spool_max_bytes: int = Field(
+        2 * 1024**3,
+        gt=0,
+        description="request bodies an API process holds at one time; one tenant's, no more than stays free",
+    )
     trusted_proxies: Annotated[list[str], NoDecode] = Field(
-        [], description="networks whose `X-Forwarded-*` headers count, e.g. `127.0.0.1/32,10.0.0.0/8`")
-    http_metrics_port: int = Field(9096, ge=0, le=65535, description="where the API answers /metrics, on "
-                                   "`BACKLOT_METRICS_HOST`; 0 for any")
+        [], description="networks whose `X-Forwarded-*` headers count, e.g. `127.0.0.1/32,10.0.0.0/8`"
+    )
+    http_metrics_port: int = Field(
+        9096, ge=0, le=65535, description="where the API answers /metrics, on `BACKLOT_METRICS_HOST`; 0 for any"
+    )
 
     lease_s: float = Field(10, gt=0, description="an attempt not renewed for so long may go to another worker")
     renew_s: float = Field(1, gt=0, description="how often a worker renews its leases, and the keeper makes its rounds")
-    grace_s: float = Field(30, ge=0, description="from being asked to stop to being killed: cancel, drain, and in a "
-                                                 "process that jobs share a job over a limit of its own")
+    grace_s: float = Field(
+        30,
+        ge=0,
+        description="from being asked to stop to being killed: cancel, drain, and in a "
+        "process that jobs share a job over a limit of its own",
+    )
     stop_s: float = Field(1, ge=0, description="the same for a job over its model's limit, or in a process of its own")
     retry_s: float = Field(2, ge=0, description="the first retry's delay, doubled each time, full jitter")
     max_retry_s: float = Field(300, ge=0, description="the longest")
@@ -123,10 +162,12 @@ class Settings(BaseSettings):
     cpu_slots: int = Field(1, ge=1, le=256, description="processes of a cpu worker")
     gpu_slots: int = Field(8, ge=1, le=256, description="threads of a gpu worker")
     cache_dir: Path = Field(
-        Path(".backlot/cache"), description="weights that came from a bucket; those of the hub lie in its `HF_HOME`")
+        Path(".backlot/cache"), description="weights that came from a bucket; those of the hub lie in its `HF_HOME`"
+    )
     models_mb: int = Field(8192, gt=0, description="memory for loaded models in one process, MiB")
     metrics_host: str = Field(
-        "127.0.0.1", description="the address the keeper answers /metrics and /readyz on, and the API /metrics")
+        "127.0.0.1", description="the address the keeper answers /metrics and /readyz on, and the API /metrics"
+    )
     metrics_port: int = Field(9095, ge=0, le=65535, description="the port of the same; 0 for any")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="of all processes")
 
@@ -146,8 +187,10 @@ class Settings(BaseSettings):
     def _are_origins(cls, value: list[str]) -> list[str]:
         for origin in value:
             if origin != "*" and not ORIGIN.fullmatch(origin):
-                raise ValueError(f"{origin!r} is no origin as a browser sends it: scheme://host, in small letters, "
-                                 "with a port where it is not the scheme's own, and no path")
+                raise ValueError(
+                    f"{origin!r} is no origin as a browser sends it: scheme://host, in small letters, "
+                    "with a port where it is not the scheme's own, and no path"
+                )
         return value
 
     @field_validator("s3_sse_kms_key_id")
@@ -184,8 +227,10 @@ class Settings(BaseSettings):
         try:
             return cls(**given)
         except ValidationError as error:
-            wrong = ((".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, "))
-                     for one in error.errors(include_url=False))
+            wrong = (
+                (".".join(map(str, one["loc"])), one["msg"].removeprefix("Value error, "))
+                for one in error.errors(include_url=False)
+            )
             raise Misconfigured("\n".join(f"BACKLOT_{name.upper()}: {what}" for name, what in wrong)) from None
 
     @classmethod

@@ -16,7 +16,7 @@ def line(text: object, most: int) -> str:
     told = str(text)
     told, cut = told[:most], len(told) > most
     told = LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", CONTROL.sub(" ", told)).strip()
-    return told[:most - 1] + "…" if cut else told
+    return told[: most - 1] + "…" if cut else told
 
 
 def shown(value: JsonValue) -> JsonValue:

@@ -105,9 +105,19 @@ def fixed() -> Callable[..., Fixed]:
 
 
 def make_fixed(**changes) -> Fixed:
-    usual = {"id": new_id("job"), "tenant": "acme", "kind": "generate", "model": "lstm", "pool": "cpu",
-             "input": {"prompt": "Once"}, "params": {}, "queue_ttl_s": 3600, "run_timeout_s": 60, "retention_s": 86400,
-             "max_attempts": 3}
+    usual = {
+        "id": new_id("job"),
+        "tenant": "acme",
+        "kind": "generate",
+        "model": "lstm",
+        "pool": "cpu",
+        "input": {"prompt": "Once"},
+        "params": {},
+        "queue_ttl_s": 3600,
+        "run_timeout_s": 60,
+        "retention_s": 86400,
+        "max_attempts": 3,
+    }
     return Fixed(**{**usual, **changes})
 
 
@@ -118,8 +128,9 @@ def worker() -> Worker:
 
 
 def make_worker(name: str = "w1", pool: str = "cpu") -> Worker:
-    return Worker(name, pool, [f"{pool}.generate", f"{pool}.caption"],
-                  [f"{pool}.generate:lstm", f"{pool}.caption:cnn-lstm"])
+    return Worker(
+        name, pool, [f"{pool}.generate", f"{pool}.caption"], [f"{pool}.generate:lstm", f"{pool}.caption:cnn-lstm"]
+    )
 
 
 @pytest.fixture

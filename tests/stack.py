@@ -48,8 +48,9 @@ def free_port() -> int:
 class Process:
     """A process with a log of its own, ended by its id."""
 
-    def __init__(self, name: str, argv: list[str], folder: Path, env: dict[str, str] | None = None,
-                 root: Path = ROOT) -> None:
+    def __init__(
+        self, name: str, argv: list[str], folder: Path, env: dict[str, str] | None = None, root: Path = ROOT
+    ) -> None:
         self.name, self._argv, self._env, self._root = name, argv, {**os.environ, **(env or {})}, root
         self.log_file = folder / f"{name}.log"
         self._running: subprocess.Popen | None = None
@@ -58,8 +59,14 @@ class Process:
     def start(self) -> None:
         with self.log_file.open("ab") as log:
             self._running = subprocess.Popen(
-                self._argv, env=self._env, cwd=self._root, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True)  # as under any supervisor; schedulers share by session, so benchmarks need it
+                self._argv,
+                env=self._env,
+                cwd=self._root,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )  # as under any supervisor; schedulers share by session, so benchmarks need it
 
     @property
     def pid(self) -> int:
@@ -113,9 +120,11 @@ class RedisServer(Process):
         data = folder / f"{name}-data"
         data.mkdir()
         config = folder / f"{name}.conf"
-        config.write_text(f"bind 127.0.0.1\nport {self.port}\nrequirepass {PASSWORD}\ndir \"{data}\"\nsave \"\"\n"
-                          "appendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction\n"
-                          f"databases {DATABASES}\n" + more)
+        config.write_text(
+            f'bind 127.0.0.1\nport {self.port}\nrequirepass {PASSWORD}\ndir "{data}"\nsave ""\n'
+            "appendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction\n"
+            f"databases {DATABASES}\n" + more
+        )
         self._tests, self._stacks = itertools.cycle(range(OF_TESTS)), itertools.cycle(range(OF_TESTS, DATABASES))
         super().__init__(name, [str(get_binary_path()), str(config)], folder)
         self.until_up(lambda: self.client().ping())
@@ -149,8 +158,11 @@ class S3Server(Process):
         data.mkdir()
         rclone = Path(sys.executable).with_name("rclone")
         super().__init__(
-            name, [str(rclone), "serve", "s3", "--config", "", "--addr", f"127.0.0.1:{self.port}", str(data)], folder,
-            {"RCLONE_AUTH_KEY": f'"{ACCESS_KEY},{SECRET_KEY}"'})
+            name,
+            [str(rclone), "serve", "s3", "--config", "", "--addr", f"127.0.0.1:{self.port}", str(data)],
+            folder,
+            {"RCLONE_AUTH_KEY": f'"{ACCESS_KEY},{SECRET_KEY}"'},
+        )
         self.until_up(lambda: httpx.get(self.url, trust_env=False).status_code > 0)
 
 
@@ -194,8 +206,18 @@ class Stack:
         port = free_port()
         argv = [sys.executable, "-m", "api", "--port", str(port), "--processes", str(processes)]
         if not (self._root / "api/__main__.py").exists():  # the tree of a release that ran on gunicorn
-            argv = [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--worker-class",
-                    "api.server.Worker", "--threads", "16", "api:create_app()"]
+            argv = [
+                sys.executable,
+                "-m",
+                "gunicorn",
+                "--bind",
+                f"127.0.0.1:{port}",
+                "--worker-class",
+                "api.server.Worker",
+                "--threads",
+                "16",
+                "api:create_app()",
+            ]
         with self._process("api", argv, settings) as process:
             process.url = f"http://127.0.0.1:{port}"
             process.until_up(lambda: httpx.get(f"{process.url}/healthz", trust_env=False).status_code == 200, 60)
@@ -214,8 +236,11 @@ class Stack:
 
 def environment(settings: Settings) -> dict[str, str]:
     """The BACKLOT_ variables that read back as these settings."""
-    return {f"BACKLOT_{name.upper()}": _text(value)
-            for name, value in settings if value != type(settings).model_fields[name].default}
+    return {
+        f"BACKLOT_{name.upper()}": _text(value)
+        for name, value in settings
+        if value != type(settings).model_fields[name].default
+    }
 
 
 def _text(value: Any) -> str:
@@ -229,10 +254,15 @@ def _text(value: Any) -> str:
 def make_settings(redis_url: str, s3: S3Server, bucket: str, folder: Path, **more: Any) -> Settings:
     """Settings that point at the test's servers; 127.0.0.1 may be fetched from."""
     return Settings(
-        redis_url=SecretStr(redis_url), s3_endpoint_url=s3.url, s3_bucket=bucket,
-        s3_access_key_id=SecretStr(ACCESS_KEY), s3_secret_access_key=SecretStr(SECRET_KEY),
-        fetch_allow=["127.0.0.1"], keys_file=folder / "keys.json",
-        **{"metrics_port": 0, "http_metrics_port": 0, "http_grace_s": 2, **more})
+        redis_url=SecretStr(redis_url),
+        s3_endpoint_url=s3.url,
+        s3_bucket=bucket,
+        s3_access_key_id=SecretStr(ACCESS_KEY),
+        s3_secret_access_key=SecretStr(SECRET_KEY),
+        fetch_allow=["127.0.0.1"],
+        keys_file=folder / "keys.json",
+        **{"metrics_port": 0, "http_metrics_port": 0, "http_grace_s": 2, **more},
+    )
 
 
 def make_storage(settings: Settings) -> Storage:

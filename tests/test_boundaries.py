@@ -17,8 +17,20 @@ from tasks.settings import Settings
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("api", "tasks", "worker")
 ALLOWED = {"tasks": {"tasks"}, "api": {"api", "tasks"}, "worker": {"worker", "tasks"}}
-HEAVY = ("torch", "numpy", "scipy", "sklearn", "transformers", "tokenizers", "safetensors", "av", "PIL", "pocketsphinx",
-         "psutil", "matplotlib")
+HEAVY = (
+    "torch",
+    "numpy",
+    "scipy",
+    "sklearn",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "av",
+    "PIL",
+    "pocketsphinx",
+    "psutil",
+    "matplotlib",
+)
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 SCRIPTS = sorted((ROOT / "tasks/ledger/scripts").glob("*.lua"))
 SHARED = [path for path in SCRIPTS if path.stem.startswith("_")]
@@ -48,8 +60,15 @@ def test_imports_run_one_way(path):
 @pytest.mark.parametrize("path", [p for p in MODULES if {*p.parts} & {*KINDS} and p.name != "__init__.py"], ids=named)
 def test_an_algorithm_knows_nothing_of_redis_celery_s3_or_http(path):
     """It can be called from a REPL; of Backlot it knows the interface, the errors and its own kind."""
-    known = {"tasks.algorithm", "tasks.errors", "tasks.inputs", "tasks.recipe", "tasks.decoding", "tasks.tarball",
-             f"tasks.{path.relative_to(ROOT).parts[1]}"}
+    known = {
+        "tasks.algorithm",
+        "tasks.errors",
+        "tasks.inputs",
+        "tasks.recipe",
+        "tasks.decoding",
+        "tasks.tarball",
+        f"tasks.{path.relative_to(ROOT).parts[1]}",
+    }
     for module in imported(path):
         assert module.partition(".")[0] not in ("redis", "celery", "kombu", "boto3", "botocore", "httpx", "flask")
         if module.startswith("tasks"):
@@ -58,8 +77,10 @@ def test_an_algorithm_knows_nothing_of_redis_celery_s3_or_http(path):
 
 def test_boto3_is_in_one_file_and_celery_in_two():
     """Whoever wants to know how Backlot talks to S3 or to Celery has one place to read."""
-    users = {library: {named(p) for p in MODULES if any(m.partition(".")[0] == library for m in imported(p))}
-             for library in ("boto3", "celery")}
+    users = {
+        library: {named(p) for p in MODULES if any(m.partition(".")[0] == library for m in imported(p))}
+        for library in ("boto3", "celery")
+    }
     assert users["boto3"] == {"tasks/bucket/storage.py"}
     assert users["celery"] <= {"tasks/broker.py", "worker/app.py"}
 
@@ -76,7 +97,8 @@ def app_process() -> tuple[list[str], int]:
     *loaded, rss = in_a_new_process(
         "import sys, api; api.create_app().test_client().get('/openapi.json'); "
         f"print(*[m for m in {HEAVY!r} if m in sys.modules]); "
-        "import psutil; print(psutil.Process().memory_info().rss)").split()  # getrusage's peak would be ours too
+        "import psutil; print(psutil.Process().memory_info().rss)"
+    ).split()  # getrusage's peak would be ours too
     return loaded, int(rss) // 1024
 
 
@@ -91,8 +113,13 @@ def test_the_api_fits_in_120_mb(app_process):
 def test_a_workers_parent_and_the_keeper_load_no_model_code():
     """The parent must keep renewing leases, whatever a model does to its process."""
     heavy = ("torch", "numpy", "av", "PIL")
-    assert in_a_new_process("import sys, worker.parent, worker.keeper.keeper, worker.__main__; "
-                            f"print(*[m for m in {heavy!r} if m in sys.modules])") == ""
+    assert (
+        in_a_new_process(
+            "import sys, worker.parent, worker.keeper.keeper, worker.__main__; "
+            f"print(*[m for m in {heavy!r} if m in sys.modules])"
+        )
+        == ""
+    )
 
 
 def test_importing_the_package_reads_no_environment(monkeypatch):
@@ -127,9 +154,11 @@ def test_a_script_names_every_key_and_argument_and_what_it_returns(path):
     body = path.read_text().removeprefix(text)
     assert text.startswith(f"-- {path.stem}: ") and "-- Returns " in text
     for name in ("KEYS", "ARGV"):
-        read = {int(n) for n in re.findall(rf"{name}\[(\d+)\]", body)} | {
-            int(n) for n in re.findall(rf"for i = (\d+)[^\n]*{name}", body)} | {
-            int(n) for n in re.findall(rf"unpack\({name}, (\d+)\)", body)}
+        read = (
+            {int(n) for n in re.findall(rf"{name}\[(\d+)\]", body)}
+            | {int(n) for n in re.findall(rf"for i = (\d+)[^\n]*{name}", body)}
+            | {int(n) for n in re.findall(rf"unpack\({name}, (\d+)\)", body)}
+        )
         assert read <= numbers(text, name), f"{name} {read - numbers(text, name)} are read but not named"
         assert max(numbers(text, name), default=0) <= max(read | {1, 2}), f"{name} named in vain"
 
@@ -146,9 +175,31 @@ def test_a_script_is_short_and_never_scans(path):
 def test_every_key_that_a_script_builds_is_in_keys_py():
     """The scripts and keys.py spell the same names."""
     spelled = {value for value in vars(keys).values() if isinstance(value, str) and value.startswith("bl:")}
-    made = {getattr(keys, name)(*"xy"[: getattr(keys, name).__code__.co_argcount]) for name in
-            ("job", "line", "leases", "waiting", "fair", "swept", "idle", "wake", "worker", "slots", "tenant_jobs",
-             "upload_jobs", "idempotency", "dead", "stored", "running", "later", "parked", "cost", "alone")}
+    made = {
+        getattr(keys, name)(*"xy"[: getattr(keys, name).__code__.co_argcount])
+        for name in (
+            "job",
+            "line",
+            "leases",
+            "waiting",
+            "fair",
+            "swept",
+            "idle",
+            "wake",
+            "worker",
+            "slots",
+            "tenant_jobs",
+            "upload_jobs",
+            "idempotency",
+            "dead",
+            "stored",
+            "running",
+            "later",
+            "parked",
+            "cost",
+            "alone",
+        )
+    }
     known = {key.split(":")[1] for key in spelled | made}
     for path in SCRIPTS:
         used = set(re.findall(r"'bl:(\w+)", path.read_text().replace(header(path), "")))
@@ -164,8 +215,11 @@ def test_the_kinds_are_folders_with_models():
 
 def test_every_algorithm_is_offered_by_a_model():
     """A file with a class Model that no entry names would be dead code, an entry without a file a trap."""
-    files = {(path.parent.name, path.stem) for path in (ROOT / "tasks").glob("*/*.py")
-             if path.parent.name in KINDS and re.search(r"^class Model\(", path.read_text(), re.M)}
+    files = {
+        (path.parent.name, path.stem)
+        for path in (ROOT / "tasks").glob("*/*.py")
+        if path.parent.name in KINDS and re.search(r"^class Model\(", path.read_text(), re.M)
+    }
     entries = [*Registry.default().models, *Registry.read(ROOT / "tasks" / "models.hub.toml").models]
     assert files == {(model.kind, model.algorithm.replace("-", "_")) for model in entries}
 

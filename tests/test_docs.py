@@ -37,19 +37,23 @@ DOCUMENTS = documents()
 BLOCKS = [block for path in DOCUMENTS for block in blocks(path)]
 RUN, PICTURES = ("sh", "console", "python", "toml"), "mermaid"
 NOT_RUN = {
-    "make demo     # installs into .venv, starts the whole stack on this machine, runs one job of each kind":
-        "it installs and would run this suite within itself; its jobs are tests/deploy/test_samples.py's",
-    "export BACKLOT_REDIS_URL=rediss://:secret@redis.example:6379/0      # noeviction, append-only file on":
-        "it needs a Redis and a bucket elsewhere; its variables and modules are looked at below",
+    "make demo     # installs into .venv, starts the whole stack on this machine, runs one job of each kind": (
+        "it installs and would run this suite within itself; its jobs are tests/deploy/test_samples.py's"
+    ),
+    "export BACKLOT_REDIS_URL=rediss://:secret@redis.example:6379/0      # noeviction, append-only file on": (
+        "it needs a Redis and a bucket elsewhere; its variables and modules are looked at below"
+    ),
     "ACL SETUSER backlot on >password ~bl:* ~_kombu.* ~unacked* ~cpu.* ~gpu.* ~proof.* ~*.pidbox &* +@all -@admin "
     "-@dangerous +info": "it is Redis' own command; tests/strangers/test_redis_urls.py gives these rights",
     '{"Rules": [{"ID": "broken-uploads", "Status": "Enabled", "Filter": {"Prefix": ""}, '
-    '"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}]}':
-        "the S3 server here has no such rules; tests/worker/keeper/test_clearing.py looks at its shape",
+    '"AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1}}]}': (
+        "the S3 server here has no such rules; tests/worker/keeper/test_clearing.py looks at its shape"
+    ),
     '{"at": "2026-11-30T09:30:00.123Z", "from": "203.0.113.7", "method": "POST", '
     '"route": "/v1/jobs/<job_id>/cancel",': "it is a line of a log; tests/security/test_audit.py reads such lines",
-    "limit_conn_zone $binary_remote_addr zone=address:10m;":
-        "it needs an nginx and a certificate; the site of the same page for Caddy is run",
+    "limit_conn_zone $binary_remote_addr zone=address:10m;": (
+        "it needs an nginx and a certificate; the site of the same page for Caddy is run"
+    ),
     "{": "tests/api/server/test_behind_a_proxy.py runs Caddy with it",
 }
 """First lines of blocks, and why they are not run here."""
@@ -68,8 +72,15 @@ class Desk:
     def run(self, command: list[str], **more) -> str:
         """What a command shows; it must succeed."""
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, timeout=ENDS_S,
-                              env={**os.environ, "PATH": path, "PYTHONPATH": str(self.root)}, **more)
+        done = subprocess.run(
+            command,
+            cwd=self.root,
+            capture_output=True,
+            text=True,
+            timeout=ENDS_S,
+            env={**os.environ, "PATH": path, "PYTHONPATH": str(self.root)},
+            **more,
+        )
         assert done.returncode == 0, f"{command[-1]}\n{done.stdout}{done.stderr}"
         return done.stdout
 
@@ -172,8 +183,9 @@ def test_a_python_block_runs(desk, block):
 def test_a_toml_block_is_a_model_that_does_a_job(desk, block):
     """The algorithm that README tells how to add captions a picture, over HTTP."""
     (entry,) = tomllib.loads(block.text)["model"]
-    job = desk.client.submit(entry["kind"], {"image": ROOT / "tasks/caption/samples/chelsea-cat.png"},
-                             model=entry["name"], wait=ENDS_S)
+    job = desk.client.submit(
+        entry["kind"], {"image": ROOT / "tasks/caption/samples/chelsea-cat.png"}, model=entry["name"], wait=ENDS_S
+    )
     assert job["status"] == "succeeded", job["error"]
     assert job["result"]["caption"] == "a bright picture"
 

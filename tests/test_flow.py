@@ -24,8 +24,11 @@ HUGE_PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x27\x10\0\0\x27\x10\x08\2\0\0\0\x
 @pytest.fixture(scope="module")
 def bucket(redis_server: RedisServer, s3_server: S3Server, tmp_path_factory) -> Storage:
     """That of this file's stack; its settings are the stack's."""
-    return make_storage(make_settings(redis_server.for_a_stack(), s3_server, f"flow-{uuid.uuid4().hex[:12]}",
-                                      tmp_path_factory.mktemp("flow")))
+    return make_storage(
+        make_settings(
+            redis_server.for_a_stack(), s3_server, f"flow-{uuid.uuid4().hex[:12]}", tmp_path_factory.mktemp("flow")
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,15 +55,23 @@ def test_transcribe_a_recording(client, tmp_path):
     said, heard = (set(text.lower().split()) for text in texts)
     assert len(said & heard) >= 0.85 * len(said)
     assert {output["name"] for output in job["outputs"]} == {
-        "transcript.json", "transcript.txt", "transcript.srt", "transcript.vtt"}
+        "transcript.json",
+        "transcript.txt",
+        "transcript.srt",
+        "transcript.vtt",
+    }
     vtt = client.download(job["id"], "transcript.vtt", tmp_path)
     assert vtt.read_text().startswith("WEBVTT")
 
 
 def test_recommend_from_a_catalogue(client):
     """Titles like Jaws, best first, none of them Jaws."""
-    job = client.submit("recommend", {"catalogue": SAMPLES / "recommend/samples/films.csv", "history": ["Jaws"]},
-                        params={"k": 5}, wait=ENDS_S)
+    job = client.submit(
+        "recommend",
+        {"catalogue": SAMPLES / "recommend/samples/films.csv", "history": ["Jaws"]},
+        params={"k": 5},
+        wait=ENDS_S,
+    )
     assert job["status"] == "succeeded", job["error"]
     items = job["result"]["items"]
     assert len(items) == 5 and "Jaws" not in [item["title"] for item in items]
@@ -90,10 +101,16 @@ def test_generate_a_continuation(client):
 def interactions(tmp_path_factory) -> Path:
     """Twelve people who like either Hitchcock's films or Spielberg's."""
     path = tmp_path_factory.mktemp("data") / "interactions.csv"
-    liked = (["Vertigo", "Psycho", "The Birds", "Rear Window"],
-             ["Jaws", "Jurassic Park", "Minority Report", "Raiders of the Lost Ark"])
-    rows = [f"{person},{title},{5 - place}" for person in range(12)
-            for place, title in enumerate(liked[person % 2]) if (person + place) % 5]
+    liked = (
+        ["Vertigo", "Psycho", "The Birds", "Rear Window"],
+        ["Jaws", "Jurassic Park", "Minority Report", "Raiders of the Lost Ark"],
+    )
+    rows = [
+        f"{person},{title},{5 - place}"
+        for person in range(12)
+        for place, title in enumerate(liked[person % 2])
+        if (person + place) % 5
+    ]
     path.write_text("user,item,rating\n" + "\n".join(rows) + "\n")
     return path
 
@@ -104,10 +121,12 @@ def test_every_model_that_ships_does_a_job(client, interactions, model):
     films = {"catalogue": SAMPLES / "recommend/samples/films.csv"}
     inputs = {
         "transcribe": {"audio": SAMPLES / "transcribe/samples/reading_female.opus"},
-        "recommend": {**films, "history": ["Jaws"]} if model.name == "content" else {
-            **films, "interactions": interactions, "user": "3"},
+        "recommend": {**films, "history": ["Jaws"]}
+        if model.name == "content"
+        else {**films, "interactions": interactions, "user": "3"},
         "caption": {"image": SAMPLES / "caption/samples/scene-20000.png"},
-        "generate": {"prompt": "Once upon a time"}}[model.kind]
+        "generate": {"prompt": "Once upon a time"},
+    }[model.kind]
     params = {"generate": {"max_tokens": 8}, "recommend": {"k": 3}}.get(model.kind)
     job = client.submit(model.kind, inputs, model=model.name, params=params, wait=ENDS_S)
     assert (job["status"], job["model"]) == ("succeeded", model.name), job["error"]
@@ -118,8 +137,15 @@ def test_every_model_that_ships_does_a_job(client, interactions, model):
 def test_ten_jobs_on_the_same_data_fit_a_model_once(client, bucket, interactions):
     """What the first one fitted lies in the bucket, for the others and for tomorrow."""
     films = SAMPLES / "recommend/samples/films.csv"
-    asked = [client.submit("recommend", {"catalogue": films, "interactions": interactions, "user": str(person)},
-                           model="item-knn", params={"neighbours": 7}) for person in range(10)]
+    asked = [
+        client.submit(
+            "recommend",
+            {"catalogue": films, "interactions": interactions, "user": str(person)},
+            model="item-knn",
+            params={"neighbours": 7},
+        )
+        for person in range(10)
+    ]
     ended = [client.wait(job["id"], ENDS_S) for job in asked]
     assert {job["status"] for job in ended} == {"succeeded"}
     assert len({tuple(item["id"] for item in job["result"]["items"]) for job in ended}) > 1
@@ -131,8 +157,13 @@ def test_a_job_is_its_tenants_alone(clients):
     """The other's key finds neither the job nor its output, nor may it cancel."""
     job = clients["acme"].submit("generate", {"prompt": "Mine"}, params={"max_tokens": 4}, wait=ENDS_S)
     rival = clients["rival"]
-    for ask in (lambda: rival.get(job["id"]), lambda: rival.cancel(job["id"]), lambda: rival.delete(job["id"]),
-                lambda: rival.retry(job["id"]), lambda: rival.download(job["id"], "text.txt", Path("."))):
+    for ask in (
+        lambda: rival.get(job["id"]),
+        lambda: rival.cancel(job["id"]),
+        lambda: rival.delete(job["id"]),
+        lambda: rival.retry(job["id"]),
+        lambda: rival.download(job["id"], "text.txt", Path(".")),
+    ):
         with pytest.raises(ApiError) as refused:
             ask()
         assert refused.value.status == 404
@@ -150,13 +181,16 @@ def test_a_link_to_an_output_answers_with_its_type(client):
     assert file.headers["Content-Type"].startswith("text/plain")
 
 
-@pytest.mark.parametrize(("kind", "inputs", "code"), [
-    ("transcribe", {"audio": b"this is no sound"}, "unsupported_media"),
-    ("transcribe", {"audio": b""}, "invalid_input"),
-    ("caption", {"image": HUGE_PNG}, "too_large"),
-    ("caption", {"image": b"GIF89a"}, "invalid_input"),
-    ("recommend", {"catalogue": b"\0\1\2\3", "history": ["x"]}, "unsupported_media"),
-])
+@pytest.mark.parametrize(
+    ("kind", "inputs", "code"),
+    [
+        ("transcribe", {"audio": b"this is no sound"}, "unsupported_media"),
+        ("transcribe", {"audio": b""}, "invalid_input"),
+        ("caption", {"image": HUGE_PNG}, "too_large"),
+        ("caption", {"image": b"GIF89a"}, "invalid_input"),
+        ("recommend", {"catalogue": b"\0\1\2\3", "history": ["x"]}, "unsupported_media"),
+    ],
+)
 def test_bad_input_fails_once_and_the_worker_lives(client, tmp_path, kind, inputs, code):
     """A code, a sentence, one attempt; then the same worker does a good job."""
     for name, value in inputs.items():
@@ -171,6 +205,7 @@ def test_bad_input_fails_once_and_the_worker_lives(client, tmp_path, kind, input
     assert (job["status"], len(job["attempts"])) == ("failed", 1)
     assert job["error"]["code"] in (code, "invalid_input", "unsupported_media")
     assert job["error"]["detail"].endswith((".", ")")) or len(job["error"]["detail"].split()) > 3
-    good = client.submit("recommend", {"catalogue": SAMPLES / "recommend/samples/films.csv", "history": ["Jaws"]},
-                         wait=ENDS_S)
+    good = client.submit(
+        "recommend", {"catalogue": SAMPLES / "recommend/samples/films.csv", "history": ["Jaws"]}, wait=ENDS_S
+    )
     assert good["status"] == "succeeded"

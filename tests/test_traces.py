@@ -17,7 +17,8 @@ LEAKS = {
     "handler of SIGTERM": "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
     "sys.path": "sys.path.append('/more')",
     "level of the root logger": "logging.getLogger().setLevel(5)",
-    "default timeout of sockets": "socket.setdefaulttimeout(5)"}
+    "default timeout of sockets": "socket.setdefaulttimeout(5)",
+}
 
 NO_CI = {"CI": "", "BUILD_NUMBER": ""}
 """Where one is set, pytest repeats each error, whole, in its summary."""
@@ -31,10 +32,26 @@ def report(tmp_path_factory) -> str:
     (folder / "test_leaks.py").write_text(
         f"import logging, os, signal, socket, sys\n{tests}"
         "def test_clean(monkeypatch):\n    monkeypatch.setenv('BACKLOT_LEFT', '1')\n    monkeypatch.chdir('/')\n"
-        "    os.environ['PYTORCH_MADE_AT_IMPORT'] = '1'\n")
-    done = subprocess.run([sys.executable, "-m", "pytest", "-p", "tests.traces", "-p", "no:cacheprovider", str(folder),
-                           "--rootdir", str(folder)], cwd=folder, capture_output=True, text=True,
-                          env={**os.environ, **NO_CI, "HOME": str(folder), "PYTHONPATH": str(ROOT)})
+        "    os.environ['PYTORCH_MADE_AT_IMPORT'] = '1'\n"
+    )
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "tests.traces",
+            "-p",
+            "no:cacheprovider",
+            str(folder),
+            "--rootdir",
+            str(folder),
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **NO_CI, "HOME": str(folder), "PYTHONPATH": str(ROOT)},
+    )
     return done.stdout
 
 

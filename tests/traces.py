@@ -33,12 +33,18 @@ def _no_trace() -> Iterator[None]:
 
 def shared() -> dict[str, Any]:
     """What the tests of one process share, by name; variables as `environment NAME`."""
-    found: dict[str, Any] = {f"environment {name}": value for name, value in os.environ.items()
-                             if not name.startswith(OTHERS)}
+    found: dict[str, Any] = {
+        f"environment {name}": value for name, value in os.environ.items() if not name.startswith(OTHERS)
+    }
     found.update({f"handler of {number.name}": signal.getsignal(number) for number in SIGNALS})
-    return {**found, "working folder": os.getcwd(), "umask": _umask(), "sys.path": tuple(sys.path),
-            "level of the root logger": logging.getLogger().level,
-            "default timeout of sockets": socket.getdefaulttimeout()}
+    return {
+        **found,
+        "working folder": os.getcwd(),
+        "umask": _umask(),
+        "sys.path": tuple(sys.path),
+        "level of the root logger": logging.getLogger().level,
+        "default timeout of sockets": socket.getdefaulttimeout(),
+    }
 
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
@@ -56,8 +62,9 @@ def _put_back(before: dict[str, Any]) -> None:
     for name in [name for name in os.environ if not name.startswith(OTHERS + AT_IMPORT)]:
         if f"environment {name}" not in before:
             del os.environ[name]
-    os.environ.update({name.removeprefix("environment "): value for name, value in before.items()
-                       if name.startswith("environment ")})
+    os.environ.update(
+        {name.removeprefix("environment "): value for name, value in before.items() if name.startswith("environment ")}
+    )
     for number in SIGNALS:
         if (handler := before[f"handler of {number.name}"]) is not None:  # None: not set from Python
             signal.signal(number, handler)

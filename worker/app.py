@@ -96,9 +96,16 @@ def main(settings: Settings, identity: Identity) -> None:
     else:
         here["process"] = Process(settings, identity)
     worker = app.Worker(
-        hostname=nodename(identity.worker.id, "backlot"), pool="prefork" if prefork else "threads",
-        concurrency=identity.slots, queues=list(identity.worker.queues), loglevel=settings.log_level,
-        without_gossip=True, without_mingle=True, without_heartbeat=True, quiet=True)
+        hostname=nodename(identity.worker.id, "backlot"),
+        pool="prefork" if prefork else "threads",
+        concurrency=identity.slots,
+        queues=list(identity.worker.queues),
+        loglevel=settings.log_level,
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        quiet=True,
+    )
     worker.start()
     raise SystemExit(worker.exitcode)
 

@@ -46,6 +46,7 @@ class Artefacts:
 
         It raises ValueError for a name that is none, Canceled, StorageUnavailable, and whatever `make` raises.
         """
+
         def check() -> None:
             if canceled():
                 raise Canceled("the job was canceled")

@@ -17,8 +17,13 @@ from tasks.ledger import Claimed, Ledger
 from tasks.registry import Model
 from worker.board import Board
 
-METRICS = {"fetching": "fetch_s", "loading": "load_s", "batching": "batch_s", "running": "run_s",
-           "uploading": "upload_s"}
+METRICS = {
+    "fetching": "fetch_s",
+    "loading": "load_s",
+    "batching": "batch_s",
+    "running": "run_s",
+    "uploading": "upload_s",
+}
 """Of each phase, the metric that holds its seconds."""
 ENDING = "ending"
 """After the last phase, while the end is written: nothing limits it."""
@@ -42,14 +47,18 @@ STOPS: dict[str, Callable[[float, Model], errors.BacklotError]] = {
     "timeout": lambda run_s, model: errors.Timeout(f"the attempt ran longer than run_timeout_s = {run_s:g} s"),
     "fetch_timeout": lambda run_s, model: errors.InputUnreachable(
         f"the inputs were not here when fetch_timeout_s = {model.fetch_timeout_s:g} s of {model.key} was over",
-        retryable=True),
+        retryable=True,
+    ),
     "load_timeout": lambda run_s, model: errors.Timeout(
-        f"loading {model.key} took longer than its limit of {model.load_timeout_s:g} s"),
+        f"loading {model.key} took longer than its limit of {model.load_timeout_s:g} s"
+    ),
     "batch_timeout": lambda run_s, model: HandedBack(
-        "neighbour", f"the turn at {model.key} did not come in batch_timeout_s = {model.batch_timeout_s:g} s"),
+        "neighbour", f"the turn at {model.key} did not come in batch_timeout_s = {model.batch_timeout_s:g} s"
+    ),
     "upload_timeout": lambda run_s, model: errors.StorageUnavailable(
         f"the outputs were not in the bucket when upload_timeout_s = {model.upload_timeout_s:g} s of {model.key} was "
-        "over"),
+        "over"
+    ),
 }
 """Why an attempt is asked to stop, and the error it then ends with, by its run_timeout_s and its model."""
 

@@ -125,7 +125,8 @@ class Batcher:
                 oldest = self._line[0]
                 full = self._changed.wait_for(
                     lambda oldest=oldest: oldest.outcome.done() or len(self._fitting(oldest)) >= self._size,
-                    timeout=max(0.0, oldest.since + self._wait_s - time.monotonic()))
+                    timeout=max(0.0, oldest.since + self._wait_s - time.monotonic()),
+                )
                 if not oldest.outcome.done():
                     break
             batch = self._fitting(oldest)[: self._size]

@@ -22,8 +22,13 @@ from worker.board import Doing
 
 Step = Literal["nothing", "ask", "leave", "kill"]
 COMPUTES = ("loading", "running")
-PHASES = {"fetching": "fetch_timeout", "loading": "load_timeout", "batching": "batch_timeout", "running": "timeout",
-          "uploading": "upload_timeout"}
+PHASES = {
+    "fetching": "fetch_timeout",
+    "loading": "load_timeout",
+    "batching": "batch_timeout",
+    "running": "timeout",
+    "uploading": "upload_timeout",
+}
 """Of each phase, the reason to stop once it has lasted too long."""
 
 
@@ -78,8 +83,10 @@ class Limits:
         back into its line."""
         ended = self._ended.get(_process(held))
         if cause and ended and held.token in ended.hung and self.why(held) in ("", "timeout"):
-            return WorkerLost(f"its process was ended, as a batch of {len(ended.hung)} jobs did not come to its end in "
-                              "the run_timeout_s of one; each runs next with nothing beside it")
+            return WorkerLost(
+                f"its process was ended, as a batch of {len(ended.hung)} jobs did not come to its end in "
+                "the run_timeout_s of one; each runs next with nothing beside it"
+            )
         if held.token in self._asked and (held.token in self._killed or not cause):
             if self.why(held) == "memory":
                 return self._too_much_memory(held, ended)
@@ -138,8 +145,13 @@ class Limits:
             reasons.append("cancel")
         if held.deadline_ms is not None and now_ms > held.deadline_ms:
             reasons.append("deadline")
-        most = {"fetching": model.fetch_timeout_s, "loading": model.load_timeout_s, "batching": model.batch_timeout_s,
-                "running": held.run_ms / 1000, "uploading": model.upload_timeout_s}.get(doing.phase)
+        most = {
+            "fetching": model.fetch_timeout_s,
+            "loading": model.load_timeout_s,
+            "batching": model.batch_timeout_s,
+            "running": held.run_ms / 1000,
+            "uploading": model.upload_timeout_s,
+        }.get(doing.phase)
         if most is not None and doing.for_s > most:
             reasons.append(PHASES[doing.phase])
         if memory_mb > self._most_mb(model) and doing.phase in COMPUTES:

@@ -38,16 +38,18 @@ class Loaded:
     `locate`: the folder of a model's weights on this machine, fetched first where they lie elsewhere.
     """
 
-    def __init__(self, budget_mb: int, wants_gpu: bool,
-                 locate: Callable[[Model], Path | None] = Model.weights_path) -> None:
+    def __init__(
+        self, budget_mb: int, wants_gpu: bool, locate: Callable[[Model], Path | None] = Model.weights_path
+    ) -> None:
         self._budget_mb, self._wants_gpu, self._locate = budget_mb, wants_gpu, locate
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._lock = threading.Lock()
         self._loading: dict[str, threading.Lock] = {}
 
     @contextmanager
-    def use(self, model: Model, check: Callable[[], None] = lambda: None,
-            loads: Callable[[], None] = lambda: None) -> Iterator[Batcher]:
+    def use(
+        self, model: Model, check: Callable[[], None] = lambda: None, loads: Callable[[], None] = lambda: None
+    ) -> Iterator[Batcher]:
         """The model, loaded, and kept while in use. `loads` is called where this call is the one that loads it; while
         another does, `check` is, again and again. Errors: ModelFailed where it cannot be loaded; what `check` raises.
         """
@@ -74,8 +76,9 @@ class Loaded:
         try:
             algorithm = implementation(model.kind, model.algorithm).load(self._locate(model), self._device())
         except ImportError as error:
-            raise ModelFailed(f"the worker lacks a library that {model.key} needs: {error.name}",
-                              retryable=True) from error
+            raise ModelFailed(
+                f"the worker lacks a library that {model.key} needs: {error.name}", retryable=True
+            ) from error
         except (BacklotError, MemoryError) as error:
             raise as_job_error(error) from error
         except Exception as error:

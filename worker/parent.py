@@ -78,8 +78,14 @@ class Parent:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._drain(self.settings.grace_s))
         signal.signal(signal.SIGQUIT, lambda *_: self._drain(0))
-        log.info("worker %s: %d %s, queues %s%s", self.worker.id, self.slots,
-                 "processes" if self.pool == "cpu" else "threads", ", ".join(self.worker.queues), self._hardware())
+        log.info(
+            "worker %s: %d %s, queues %s%s",
+            self.worker.id,
+            self.slots,
+            "processes" if self.pool == "cpu" else "threads",
+            ", ".join(self.worker.queues),
+            self._hardware(),
+        )
         for line in self.models.absent(self.pool):  # its jobs fail, and say why; all others are served
             log.error("%s", line)
         threading.Thread(target=self._listen_for_cancels, name="cancels", daemon=True).start()
@@ -100,8 +106,11 @@ class Parent:
     def _round(self) -> None:
         """Renew, bury the dead, keep the limits; all of it may be done twice."""
         try:
-            now_ms, held = self.ledger.renew(self.worker, self._draining_since is not None, {
-                "slots": str(self.slots), "host": socket.gethostname(), "pid": str(os.getpid())})
+            now_ms, held = self.ledger.renew(
+                self.worker,
+                self._draining_since is not None,
+                {"slots": str(self.slots), "host": socket.gethostname(), "pid": str(os.getpid())},
+            )
         except (NotReady, LedgerFault) as error:
             log.warning("leases not renewed: %s", error.detail)
         else:
@@ -129,11 +138,15 @@ class Parent:
     def _write_end(self, slot: Held, error: BacklotError, what: str) -> None:
         """The end of an attempt that cannot write it; one that the ledger cannot write is left to the sweep."""
         try:
-            ended = (self.ledger.release(slot.job_id, slot.token, cause=error.cause) if isinstance(error, HandedBack)
-                     else self.ledger.fail(slot.job_id, slot.token, error, killed=self.limits.is_to_blame(slot)))
+            ended = (
+                self.ledger.release(slot.job_id, slot.token, cause=error.cause)
+                if isinstance(error, HandedBack)
+                else self.ledger.fail(slot.job_id, slot.token, error, killed=self.limits.is_to_blame(slot))
+            )
         except LedgerFault as fault:
-            log.error("%s is left to the sweep, for its end (%s) cannot be written: %s", slot.job_id, error.code,
-                      fault.detail)
+            log.error(
+                "%s is left to the sweep, for its end (%s) cannot be written: %s", slot.job_id, error.code, fault.detail
+            )
             return
         log.warning("%s %s: %s (%s)", slot.job_id, ended, what, error.detail)
         if ended in ("queued", "released"):
@@ -154,14 +167,19 @@ class Parent:
 
     def _watch(self, held: list[Held]) -> None:
         """End a Celery process that takes no bells though a slot is free; what its other slots do is handed back."""
-        self._left = {slot: token for slot, token in self._left.items()
-                      if board.read(self.folder, slot, token) is not board.NOTHING_KNOWN}
+        self._left = {
+            slot: token
+            for slot, token in self._left.items()
+            if board.read(self.folder, slot, token) is not board.NOTHING_KNOWN
+        }
         busy = len({slot.slot for slot in held} | set(self._left))
         free = self._draining_since is None and self.processes.is_up() and busy < self.slots
         lies = free and self.ledger.bells(self.worker) > 0
         if self.watchdog.bites(lies, (self.processes.bells, frozenset(slot.token for slot in held))):
-            log.error("no bell was taken for %g s though a slot is free: replacing the Celery process",
-                      self.settings.watchdog_s)
+            log.error(
+                "no bell was taken for %g s though a slot is free: replacing the Celery process",
+                self.settings.watchdog_s,
+            )
             for slot in held:
                 self.limits.end(slot, "neighbour")
             self.processes.kill_all()

@@ -37,8 +37,13 @@ def patiently(attempt: Attempt, what: str, most_s: float, ledger: Ledger, ask: C
 
     try:
         return Retrying(
-            retry=retry_if_exception_type(StorageUnavailable), stop=over, before_sleep=say, reraise=True,
-            wait=wait_random_exponential(multiplier=FIRST_S, max=LONGEST_S), sleep=lambda s: _nap(s, attempt))(ask)
+            retry=retry_if_exception_type(StorageUnavailable),
+            stop=over,
+            before_sleep=say,
+            reraise=True,
+            wait=wait_random_exponential(multiplier=FIRST_S, max=LONGEST_S),
+            sleep=lambda s: _nap(s, attempt),
+        )(ask)
     finally:
         if attempt.waits_for:
             attempt.waits_for = ""

@@ -160,15 +160,32 @@ class Runner:
         try:
             result, stored = self._work(attempt, slot)
             next_token = slot.next_token()
-            ended, following = insist(lambda: self.ledger.commit_and_claim(
-                fixed.id, token, result, stored, attempt.metrics, attempt.claimed.number, self.worker, slot.name,
-                next_token))
+            ended, following = insist(
+                lambda: self.ledger.commit_and_claim(
+                    fixed.id,
+                    token,
+                    result,
+                    stored,
+                    attempt.metrics,
+                    attempt.claimed.number,
+                    self.worker,
+                    slot.name,
+                    next_token,
+                )
+            )
         except Exception as raised:  # every end of an attempt is an end of the job's record, never of the slot
             ended = self._fail(attempt, as_job_error(raised))
         finally:
             slot.tidy(attempt.stopped())
-        log.info("%s %s/%s attempt %d %s after %.3f s", fixed.id, fixed.kind, fixed.model, attempt.claimed.number,
-                 ended, time.monotonic() - start)
+        log.info(
+            "%s %s/%s attempt %d %s after %.3f s",
+            fixed.id,
+            fixed.kind,
+            fixed.model,
+            attempt.claimed.number,
+            ended,
+            time.monotonic() - start,
+        )
         return following
 
     def _work(self, attempt: Attempt, slot: Slot) -> tuple[dict, list[dict]]:
@@ -181,8 +198,9 @@ class Runner:
             attempt.enter("batching")
             params = registry.contract(fixed.kind).params.model_validate(fixed.params)
             artefact = self.artefacts.of(fixed, slot.inputs, attempt.stopped)
-            call = Call(fetched, params, slot.outputs, attempt.report, attempt.stopped, artefact,
-                        *self.checkpoints.of(attempt))
+            call = Call(
+                fetched, params, slot.outputs, attempt.report, attempt.stopped, artefact, *self.checkpoints.of(attempt)
+            )
             turn = batcher.enter(call, partial(attempt.begin, "running"))
             with attempt.hearing(partial(batcher.leave, turn)):
                 result = batcher.result(turn)
@@ -203,9 +221,18 @@ class Runner:
             source, target = value["url"] if isinstance(value, dict) else value, folder / name
             limits = inputs.limits_of(of_kind, name)
             most = limits.max_bytes if limits else fixed.uploads[source.removeprefix("upload:")].bytes
-            one = partial(fetch.fetch, source, target, tenant=fixed.tenant, max_bytes=most, settings=self.settings,
-                          storage=self.storage, uploads=fixed.uploads, canceled=attempt.stopped,
-                          within_s=attempt.model.fetch_timeout_s)
+            one = partial(
+                fetch.fetch,
+                source,
+                target,
+                tenant=fixed.tenant,
+                max_bytes=most,
+                settings=self.settings,
+                storage=self.storage,
+                uploads=fixed.uploads,
+                canceled=attempt.stopped,
+                within_s=attempt.model.fetch_timeout_s,
+            )
             patiently(attempt, f"give the input {name}", FETCH_S, self.ledger, one)
             fetched[name] = target if inputs.is_file(of_kind, name) else _read(target, of_kind, name)
         return fetched
@@ -223,10 +250,18 @@ class Runner:
         for path in files:
             media_type = media_type_of(path.name)
             put = partial(self.storage.put_file, prefix + path.name, path, media_type)
-            size, sha256 = patiently(attempt, "take the outputs", UPLOAD_S, self.ledger,
-                                     partial(BUCKETS.call, put, attempt.check))
-            stored.append({"name": path.name, "media_type": media_type, "bytes": size, "sha256": sha256,
-                           "key": prefix + path.name})
+            size, sha256 = patiently(
+                attempt, "take the outputs", UPLOAD_S, self.ledger, partial(BUCKETS.call, put, attempt.check)
+            )
+            stored.append(
+                {
+                    "name": path.name,
+                    "media_type": media_type,
+                    "bytes": size,
+                    "sha256": sha256,
+                    "key": prefix + path.name,
+                }
+            )
         return value, stored
 
     def _fail(self, attempt: Attempt, error: errors.BacklotError) -> str:
@@ -238,11 +273,19 @@ class Runner:
         try:
             if isinstance(error, HandedBack):
                 return insist(lambda: self.ledger.release(attempt.fixed.id, attempt.claimed.token, cause=error.cause))
-            return insist(lambda: self.ledger.fail(
-                attempt.fixed.id, attempt.claimed.token, error, delay, attempt.metrics, attempt.claimed.number))
+            return insist(
+                lambda: self.ledger.fail(
+                    attempt.fixed.id, attempt.claimed.token, error, delay, attempt.metrics, attempt.claimed.number
+                )
+            )
         except errors.LedgerFault as fault:
-            log.error("%s attempt %d is left to the sweep, for its end (%s) cannot be written: %s", attempt.fixed.id,
-                      attempt.claimed.number, error.code, fault.detail)
+            log.error(
+                "%s attempt %d is left to the sweep, for its end (%s) cannot be written: %s",
+                attempt.fixed.id,
+                attempt.claimed.number,
+                error.code,
+                fault.detail,
+            )
         with contextlib.suppress(errors.LedgerFault):
             insist(lambda: self.ledger.forget_slot(self.worker, attempt.claimed.record["slot"]))
         return "is left to the sweep"

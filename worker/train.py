@@ -97,8 +97,12 @@ class Training:
     def _note(self, metrics: dict[str, float]) -> dict:
         """Enter an evaluation into the books; keep the weights where they are the best yet."""
         mean = self.losses[0] / self.losses[1]
-        entry = {"step": self.done, "seconds": round(self.seconds, 1), "loss": mean,
-                 **{name: float(value) for name, value in metrics.items()}}
+        entry = {
+            "step": self.done,
+            "seconds": round(self.seconds, 1),
+            "loss": mean,
+            **{name: float(value) for name, value in metrics.items()},
+        }
         self.losses = [0.0, 0]
         self.history.append(entry)
         value = entry[self.recipe.metric]
@@ -109,8 +113,17 @@ class Training:
 
     def save(self) -> None:
         """Checkpoint first, then what people read: after a crash the files follow the checkpoint."""
-        _save({"state": self.recipe.state(), "done": self.done, "seconds": self.seconds, "losses": self.losses,
-               "best": self.best, "history": self.history}, self._path("checkpoint"))
+        _save(
+            {
+                "state": self.recipe.state(),
+                "done": self.done,
+                "seconds": self.seconds,
+                "losses": self.losses,
+                "best": self.best,
+                "history": self.history,
+            },
+            self._path("checkpoint"),
+        )
         lines = "".join(json.dumps(entry) + "\n" for entry in self.history)
         _replace(self.folder / "history.jsonl", lambda path: path.write_text(lines))
         if self.history and self.history[-1]["step"] == self.done:
@@ -153,6 +166,7 @@ def _curves(entry: dict) -> list[str]:
 
 def _save(value: dict, path: Path) -> None:
     """Write atomically, and only what weights_only=True can read again."""
+
     def write(temporary: Path) -> None:
         torch.save(value, temporary)
         _load(temporary)
@@ -213,8 +227,14 @@ class Display:
     """A bar for the steps, and a line that stays for each evaluation (which is all that a log file gets)."""
 
     def __init__(self, training: Training, console: Console) -> None:
-        self.progress = Progress(TextColumn("loss {task.fields[loss]:.4f}"), BarColumn(), MofNCompleteColumn(),
-                                 TimeElapsedColumn(), TimeRemainingColumn(), console=console)
+        self.progress = Progress(
+            TextColumn("loss {task.fields[loss]:.4f}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
         self.bar = self.progress.add_task("", total=training.recipe.steps, completed=training.done, loss=0.0)
 
     def __call__(self, training: Training, entry: dict | None) -> None:
@@ -229,11 +249,13 @@ class Display:
 
 @click.command()
 @click.argument("what", metavar="<kind>/<algorithm>")
-@click.option("--data", type=click.Path(path_type=Path), envvar="BACKLOT_DATA", show_envvar=True,
-              help="folder of the data sets")
+@click.option(
+    "--data", type=click.Path(path_type=Path), envvar="BACKLOT_DATA", show_envvar=True, help="folder of the data sets"
+)
 @click.option("--out", type=click.Path(path_type=Path), help="where the weights go [tasks/<kind>/weights/<algorithm>]")
-@click.option("--resume/--fresh", default=True,
-              help="go on from the checkpoint, where there is one (default), or start anew")
+@click.option(
+    "--resume/--fresh", default=True, help="go on from the checkpoint, where there is one (default), or start anew"
+)
 @click.option("--export-only", is_flag=True, help="take no step: export the best weights so far")
 @click.option("--device", default=None, help="cpu or cuda [cuda where there is one]")
 def main(what: str, data: Path | None, out: Path | None, resume: bool, export_only: bool, device: str | None) -> None:
@@ -266,8 +288,9 @@ def _prepare(recipe: Recipe, folder: Path, fresh: bool) -> Training:
         if training.resume():
             click.echo(f"going on from step {training.done} of {recipe.steps}")
     except (KeyError, RuntimeError, ValueError) as error:
-        raise click.ClickException(f"{folder / 'checkpoint.pt'} does not fit this recipe ({error}); "
-                                   "start anew with --fresh") from error
+        raise click.ClickException(
+            f"{folder / 'checkpoint.pt'} does not fit this recipe ({error}); start anew with --fresh"
+        ) from error
     return training
 
 

@@ -45,9 +45,14 @@ class ApiError(Exception):
 class Client:
     """One API and one key. Jobs are dicts, as in the API's document. Errors of everything: ApiError."""
 
-    def __init__(self, url: str | None = None, key: str | None = None, *,
-                 transport: httpx.BaseTransport | None = None,
-                 on_pause: Callable[[ApiError, float], None] = lambda error, seconds: None) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        *,
+        transport: httpx.BaseTransport | None = None,
+        on_pause: Callable[[ApiError, float], None] = lambda error, seconds: None,
+    ) -> None:
         """`on_pause(error, seconds)` is told before a request is sent again. Errors: ValueError for a URL or a key
         that can be none."""
         self.url = _base(url or os.environ.get("BACKLOT_URL") or LOCAL)
@@ -55,12 +60,20 @@ class Client:
         key = (key or os.environ.get("BACKLOT_API_KEY", "")).strip()
         if not (key.isascii() and key.isprintable()):
             raise ValueError("the API key (BACKLOT_API_KEY) has characters that no key has")
-        self._http = httpx.Client(base_url=self.url, transport=transport,
-                                  headers={"Authorization": f"Bearer {key}"} if key else {})
+        self._http = httpx.Client(
+            base_url=self.url, transport=transport, headers={"Authorization": f"Bearer {key}"} if key else {}
+        )
 
-    def submit(self, kind: str, inputs: Mapping[str, Any], model: str | None = None,
-               params: Mapping[str, Any] | None = None, wait: float | None = None,
-               idempotency_key: str | None = None, **rest: Any) -> Job:
+    def submit(
+        self,
+        kind: str,
+        inputs: Mapping[str, Any],
+        model: str | None = None,
+        params: Mapping[str, Any] | None = None,
+        wait: float | None = None,
+        idempotency_key: str | None = None,
+        **rest: Any,
+    ) -> Job:
         """A new job. A pathlib.Path among the inputs is a file to send; `rest` are the API's other fields.
 
         With `wait` (seconds) the job is given back when it is done, or as it is when the time is over.
@@ -70,8 +83,11 @@ class Client:
         inputs = self._send_large(inputs)
         headers = {"Idempotency-Key": f'"{idempotency_key or secrets.token_hex(16)}"'}
         files = [(name, path) for name, value in inputs.items() for path in _paths(value)]
-        job = self._submit_form(fields, inputs, files, headers) if files else self._json(
-            "POST", "/v1/jobs", json={**fields, "input": inputs}, headers=headers)
+        job = (
+            self._submit_form(fields, inputs, files, headers)
+            if files
+            else self._json("POST", "/v1/jobs", json={**fields, "input": inputs}, headers=headers)
+        )
         return self.wait(job["id"], timeout=wait) if wait else job
 
     def get(self, job_id: str) -> Job:
@@ -250,9 +266,13 @@ class Client:
             return response.json()
         except ValueError as error:
             elsewhere = f", which leads to {to}" if (to := response.headers.get("Location")) else ""
-            raise ApiError(response.status_code, {
-                "code": "unknown", "detail": f"{self.url} is not Backlot's API: HTTP {response.status_code} without "
-                                             f"JSON{elsewhere}"}) from error
+            raise ApiError(
+                response.status_code,
+                {
+                    "code": "unknown",
+                    "detail": f"{self.url} is not Backlot's API: HTTP {response.status_code} without JSON{elsewhere}",
+                },
+            ) from error
 
     def _request(self, method: str, path: str, **more: Any) -> httpx.Response:
         return self._insist(lambda: self._http.request(method, path, timeout=_timeout(WAIT_S + 60), **more))
@@ -265,9 +285,14 @@ class Client:
             try:
                 response = send()
             except httpx.TransportError as error:
-                refusal = ApiError(0, {
-                    "code": "unreachable", "detail": f"no answer from {whom or self.url}: {error or repr(error)}",
-                    "retryable": not isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError)})
+                refusal = ApiError(
+                    0,
+                    {
+                        "code": "unreachable",
+                        "detail": f"no answer from {whom or self.url}: {error or repr(error)}",
+                        "retryable": not isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError),
+                    },
+                )
                 nobody = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout) and not self._answered
                 if nobody and time.monotonic() + delay - began > FIRST_ANSWER_S:
                     raise refusal from error
@@ -301,9 +326,14 @@ def _refusal(response: httpx.Response) -> ApiError:
         if isinstance(problem, dict) and "code" in problem:
             return ApiError(response.status_code, problem)
     # something between us and the service spoke, or the bucket
-    return ApiError(response.status_code, {
-        "code": "unknown", "detail": f"HTTP {response.status_code} from {response.url.netloc.decode()}",
-        "retryable": response.status_code in (429, 502, 503, 504)})
+    return ApiError(
+        response.status_code,
+        {
+            "code": "unknown",
+            "detail": f"HTTP {response.status_code} from {response.url.netloc.decode()}",
+            "retryable": response.status_code in (429, 502, 503, 504),
+        },
+    )
 
 
 def _seconds(text: str | None) -> float:

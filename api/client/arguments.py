@@ -86,8 +86,12 @@ def _split(kind: click.ParamType, value: str, param: Any, ctx: Any) -> tuple[str
     try:
         value.encode()
     except UnicodeEncodeError:
-        kind.fail(f"{found['name']!r} has bytes that are not text in this locale's encoding; "
-                  f"send them as a file: {found['name']}=@file", param, ctx)
+        kind.fail(
+            f"{found['name']!r} has bytes that are not text in this locale's encoding; "
+            f"send them as a file: {found['name']}=@file",
+            param,
+            ctx,
+        )
     return found["name"], found["sign"] == ":=", found["text"]
 
 

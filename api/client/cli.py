@@ -138,9 +138,12 @@ def dead_letters() -> None:
 
 def _which(command):
     """The options that choose dead letters."""
-    for option in (click.option("--kind"), click.option("--model"),
-                   click.option("--error-code", help="e.g. worker_lost"),
-                   click.option("--older-than-s", type=float, help="ended so many seconds ago, or more")):
+    for option in (
+        click.option("--kind"),
+        click.option("--model"),
+        click.option("--error-code", help="e.g. worker_lost"),
+        click.option("--older-than-s", type=float, help="ended so many seconds ago, or more"),
+    ):
         command = option(command)
     return command
 

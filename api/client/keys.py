@@ -28,8 +28,15 @@ class Duration(click.ParamType):
 
 
 @click.group()
-@click.option("--file", "path", type=click.Path(dir_okay=False, path_type=Path), envvar="BACKLOT_KEYS_FILE",
-              default=Path(".backlot/keys.json"), show_default=True, help="the key file; BACKLOT_KEYS_FILE")
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="BACKLOT_KEYS_FILE",
+    default=Path(".backlot/keys.json"),
+    show_default=True,
+    help="the key file; BACKLOT_KEYS_FILE",
+)
 @click.pass_context
 def keys(ctx: click.Context, path: Path) -> None:
     """Add, list, rotate and remove API keys.
@@ -74,8 +81,14 @@ def list_keys(path: Path, last_use: bool) -> None:
 
 @keys.command("rotate")
 @click.argument("which")
-@click.option("--overlap", "overlap_s", type=Duration(), default="1d", show_default=True,
-              help="for so long the old one is good yet")
+@click.option(
+    "--overlap",
+    "overlap_s",
+    type=Duration(),
+    default="1d",
+    show_default=True,
+    help="for so long the old one is good yet",
+)
 @click.pass_obj
 def rotate_key(path: Path, which: str, overlap_s: float) -> None:
     """Make a new key in place of one (its name, or the beginning of its hash) and print it, once. It has the same

@@ -24,8 +24,15 @@ def tenants() -> None:
 
 @tenants.command()
 @click.argument("tenant")
-@click.option("--file", "path", type=click.Path(dir_okay=False, path_type=Path), envvar="BACKLOT_KEYS_FILE",
-              default=Path(".backlot/keys.json"), show_default=True, help="the key file; BACKLOT_KEYS_FILE")
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="BACKLOT_KEYS_FILE",
+    default=Path(".backlot/keys.json"),
+    show_default=True,
+    help="the key file; BACKLOT_KEYS_FILE",
+)
 @click.option("--yes", is_flag=True, help="do not ask")
 def erase(tenant: str, path: Path, yes: bool) -> None:
     """Take back all keys of a TENANT, cancel its jobs, and erase all that it has: jobs, outputs, uploads, fitted

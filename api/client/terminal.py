@@ -28,8 +28,10 @@ NOT_SUCCEEDED = 4
 INTERRUPTED = 128 + 2
 PIPE_CLOSED = 128 + 13
 AWAY = (502, 503, 504)
-STATUSES = ("Exit status: 0 done; 1 refused; 2 wrong command line; 3 no answer from the API; 4 the job did not "
-            "succeed; 130 interrupted.")
+STATUSES = (
+    "Exit status: 0 done; 1 refused; 2 wrong command line; 3 no answer from the API; 4 the job did not "
+    "succeed; 130 interrupted."
+)
 
 out = Console()
 err = Console(stderr=True, highlight=False, soft_wrap=True)

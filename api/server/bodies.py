@@ -41,8 +41,12 @@ class Spool:
     def take(self, who: str, count: int) -> None:
         """Errors: Refused where there is no room."""
         if self._of[who] + count > self.most - self.held - count:
-            raise Refused(503, "as many bytes of request bodies are being taken in as this server may hold; ask again",
-                          code="overloaded", retry_after_s=FULL_RETRY_S)
+            raise Refused(
+                503,
+                "as many bytes of request bodies are being taken in as this server may hold; ask again",
+                code="overloaded",
+                retry_after_s=FULL_RETRY_S,
+            )
         self.held += count
         self._of[who] += count
 
@@ -122,11 +126,15 @@ class Body:
                     self._bodies.waits.discard(wait)
         except TimeoutError:
             if time.monotonic() >= self._bodies.ends_by:
-                raise Refused(503, "this server is about to stop; send the request again", code="not_ready",
-                              retry_after_s=1) from None
+                raise Refused(
+                    503, "this server is about to stop; send the request again", code="not_ready", retry_after_s=1
+                ) from None
             s = self._bodies.settings
-            raise Refused(408, f"the body came too slowly: after {PATIENCE_S} s at least {s.body_min_bytes_per_s:,} "
-                               f"bytes a second are wanted, and all of it within {s.body_timeout_s:g} s") from None
+            raise Refused(
+                408,
+                f"the body came too slowly: after {PATIENCE_S} s at least {s.body_min_bytes_per_s:,} "
+                f"bytes a second are wanted, and all of it within {s.body_timeout_s:g} s",
+            ) from None
 
     def _patience_s(self) -> float:
         """Until the next bytes must have come, for the lowest speed, the longest time and the process's end."""

@@ -119,8 +119,9 @@ class Bridge:
             answer = await self._held(answer, wish, environ, who, receive)
         return answer, unread
 
-    async def _with_body(self, scope: dict[str, Any], receive: Receive, came_from: wire.Origin, who: str,
-                         wish: Wish) -> tuple[Answer, dict[str, Any]]:
+    async def _with_body(
+        self, scope: dict[str, Any], receive: Receive, came_from: wire.Origin, who: str, wish: Wish
+    ) -> tuple[Answer, dict[str, Any]]:
         s, announced = self._settings, wire.announced(scope["headers"])
         is_json = wire.media_type(scope["headers"]) == "application/json"
         most = s.json_max_bytes if is_json else s.upload_max_bytes
@@ -158,23 +159,35 @@ class Bridge:
             return first  # nobody can say now when the job ends
         dropped = {"content-length", *(["retry-after"] if done else [])}
         headers = [pair for pair in first.headers if pair[0].lower() not in dropped]
-        return Answer(first.status, [*headers, ("Preference-Applied", applied(wish.seconds))], last.body, last.rest,
-                      last.context)
+        return Answer(
+            first.status, [*headers, ("Preference-Applied", applied(wish.seconds))], last.body, last.rest, last.context
+        )
 
     def _problem(self, refused: Refused, scope: dict[str, Any]) -> Answer:
         title = HTTPStatus(refused.status).phrase
-        body = Problem(title=title, status=refused.status, detail=refused.detail, instance=scope["path"],
-                       code=refused.code or CODES.get(refused.status, title.lower().replace(" ", "_")),
-                       retryable=refused.retryable).model_dump_json(exclude_none=True)
+        body = Problem(
+            title=title,
+            status=refused.status,
+            detail=refused.detail,
+            instance=scope["path"],
+            code=refused.code or CODES.get(refused.status, title.lower().replace(" ", "_")),
+            retryable=refused.retryable,
+        ).model_dump_json(exclude_none=True)
         more = {} if refused.retry_after_s is None else {"Retry-After": str(refused.retry_after_s)}
         return self._own(refused.status, "application/problem+json", body, scope, more)
 
-    def _own(self, status: int, media_type: str, body: str, scope: dict[str, Any],
-             more: dict[str, str] | None = None) -> Answer:
+    def _own(
+        self, status: int, media_type: str, body: str, scope: dict[str, Any], more: dict[str, str] | None = None
+    ) -> Answer:
         """An answer without Flask, with what every answer has."""
         origin = b",".join(wire.values(scope["headers"], b"origin")).decode("latin-1") or None
-        headers = {"Content-Type": media_type, "Cache-Control": "no-store", **SAFE,
-                   **cors(self._settings.cors_origins, origin), **(more or {})}
+        headers = {
+            "Content-Type": media_type,
+            "Cache-Control": "no-store",
+            **SAFE,
+            **cors(self._settings.cors_origins, origin),
+            **(more or {}),
+        }
         return Answer(status, list(headers.items()), body.encode())
 
     async def _send(self, answer: Answer, closes: bool, send: Send) -> None:
@@ -223,10 +236,18 @@ class Bridge:
 
 def _look_at(environ: dict[str, Any], job_id: str) -> dict[str, Any]:
     """The environ of the same caller who looks at the job."""
-    kept = {name: value for name, value in environ.items()
-            if name not in ("CONTENT_TYPE", "HTTP_IDEMPOTENCY_KEY", "HTTP_EXPECT")}
-    return kept | {"REQUEST_METHOD": "GET", "PATH_INFO": f"/v1/jobs/{job_id}", "QUERY_STRING": "",
-                   "CONTENT_LENGTH": "0", "wsgi.input": io.BytesIO()}
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name not in ("CONTENT_TYPE", "HTTP_IDEMPOTENCY_KEY", "HTTP_EXPECT")
+    }
+    return kept | {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": f"/v1/jobs/{job_id}",
+        "QUERY_STRING": "",
+        "CONTENT_LENGTH": "0",
+        "wsgi.input": io.BytesIO(),
+    }
 
 
 async def _left(receive: Receive) -> None:

@@ -22,7 +22,8 @@ def cut_off_who_does_not_read(after_s: float) -> bool:
                 continue
             with socket.socket(fileno=os.dup(int(number))) as known:
                 if known.family in (socket.AF_INET, socket.AF_INET6) and known.getsockopt(
-                        socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    socket.SOL_SOCKET, socket.SO_ACCEPTCONN
+                ):
                     known.setsockopt(socket.IPPROTO_TCP, option, round(after_s * 1000))
                     found = True
     return found

@@ -101,11 +101,15 @@ class _Connections:
     def collect(self) -> Iterator[Any]:
         from prometheus_client.core import GaugeMetricFamily
 
-        yield GaugeMetricFamily("backlot_http_connections_max", "Connections that a process holds at most",
-                                value=self._most)
+        yield GaugeMetricFamily(
+            "backlot_http_connections_max", "Connections that a process holds at most", value=self._most
+        )
         if (waiting := _waiting_to_be_accepted(self._port)) is not None:
-            yield GaugeMetricFamily("backlot_http_connections_waiting", "Connections that no process has accepted: all "
-                                    "hold as many as they may, or are busy", value=waiting)
+            yield GaugeMetricFamily(
+                "backlot_http_connections_waiting",
+                "Connections that no process has accepted: all hold as many as they may, or are busy",
+                value=waiting,
+            )
 
 
 def _alive(pid: int) -> bool:

@@ -14,6 +14,7 @@ M = TypeVar("M", bound=BaseModel)
 
 def register(app: Flask) -> None:
     """Put it into the Location of this app's answers, where that is a path of ours."""
+
     @app.after_request
     def locate(answer: Response) -> Response:
         if answer.headers.get("Location", "").startswith("/"):

@@ -52,8 +52,12 @@ class Threads:
     def place(self, who: str) -> Iterator[None]:
         """One of the caller's places, from the head of a request to its answer. Errors: Refused, where none is left."""
         if who in self._callers and self._callers[who].requests >= self.most:
-            raise Refused(429, f"{self.most} of your requests are under way here at this time, and no more are taken",
-                          code="rate_limited", retry_after_s=1)
+            raise Refused(
+                429,
+                f"{self.most} of your requests are under way here at this time, and no more are taken",
+                code="rate_limited",
+                retry_after_s=1,
+            )
         self._places += 1
         try:
             with self._counted(who):

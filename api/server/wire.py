@@ -93,8 +93,9 @@ def announced(headers: Headers) -> int | None:
 
 def has_body(headers: Headers) -> bool:
     """Whether the head says that something follows it."""
-    return any(name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
-               for name, value in headers)
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0")) for name, value in headers
+    )
 
 
 def media_type(headers: Headers) -> str:
@@ -110,26 +111,38 @@ def origin(scope: dict[str, Any], trusted: Iterable[Network]) -> Origin:
     peer, trusted = scope["client"][0], tuple(trusted)
     if not trusted or not _within(peer, trusted):
         return Origin(peer, scope["scheme"], host, "")
-    said_scheme, said_host, said_prefix = (_last(headers, name) for name in (
-        b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-prefix"))
+    said_scheme, said_host, said_prefix = (
+        _last(headers, name) for name in (b"x-forwarded-proto", b"x-forwarded-host", b"x-forwarded-prefix")
+    )
     return Origin(
         _client(peer, headers, trusted),
         said_scheme if said_scheme in ("http", "https") else scope["scheme"],
         said_host if HOST.fullmatch(said_host.encode("latin-1")) else host,
-        said_prefix.rstrip("/") if PREFIX.fullmatch(said_prefix.rstrip("/")) else "")
+        said_prefix.rstrip("/") if PREFIX.fullmatch(said_prefix.rstrip("/")) else "",
+    )
 
 
 def environ(scope: dict[str, Any], came_from: Origin, bytes_sent: int) -> dict[str, Any]:
     """PEP 3333's, without `wsgi.input`, for a body of `bytes_sent`."""
     host, _, port = came_from.host.rpartition(":") if re.search(r":\d+$", came_from.host) else (came_from.host, "", "")
     made = {
-        "REQUEST_METHOD": scope["method"], "SCRIPT_NAME": came_from.prefix,
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": came_from.prefix,
         "PATH_INFO": unquote_to_bytes(scope["raw_path"]).decode("latin-1"),
-        "QUERY_STRING": scope["query_string"].decode("latin-1"), "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
-        "SERVER_NAME": host, "SERVER_PORT": port or {"https": "443"}.get(came_from.scheme, "80"),
-        "REMOTE_ADDR": came_from.address, "HTTP_HOST": came_from.host, "CONTENT_LENGTH": str(bytes_sent),
-        "wsgi.version": (1, 0), "wsgi.url_scheme": came_from.scheme, "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True, "wsgi.multiprocess": True, "wsgi.run_once": False}
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "SERVER_NAME": host,
+        "SERVER_PORT": port or {"https": "443"}.get(came_from.scheme, "80"),
+        "REMOTE_ADDR": came_from.address,
+        "HTTP_HOST": came_from.host,
+        "CONTENT_LENGTH": str(bytes_sent),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": came_from.scheme,
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
     for name, value in scope["headers"]:
         if name in (b"host", b"content-length", b"transfer-encoding", b"proxy") or name.startswith(FORWARDED):
             continue

@@ -43,8 +43,9 @@ def index() -> Response:
     if request.accept_mimetypes.best_match(["text/plain", "text/html"]) == "text/html":
         path = f"{request.script_root}/openapi.json"
         page = text.replace("<", "&lt;").replace(path, f'<a href="{path}">{path}</a>')
-        return Response(f'<!doctype html><meta charset="utf-8"><title>Backlot</title><pre>{page}</pre>',
-                        mimetype="text/html")
+        return Response(
+            f'<!doctype html><meta charset="utf-8"><title>Backlot</title><pre>{page}</pre>', mimetype="text/html"
+        )
     return Response(text, mimetype="text/plain")
 
 

@@ -53,8 +53,10 @@ def submit() -> Response:
     elif request.mimetype == "multipart/form-data":
         asked, files = read_form(request)
     else:
-        raise UnsupportedMedia(f"the content type is {request.mimetype or 'not given'}; a job comes as "
-                               "application/json or multipart/form-data")
+        raise UnsupportedMedia(
+            f"the content type is {request.mimetype or 'not given'}; a job comes as "
+            "application/json or multipart/form-data"
+        )
     require_kind(asked.kind)
     accepted = services().jobs.submit(tenant(), asked, files=files, idempotency_key=idempotency_key())
     return _accepted(accepted)

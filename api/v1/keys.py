@@ -43,5 +43,11 @@ def list_keys() -> Response:
     require_operator()
     known = services()
     used = key_uses.read(known.jobs.ledger)
-    return answer(KeyList(data=[KeyCard(id=key.id, last_used_at=used.get(key.id), **key.model_dump(exclude={"sha256"}))
-                                for key in known.keys.all()]))
+    return answer(
+        KeyList(
+            data=[
+                KeyCard(id=key.id, last_used_at=used.get(key.id), **key.model_dump(exclude={"sha256"}))
+                for key in known.keys.all()
+            ]
+        )
+    )

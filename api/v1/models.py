@@ -70,10 +70,17 @@ def get(kind: str, name: str) -> Response:
 def _card(model: Model) -> dict[str, Any]:
     inputs = contract(model.kind).inputs
     limits = {name: limits.max_bytes for name in inputs.model_fields if (limits := limits_of(inputs, name))}
-    return {"kind": model.kind, "name": model.name, "description": model.description, "pool": model.pool,
-            "default": model.default, "limits": ModelLimits(
-                **{name: getattr(model, name) for name in ModelLimits.model_fields if name != "input_bytes"},
-                input_bytes=limits)}
+    return {
+        "kind": model.kind,
+        "name": model.name,
+        "description": model.description,
+        "pool": model.pool,
+        "default": model.default,
+        "limits": ModelLimits(
+            **{name: getattr(model, name) for name in ModelLimits.model_fields if name != "input_bytes"},
+            input_bytes=limits,
+        ),
+    }
 
 
 @functools.cache
@@ -82,5 +89,8 @@ def _schemas(kind: str, algorithm: str) -> dict[str, Any]:
     params = known.params.model_json_schema()
     for name in known.foreign(algorithm):
         del params["properties"][name]
-    return {"inputs": known.inputs.model_json_schema(), "params": params,
-            "result": known.result.model_json_schema(mode="serialization")}
+    return {
+        "inputs": known.inputs.model_json_schema(),
+        "params": params,
+        "result": known.result.model_json_schema(mode="serialization"),
+    }

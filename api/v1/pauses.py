@@ -20,8 +20,9 @@ class PauseRequest(BaseModel):
     """Why, for those whose jobs wait."""
 
     model_config = ConfigDict(extra="forbid")
-    reason: str = Field("", max_length=500, pattern=r"^[^\x00-\x1f]*$",
-                        description="as callers whose jobs wait are told")
+    reason: str = Field(
+        "", max_length=500, pattern=r"^[^\x00-\x1f]*$", description="as callers whose jobs wait are told"
+    )
 
 
 class PauseList(BaseModel):
@@ -95,4 +96,3 @@ def _tenants(name: str) -> list[str]:
 def _all() -> PauseList:
     with away():
         return PauseList(data=listed(services().jobs.ledger.redis))
-

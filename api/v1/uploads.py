@@ -41,5 +41,15 @@ class Upload(BaseModel):
 def create() -> Response:
     asked = read_body(UploadRequest)
     made = services().jobs.create_upload(tenant(), asked.name, asked.bytes)
-    return answer(Upload(id=made.id, source=f"upload:{made.id}", name=made.name, url=made.url, headers=made.headers,
-                         media_type=media_type_of(made.name), expires_at=made.expires_at), 201)
+    return answer(
+        Upload(
+            id=made.id,
+            source=f"upload:{made.id}",
+            name=made.name,
+            url=made.url,
+            headers=made.headers,
+            media_type=media_type_of(made.name),
+            expires_at=made.expires_at,
+        ),
+        201,
+    )

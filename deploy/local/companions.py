@@ -8,13 +8,13 @@ roi_align, forced_align, torchvision's image decoding), which nothing here uses.
 from pathlib import Path
 
 MARK = "# backlot: no compiled operators"
-DEFINITIONS = f'''
+DEFINITIONS = f"""
 {MARK}: their names must exist, or torchvision does not import
 if not _has_ops():
     _backlot_names = torch.library.Library("torchvision", "DEF")
     for _backlot_name in ("nms", "qnms"):
         _backlot_names.define(_backlot_name + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-'''
+"""
 
 
 def mend(site: Path) -> None:

@@ -49,8 +49,12 @@ class Torch:
         self._running = None
         if not install.present("torch"):
             self._running = subprocess.Popen(
-                [sys.executable, "-m", "deploy.local.install", "torch"], start_new_session=True,
-                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                [sys.executable, "-m", "deploy.local.install", "torch"],
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
 
     @property
     def ready(self) -> bool:

@@ -103,11 +103,27 @@ def _install_torch_for_cpu() -> None:
     sources = [(), ("--index-url", TORCH_CPU_INDEX)] if named else [("--index-url", TORCH_CPU_INDEX)]
     source = next((s for s in sources if _could_install(s, "torch")), None)
     if source is None:
-        raise Failed(f"torch=={_pinned('torch')}+cpu was found neither in {TORCH_CPU_INDEX} "
-                     "nor in the folders of PIP_FIND_LINKS.")
+        raise Failed(
+            f"torch=={_pinned('torch')}+cpu was found neither in {TORCH_CPU_INDEX} "
+            "nor in the folders of PIP_FIND_LINKS."
+        )
     companions = [f"{name}=={_pinned(name)}+cpu" for name in COMPANIONS]
-    if not _run("torch", [sys.executable, "-m", "uv", "pip", "install", "--python", sys.executable, *PINS,
-                         "--no-deps", *source, *companions]):
+    if not _run(
+        "torch",
+        [
+            sys.executable,
+            "-m",
+            "uv",
+            "pip",
+            "install",
+            "--python",
+            sys.executable,
+            *PINS,
+            "--no-deps",
+            *source,
+            *companions,
+        ],
+    ):
         _install("torch", "--no-deps", *COMPANIONS)
         mend(Path(sysconfig.get_path("purelib")))
 

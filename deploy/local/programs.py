@@ -50,8 +50,17 @@ def programs(stack: Stack, settings: Settings) -> list[Program]:
 
 
 def _api(port: int) -> list[str]:
-    return [sys.executable, "-m", "api", "--host", servers.LOOPBACK, "--port", str(port),
-            "--processes", str(API_PROCESSES)]
+    return [
+        sys.executable,
+        "-m",
+        "api",
+        "--host",
+        servers.LOOPBACK,
+        "--port",
+        str(port),
+        "--processes",
+        str(API_PROCESSES),
+    ]
 
 
 def supervisor_conf(listed: list[Program]) -> str:

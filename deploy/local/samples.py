@@ -32,12 +32,19 @@ def _form(name: str, value: object) -> str:
 
 
 SAMPLES = (
-    Sample("recommend", {"catalogue": TASKS / "recommend/samples/films.csv", "history": ["Alien", "Blade Runner"]},
-           {"k": 5}),
+    Sample(
+        "recommend",
+        {"catalogue": TASKS / "recommend/samples/films.csv", "history": ["Alien", "Blade Runner"]},
+        {"k": 5},
+    ),
     Sample("transcribe", {"audio": TASKS / "transcribe/samples/reading_female.opus"}),
     Sample("caption", {"image": TASKS / "caption/samples/scene-20001.png"}, torch=True),
-    Sample("generate", {"prompt": "It was a dark night, and the old house stood silent."},
-           {"max_tokens": 80, "temperature": 0.7, "seed": 1}, torch=True),
+    Sample(
+        "generate",
+        {"prompt": "It was a dark night, and the old house stood silent."},
+        {"max_tokens": 80, "temperature": 0.7, "seed": 1},
+        torch=True,
+    ),
 )
 
 

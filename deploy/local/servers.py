@@ -22,19 +22,21 @@ def redis_command(config: Path) -> list[str]:
 
 def redis_config(folder: Path, port: int, password: str, maxmemory: str = "1gb") -> str:
     """A configuration that Backlot accepts: durable to a second, and never evicting a job."""
-    return "\n".join([
-        f"bind {LOOPBACK}",
-        f"port {port}",
-        f"requirepass {password}",
-        f"dir {json.dumps(str(folder), ensure_ascii=False)}",
-        "appendonly yes",
-        "appendfsync everysec",
-        'save ""',
-        f"maxmemory {maxmemory}",
-        "maxmemory-policy noeviction",
-        "set-proc-title no",  # it would overwrite the environment by which the stack knows its own
-        "",
-    ])
+    return "\n".join(
+        [
+            f"bind {LOOPBACK}",
+            f"port {port}",
+            f"requirepass {password}",
+            f"dir {json.dumps(str(folder), ensure_ascii=False)}",
+            "appendonly yes",
+            "appendfsync everysec",
+            'save ""',
+            f"maxmemory {maxmemory}",
+            "maxmemory-policy noeviction",
+            "set-proc-title no",  # it would overwrite the environment by which the stack knows its own
+            "",
+        ]
+    )
 
 
 def s3_command(folder: Path, port: int) -> list[str]:

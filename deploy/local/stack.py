@@ -92,8 +92,10 @@ def checked(stack: Stack) -> list[str]:
         except (OSError, ValueError) as error:
             raise Misconfigured(str(error)) from error
         if keyfile.digest(stack.api_key) not in hashes:
-            raise Misconfigured(f"{state.KEYS} lacks the key of {state.CONFIG}, which this command asks the API with; "
-                                f"put it back, or remove {state.KEYS} for new keys")
+            raise Misconfigured(
+                f"{state.KEYS} lacks the key of {state.CONFIG}, which this command asks the API with; "
+                f"put it back, or remove {state.KEYS} for new keys"
+            )
     return Settings.misspelt()
 
 
@@ -127,8 +129,9 @@ def _configure(stack: Stack) -> bool:
     """Write the servers' configuration; whether it, packages, settings or models differ from before."""
     settings = _settings(stack)
     models = hashlib.sha256(settings.models_file().read_bytes()).hexdigest()
-    versions = (f"; packages {install.fingerprint()}\n; settings {settings_digest(environment(stack))}\n"
-                f"; models {models}\n")
+    versions = (
+        f"; packages {install.fingerprint()}\n; settings {settings_digest(environment(stack))}\n; models {models}\n"
+    )
     conf = versions + supervisor_conf(programs(stack, settings))
     wanted = {SUPERVISOR_CONF: conf, REDIS_CONF: redis_config(REDIS, stack.ports.redis, stack.redis_password)}
     changed = [path for path, text in wanted.items() if not path.exists() or path.read_text() != text]
@@ -140,7 +143,8 @@ def _configure(stack: Stack) -> bool:
 def _settings(stack: Stack) -> Settings:
     """As the programs will have them: the stack's own go before the environment's. Errors: Misconfigured."""
     return Settings.of_environment(
-        **{name.removeprefix("BACKLOT_").lower(): value for name, value in stack.settings().items()})
+        **{name.removeprefix("BACKLOT_").lower(): value for name, value in stack.settings().items()}
+    )
 
 
 def _grace_s() -> float:

@@ -92,9 +92,12 @@ def save(stack: Stack) -> Stack:
     for folder in (STATE, LOGS, REDIS, S3, S3 / BUCKET):
         folder.mkdir(mode=0o700, exist_ok=True)
     if not KEYS.exists():
-        stack = stack.model_copy(update={
-            "api_key": keyfile.add(KEYS, TENANT, "tenant", "local"),
-            "operator_key": keyfile.add(KEYS, TENANT, "operator", "local operator")})
+        stack = stack.model_copy(
+            update={
+                "api_key": keyfile.add(KEYS, TENANT, "tenant", "local"),
+                "operator_key": keyfile.add(KEYS, TENANT, "operator", "local operator"),
+            }
+        )
     write_private(CONFIG, stack.model_dump_json(indent=2) + "\n")
     write_private(ENV, _shell_lines(stack.env()))
     return stack

@@ -26,8 +26,14 @@ class Connections(httpcore.NetworkBackend):
     def __init__(self, check: Callable[[], None]) -> None:
         self._check = check
 
-    def connect_tcp(self, host: str, port: int, timeout: float | None = None, local_address: str | None = None,
-                    socket_options: Iterable[Any] | None = None) -> httpcore.NetworkStream:
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
         """`host` is an address, not a name. Errors: httpcore.ConnectTimeout, httpcore.ConnectError."""
         with _mapped(httpcore.ConnectTimeout, httpcore.ConnectError):
             line = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
@@ -56,17 +62,19 @@ class _Stream(httpcore.NetworkStream):
         left = memoryview(buffer)
         with _mapped(httpcore.WriteTimeout, httpcore.WriteError):
             while left:
-                left = left[self.step(lambda part=left: self._line.send(part), _WRITE, timeout):]
+                left = left[self.step(lambda part=left: self._line.send(part), _WRITE, timeout) :]
 
     def close(self) -> None:
         self._line.close()
 
-    def start_tls(self, ssl_context: ssl.SSLContext, server_hostname: str | None = None,
-                  timeout: float | None = None) -> httpcore.NetworkStream:
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
         with _mapped(httpcore.ConnectTimeout, httpcore.ConnectError):
             try:
                 line = ssl_context.wrap_socket(
-                    self._line, server_hostname=server_hostname, do_handshake_on_connect=False)
+                    self._line, server_hostname=server_hostname, do_handshake_on_connect=False
+                )
                 sealed = _Stream(line, self._check)
                 self._line = line  # which owns the descriptor now, also where the handshake fails
                 sealed.step(line.do_handshake, _READ, timeout)

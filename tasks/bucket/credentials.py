@@ -50,10 +50,13 @@ class _File:
                     self._seen = seen
             except (OSError, ValueError, KeyError, configparser.Error) as error:
                 if self._keys is None:
-                    raise StorageUnavailable("BACKLOT_S3_CREDENTIALS_FILE cannot be read: it has a part [default] with "
-                                             "aws_access_key_id and aws_secret_access_key") from error
-                log.warning("the S3 credentials file cannot be read (%s): the keys before are used on",
-                            type(error).__name__)
+                    raise StorageUnavailable(
+                        "BACKLOT_S3_CREDENTIALS_FILE cannot be read: it has a part [default] with "
+                        "aws_access_key_id and aws_secret_access_key"
+                    ) from error
+                log.warning(
+                    "the S3 credentials file cannot be read (%s): the keys before are used on", type(error).__name__
+                )
             return self._keys
 
 

@@ -60,9 +60,18 @@ def check_allowed(source: str, tenant: str, settings: Settings) -> None:
         _check_s3(source, tenant, settings)
 
 
-def fetch(source: str, target: Path, *, tenant: str, max_bytes: int, settings: Settings, storage: Storage,
-          uploads: Mapping[str, Upload], canceled: Callable[[], bool] = lambda: False,
-          within_s: float | None = None) -> str:
+def fetch(
+    source: str,
+    target: Path,
+    *,
+    tenant: str,
+    max_bytes: int,
+    settings: Settings,
+    storage: Storage,
+    uploads: Mapping[str, Upload],
+    canceled: Callable[[], bool] = lambda: False,
+    within_s: float | None = None,
+) -> str:
     """Stream a source into `target`, within `within_s` (OVERALL_S where not given); its SHA-256 in hex. A fetch from a
     bucket that is canceled may go on to write to `target` for a while.
 
@@ -108,8 +117,14 @@ class _Watch:
 # -- the bucket, and others' buckets
 
 
-def _fetch_upload(source: str, target: Path, max_bytes: int, storage: Storage, uploads: Mapping[str, Upload],
-                  check: Callable[[], None]) -> str:
+def _fetch_upload(
+    source: str,
+    target: Path,
+    max_bytes: int,
+    storage: Storage,
+    uploads: Mapping[str, Upload],
+    check: Callable[[], None],
+) -> str:
     upload_id = source.removeprefix("upload:")
     upload = uploads.get(upload_id)
     if upload is None:
@@ -140,8 +155,10 @@ def _check_s3(source: str, tenant: str, settings: Settings) -> None:
     if {".", ".."} & set(path.split("/")):
         raise InvalidInput("an s3 key with the parts . or .. is not accepted")
     if not any(path.startswith(prefix) for prefix in settings.s3_sources.get(tenant, ())):
-        raise InvalidInput(f"{source} is not among the s3 sources that this tenant may read; the operator names them "
-                           "in BACKLOT_S3_SOURCES")
+        raise InvalidInput(
+            f"{source} is not among the s3 sources that this tenant may read; the operator names them "
+            "in BACKLOT_S3_SOURCES"
+        )
 
 
 # -- the web
@@ -169,10 +186,14 @@ def _get(url: str, settings: Settings, watch: _Watch) -> Iterator[httpcore.Respo
     address = _pinned(urlsplit(url), settings, watch)
     pinned = httpcore.URL(scheme=asked.raw_scheme, host=str(address).encode(), port=asked.port, target=asked.raw_path)
     headers = {"Host": asked.netloc.decode(), "Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "backlot"}
-    how = {"sni_hostname": asked.raw_host.decode(),
-           "timeout": {"connect": CONNECT_S, "read": READ_S, "write": READ_S, "pool": CONNECT_S}}
-    with httpcore.ConnectionPool(ssl_context=_tls(), network_backend=Connections(watch)) as pool, pool.stream(
-            "GET", pinned, headers=headers, extensions=how) as response:
+    how = {
+        "sni_hostname": asked.raw_host.decode(),
+        "timeout": {"connect": CONNECT_S, "read": READ_S, "write": READ_S, "pool": CONNECT_S},
+    }
+    with (
+        httpcore.ConnectionPool(ssl_context=_tls(), network_backend=Connections(watch)) as pool,
+        pool.stream("GET", pinned, headers=headers, extensions=how) as response,
+    ):
         yield response
 
 
@@ -211,7 +232,9 @@ def _raw(url: str, response: httpcore.Response) -> Iterator[bytes]:
             if came < LOWEST_BYTES_S * (now - since):
                 raise InputUnreachable(
                     f"{redacted(url)} sent {came:,} bytes in {now - since:.0f} s; less than {LOWEST_BYTES_S:,} bytes a "
-                    f"second on average of {SLOW_S:g} s is not waited for", retryable=True)
+                    f"second on average of {SLOW_S:g} s is not waited for",
+                    retryable=True,
+                )
             since, came = now, 0
         yield chunk
 
@@ -278,8 +301,9 @@ def _check_host(parts: SplitResult, settings: Settings) -> None:
     if addresses and not any(_may_reach(host, address, settings) for address in addresses):
         raise InvalidInput(_private(host))
     if parts.scheme == "http" and not _listed(host, addresses, settings):
-        raise InvalidInput(f"http://{host} is not accepted, only https; the operator may allow a host in "
-                           "BACKLOT_FETCH_ALLOW")
+        raise InvalidInput(
+            f"http://{host} is not accepted, only https; the operator may allow a host in BACKLOT_FETCH_ALLOW"
+        )
 
 
 def _pinned(parts: SplitResult, settings: Settings, check: Callable[[], None]) -> Address:
@@ -349,8 +373,10 @@ def _listed(host: str, addresses: list[Address], settings: Settings) -> bool:
 
 
 def _private(host: str) -> str:
-    return (f"{host} is a private address, or a name of one; the operator may allow it in BACKLOT_FETCH_ALLOW "
-            "(hosts or networks)")
+    return (
+        f"{host} is a private address, or a name of one; the operator may allow it in BACKLOT_FETCH_ALLOW "
+        "(hosts or networks)"
+    )
 
 
 def _check_size(source: str, size: int, max_bytes: int) -> None:

@@ -61,9 +61,19 @@ def media_type_of(name: str) -> str:
 
 _TYPES = mimetypes.MimeTypes()
 for _type, _extension in {
-    "application/x-subrip": ".srt", "text/vtt": ".vtt", "application/jsonl": ".jsonl", "text/markdown": ".md",
-    "audio/wav": ".wav", "audio/flac": ".flac", "audio/ogg": ".ogg", "audio/opus": ".opus", "audio/mp4": ".m4a",
-    "audio/mpeg": ".mp3", "image/webp": ".webp", "video/webm": ".webm", "application/x-safetensors": ".safetensors",
+    "application/x-subrip": ".srt",
+    "text/vtt": ".vtt",
+    "application/jsonl": ".jsonl",
+    "text/markdown": ".md",
+    "audio/wav": ".wav",
+    "audio/flac": ".flac",
+    "audio/ogg": ".ogg",
+    "audio/opus": ".opus",
+    "audio/mp4": ".m4a",
+    "audio/mpeg": ".mp3",
+    "image/webp": ".webp",
+    "video/webm": ".webm",
+    "application/x-safetensors": ".safetensors",
     "application/vnd.apache.parquet": ".parquet",
 }.items():
     _TYPES.add_type(_type, _extension)

@@ -31,9 +31,20 @@ TRANSFER = TransferConfig(multipart_threshold=16 * MIB, multipart_chunksize=16 *
 AT_ONCE = 1000  # objects of one listing or deletion, S3's own limit
 MISSING = {"404", "NoSuchKey", "NotFound"}
 NO_OBJECTS_FAULT = {
-    "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch", "RequestTimeTooSkewed", "ExpiredToken",
-    "InvalidToken", "TokenRefreshRequired", "AuthorizationHeaderMalformed", "SlowDown", "TooManyRequests", "429",
-    "RequestTimeout", "408"}
+    "NoSuchBucket",
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "RequestTimeTooSkewed",
+    "ExpiredToken",
+    "InvalidToken",
+    "TokenRefreshRequired",
+    "AuthorizationHeaderMalformed",
+    "SlowDown",
+    "TooManyRequests",
+    "429",
+    "RequestTimeout",
+    "408",
+}
 """Codes of answers in the four hundreds that any object would get."""
 UNKNOWN_OPERATION = {"501", "405", "NotImplemented", "MethodNotAllowed"}
 
@@ -90,20 +101,23 @@ class Storage:
             size, sha256 = measured(file)
         with _unavailable("PutObject"):
             self._client().upload_file(
-                str(path), self.bucket, key, ExtraArgs={"ContentType": media_type, **self._encryption}, Config=TRANSFER)
+                str(path), self.bucket, key, ExtraArgs={"ContentType": media_type, **self._encryption}, Config=TRANSFER
+            )
         return size, sha256
 
     def put_bytes(self, key: str, data: bytes, media_type: str) -> None:
         """Upload what is in memory."""
         with _unavailable("PutObject"):
-            self._client().put_object(Bucket=self.bucket, Key=key, Body=data, ContentType=media_type,
-                                      **self._encryption)
+            self._client().put_object(
+                Bucket=self.bucket, Key=key, Body=data, ContentType=media_type, **self._encryption
+            )
 
     def put_stream(self, key: str, stream: BinaryIO, media_type: str) -> None:
         """Upload an open binary file from where it stands, in parts where it is large; may close it."""
         with _unavailable("PutObject"):
             self._client().upload_fileobj(
-                stream, self.bucket, key, ExtraArgs={"ContentType": media_type, **self._encryption}, Config=TRANSFER)
+                stream, self.bucket, key, ExtraArgs={"ContentType": media_type, **self._encryption}, Config=TRANSFER
+            )
 
     def get_bytes(self, key: str) -> bytes:
         """A small object whole. Errors: NotFound."""
@@ -115,8 +129,14 @@ class Storage:
         with _unavailable("GetObject", key):
             yield from self._client().get_object(Bucket=self.bucket, Key=key)["Body"].iter_lines(MIB)
 
-    def get_file(self, key: str, target: Path, max_bytes: int, bucket: str | None = None,
-                 check: Callable[[], None] = lambda: None) -> tuple[int, str]:
+    def get_file(
+        self,
+        key: str,
+        target: Path,
+        max_bytes: int,
+        bucket: str | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> tuple[int, str]:
         """Stream an object to a file; its size in bytes and its SHA-256 in hex. Errors: NotFound, TooLarge, and what
         `check` raises, which is asked before each piece."""
         whole, size = hashlib.sha256(), 0
@@ -143,8 +163,11 @@ class Storage:
     def list(self, prefix: str, bucket: str | None = None) -> Iterator[Object]:
         """All objects whose keys begin so, by key, page by page; of another bucket where one is named."""
         with _unavailable("ListObjectsV2"):
-            pages = self._client().get_paginator("list_objects_v2").paginate(
-                Bucket=bucket or self.bucket, Prefix=prefix, PaginationConfig={"PageSize": AT_ONCE})
+            pages = (
+                self._client()
+                .get_paginator("list_objects_v2")
+                .paginate(Bucket=bucket or self.bucket, Prefix=prefix, PaginationConfig={"PageSize": AT_ONCE})
+            )
             for page in pages:
                 for seen in page.get("Contents", ()):
                     yield Object(seen["Key"], seen["Size"], seen["ETag"].strip('"'), seen["LastModified"])
@@ -185,8 +208,13 @@ class Storage:
 
     def link(self, key: str, media_type: str, filename: str, expires_s: int = 600) -> str:
         """A URL by which anybody may read the object until it expires, saved under `filename` by a browser."""
-        return self._presign("get_object", expires_s, Key=key, ResponseContentType=media_type,
-                             ResponseContentDisposition=_disposition(filename))
+        return self._presign(
+            "get_object",
+            expires_s,
+            Key=key,
+            ResponseContentType=media_type,
+            ResponseContentDisposition=_disposition(filename),
+        )
 
     def upload_link(self, key: str, size: int | None = None, expires_s: int = 3600) -> str:
         """A URL to which anybody may PUT the object until it expires; of `size` bytes and no other, where it is given:
@@ -197,8 +225,10 @@ class Storage:
     @property
     def upload_headers(self) -> dict[str, str]:
         """What a PUT to an upload link must send, as it is signed."""
-        names = {"ServerSideEncryption": "x-amz-server-side-encryption",
-                 "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id"}
+        names = {
+            "ServerSideEncryption": "x-amz-server-side-encryption",
+            "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id",
+        }
         return {names[name]: value for name, value in self._encryption.items()}
 
     @property
@@ -236,7 +266,8 @@ class Storage:
         public = self.settings.s3_public_endpoint_url or self.settings.s3_endpoint_url
         with _unavailable("presign"):
             return self._client(public).generate_presigned_url(
-                operation, Params={"Bucket": self.bucket, **params}, ExpiresIn=expires_s)
+                operation, Params={"Bucket": self.bucket, **params}, ExpiresIn=expires_s
+            )
 
     def _client(self, endpoint: str | None = None, patient: bool = True) -> Any:
         settings = self.settings
@@ -253,10 +284,15 @@ def _client(endpoint: str | None, region: str, keys: Keys, patient: bool) -> Any
 def _config(own_endpoint: bool, patient: bool) -> Config:
     """Signature v4 must be named, else links are of version 2, which newer servers refuse."""
     return Config(
-        signature_version="s3v4", s3={"addressing_style": "path" if own_endpoint else "auto"},
-        connect_timeout=2 if patient else 1, read_timeout=20 if patient else 1, max_pool_connections=32,
+        signature_version="s3v4",
+        s3={"addressing_style": "path" if own_endpoint else "auto"},
+        connect_timeout=2 if patient else 1,
+        read_timeout=20 if patient else 1,
+        max_pool_connections=32,
         retries={"mode": "standard", "total_max_attempts": 4 if patient else 1},
-        request_checksum_calculation="when_required", response_checksum_validation="when_required")
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
 
 
 @contextlib.contextmanager

@@ -49,8 +49,9 @@ class Weights:
         try:
             return Path(snapshot_download(repository, revision=revision, allow_patterns=list(WANTED)))
         except Exception as error:  # the library raises its own, httpx's, and OSError
-            raise ModelFailed(f"{model.weights} could not be had from the hub: {type(error).__name__}: {error}"[:300],
-                              retryable=True) from error
+            raise ModelFailed(
+                f"{model.weights} could not be had from the hub: {type(error).__name__}: {error}"[:300], retryable=True
+            ) from error
 
     def _from_bucket(self, model: Model, place: str) -> Path:
         """The folder is named by what the bucket says of its objects, so that changed weights are fetched anew."""

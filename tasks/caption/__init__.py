@@ -15,7 +15,8 @@ class Inputs(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     image: Annotated[Source, Limits(max_bytes=64 * MIB)] = Field(
-        description="a picture: png, jpeg, webp, gif or bmp; at most 64 MiB and 50 megapixels")
+        description="a picture: png, jpeg, webp, gif or bmp; at most 64 MiB and 50 megapixels"
+    )
 
 
 class Params(BaseModel):
@@ -24,10 +25,19 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid")
     beams: int = Field(3, ge=1, le=10, description="beam width; 1 is greedy")
     alternatives: int = Field(3, ge=0, le=10, description="how many further captions to return, at most beams - 1")
-    length_penalty: float = Field(0.0, ge=0, le=2, description="captions are compared by log-probability / tokens ** "
-                                  "this: 0 the likeliest caption, above it longer ones gain")
-    max_tokens: int = Field(40, ge=1, le=200, description="longest caption, in the model's tokens; a caption still "
-                            "unfinished is ended there")
+    length_penalty: float = Field(
+        0.0,
+        ge=0,
+        le=2,
+        description="captions are compared by log-probability / tokens ** "
+        "this: 0 the likeliest caption, above it longer ones gain",
+    )
+    max_tokens: int = Field(
+        40,
+        ge=1,
+        le=200,
+        description="longest caption, in the model's tokens; a caption still unfinished is ended there",
+    )
 
 
 class Alternative(BaseModel):
@@ -49,8 +59,12 @@ class Quality(BaseModel):
     contrast: float = Field(ge=0, le=1, description="luma's 95th less its 5th percentile")
     dark: float = Field(ge=0, le=1, description="share of pixels with luma below 0.05")
     bright: float = Field(ge=0, le=1, description="share of pixels with luma above 0.98")
-    sharpness: float = Field(ge=0, le=1, description="the share of the change between neighbours that a mean over "
-                             "nine pixels takes away; photographs in focus have 0.57 and more")
+    sharpness: float = Field(
+        ge=0,
+        le=1,
+        description="the share of the change between neighbours that a mean over "
+        "nine pixels takes away; photographs in focus have 0.57 and more",
+    )
 
 
 class Result(BaseModel):

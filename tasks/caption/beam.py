@@ -30,8 +30,9 @@ class Sentence:
         return self.logprob / len(self.tokens) ** penalty
 
 
-def search(step: Step, state: State, start: int, end: int, width: int, longest: int,
-           penalty: float = 0.0) -> list[Sentence]:
+def search(
+    step: Step, state: State, start: int, end: int, width: int, longest: int, penalty: float = 0.0
+) -> list[Sentence]:
     """At most `width` finished sentences of at most `longest` tokens, best first; at least one.
 
     step   (last token of each row (rows,), state) -> log-probabilities of the next (rows, vocabulary), state
@@ -48,8 +49,9 @@ def search(step: Step, state: State, start: int, end: int, width: int, longest: 
         done += [sentence for sentence, _ in grown if sentence.tokens[-1] == end]
         going = [(sentence, row) for sentence, row in grown if sentence.tokens[-1] != end]
         done.sort(key=lambda sentence: -sentence.score(penalty))
-        if not going or (len(done) >= width and
-                         going[0][0].logprob / longest ** penalty <= done[width - 1].score(penalty)):
+        if not going or (
+            len(done) >= width and going[0][0].logprob / longest**penalty <= done[width - 1].score(penalty)
+        ):
             break  # more tokens only make a sentence less likely, and none is divided by more than the longest is
         live = [sentence for sentence, _ in going]
         state = tuple(part[:, [row for _, row in going]] for part in state)

@@ -70,8 +70,13 @@ class Captioner(Algorithm):
         config = json.loads((weights / "config.json").read_text())
         made = network(config, cls.teller)
         made.load_state_dict(read_tensors(weights))
-        return cls(made.to(device, memory_format=torch.channels_last).eval(), vocabulary(config), config["side"],
-                   config["doubt"], device)
+        return cls(
+            made.to(device, memory_format=torch.channels_last).eval(),
+            vocabulary(config),
+            config["side"],
+            config["doubt"],
+            device,
+        )
 
     def run(self, calls: Sequence[Call]) -> list[Result | BacklotError]:
         answers: list = [self._opened(call) for call in calls]
@@ -100,8 +105,10 @@ class Captioner(Algorithm):
             found = [beam.Sentence()] if blind else self.tell(sight, call)
         except BacklotError as error:
             return error
-        captions = [{"caption": self.vocabulary.sentence(self.vocabulary.decode(one.tokens)),
-                     "logprob": min(one.logprob, 0.0)} for one in found[:1 + call.params.alternatives]]
+        captions = [
+            {"caption": self.vocabulary.sentence(self.vocabulary.decode(one.tokens)), "logprob": min(one.logprob, 0.0)}
+            for one in found[: 1 + call.params.alternatives]
+        ]
         strange = ["the picture shows nothing that the captioner knows"] if blind else []
         files = [] if blind else self.draw(opened.square, sight, found[0].tokens, call.workdir)
         result = written(call, captions, opened.quality, self.doubt, strange, files)
@@ -120,6 +127,7 @@ class Captioner(Algorithm):
     @torch.inference_mode()
     def tell(self, sight: Sight, call: Call) -> list[beam.Sentence]:
         """The likeliest captions of one encoded picture, best first; errors: Canceled."""
+
         def step(last: Tensor, state: beam.State) -> tuple[Tensor, beam.State]:
             unless_canceled(call)
             scores, state = self.network.teller.step(last.to(self.device), state)
@@ -129,16 +137,28 @@ class Captioner(Algorithm):
             return scores, state
 
         longest = min(self.vocabulary.longest, call.params.max_tokens + 1)  # one for <end>
-        return beam.search(step, self.network.teller.begin(sight), self.vocabulary.start, self.vocabulary.end,
-                           call.params.beams, longest, call.params.length_penalty)
+        return beam.search(
+            step,
+            self.network.teller.begin(sight),
+            self.vocabulary.start,
+            self.vocabulary.end,
+            call.params.beams,
+            longest,
+            call.params.length_penalty,
+        )
 
 
-def written(call: Call, captions: list[dict], measured: dict, doubt: float, more: Sequence[str] = (),
-            files: Sequence[Path] = ()) -> Result:
+def written(
+    call: Call, captions: list[dict], measured: dict, doubt: float, more: Sequence[str] = (), files: Sequence[Path] = ()
+) -> Result:
     """The result of the captions found, best first, and caption.json in the workdir. `more`: other warnings."""
     doubts = [f"the caption is doubtful: its log-probability is {captions[0]['logprob']:.2f}, under {doubt:.2f}"]
-    value = {"caption": captions[0]["caption"], "alternatives": captions, "quality": measured,
-             "warnings": [*quality.warnings(measured), *more, *(doubts if captions[0]["logprob"] < doubt else [])]}
+    value = {
+        "caption": captions[0]["caption"],
+        "alternatives": captions,
+        "quality": measured,
+        "warnings": [*quality.warnings(measured), *more, *(doubts if captions[0]["logprob"] < doubt else [])],
+    }
     file = call.workdir / "caption.json"
     file.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return Result(value, (file, *files))

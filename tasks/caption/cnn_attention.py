@@ -85,6 +85,7 @@ class Model(Captioner):
         said = torch.tensor([[self.vocabulary.start, *tokens[:-1]]], device=sight.x.device)
         alphas = self.network.teller.attend(sight, said)[1][0]
         maps = alphas.new_zeros(len(tokens), math.prod(sight.grid)).index_add(1, sight.places[0], alphas)
-        strip(picture, maps.unflatten(1, sight.grid).cpu().numpy(),
-              [self.vocabulary.tokens[token] for token in tokens]).save(folder / "attention.png")
+        strip(
+            picture, maps.unflatten(1, sight.grid).cpu().numpy(), [self.vocabulary.tokens[token] for token in tokens]
+        ).save(folder / "attention.png")
         return [folder / "attention.png"]

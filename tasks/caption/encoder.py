@@ -64,11 +64,16 @@ class SceneEncoder(nn.Module):
     def __init__(self, widths: Sequence[int], things: int) -> None:
         super().__init__()
         self.features = things
-        self.stem = nn.Sequential(nn.Conv2d(3, widths[0], 3, 2, padding=1, bias=False), nn.BatchNorm2d(widths[0]),
-                                  nn.ReLU(inplace=True))
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, widths[0], 3, 2, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True)
+        )
         last = len(widths) - 2
-        self.stages = nn.Sequential(*(residual(before, after, stride=1 if n == last else 2)
-                                      for n, (before, after) in enumerate(zip(widths, widths[1:], strict=False))))
+        self.stages = nn.Sequential(
+            *(
+                residual(before, after, stride=1 if n == last else 2)
+                for n, (before, after) in enumerate(zip(widths, widths[1:], strict=False))
+            )
+        )
         self.what = nn.Conv2d(widths[-1], things + 1, 1)
         nn.init.constant_(self.what.bias[-1:], RARE)
 

@@ -45,7 +45,8 @@ class Model(Algorithm):
             raise ModelFailed("hf needs a folder with config.json, safetensors and a processor; models.toml names it")
         try:
             model = AutoModelForImageTextToText.from_pretrained(
-                weights, use_safetensors=True, dtype=torch.float32 if device == "cpu" else "auto", **LOCAL)
+                weights, use_safetensors=True, dtype=torch.float32 if device == "cpu" else "auto", **LOCAL
+            )
             return cls(model.to(device).eval(), Asker.read(weights), device)
         except (OSError, ValueError, KeyError, ImportError) as error:
             raise ModelFailed(f"the captioner cannot be loaded: {error}") from error
@@ -77,14 +78,24 @@ class Model(Algorithm):
         asked = self.asker.ask(picture).to(self.device)
         beams = call.params.beams
         found = self.model.generate(
-            **asked, num_beams=beams, num_return_sequences=min(beams, 1 + call.params.alternatives), do_sample=False,
-            length_penalty=call.params.length_penalty, max_new_tokens=call.params.max_tokens,
-            return_dict_in_generate=True, output_scores=True, stopping_criteria=StoppingCriteriaList([Canceling(call)]))
-        each = self.model.compute_transition_scores(found.sequences, found.scores, found.get("beam_indices"),
-                                                    normalize_logits=beams == 1)
+            **asked,
+            num_beams=beams,
+            num_return_sequences=min(beams, 1 + call.params.alternatives),
+            do_sample=False,
+            length_penalty=call.params.length_penalty,
+            max_new_tokens=call.params.max_tokens,
+            return_dict_in_generate=True,
+            output_scores=True,
+            stopping_criteria=StoppingCriteriaList([Canceling(call)]),
+        )
+        each = self.model.compute_transition_scores(
+            found.sequences, found.scores, found.get("beam_indices"), normalize_logits=beams == 1
+        )
         logprobs = each.masked_fill(each.isinf(), 0).double().sum(dim=1).tolist()  # behind <end> stands -inf
-        return [{"caption": text, "logprob": min(logprob, 0.0)}
-                for text, logprob in zip(self.asker.words(found.sequences, asked), logprobs, strict=True)]
+        return [
+            {"caption": text, "logprob": min(logprob, 0.0)}
+            for text, logprob in zip(self.asker.words(found.sequences, asked), logprobs, strict=True)
+        ]
 
 
 class Asker:
@@ -107,8 +118,12 @@ class Asker:
             return self.processor(images=picture, return_tensors="pt")
         content = [{"type": "image", "image": picture}, {"type": "text", "text": QUESTION}]
         return self.processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=True, return_dict=True,
-            return_tensors="pt")
+            [{"role": "user", "content": content}],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        )
 
     def words(self, sequences: torch.Tensor, asked: Any) -> list[str]:
         """The texts, without what was asked."""

@@ -11,8 +11,9 @@ CENTRE, SPREAD = 127.5, 64  # grey values that become 0 and 1
 
 def to_square(picture: Image.Image, side: int) -> Image.Image:
     """All of an RGB picture within side x side pixels; what it leaves over gets the mean colour of its edge."""
-    small = picture.resize([max(1, round(length * side / max(picture.size))) for length in picture.size],
-                           Image.Resampling.LANCZOS)
+    small = picture.resize(
+        [max(1, round(length * side / max(picture.size))) for length in picture.size], Image.Resampling.LANCZOS
+    )
     if small.size == (side, side):
         return small
     square = Image.new("RGB", (side, side), _edge_colour(small))

@@ -18,8 +18,13 @@ from tasks.errors import InvalidInput, TooLarge, UnsupportedMedia
 DECODES_WITH = ("PIL",)
 MAX_PIXELS = 50_000_000
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-BEGINNINGS = {"png": rb"\x89PNG\r\n\x1a\n", "jpeg": rb"\xff\xd8\xff", "webp": rb"RIFF....WEBP",
-              "gif": rb"GIF8", "bmp": rb"BM"}
+BEGINNINGS = {
+    "png": rb"\x89PNG\r\n\x1a\n",
+    "jpeg": rb"\xff\xd8\xff",
+    "webp": rb"RIFF....WEBP",
+    "gif": rb"GIF8",
+    "bmp": rb"BM",
+}
 WHITE = (255, 255, 255)
 
 

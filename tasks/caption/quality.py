@@ -27,9 +27,15 @@ def measure(picture: Image.Image) -> dict[str, float]:
     small.thumbnail((SIDE, SIDE), Image.Resampling.BOX)
     luma = np.asarray(small.convert("L"), dtype=np.float32) / 255
     low, high = np.percentile(luma, (5, 95))
-    return {"width": picture.width, "height": picture.height, "brightness": _rounded(luma.mean()),
-            "contrast": _rounded(high - low), "dark": _rounded((luma < DARK).mean()),
-            "bright": _rounded((luma > BRIGHT).mean()), "sharpness": _rounded(sharpness(small.convert("L")))}
+    return {
+        "width": picture.width,
+        "height": picture.height,
+        "brightness": _rounded(luma.mean()),
+        "contrast": _rounded(high - low),
+        "dark": _rounded((luma < DARK).mean()),
+        "bright": _rounded((luma > BRIGHT).mean()),
+        "sharpness": _rounded(sharpness(small.convert("L"))),
+    }
 
 
 def sharpness(grey: Image.Image) -> float:
@@ -53,12 +59,13 @@ def warnings(quality: dict[str, float]) -> list[str]:
     reasons = {
         f"the picture is small: {width} x {height} pixels, a side under {SMALLEST}": min(width, height) < SMALLEST,
         f"the picture is dark: its brightness is {quality['brightness']:.2f}, under {DIM}": quality["brightness"] < DIM,
-        f"the picture is glaring: its brightness is {quality['brightness']:.2f}, over {GLARING}":
-            quality["brightness"] > GLARING,
+        f"the picture is glaring: its brightness is {quality['brightness']:.2f}, over {GLARING}": quality["brightness"]
+        > GLARING,
         f"the picture is flat: its contrast is {quality['contrast']:.2f}, under {FLAT}": quality["contrast"] < FLAT,
         f"{quality['dark']:.0%} of the picture is black": quality["dark"] > TOO_MUCH,
         f"{quality['bright']:.0%} of the picture is white": quality["bright"] > TOO_MUCH,
-        f"the picture is blurred: its sharpness is {sharp:.2f}, under {BLURRED}": sharp < BLURRED}
+        f"the picture is blurred: its sharpness is {sharp:.2f}, under {BLURRED}": sharp < BLURRED,
+    }
     return [reason for reason, holds in reasons.items() if holds]
 
 

@@ -27,7 +27,7 @@ class Teller(nn.Module):
 
     def __init__(self, vocabulary: int, features: int, size: int, named: bool, dropout: float) -> None:
         super().__init__()
-        self.scale = size ** 0.5
+        self.scale = size**0.5
         self.words = nn.Embedding(vocabulary, size)
         nn.init.normal_(self.words.weight, std=1 / self.scale)
         self.bias = nn.Parameter(torch.zeros(vocabulary))
@@ -52,7 +52,7 @@ class Teller(nn.Module):
     def annotate(self, sight: Sight) -> Tensor:
         """What is seen, as a."""
         if self.things:
-            return sight.features @ self.vectors()[-sight.features.shape[2]:] * self.scale
+            return sight.features @ self.vectors()[-sight.features.shape[2] :] * self.scale
         return self.see(sight.features)
 
     def whole(self, a: Tensor, sight: Sight) -> Tensor:
@@ -82,8 +82,13 @@ class Teller(nn.Module):
         weight = sight.features.sum(dim=2)
         weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-6)
         means = [(weight * axis).sum(dim=1, keepdim=True) for axis in (sight.x, sight.y)]
-        return torch.stack([(weight * (axis - mean).square()).sum(dim=1) for axis, mean in zip(
-            (sight.x, sight.y), means, strict=True)], dim=1)
+        return torch.stack(
+            [
+                (weight * (axis - mean).square()).sum(dim=1)
+                for axis, mean in zip((sight.x, sight.y), means, strict=True)
+            ],
+            dim=1,
+        )
 
     def vectors(self) -> Tensor:
         """Of all words, and of the blanks, where there are some (words + blanks, size)."""
@@ -96,7 +101,7 @@ class Teller(nn.Module):
         """Vectors (..., size) -> logits (..., vocabulary); a blank has the bias of the mean thing."""
         bias = self.bias
         if self.blanks is not None:
-            bias = torch.cat([bias, bias[-self.things:].mean().expand(len(self.blanks))])
+            bias = torch.cat([bias, bias[-self.things :].mean().expand(len(self.blanks))])
         return functional.linear(self.dropout(states), self.vectors() * self.scale, bias)
 
 

@@ -21,16 +21,26 @@ from tasks.caption.teller import WAVES, Teller, waves
 class PatchesToWords(Teller):
     """State: the tokens so far (1, batch, length) and what is read of the picture (1, batch, patches + 1, size)."""
 
-    def __init__(self, vocabulary: int, features: int, size: int, named: bool, dropout: float,
-                 layers: int, heads: int, longest: int) -> None:
+    def __init__(
+        self,
+        vocabulary: int,
+        features: int,
+        size: int,
+        named: bool,
+        dropout: float,
+        layers: int,
+        heads: int,
+        longest: int,
+    ) -> None:
         super().__init__(vocabulary, features, size, named, dropout)
         self.place = nn.Linear(4 * WAVES, size)
         self.order = nn.Parameter(torch.randn(longest, size) * 0.1)
         self.read = nn.LayerNorm(size)
         kind = {"dim_feedforward": 4 * size, "dropout": dropout, "batch_first": True, "norm_first": True}
         self.encoder = nn.TransformerEncoderLayer(size, heads, **kind)
-        self.decoder = nn.TransformerDecoder(nn.TransformerDecoderLayer(size, heads, **kind), layers,
-                                             nn.LayerNorm(size))
+        self.decoder = nn.TransformerDecoder(
+            nn.TransformerDecoderLayer(size, heads, **kind), layers, nn.LayerNorm(size)
+        )
 
     def forward(self, sight: Sight, tokens: Tensor) -> Tensor:
         return self._told(self.memory(sight), tokens)

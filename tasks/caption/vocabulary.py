@@ -20,8 +20,15 @@ WORDS = (START, END, *NUMBERS, AND, *RELATIONS)
 
 MAX_TOKENS = 12  # 'a' thing 'and' 'a' thing relation 'a' thing 'and' 'a' thing <end>: the longest of the grammar
 
-IRREGULAR = {"mouse": "mice", "ox": "oxen", "wolf": "wolves", "fish": "fish", "blowfish": "blowfish",
-             "tomato": "tomatoes", "volcano": "volcanoes"}
+IRREGULAR = {
+    "mouse": "mice",
+    "ox": "oxen",
+    "wolf": "wolves",
+    "fish": "fish",
+    "blowfish": "blowfish",
+    "tomato": "tomatoes",
+    "volcano": "volcanoes",
+}
 SPOKEN_WITH_A = ("unicorn", "ewe")  # a vowel in writing only
 
 
@@ -40,8 +47,9 @@ class Words:
     def of(cls, captions: Iterable[Sequence[str]]) -> "Words":
         """All words of these captions, in alphabetical order."""
         captions = list(captions)
-        return cls((START, END, *sorted({word for caption in captions for word in caption})),
-                   1 + max(map(len, captions)))
+        return cls(
+            (START, END, *sorted({word for caption in captions for word in caption})), 1 + max(map(len, captions))
+        )
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -53,7 +61,7 @@ class Words:
     def decode(self, numbers: Iterable[int]) -> list[str]:
         """The tokens before the first <end>."""
         tokens = [self.tokens[n] for n in numbers]
-        return tokens[:tokens.index(END)] if END in tokens else tokens
+        return tokens[: tokens.index(END)] if END in tokens else tokens
 
     def sentence(self, tokens: Sequence[str]) -> str:
         return " ".join(tokens)

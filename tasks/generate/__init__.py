@@ -27,10 +27,14 @@ class Inputs(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     prompt: Annotated[Text, Limits(max_bytes=MIB)] = Field(
-        None, description="the beginning of a text, or {\"url\": source} of one; UTF-8, at most 1 MiB")
+        None, description='the beginning of a text, or {"url": source} of one; UTF-8, at most 1 MiB'
+    )
     messages: list[Message] = Field(
-        None, min_length=1, max_length=1000,
-        description="in place of a prompt: a conversation to answer, for models with a chat template")
+        None,
+        min_length=1,
+        max_length=1000,
+        description="in place of a prompt: a conversation to answer, for models with a chat template",
+    )
 
     @model_validator(mode="after")
     def _one_of_the_two(self) -> "Inputs":
@@ -44,19 +48,21 @@ class Params(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     mode: Literal["generate", "embed"] = Field(
-        "generate", description="'embed' answers what the prompt means, as a vector of length 1")
+        "generate", description="'embed' answers what the prompt means, as a vector of length 1"
+    )
     max_tokens: int = Field(128, ge=1, le=2048, description="tokens to generate at most, of each choice")
     temperature: float = Field(0.8, ge=0, le=5, allow_inf_nan=False, description="0 takes the likeliest token always")
     top_k: int = Field(0, ge=0, le=100_000, description="choose among the k likeliest tokens; 0 for all")
-    top_p: float = Field(
-        1.0, gt=0, le=1, allow_inf_nan=False, description="choose among the likeliest that sum to p")
+    top_p: float = Field(1.0, gt=0, le=1, allow_inf_nan=False, description="choose among the likeliest that sum to p")
     repetition_penalty: float = Field(
-        1.0, ge=0.1, le=10, allow_inf_nan=False, description="above 1, tokens the text has already are less likely")
+        1.0, ge=0.1, le=10, allow_inf_nan=False, description="above 1, tokens the text has already are less likely"
+    )
     stop: list[Stop] = Field([], max_length=4, description="end before any of these texts")
     seed: int = Field(0, ge=0, lt=2**53, description="the same job with the same seed gives the same text")
     n: int = Field(1, ge=1, le=16, description="how many continuations; the first is that of n = 1")
     on_long_prompt: Literal["refuse", "cut"] = Field(
-        "refuse", description="where the prompt is longer than the model's context: 'cut' reads its end")
+        "refuse", description="where the prompt is longer than the model's context: 'cut' reads its end"
+    )
 
 
 class Usage(BaseModel):

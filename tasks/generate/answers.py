@@ -23,8 +23,10 @@ def written(call: Call, prompt_tokens: int, told: Sequence[dict], completion_tok
 def embedded(call: Call, prompt_tokens: int, vector: np.ndarray) -> Result:
     """The result of `mode: embed`; `vector` (width,) of any length but 0."""
     embedding = [round(float(number), DIGITS) for number in vector / np.linalg.norm(vector)]
-    return Result({"embedding": embedding, "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": 0}},
-                  (_file(call, "embedding.json", json.dumps(embedding)),))
+    return Result(
+        {"embedding": embedding, "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": 0}},
+        (_file(call, "embedding.json", json.dumps(embedding)),),
+    )
 
 
 def _file(call: Call, name: str, text: str) -> Path:

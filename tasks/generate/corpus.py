@@ -29,7 +29,7 @@ def normalise(text: str) -> str:
 
 
 def _ending(text: str) -> str:
-    white = text[len(text.rstrip()):]
+    white = text[len(text.rstrip()) :]
     return PARAGRAPH if white.count("\n") > 1 else " " if white else ""
 
 

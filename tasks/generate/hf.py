@@ -49,8 +49,9 @@ class Decoding(Reading):
     def portions(self, ahead: Sequence[int]) -> list[int]:
         if self.together is not None:
             return [1] * len(ahead)
-        unread = next((row for row, tokens in enumerate(ahead)
-                       if tokens > 1 or not self.alone[row].get_seq_length()), None)
+        unread = next(
+            (row for row, tokens in enumerate(ahead) if tokens > 1 or not self.alone[row].get_seq_length()), None
+        )
         return [1 if unread is None else min(tokens, PORTION) * (row == unread) for row, tokens in enumerate(ahead)]
 
     def read(self, tokens: Sequence[Sequence[int]], speakers: Sequence[int]) -> np.ndarray:
@@ -81,8 +82,10 @@ class Decoding(Reading):
         self.mask = (torch.arange(longest) >= blank).long().to(self.model.device)
         self.together = DynamicCache(config=self.model.config)
         for layer in range(len(self.alone[0].layers)):
-            keys, values = (torch.cat([_padded(getattr(cache.layers[layer], part), longest) for cache in self.alone])
-                            for part in ("keys", "values"))
+            keys, values = (
+                torch.cat([_padded(getattr(cache.layers[layer], part), longest) for cache in self.alone])
+                for part in ("keys", "values")
+            )
             self.together.update(keys, values, layer)
 
     def keep(self, rows: Sequence[int]) -> None:
@@ -91,8 +94,10 @@ class Decoding(Reading):
         if self.together is not None:
             self.together.batch_select_indices(kept)
         else:
-            self.alone = [copy.deepcopy(self.alone[row]) if row in rows[:place] else self.alone[row]
-                          for place, row in enumerate(rows)]
+            self.alone = [
+                copy.deepcopy(self.alone[row]) if row in rows[:place] else self.alone[row]
+                for place, row in enumerate(rows)
+            ]
 
 
 def _padded(part: Tensor, size: int) -> Tensor:
@@ -121,7 +126,8 @@ class Model(LanguageModel):
         try:
             tokenizer = AutoTokenizer.from_pretrained(weights, **safely)
             model = AutoModelForCausalLM.from_pretrained(
-                weights, use_safetensors=True, dtype="auto" if device == "cuda" else torch.float32, **safely)
+                weights, use_safetensors=True, dtype="auto" if device == "cuda" else torch.float32, **safely
+            )
         except (OSError, ValueError, KeyError) as error:
             raise ModelFailed(f"{weights} holds no causal language model that can be loaded: {error}"[:500]) from error
         if "past_key_values" not in inspect.signature(model.forward).parameters:
@@ -161,7 +167,7 @@ class Model(LanguageModel):
             text = self._spelt(recent)
             if text.endswith("\ufffd"):  # in the middle of a character
                 return ""
-            fresh = text[len(told):].replace("\ufffd", "")  # bytes that make no character are left out
+            fresh = text[len(told) :].replace("\ufffd", "")  # bytes that make no character are left out
             recent = recent[-KNOWN:] if len(recent) > 4 * KNOWN else recent
             told = self._spelt(recent)
             return fresh
@@ -176,7 +182,7 @@ class Model(LanguageModel):
 
     def windows(self, text: str) -> list[list[int]]:
         tokens, size = self.tokenizer(text)["input_ids"], min(self.context or WINDOW, WINDOW)
-        return [tokens[start:start + size] for start in range(0, len(tokens), size)]
+        return [tokens[start : start + size] for start in range(0, len(tokens), size)]
 
     def pooled(self, windows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
         sums = []

@@ -135,6 +135,8 @@ def usable(prompt: object) -> str:
 def fitted(tokens: Sequence[int], room: int, on_long_prompt: str) -> Sequence[int]:
     """A prompt's tokens, where they fit the model's context, or its last ones; errors: TooLarge."""
     if len(tokens) > room and on_long_prompt == "refuse":
-        raise TooLarge(f"the prompt has {len(tokens):,} tokens and this model's context has room for {room:,}; shorten "
-                       "it, or set on_long_prompt to 'cut' to have its end read")
+        raise TooLarge(
+            f"the prompt has {len(tokens):,} tokens and this model's context has room for {room:,}; shorten "
+            "it, or set on_long_prompt to 'cut' to have its end read"
+        )
     return tokens[-room:]

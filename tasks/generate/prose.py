@@ -41,8 +41,10 @@ class ProseModel(LanguageModel):
         for file in ("model.safetensors", "tokenizer.json"):
             if weights is None or not (weights / file).is_file():
                 raise ModelFailed(f"generate by {cls.name} needs a folder of weights with {file}; {weights} has none")
-        return cls(cls.network_class(load_file(weights / "model.safetensors"), device),
-                   Vocabulary.read(weights / "tokenizer.json"))
+        return cls(
+            cls.network_class(load_file(weights / "model.safetensors"), device),
+            Vocabulary.read(weights / "tokenizer.json"),
+        )
 
     @abstractmethod
     def fit(self, text: str, call: Call) -> Sequence[int]:
@@ -54,8 +56,13 @@ class ProseModel(LanguageModel):
         text = normalise(usable(call.inputs.get("prompt")))
         asked = text.removesuffix(" ")  # words begin with their space: what follows must be free to
         tokens = self.fit(asked, call)
-        return Prompt([*self.vocabulary.beginning, *tokens], len(tokens), call.params.max_tokens, self.speller,
-                      after_space=text != asked)
+        return Prompt(
+            [*self.vocabulary.beginning, *tokens],
+            len(tokens),
+            call.params.max_tokens,
+            self.speller,
+            after_space=text != asked,
+        )
 
     def speller(self) -> Callable[[int], str]:
         """Token by token to text: whole characters only; bytes that make none are left out."""
@@ -64,4 +71,4 @@ class ProseModel(LanguageModel):
 
     def windows(self, text: str) -> list[list[int]]:
         tokens = self.vocabulary.encode(normalise(text))
-        return [tokens[start:start + self.context] for start in range(0, len(tokens), self.context)]
+        return [tokens[start : start + self.context] for start in range(0, len(tokens), self.context)]

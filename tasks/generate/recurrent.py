@@ -79,7 +79,7 @@ class Recurrence(Reading):
         return [1] * len(ahead)
 
     def read(self, tokens: Sequence[Sequence[int]], speakers: Sequence[int]) -> np.ndarray:
-        self.state = self.network.step([token for token, in tokens], *self.state)
+        self.state = self.network.step([token for (token,) in tokens], *self.state)
         return self.network.scores(self.state[0][-1][list(speakers)]) if speakers else np.empty((0, 0))
 
     def keep(self, rows: Sequence[int]) -> None:

@@ -80,7 +80,7 @@ class Continuation:
         self.text += fresh
         found = [self.text.find(stop, max(0, before - len(stop) + 1)) for stop in self.stop]
         if any(place >= 0 for place in found):
-            self.text = self.text[:min(place for place in found if place >= 0)]
+            self.text = self.text[: min(place for place in found if place >= 0)]
             self.stopped = True
 
     def settled(self) -> str:
@@ -88,4 +88,4 @@ class Continuation:
         if self.stopped:
             return self.text
         held = (size for stop in self.stop for size in range(1, len(stop)) if self.text.endswith(stop[:size]))
-        return self.text[:len(self.text) - max(held, default=0)]
+        return self.text[: len(self.text) - max(held, default=0)]

@@ -68,8 +68,10 @@ class Network:
         self.embedding = snap(exact["embedding"], COARSE)
         blank = exact["before"].new_zeros(2, 1, self.width)
         self.before = snap(torch.cat([exact["before"], blank], dim=1), COARSE)  # nothing before adds nothing
-        self.parts = [{name: exact[f"blocks.{n}.{name}"].flatten(0, -2).T.contiguous()
-                       for name in ("qkv", "out", "up", "down")} for n in range(self.layers)]
+        self.parts = [
+            {name: exact[f"blocks.{n}.{name}"].flatten(0, -2).T.contiguous() for name in ("qkv", "out", "up", "down")}
+            for n in range(self.layers)
+        ]
         self._check_exact()
         self.exponential = table(lambda x: torch.exp(x.clamp(max=0)), FINE, device)
         speeds = ROTARY ** (-torch.arange(0, HEAD // 2, dtype=torch.float64) / (HEAD // 2))
@@ -83,8 +85,12 @@ class Network:
         for part in self.parts:
             told = part["qkv"].norm(dim=0).max() * long  # no v is larger, and no mean of them
             squares = (torch.linalg.matrix_norm(part["up"], 2) * long) ** 2  # the sum of relu(U n(x))^2 is at most this
-            largest += [told * CONTEXT, part["out"].abs().sum(0).max() * told, part["up"].norm(dim=0).max() * long,
-                        part["down"].abs().max() * squares]
+            largest += [
+                told * CONTEXT,
+                part["out"].abs().sum(0).max() * told,
+                part["up"].norm(dim=0).max() * long,
+                part["down"].abs().max() * squares,
+            ]
         worst = float(max(largest))
         if not worst < EXACT:
             raise ModelFailed(f"the weights are too large for exact sums ({worst:.0f}; the limit is {EXACT:.0f})")
@@ -185,6 +191,11 @@ class Model(ProseModel):
     def pooled(self, windows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
         """After the first layer: films' neighbours by plot are better so than after the later ones."""
         device = self.network.score.device
-        sums = [self.network.read(torch.tensor([window], device=device), Cache(self.network, 1), slice(None), layers=1)
-                .sum((0, 1)).cpu().numpy() for window in windows]
+        sums = [
+            self.network.read(torch.tensor([window], device=device), Cache(self.network, 1), slice(None), layers=1)
+            .sum((0, 1))
+            .cpu()
+            .numpy()
+            for window in windows
+        ]
         return np.stack(sums), np.array([float(len(window)) for window in windows])

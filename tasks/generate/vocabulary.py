@@ -33,13 +33,17 @@ class Vocabulary:
     def learn(cls, texts: Iterable[str], size: int) -> "Vocabulary":
         """`size` tokens in all: the 256 bytes, and the merges of the commonest pairs in `texts`."""
         tokenizer = Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-            pre_tokenizers.Split(BORDERS, "isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(BORDERS, "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
         tokenizer.decoder = decoders.ByteLevel()
         alphabet = pre_tokenizers.ByteLevel.alphabet()
-        tokenizer.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet,
-                                                                 show_progress=False))
+        tokenizer.train_from_iterator(
+            texts, trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
+        )
         return cls(tokenizer)
 
     @classmethod

@@ -112,8 +112,10 @@ class Answer:
         self.call, self.prompt = call, prompt
         self.choices = [Choice(call.params, prompt, 0)]
         self.error: BacklotError | None = None
-        self._made_from = {"prompt": hashlib.sha256(json.dumps(list(prompt.tokens)).encode()).hexdigest(),
-                           "params": call.params.model_dump(mode="json")}
+        self._made_from = {
+            "prompt": hashlib.sha256(json.dumps(list(prompt.tokens)).encode()).hexdigest(),
+            "params": call.params.model_dump(mode="json"),
+        }
         before = self._saved(call.saved() or b"{}")
         if before:
             for choice, tokens in zip(self.branch(), before, strict=True):
@@ -185,8 +187,11 @@ class Writing:
 
     def _go_on(self, following: list[tuple[int, tuple[Answer, Choice]]]) -> None:
         """Keep what has not ended; a call of which nothing is left is answered now, not with the last of its batch."""
-        live = [(row, (answer, choice)) for row, (answer, choice) in following
-                if choice.finish is None and answer.error is None]
+        live = [
+            (row, (answer, choice))
+            for row, (answer, choice) in following
+            if choice.finish is None and answer.error is None
+        ]
         lives = {id(answer) for _, (answer, _) in live}
         for answer in dict.fromkeys(answer for _, (answer, _) in following):
             if id(answer) not in lives:

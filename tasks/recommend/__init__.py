@@ -22,8 +22,13 @@ Id = Annotated[str, Field(min_length=1, max_length=200), BeforeValidator(_as_tex
 Tag = Annotated[str, Field(min_length=1, max_length=200)]
 LEARN = ("user-knn", "item-knn", "svd", "nmf")
 ONLY: dict[str, tuple[str, ...]] = {
-    "objective": ("svd", "nmf"), "factors": ("svd", "nmf"), "seed": ("svd", "nmf", "hybrid"),
-    "neighbours": ("user-knn", "item-knn"), "shrinkage": ("item-knn",), "half_life": LEARN}
+    "objective": ("svd", "nmf"),
+    "factors": ("svd", "nmf"),
+    "seed": ("svd", "nmf", "hybrid"),
+    "neighbours": ("user-knn", "item-knn"),
+    "shrinkage": ("item-knn",),
+    "half_life": LEARN,
+}
 WHO = "history, tags, user or users"
 
 
@@ -33,19 +38,27 @@ class Inputs(BaseModel):
     model_config = ConfigDict(extra="forbid")
     catalogue: Annotated[Source, Limits(max_bytes=256 * MIB)] = Field(
         description="the titles: CSV with a header, JSON lines or Parquet; columns id (or title) and any of title, "
-                    "year, genres, director, cast, plot; at most 256 MiB")
+        "year, genres, director, cast, plot; at most 256 MiB"
+    )
     interactions: Annotated[Source, Limits(max_bytes=256 * MIB)] = Field(
-        None, description="who chose what: CSV with a header, JSON lines or Parquet; columns user and item, and any of "
-                          "rating and time; at most 256 MiB. All models but content and hybrid need it")
+        None,
+        description="who chose what: CSV with a header, JSON lines or Parquet; columns user and item, and any of "
+        "rating and time; at most 256 MiB. All models but content and hybrid need it",
+    )
     history: list[Id] = Field(
-        default_factory=list, max_length=1000,
-        description="ids (or titles) of items that a person liked, newest last; empty for one of whom nothing is known")
+        default_factory=list,
+        max_length=1000,
+        description="ids (or titles) of items that a person liked, newest last; empty for one of whom nothing is known",
+    )
     tags: list[Tag] = Field(
-        default_factory=list, max_length=50,
-        description="what a person without history says to like: genres, directors, actors of the catalogue")
+        default_factory=list,
+        max_length=50,
+        description="what a person without history says to like: genres, directors, actors of the catalogue",
+    )
     user: Id = Field(None, description="a user of the interactions; one that they do not know has no history")
     users: Annotated[list[Id], Field(min_length=1, max_length=100_000)] | Literal["all"] = Field(
-        None, description='users of the interactions, or "all" of them')
+        None, description='users of the interactions, or "all" of them'
+    )
 
     @model_validator(mode="after")
     def _somebody_is_asked_for(self) -> "Inputs":
@@ -64,16 +77,30 @@ class Params(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     k: int = Field(10, ge=1, le=1000, description="how many titles to return")
-    evaluate: bool = Field(False, description="also measure all models on the interactions: each user's last item is "
-                                              "held out, and looked for among the k best")
+    evaluate: bool = Field(
+        False,
+        description="also measure all models on the interactions: each user's last item is "
+        "held out, and looked for among the k best",
+    )
     objective: Literal["ranking", "rating"] = Field(
-        "ranking", description="learn which items are chosen, or what rating they are given")
+        "ranking", description="learn which items are chosen, or what rating they are given"
+    )
     factors: int = Field(None, ge=1, le=256, description="length of the vectors; the model's own where left out")
     neighbours: int = Field(50, ge=1, le=1000, description="how many similar users (or, of each item, items) count")
-    shrinkage: float = Field(10, ge=0, le=1e6, allow_inf_nan=False,
-                             description="the more, the less is a similarity trusted that few people stand behind")
-    half_life: float = Field(5, gt=0, le=1e9, allow_inf_nan=False,
-                             description="after this many newer items, an item of a history counts half")
+    shrinkage: float = Field(
+        10,
+        ge=0,
+        le=1e6,
+        allow_inf_nan=False,
+        description="the more, the less is a similarity trusted that few people stand behind",
+    )
+    half_life: float = Field(
+        5,
+        gt=0,
+        le=1e9,
+        allow_inf_nan=False,
+        description="after this many newer items, an item of a history counts half",
+    )
     seed: int = Field(0, ge=0, lt=2**32, description="of what is drawn: first values of vectors, bootstrap samples")
 
 

@@ -18,8 +18,16 @@ from tasks.recommend.people import Asked
 
 Ranked = Iterable[list[tuple[int, float, str]]]
 """(row of the catalogue, score, reason) of each person's best, in the order of the people."""
-SCHEMA = pyarrow.schema([("user", pyarrow.string()), ("rank", pyarrow.int32()), ("id", pyarrow.string()),
-                         ("title", pyarrow.string()), ("score", pyarrow.float64()), ("reason", pyarrow.string())])
+SCHEMA = pyarrow.schema(
+    [
+        ("user", pyarrow.string()),
+        ("rank", pyarrow.int32()),
+        ("id", pyarrow.string()),
+        ("title", pyarrow.string()),
+        ("score", pyarrow.float64()),
+        ("reason", pyarrow.string()),
+    ]
+)
 ROWS = 50_000  # of a row group
 
 
@@ -28,8 +36,10 @@ def write(call: Call, titles: Sequence[Title], asked: Asked, ranked: Ranked) -> 
     if asked.many:
         return _many(call.workdir / "recommendations.parquet", titles, asked, ranked)
     best = next(iter(ranked))
-    items = [{"id": titles[row].id, "title": titles[row].title, "score": score, "reason": reason}
-             for row, score, reason in best]
+    items = [
+        {"id": titles[row].id, "title": titles[row].title, "score": score, "reason": reason}
+        for row, score, reason in best
+    ]
     path = call.workdir / "recommendations.json"
     _one(path, items, [titles[row] for row, _, _ in best], asked)
     return Result({"items": items}, [path])
@@ -57,8 +67,14 @@ def _many(path: Path, titles: Sequence[Title], asked: Asked, ranked: Ranked) -> 
 def _rows(titles: Sequence[Title], asked: Asked, ranked: Ranked) -> Iterator[dict]:
     for user, best in zip(asked.chosen.users, ranked, strict=True):
         for rank, (row, score, reason) in enumerate(best, 1):
-            yield {"user": user, "rank": rank, "id": titles[row].id, "title": titles[row].title, "score": score,
-                   "reason": reason}
+            yield {
+                "user": user,
+                "rank": rank,
+                "id": titles[row].id,
+                "title": titles[row].title,
+                "score": score,
+                "reason": reason,
+            }
 
 
 def _batches(rows: Iterator[dict]) -> Iterator[list[dict]]:

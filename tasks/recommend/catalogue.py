@@ -35,8 +35,9 @@ class Title:
     line: int
 
 
-def read(path: Path, progress: Callable[[int], None] = lambda rows: None,
-         cleaning: Cleaning | None = None) -> list[Title]:
+def read(
+    path: Path, progress: Callable[[int], None] = lambda rows: None, cleaning: Cleaning | None = None
+) -> list[Title]:
     """The titles in the order of the file; `progress(rows)` is called now and then, and may raise.
 
     Columns: id (else wikidata_id, else title) and any of title, year, genres, director, cast (texts with '|'
@@ -74,8 +75,9 @@ def _missing(columns: Sequence[str]) -> str:
 
 def _twice(first: Title, again: Title, cleaning: Cleaning) -> None:
     same = all(getattr(first, name) == getattr(again, name) for name in Title.__slots__ if name != "line")
-    cleaning.drop("repeats an earlier row" if same else "has the id of an earlier row but differs; the first stays",
-                  again.line)
+    cleaning.drop(
+        "repeats an earlier row" if same else "has the id of an earlier row but differs; the first stays", again.line
+    )
 
 
 def _title(row: Row, key: str, line: int, cleaning: Cleaning) -> Title:
@@ -83,8 +85,14 @@ def _title(row: Row, key: str, line: int, cleaning: Cleaning) -> Title:
     if not name:
         raise Unusable(f"has no {key}")
     plot = text(row, "plot")
-    return Title(name, text(row, "title") or name, _year(text(row, "year"), line, cleaning),
-                 *(_list(row, column) for column in LISTS), "" if plot.lower() in MISSING else plot, line)
+    return Title(
+        name,
+        text(row, "title") or name,
+        _year(text(row, "year"), line, cleaning),
+        *(_list(row, column) for column in LISTS),
+        "" if plot.lower() in MISSING else plot,
+        line,
+    )
 
 
 def _year(value: str, line: int, cleaning: Cleaning) -> int | None:

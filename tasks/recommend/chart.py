@@ -17,8 +17,14 @@ def draw(path: Path, table: dict, asked: str) -> None:
     below = [row["ndcg"] - row["low"] for row in rows]
     above = [row["high"] - row["ndcg"] for row in rows]
     colours = [ASKED if row["model"] == asked else BASELINE if row["model"] == "popular" else OTHER for row in rows]
-    axes.barh([row["model"] for row in rows], [row["ndcg"] for row in rows], xerr=[below, above], color=colours,
-              ecolor="#444444", capsize=3)
+    axes.barh(
+        [row["model"] for row in rows],
+        [row["ndcg"] for row in rows],
+        xerr=[below, above],
+        color=colours,
+        ecolor="#444444",
+        capsize=3,
+    )
     axes.set_xlabel(f"nDCG@{table['k']}, 95 % bootstrap intervals; {table['users']:,} users, newest item held back")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110)

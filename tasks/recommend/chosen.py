@@ -39,16 +39,25 @@ class Chosen:
     ordered: bool
 
     @classmethod
-    def of(cls, users: Sequence[str], items: int, user: np.ndarray, item: np.ndarray, rating: np.ndarray,
-           time: np.ndarray) -> "Chosen":
+    def of(
+        cls, users: Sequence[str], items: int, user: np.ndarray, item: np.ndarray, rating: np.ndarray, time: np.ndarray
+    ) -> "Chosen":
         """From columns in the order of the file. What has no time is older than what has; equal times stand in the
         order of the catalogue; where there are no times at all, the file's order decides what is held back."""
         ordered = bool(np.isfinite(time).any())
         keys = (item, np.nan_to_num(time, nan=-np.inf), user) if ordered else (np.arange(len(user)), user)
         order = np.lexsort(keys)
         rated = rating[np.isfinite(rating)]
-        return cls(users, items, user[order].astype(int), item[order].astype(int), rating[order].astype(float),
-                   np.arange(len(users)), (float(rated.min()), float(rated.max())) if len(rated) else None, ordered)
+        return cls(
+            users,
+            items,
+            user[order].astype(int),
+            item[order].astype(int),
+            rating[order].astype(float),
+            np.arange(len(users)),
+            (float(rated.min()), float(rated.max())) if len(rated) else None,
+            ordered,
+        )
 
     def digest(self) -> str:
         """Of all that a model learns from: the same choices have the same, from whatever kind of file."""
@@ -90,9 +99,14 @@ class Chosen:
         starts = np.r_[0, np.cumsum(self.counts())]
         lengths = np.where(users >= 0, starts[users + 1] - starts[users], 0)
         where = np.repeat(starts[users] - np.r_[0, np.cumsum(lengths)[:-1]], lengths) + np.arange(lengths.sum())
-        return replace(self, users=[self.users[u] if u >= 0 else "" for u in users],
-                       user=np.repeat(np.arange(len(users)), lengths), item=self.item[where],
-                       rating=self.rating[where], rows=np.where(users >= 0, self.rows[users], -1))
+        return replace(
+            self,
+            users=[self.users[u] if u >= 0 else "" for u in users],
+            user=np.repeat(np.arange(len(users)), lengths),
+            item=self.item[where],
+            rating=self.rating[where],
+            rows=np.where(users >= 0, self.rows[users], -1),
+        )
 
     def liking(self, items: Sequence[int]) -> "Chosen":
         """This one user's history, and after it newer likes; what was chosen before moves to the end."""

@@ -69,7 +69,9 @@ class Cleaning:
     def as_dict(self) -> dict:
         """For data-report.json."""
         return {
-            "format": self.form, "rows": self.rows, "numbers_count": f"{self.unit}s",
+            "format": self.form,
+            "rows": self.rows,
+            "numbers_count": f"{self.unit}s",
             "unusable": {"count": self.unusable.count, "first": self.reasons},
             "dropped": {rule: {"count": f.count, f"first_{self.unit}s": f.lines} for rule, f in self.dropped.items()},
             "filled": {rule: {"count": f.count, f"first_{self.unit}s": f.lines} for rule, f in self.filled.items()},

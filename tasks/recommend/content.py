@@ -54,18 +54,25 @@ class Model(Recommender):
     def fit(self, data: Data, params: Params, step: Step) -> Arrays:
         space = build(data.titles, step)
         features = np.frombuffer(json.dumps(space.features).encode(), np.uint8)
-        return {"data": space.rows.data, "indices": space.rows.indices, "indptr": space.rows.indptr,
-                "features": features}
+        return {
+            "data": space.rows.data,
+            "indices": space.rows.indices,
+            "indptr": space.rows.indptr,
+            "features": features,
+        }
 
     def scores(self, fitted: Arrays, asked: Chosen, params: Params) -> np.ndarray:
         found = score(_space(fitted).rows, asked.interest())
         return np.where(found > 0, found, -np.inf)
 
-    def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[Sequence[int]], titles: Sequence[Title],
-                params: Params) -> list[list[str]]:
+    def reasons(
+        self, fitted: Arrays, asked: Chosen, items: Sequence[Sequence[int]], titles: Sequence[Title], params: Params
+    ) -> list[list[str]]:
         space = _space(fitted)
-        return [[reason(space, titles, history, item) for item in own]
-                for history, own in zip(asked.histories(), items, strict=True)]
+        return [
+            [reason(space, titles, history, item) for item in own]
+            for history, own in zip(asked.histories(), items, strict=True)
+        ]
 
 
 def _space(fitted: Arrays) -> Space:
@@ -122,7 +129,8 @@ def reason(space: Space, titles: Sequence[Title], history: Sequence[int], row: i
     parts = shared[nearest]
     best = sorted(zip(-parts.data, parts.indices, strict=True))[:NAMED]
     named = [space.features[column] for value, column in best if -value >= WORTH_NAMING * parts.sum()] or [
-        space.features[best[0][1]]]
+        space.features[best[0][1]]
+    ]
     return f"shares {_listed(list(_phrases(named)))} with {titles[history[nearest]].title}"
 
 

@@ -51,8 +51,13 @@ def measure(data: Data, params: Params, step: Step) -> dict:
         step(number / len(MODELS), f"{name} is measured")
         row = _model(name, held, train.select(users), last[users], params)
         rows += [row] if row else []
-    return {"held_out": "each user's newest item, all other items of the catalogue ranked", "users": len(users),
-            "k": params.k, "seed": params.seed, "models": rows}
+    return {
+        "held_out": "each user's newest item, all other items of the catalogue ranked",
+        "users": len(users),
+        "k": params.k,
+        "seed": params.seed,
+        "models": rows,
+    }
 
 
 def _model(name: str, data: Data, asked: Chosen, last: np.ndarray, params: Params) -> dict | None:
@@ -68,8 +73,9 @@ def _model(name: str, data: Data, asked: Chosen, last: np.ndarray, params: Param
     return {"model": name, **figures(ranked, [{item} for item in last.tolist()], len(data.titles), params)}
 
 
-def rank(model: Scorer, fitted: Arrays, asked: Chosen, items: int, params: Params,
-         seen: Chosen | None = None) -> list[list[int]]:
+def rank(
+    model: Scorer, fitted: Arrays, asked: Chosen, items: int, params: Params, seen: Chosen | None = None
+) -> list[list[int]]:
     """Each person's k best of what they have not chosen yet; `seen` where that is more than the model is told of."""
     found: list[list[int]] = []
     for some in blocks(len(asked.users), items):
@@ -85,6 +91,10 @@ def figures(ranked: Sequence[Sequence[int]], relevant: Sequence[set[int]], items
     """Means over people, the nDCG's interval, and all intervals under their names."""
     values = metrics.at_k(ranked, relevant, params.k)
     intervals = {name: metrics.interval(of_people, params.seed) for name, of_people in values.items()}
-    return {**{name: float(of_people.mean()) for name, of_people in values.items()},
-            "coverage": metrics.coverage(ranked, items), "low": intervals["ndcg"][0], "high": intervals["ndcg"][1],
-            "intervals": intervals}
+    return {
+        **{name: float(of_people.mean()) for name, of_people in values.items()},
+        "coverage": metrics.coverage(ranked, items),
+        "low": intervals["ndcg"][0],
+        "high": intervals["ndcg"][1],
+        "intervals": intervals,
+    }

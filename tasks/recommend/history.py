@@ -37,11 +37,23 @@ def find(entries: Sequence[str], titles: Sequence[Title], may_be_unknown: bool =
         found = [by_id[entry]] if entry in by_id else by_title.get(entry, [])
         if len(found) == 1:
             rows[found[0]] = None
-            used.append({"asked": entry, "id": titles[found[0]].id, "title": titles[found[0]].title,
-                         "by": "id" if entry in by_id else "title"})
+            used.append(
+                {
+                    "asked": entry,
+                    "id": titles[found[0]].id,
+                    "title": titles[found[0]].title,
+                    "by": "id" if entry in by_id else "title",
+                }
+            )
         else:
-            unknown.append({"asked": entry, "why": f"{len(found)} rows have this title: give the id" if found
-                            else "no such id or title in the catalogue"})
+            unknown.append(
+                {
+                    "asked": entry,
+                    "why": f"{len(found)} rows have this title: give the id"
+                    if found
+                    else "no such id or title in the catalogue",
+                }
+            )
     if not rows and not may_be_unknown:
         raise InvalidInput(f"nothing of the history can be used: {_complaint(unknown)}")
     return History(list(rows), used, unknown)

@@ -67,8 +67,9 @@ class Model(Recommender):
         raw = _raw(parts, asked, Params(seed=params.seed))
         return _blend(fitted, list(parts), raw, standard(raw, fitted["counts"]), asked)
 
-    def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[Sequence[int]], titles: Sequence[Title],
-                params: Params) -> list[list[str]]:
+    def reasons(
+        self, fitted: Arrays, asked: Chosen, items: Sequence[Sequence[int]], titles: Sequence[Title], params: Params
+    ) -> list[list[str]]:
         """Those of the part that adds most to the score."""
         parts, own = _grouped(fitted), Params(seed=params.seed)
         if "counts" not in fitted:
@@ -76,22 +77,27 @@ class Model(Recommender):
         strongest = self._strongest(fitted, parts, asked, items, own)
         said: list[dict[int, str]] = [{} for _ in items]
         for name, arrays in parts.items():
-            mine = [[item for item, part in zip(some, of_person, strict=True) if part == name]
-                    for some, of_person in zip(items, strongest, strict=True)]
+            mine = [
+                [item for item, part in zip(some, of_person, strict=True) if part == name]
+                for some, of_person in zip(items, strongest, strict=True)
+            ]
             if any(mine):
                 for person, why in enumerate(_part(name).reasons(arrays, asked, mine, titles, own)):
                     said[person] |= zip(mine[person], why, strict=True)
         return [[of_person[item] for item in some] for of_person, some in zip(said, items, strict=True)]
 
-    def _strongest(self, fitted: Arrays, parts: Mapping[str, Arrays], asked: Chosen, items: Sequence[Sequence[int]],
-                   own: Params) -> list[list[str]]:
+    def _strongest(
+        self, fitted: Arrays, parts: Mapping[str, Arrays], asked: Chosen, items: Sequence[Sequence[int]], own: Params
+    ) -> list[list[str]]:
         """The name of the part that adds most, for each item of each person; of one that nobody chose, content."""
         raw = _raw(parts, asked, own)
         adds = standard(raw, fitted["counts"]) * fitted["weights"][_long(asked)][:, :, None]
         adds[~np.isfinite(raw)] = -np.inf
         names = list(parts)
-        return [["content" if fitted["counts"][item] == 0 else names[adds[person, :, item].argmax()] for item in some]
-                for person, some in enumerate(items)]
+        return [
+            ["content" if fitted["counts"][item] == 0 else names[adds[person, :, item].argmax()] for item in some]
+            for person, some in enumerate(items)
+        ]
 
 
 def _part(name: str) -> Recommender:
@@ -102,6 +108,7 @@ def _fit(data: Data, own: Params, step: Step) -> dict[str, Arrays]:
     """All parts; content only where the catalogue says something to compare by."""
     fitted = {}
     for number, name in enumerate(PARTS):
+
         def part_of(done: float, said: str, number: int = number, name: str = name) -> None:
             step((number + done) / len(PARTS), f"{name}: {said}")
 
@@ -144,8 +151,11 @@ def _blend(fitted: Arrays, parts: Sequence[str], raw: np.ndarray, z: np.ndarray,
     if untouched.any():
         a, b = fitted["cold"][long].T
         content = parts.index("content") if "content" in parts else None
-        cold = np.full(found.shape, -np.inf) if content is None else np.where(
-            np.isfinite(raw[:, content]), a[:, None] + b[:, None] * z[:, content], -np.inf)
+        cold = (
+            np.full(found.shape, -np.inf)
+            if content is None
+            else np.where(np.isfinite(raw[:, content]), a[:, None] + b[:, None] * z[:, content], -np.inf)
+        )
         found[:, untouched] = cold[:, untouched]
     return found
 
@@ -185,8 +195,9 @@ def likeliest(z: np.ndarray, unseen: np.ndarray, last: np.ndarray) -> np.ndarray
     return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(start)).x
 
 
-def _line(z: np.ndarray, weights: np.ndarray, unseen: np.ndarray, counts: np.ndarray,
-          parts: Sequence[str]) -> np.ndarray:
+def _line(
+    z: np.ndarray, weights: np.ndarray, unseen: np.ndarray, counts: np.ndarray, parts: Sequence[str]
+) -> np.ndarray:
     """a and b: what content says of the blend, among the rarest of the items that anybody chose."""
     if "content" not in parts:
         return np.array([0.0, 0.0])
@@ -211,6 +222,8 @@ def _flat(parts: Mapping[str, Arrays]) -> dict[str, np.ndarray]:
 
 def _grouped(fitted: Arrays) -> dict[str, dict[str, np.ndarray]]:
     """The parts that there are, in their order."""
-    grouped = {name: {key.partition("/")[2]: value for key, value in fitted.items() if key.startswith(name + "/")}
-               for name in PARTS}
+    grouped = {
+        name: {key.partition("/")[2]: value for key, value in fitted.items() if key.startswith(name + "/")}
+        for name in PARTS
+    }
     return {name: arrays for name, arrays in grouped.items() if arrays}

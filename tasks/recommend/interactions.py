@@ -38,8 +38,12 @@ class _Columns:
         self.rating, self.time = array("d"), array("d")
 
 
-def read(path: Path, titles: Sequence[Title], progress: Callable[[int], None] = lambda rows: None,
-         cleaning: Cleaning | None = None) -> Chosen:
+def read(
+    path: Path,
+    titles: Sequence[Title],
+    progress: Callable[[int], None] = lambda rows: None,
+    cleaning: Cleaning | None = None,
+) -> Chosen:
     """Interactions with the titles of a catalogue, named by id, or by title where one row alone has it.
 
     Columns: user and item, and any of rating and time (seconds since 1970, or ISO 8601); others are ignored. Cleaned,
@@ -85,8 +89,15 @@ def _missing(columns: Sequence[str]) -> str:
     return f"has no column {' and none '.join(lacking)}" if lacking else ""
 
 
-def _add(row: Row, names: Mapping[str, str], line: int, items: Mapping[str, int], found: _Columns,
-         unknown: dict[str, int], cleaning: Cleaning) -> None:
+def _add(
+    row: Row,
+    names: Mapping[str, str],
+    line: int,
+    items: Mapping[str, int],
+    found: _Columns,
+    unknown: dict[str, int],
+    cleaning: Cleaning,
+) -> None:
     user, item = (_id(row, names[column]) for column in ("user", "item"))
     rating = _number(row.get(names["rating"]), "rating", line, cleaning)
     time = _time(row.get(names["time"]), line, cleaning)
@@ -156,16 +167,19 @@ def _cleaned(found: _Columns, items: int, cleaning: Cleaning) -> Chosen:
     return Chosen.of(list(found.users), items, user, item, rating, time)
 
 
-def _newest(user: np.ndarray, item: np.ndarray, rating: np.ndarray, time: np.ndarray, line: np.ndarray,
-            cleaning: Cleaning) -> np.ndarray:
+def _newest(
+    user: np.ndarray, item: np.ndarray, rating: np.ndarray, time: np.ndarray, line: np.ndarray, cleaning: Cleaning
+) -> np.ndarray:
     """Rows that stay: of each user and item the newest, in the order of the file."""
     order = np.lexsort((line, np.nan_to_num(time, nan=-np.inf), item, user))
     last = np.r_[(np.diff(user[order]) != 0) | (np.diff(item[order]) != 0), True]
     stays = order[np.flatnonzero(last)[np.searchsorted(np.flatnonzero(last), np.arange(len(order)))]]
     for gone, kept in zip(order[~last], stays[~last], strict=True):
         same = all(a[gone] == a[kept] or (np.isnan(a[gone]) and np.isnan(a[kept])) for a in (rating, time))
-        cleaning.drop("repeats another row" if same else
-                      "contradicts another row of the same user and item: the newest stays", int(line[gone]))
+        cleaning.drop(
+            "repeats another row" if same else "contradicts another row of the same user and item: the newest stays",
+            int(line[gone]),
+        )
     return np.sort(order[last])
 
 

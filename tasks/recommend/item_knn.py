@@ -42,12 +42,15 @@ class Model(Recommender):
         found = (asked.interest(params.half_life) @ _matrix(fitted)).toarray()
         return np.where(found > 0, found, -np.inf)
 
-    def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[Sequence[int]], titles: Sequence[Title],
-                params: Params) -> list[list[str]]:
+    def reasons(
+        self, fitted: Arrays, asked: Chosen, items: Sequence[Sequence[int]], titles: Sequence[Title], params: Params
+    ) -> list[list[str]]:
         """The two items of the history that add most to the score."""
         similarities, interest = _matrix(fitted), asked.interest(params.half_life)
-        return [[f"people who chose {_best(person, similarities, item, titles)} chose it too" for item in own]
-                for person, own in zip(interest, items, strict=True)]
+        return [
+            [f"people who chose {_best(person, similarities, item, titles)} chose it too" for item in own]
+            for person, own in zip(interest, items, strict=True)
+        ]
 
 
 def similar(x: sparse.csr_matrix, neighbours: int, shrinkage: float, step: Step) -> sparse.csc_matrix:
@@ -58,7 +61,7 @@ def similar(x: sparse.csr_matrix, neighbours: int, shrinkage: float, step: Step)
     kept = []
     for first in range(0, number, size):
         step(first / number, f"{first:,} of {number:,} items compared")
-        dots = (turned @ columns[:, first:first + size]).tocoo()
+        dots = (turned @ columns[:, first : first + size]).tocoo()
         others = dots.row != dots.col + first
         row, column, dot = dots.row[others], dots.col[others], dots.data[others]
         similarity = dot / (length[row] * length[column + first] + shrinkage)
@@ -66,8 +69,9 @@ def similar(x: sparse.csr_matrix, neighbours: int, shrinkage: float, step: Step)
     return sparse.hstack(kept, format="csc")
 
 
-def _largest(row: np.ndarray, column: np.ndarray, similarity: np.ndarray, shape: tuple[int, int],
-             neighbours: int) -> sparse.csc_matrix:
+def _largest(
+    row: np.ndarray, column: np.ndarray, similarity: np.ndarray, shape: tuple[int, int], neighbours: int
+) -> sparse.csc_matrix:
     """Of each column the largest; of equals those of the earlier rows."""
     order = np.lexsort((row, -similarity, column))
     row, column, similarity = row[order], column[order], similarity[order]

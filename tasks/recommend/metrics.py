@@ -25,8 +25,12 @@ def _one(best: Sequence[int], right: Collection[int], k: int) -> tuple[float, fl
     most = min(len(right), k)
     ideal = (1 / np.log2(np.arange(2, most + 2))).sum()
     precision = np.cumsum(hits) / places
-    return ((hits / np.log2(places + 1)).sum() / ideal, hits.sum() / len(right), (precision * hits).sum() / most,
-            1 / (np.argmax(hits) + 1))
+    return (
+        (hits / np.log2(places + 1)).sum() / ideal,
+        hits.sum() / len(right),
+        (precision * hits).sum() / most,
+        1 / (np.argmax(hits) + 1),
+    )
 
 
 def coverage(ranked: Sequence[Sequence[int]], items: int) -> float:

@@ -65,13 +65,26 @@ class Model(Recommender):
         found = self._themes(fitted, asked, params) @ fitted["h"].T
         return np.where(fitted["h"].max(axis=1) > TINY * 10, found, -np.inf)  # nobody chose it: nothing is known
 
-    def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[Sequence[int]], titles: Sequence[Title],
-                params: Params) -> list[list[str]]:
+    def reasons(
+        self, fitted: Arrays, asked: Chosen, items: Sequence[Sequence[int]], titles: Sequence[Title], params: Params
+    ) -> list[list[str]]:
         """The theme that adds most to the score, named by what the person has of it and its best known item."""
         h, best = fitted["h"], fitted["h"].argmax(axis=0)
         people = zip(self._themes(fitted, asked, params), asked.histories(), items, strict=True)
-        return [[_reason(w * h[item], h[history], [titles[row].title for row in history], titles, best,
-                         params.objective == "rating") for item in own] for w, history, own in people]
+        return [
+            [
+                _reason(
+                    w * h[item],
+                    h[history],
+                    [titles[row].title for row in history],
+                    titles,
+                    best,
+                    params.objective == "rating",
+                )
+                for item in own
+            ]
+            for w, history, own in people
+        ]
 
     def _themes(self, fitted: Arrays, asked: Chosen, params: Params) -> np.ndarray:
         rating = params.objective == "rating"
@@ -82,8 +95,14 @@ class Model(Recommender):
         return w
 
 
-def _reason(adds: np.ndarray, of_history: np.ndarray, names: Sequence[str], titles: Sequence[Title], best: np.ndarray,
-            rating: bool) -> str:
+def _reason(
+    adds: np.ndarray,
+    of_history: np.ndarray,
+    names: Sequence[str],
+    titles: Sequence[Title],
+    best: np.ndarray,
+    rating: bool,
+) -> str:
     theme = int(adds.argmax())
     own, known = names[of_history[:, theme].argmax()], titles[best[theme]].title
     said = f"of one kind with {own}" + (f" (the theme around {known})" if known != own else "")

@@ -56,13 +56,20 @@ def _many(users: Sequence[str] | str, chosen: Chosen) -> Asked:
     rows = np.array([by_name.get(name, -1) for name in names])
     unknown = [name for name, row in zip(names, rows, strict=True) if row < 0]
     selected = chosen.select(rows)
-    notes = [f"{len(unknown):,} users are not in the interactions, {', '.join(map(repr, unknown[:3]))}"
-             f"{' ...' if len(unknown) > 3 else ''}: they get what is popular"] if unknown else []
+    notes = (
+        [
+            f"{len(unknown):,} users are not in the interactions, {', '.join(map(repr, unknown[:3]))}"
+            f"{' ...' if len(unknown) > 3 else ''}: they get what is popular"
+        ]
+        if unknown
+        else []
+    )
     return Asked(_named(selected, names), many=True, notes=notes)
 
 
-def _one(user: str | None, entries: Sequence[str], tags: tuple[str, ...], titles: Sequence[Title],
-         chosen: Chosen | None) -> Asked:
+def _one(
+    user: str | None, entries: Sequence[str], tags: tuple[str, ...], titles: Sequence[Title], chosen: Chosen | None
+) -> Asked:
     notes = []
     person = nobody(len(titles), chosen.scale if chosen else None)
     if user is not None and user in chosen.users:

@@ -21,14 +21,17 @@ class Model(Recommender):
     name = "popular"
 
     def fit(self, data: Data, params: Params, step: Step) -> Arrays:
-        return {"counts": np.bincount(data.chosen.item, minlength=len(data.titles)),
-                "people": np.array([len(data.chosen.users)])}
+        return {
+            "counts": np.bincount(data.chosen.item, minlength=len(data.titles)),
+            "people": np.array([len(data.chosen.users)]),
+        }
 
     def scores(self, fitted: Arrays, asked: Chosen, params: Params) -> np.ndarray:
         counts = fitted["counts"]
         return np.tile(np.where(counts > 0, counts.astype(float), -np.inf), (len(asked.users), 1))
 
-    def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[Sequence[int]], titles: Sequence[Title],
-                params: Params) -> list[list[str]]:
+    def reasons(
+        self, fitted: Arrays, asked: Chosen, items: Sequence[Sequence[int]], titles: Sequence[Title], params: Params
+    ) -> list[list[str]]:
         counts, people = fitted["counts"], int(fitted["people"][0])
         return [[f"chosen by {counts[item]:,} of {people:,} people" for item in own] for own in items]

@@ -47,8 +47,9 @@ class Recommender(Algorithm):
         """(people, items) for people with a history: higher is better, -inf for what cannot be recommended."""
 
     @abstractmethod
-    def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[Sequence[int]], titles: Sequence[Title],
-                params: Params) -> list[list[str]]:
+    def reasons(
+        self, fitted: Arrays, asked: Chosen, items: Sequence[Sequence[int]], titles: Sequence[Title], params: Params
+    ) -> list[list[str]]:
         """Why each of these items, a list of them for each person."""
 
     def relevant(self, params: Params) -> dict:
@@ -91,8 +92,10 @@ class Recommender(Algorithm):
         path = call.inputs.get("interactions")
         if path is None:
             if self.needs_interactions:
-                raise InvalidInput(f"the model {self.name} learns from the input interactions, which is not given; "
-                                   "content and hybrid can do without")
+                raise InvalidInput(
+                    f"the model {self.name} learns from the input interactions, which is not given; "
+                    "content and hybrid can do without"
+                )
             if call.params.evaluate:
                 raise InvalidInput("params.evaluate holds back some of the input interactions, which is not given")
             return None
@@ -103,12 +106,15 @@ class Recommender(Algorithm):
 
     def _fitted(self, call: Call, data: Data) -> Arrays:
         """Fitted now, or by an earlier job on the same data."""
+
         def make(folder: Path) -> None:
             arrays = self.fit(data, call.params, lambda done, said: _step(call, 0.3 + 0.5 * done, said))
             np.savez(folder / "fitted.npz", allow_pickle=False, **arrays)
 
-        with np.load(call.artefact(self._artefact(self.name, data, self.relevant(call.params)), make) / "fitted.npz",
-                     allow_pickle=False) as kept:
+        with np.load(
+            call.artefact(self._artefact(self.name, data, self.relevant(call.params)), make) / "fitted.npz",
+            allow_pickle=False,
+        ) as kept:
             return dict(kept)
 
     def _artefact(self, what: str, data: Data, params: dict) -> str:
@@ -117,11 +123,17 @@ class Recommender(Algorithm):
 
     def _evaluation(self, call: Call, data: Data) -> Result:
         wanted = call.params.model_dump(exclude={"evaluate"})
-        return evaluation(call, data, self._artefact("evaluation", data, wanted), self.name,
-                          lambda done, said: _step(call, 0.8 + 0.15 * done, said))
+        return evaluation(
+            call,
+            data,
+            self._artefact("evaluation", data, wanted),
+            self.name,
+            lambda done, said: _step(call, 0.8 + 0.15 * done, said),
+        )
 
-    def _ranked(self, call: Call, fitted: Arrays, asked: Asked, titles: Sequence[Title],
-                cold: Cold) -> Iterator[list[tuple[int, float, str]]]:
+    def _ranked(
+        self, call: Call, fitted: Arrays, asked: Asked, titles: Sequence[Title], cold: Cold
+    ) -> Iterator[list[tuple[int, float, str]]]:
         """(item, score, reason) of each person's k best."""
         pieces = blocks(len(asked.chosen.users), len(titles))
         for done, people_ in enumerate(pieces):
@@ -129,8 +141,9 @@ class Recommender(Algorithm):
                 _step(call, 0.95, f"{people_[0]:,} of {len(asked.chosen.users):,} users answered")
             yield from self._block(call.params, fitted, asked.chosen.select(people_), titles, cold)
 
-    def _block(self, params: Params, fitted: Arrays, block: Chosen, titles: Sequence[Title],
-               cold: Cold) -> Iterator[list[tuple[int, float, str]]]:
+    def _block(
+        self, params: Params, fitted: Arrays, block: Chosen, titles: Sequence[Title], cold: Cold
+    ) -> Iterator[list[tuple[int, float, str]]]:
         known = block.counts() > 0
         scores = np.empty((len(known), len(titles)))
         if known.any():

@@ -78,8 +78,10 @@ class Side:
         return cls(v, bias, v.T @ v, v.T @ bias)
 
 
-GOALS = {"ranking": Goal(factors=64, rounds=10, unknown=1, alpha=30, fixed=30, by_count=0, bias=1000),
-         "rating": Goal(factors=20, rounds=10, unknown=0, alpha=0, fixed=3, by_count=0.1, bias=3)}
+GOALS = {
+    "ranking": Goal(factors=64, rounds=10, unknown=1, alpha=30, fixed=30, by_count=0, bias=1000),
+    "rating": Goal(factors=20, rounds=10, unknown=0, alpha=0, fixed=3, by_count=0.1, bias=3),
+}
 
 
 class Model(Recommender):
@@ -109,8 +111,9 @@ class Model(Recommender):
         people = half_step(known, weight, Side.of(fitted["vectors"], fitted["biases"]), GOALS[params.objective])
         return fitted["mean"][0] + people[:, -1:] + people[:, :-1] @ fitted["vectors"].T + fitted["biases"]
 
-    def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[Sequence[int]], titles: Sequence[Title],
-                params: Params) -> list[list[str]]:
+    def reasons(
+        self, fitted: Arrays, asked: Chosen, items: Sequence[Sequence[int]], titles: Sequence[Title], params: Params
+    ) -> list[list[str]]:
         """A score is a sum over the history, but for a constant: its two largest parts are named."""
         side, goal = Side.of(fitted["vectors"], fitted["biases"]), GOALS[params.objective]
         known, weight = _known(asked, params.objective, fitted["mean"][0], params.half_life)
@@ -119,10 +122,14 @@ class Model(Recommender):
         for person, own in enumerate(items):
             left, right = equations(known, weight, side, goal, person)
             adds = side.v[own] @ np.linalg.solve(left, right.T)
-            history = known.indices[known.indptr[person]:known.indptr[person + 1]]
+            history = known.indices[known.indptr[person] : known.indptr[person + 1]]
             names = [_names(part, history, titles) for part in adds]
-            said.append([_rated(expected[person, item], name) if expected is not None else _chosen(name)
-                         for item, name in zip(own, names, strict=True)])
+            said.append(
+                [
+                    _rated(expected[person, item], name) if expected is not None else _chosen(name)
+                    for item, name in zip(own, names, strict=True)
+                ]
+            )
         return said
 
 
@@ -152,19 +159,20 @@ def half_step(known: sparse.csr_matrix, weight: sparse.csr_matrix, other: Side, 
         rows = range(first, min(first + ROWS, len(solved)))
         left, right = zip(*(equations(known, weight, other, goal, row) for row in rows), strict=True)
         right = np.stack([parts.sum(axis=0) for parts in right]) - goal.unknown * other.pull
-        solved[rows.start:rows.stop] = np.linalg.solve(np.stack(left), right[..., None])[..., 0]
+        solved[rows.start : rows.stop] = np.linalg.solve(np.stack(left), right[..., None])[..., 0]
     return solved
 
 
-def equations(known: sparse.csr_matrix, weight: sparse.csr_matrix, other: Side, goal: Goal,
-              row: int) -> tuple[np.ndarray, np.ndarray]:
+def equations(
+    known: sparse.csr_matrix, weight: sparse.csr_matrix, other: Side, goal: Goal, row: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Of a row's normal equations the left side (f + 1, f + 1), and what each known pair adds to the right one; what
     the unknown pairs add, `other.pull`, is not in it."""
     where = slice(known.indptr[row], known.indptr[row + 1])
     at, c = known.indices[where], weight.data[where]
     v, more = other.v[at], c - goal.unknown
     left = (v.T * more) @ v + goal.unknown * other.gram
-    left.flat[::len(left) + 1] += goal.penalty(len(at), len(left) - 1)
+    left.flat[:: len(left) + 1] += goal.penalty(len(at), len(left) - 1)
     return left, v * (c * known.data[where] - more * other.bias[at])[:, None]
 
 

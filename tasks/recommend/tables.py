@@ -53,11 +53,16 @@ def rows(path: Path, needed: Needed, cleaning: Cleaning) -> Iterator[tuple[int, 
         with path.open("rb") as file:
             first = next((line for line in _lines(file, encoding) if line.strip()), "").lstrip()[:1]
         if first == "[":
-            raise UnsupportedMedia(f"the input {cleaning.table} is a JSON array; CSV, Parquet and JSON lines are read: "
-                                   "an object a line, no brackets around them")
+            raise UnsupportedMedia(
+                f"the input {cleaning.table} is a JSON array; CSV, Parquet and JSON lines are read: "
+                "an object a line, no brackets around them"
+            )
         cleaning.form = f"{'JSON lines' if first == '{' else 'CSV'}, {encoding}"
-        found = _json_rows(path, encoding, needed, cleaning) if first == "{" else _csv_rows(
-            path, encoding, needed, cleaning)
+        found = (
+            _json_rows(path, encoding, needed, cleaning)
+            if first == "{"
+            else _csv_rows(path, encoding, needed, cleaning)
+        )
     for number, row in found:
         cleaning.rows += 1
         if row is not None:
@@ -149,15 +154,20 @@ def _csv_rows(path: Path, encoding: str, needed: Needed, cleaning: Cleaning) -> 
             _check_header(header, needed, cleaning.table)
             for cells in reader:
                 if len(cells) > len(header):
-                    cleaning.refuse(reader.line_num, f"has {len(cells)} cells, the header {len(header)}; "
-                                    "a cell that holds the delimiter must stand in double quotes")
+                    cleaning.refuse(
+                        reader.line_num,
+                        f"has {len(cells)} cells, the header {len(header)}; "
+                        "a cell that holds the delimiter must stand in double quotes",
+                    )
                     yield reader.line_num, None
                 elif any(cell.strip() for cell in cells):
                     yield reader.line_num, dict(zip(header, cells, strict=False))
         except csv.Error as error:
             if "field limit" in str(error):
-                raise TooLarge(f"line {reader.line_num}: a cell is longer than {csv.field_size_limit():,} characters, "
-                               "the most that is read (is a closing double quote missing?)") from error
+                raise TooLarge(
+                    f"line {reader.line_num}: a cell is longer than {csv.field_size_limit():,} characters, "
+                    "the most that is read (is a closing double quote missing?)"
+                ) from error
             raise InvalidInput(f"line {reader.line_num} is not CSV: {error}") from error
 
 
@@ -213,15 +223,18 @@ def _parquet_rows(path: Path, needed: Needed, cleaning: Cleaning) -> Iterator[tu
         file = _opened(path)
         size = sum(_stated_bytes(file.metadata.row_group(g), file.schema) for g in range(file.metadata.num_row_groups))
         if size > MAX_DECODED:
-            raise TooLarge(f"the input {cleaning.table} has {size:,} bytes when decoded; at most {MAX_DECODED:,} are "
-                           "read")
+            raise TooLarge(
+                f"the input {cleaning.table} has {size:,} bytes when decoded; at most {MAX_DECODED:,} are read"
+            )
         _check_header([name.lower() for name in file.schema_arrow.names], needed, cleaning.table)
         number = 0
         for batch in file.iter_batches(BATCH):
             size = sum(map(_bytes, batch.columns))
             if size > MAX_BATCH:
-                raise TooLarge(f"the cells of rows {number + 1} to {number + batch.num_rows} have {size:,} bytes; of "
-                               f"{BATCH:,} rows at most {MAX_BATCH:,} are read")
+                raise TooLarge(
+                    f"the cells of rows {number + 1} to {number + batch.num_rows} have {size:,} bytes; of "
+                    f"{BATCH:,} rows at most {MAX_BATCH:,} are read"
+                )
             names = [name.strip().lower() for name in batch.schema.names]
             for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 number += 1

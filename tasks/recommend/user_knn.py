@@ -32,12 +32,14 @@ class Model(Recommender):
 
     def scores(self, fitted: Arrays, asked: Chosen, params: Params) -> np.ndarray:
         x = _matrix(fitted)
-        found = np.vstack([(nearest(x, asked.select(some), params) @ x).toarray()
-                           for some in blocks(len(asked.users), x.shape[0])])
+        found = np.vstack(
+            [(nearest(x, asked.select(some), params) @ x).toarray() for some in blocks(len(asked.users), x.shape[0])]
+        )
         return np.where(found > 0, found, -np.inf)
 
-    def reasons(self, fitted: Arrays, asked: Chosen, items: Sequence[Sequence[int]], titles: Sequence[Title],
-                params: Params) -> list[list[str]]:
+    def reasons(
+        self, fitted: Arrays, asked: Chosen, items: Sequence[Sequence[int]], titles: Sequence[Title], params: Params
+    ) -> list[list[str]]:
         """How many of the neighbours liked it."""
         x = _matrix(fitted)
         near = nearest(x, asked, params)
@@ -47,8 +49,10 @@ class Model(Recommender):
 def _reasons(theirs: sparse.csr_matrix, items: Sequence[int]) -> list[str]:
     found = theirs[:, items].toarray()
     counts = zip((found >= LIKED).sum(axis=0), (found > 0).sum(axis=0), strict=True)
-    return [f"{'liked' if liked else 'chosen'} by {liked or chosen} of the {len(found)} people of the nearest taste"
-            for liked, chosen in counts]
+    return [
+        f"{'liked' if liked else 'chosen'} by {liked or chosen} of the {len(found)} people of the nearest taste"
+        for liked, chosen in counts
+    ]
 
 
 def nearest(x: sparse.csr_matrix, asked: Chosen, params: Params) -> sparse.csr_matrix:

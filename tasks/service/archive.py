@@ -111,4 +111,5 @@ class Archive:
             self._ended(tenant, job_id)
         self.ledger.write(
             ("ZADD", keys.TRASH, round(time.time() * 1000), job_prefix(tenant, job_id)),
-            ("XADD", keys.JOURNAL, "*", "type", "forgotten", "id", job_id, "tenant", tenant))
+            ("XADD", keys.JOURNAL, "*", "type", "forgotten", "id", job_id, "tenant", tenant),
+        )

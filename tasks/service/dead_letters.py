@@ -120,15 +120,21 @@ class DeadLetters:
         done, so that asking again goes on with the same. Errors: KeyReused."""
         content = json.dumps([which.kind, which.model, which.error_code, which.older_than_s, which.limit, which.cursor])
         idempotency = idempotency_key and Idempotency.of(
-            (tenant, "POST", "/v1/dead-letters/replay", idempotency_key), (content,))
+            (tenant, "POST", "/v1/dead-letters/replay", idempotency_key), (content,)
+        )
         key = idempotency and keys.replay(tenant, idempotency.digest)
         with away():
             kept = self.ledger.redis.get(key) if key else None
         if kept is None:
             records, following = self._page(tenant, which)
-            plan = {"next_cursor": following and str(following), "jobs": [
-                (_id(record), new_id("job"), str(Cursor(float(record["ended_ms"]), _id(record))))
-                for record in records if "ended_ms" in record]}
+            plan = {
+                "next_cursor": following and str(following),
+                "jobs": [
+                    (_id(record), new_id("job"), str(Cursor(float(record["ended_ms"]), _id(record))))
+                    for record in records
+                    if "ended_ms" in record
+                ],
+            }
             if not key:
                 return plan
             plan["fingerprint"] = idempotency.fingerprint
@@ -139,8 +145,9 @@ class DeadLetters:
         return plan
 
     def _page(self, tenant: str, which: Which) -> tuple[list[Record], Cursor | None]:
-        start = None if which.older_than_s is None else Cursor(
-            round((time.time() - which.older_than_s) * 1000), LAST_ID)
+        start = (
+            None if which.older_than_s is None else Cursor(round((time.time() - which.older_than_s) * 1000), LAST_ID)
+        )
         try:
             after = Cursor.read(which.cursor) if which.cursor else None
         except ValueError as error:

@@ -111,8 +111,9 @@ class Intake:
         if limits is None:
             prepared.in_bucket.append(name)
 
-    def _check(self, tenant: str, source: str, limits: inputs.Limits, files: Mapping[str, File],
-               prepared: Prepared) -> None:
+    def _check(
+        self, tenant: str, source: str, limits: inputs.Limits, files: Mapping[str, File], prepared: Prepared
+    ) -> None:
         scheme, _, upload_id = source.partition(":")
         if scheme != "upload":
             check_allowed(source, tenant, self.settings)

@@ -61,8 +61,9 @@ class UploadLink:
 class Jobs:
     """All of a tenant's business with jobs. Errors of everything: NotReady where Redis is away."""
 
-    def __init__(self, settings: Settings, registry: Registry, ledger: Ledger, broker: Broker,
-                 storage: Storage) -> None:
+    def __init__(
+        self, settings: Settings, registry: Registry, ledger: Ledger, broker: Broker, storage: Storage
+    ) -> None:
         self.settings, self.registry, self.ledger = settings, registry, ledger
         self.broker, self.storage = broker, storage
         self.intake = Intake(settings, ledger, storage)
@@ -74,8 +75,14 @@ class Jobs:
         """With everything that the settings name."""
         return cls(settings, settings.registry(), Ledger(settings), Broker(settings), Storage(settings))
 
-    def submit(self, tenant: str, request: JobRequest, *, files: Mapping[str, File] | None = None,
-               idempotency_key: str | None = None) -> Accepted:
+    def submit(
+        self,
+        tenant: str,
+        request: JobRequest,
+        *,
+        files: Mapping[str, File] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Accepted:
         """Record a job of a parsed request (tasks/request.py); `files` by upload id, where the request names
         `upload:<id>` for bytes that came with it.
 
@@ -88,14 +95,29 @@ class Jobs:
         limits = self._limits(request, model)
         prepared = self.intake.prepare(tenant, request.input, files)
         fixed = Fixed(
-            id=new_id("job"), tenant=tenant, kind=model.kind, model=model.name, pool=model.pool, input=prepared.input,
-            params=request.params.model_dump(mode="json", exclude_unset=True), metadata=request.metadata,
-            priority=request.priority, start_ms=_start_ms(request), uploads=prepared.uploads,
-            in_bucket=prepared.in_bucket, v=SCHEMA if prepared.in_bucket else 1, **limits)
+            id=new_id("job"),
+            tenant=tenant,
+            kind=model.kind,
+            model=model.name,
+            pool=model.pool,
+            input=prepared.input,
+            params=request.params.model_dump(mode="json", exclude_unset=True),
+            metadata=request.metadata,
+            priority=request.priority,
+            start_ms=_start_ms(request),
+            uploads=prepared.uploads,
+            in_bucket=prepared.in_bucket,
+            v=SCHEMA if prepared.in_bucket else 1,
+            **limits,
+        )
         idempotency = idempotency_key and Idempotency.of(
-            (tenant, "POST", "/v1/jobs", idempotency_key), (_content(request, files),))
-        return self._store_and_accept(fixed, prepared, idempotency) if prepared.pending else self.accept(
-            fixed, idempotency)
+            (tenant, "POST", "/v1/jobs", idempotency_key), (_content(request, files),)
+        )
+        return (
+            self._store_and_accept(fixed, prepared, idempotency)
+            if prepared.pending
+            else self.accept(fixed, idempotency)
+        )
 
     def get(self, tenant: str, job_id: str) -> Job:
         """The job as it is. Errors: NotFound, also for another tenant's."""
@@ -119,8 +141,9 @@ class Jobs:
             raise Conflict(f"job {job_id} is {record['status']}; only a job that has ended can be retried")
         old = request_of(record, job_id)
         if old.shrunk:
-            raise Conflict(f"job {job_id} ended long ago, and of its large request only what may be shown is kept; "
-                           "submit it anew")
+            raise Conflict(
+                f"job {job_id} ended long ago, and of its large request only what may be shown is kept; submit it anew"
+            )
         fixed = self.anew(old, new_id("job"))
         path = f"/v1/jobs/{job_id}/retry"
         return self.accept(fixed, idempotency_key and Idempotency.of((tenant, "POST", path, idempotency_key), ()))
@@ -128,9 +151,15 @@ class Jobs:
     def anew(self, old: Fixed, job_id: str) -> Fixed:
         """The request of an ended job as a new job's. Errors: UnknownModel."""
         model = self.registry.model(old.kind, old.model)
-        return old.model_copy(update={
-            "id": job_id, "pool": model.pool, "start_ms": None, "retry_of": old.id,
-            "run_timeout_s": min(old.run_timeout_s, model.run_timeout_s)})
+        return old.model_copy(
+            update={
+                "id": job_id,
+                "pool": model.pool,
+                "start_ms": None,
+                "retry_of": old.id,
+                "run_timeout_s": min(old.run_timeout_s, model.run_timeout_s),
+            }
+        )
 
     def delete(self, tenant: str, job_id: str) -> None:
         """Erase an ended job, its record and its outputs. Errors: NotFound; Conflict where it has not ended."""
@@ -139,8 +168,16 @@ class Jobs:
             return self.archive.erase(tenant, job_id)
         self.ledger.forget(to_forget(record, job_id))
 
-    def list(self, tenant: str, *, status: Status | None = None, kind: str | None = None, model: str | None = None,
-             limit: int = 20, cursor: str | None = None) -> Page:
+    def list(
+        self,
+        tenant: str,
+        *,
+        status: Status | None = None,
+        kind: str | None = None,
+        model: str | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> Page:
         """Jobs newest first, at most `limit`; a page may be short, even empty, and still have a next one.
 
         Errors: InvalidRequest for a cursor that is none of ours.
@@ -152,8 +189,10 @@ class Jobs:
             raise InvalidRequest([{"pointer": "/cursor", "detail": "not a cursor that a page of jobs gave"}]) from error
         self.ledger.ready()  # a Redis that has lost some would show too few
         records, following = page(self.ledger.redis, keys.tenant_jobs(tenant), start, limit, wanted)
-        told = [{**record, "message": why} if why else record
-                for record, why in zip(records, self.ledger.why_they_wait(records), strict=True)]
+        told = [
+            {**record, "message": why} if why else record
+            for record, why in zip(records, self.ledger.why_they_wait(records), strict=True)
+        ]
         return Page(views(told), following and str(following))
 
     def output_link(self, tenant: str, job_id: str, name: str) -> str:
@@ -174,8 +213,14 @@ class Jobs:
         Errors: UploadsLimited; StoredTooMuch; InvalidRequest where the size must be known, as bytes are counted.
         """
         if size is None and self.settings.max_stored_bytes:
-            raise InvalidRequest([{"pointer": "/bytes", "detail": "the size must be declared here: the bytes that a "
-                                                                  "tenant may have stored are limited"}])
+            raise InvalidRequest(
+                [
+                    {
+                        "pointer": "/bytes",
+                        "detail": "the size must be declared here: the bytes that a tenant may have stored are limited",
+                    }
+                ]
+            )
         upload_id, name = new_id("upload"), safe_name(name)
         self.ledger.upload(tenant, upload_id, size or 0, UPLOAD_KEPT_S, self.settings.uploads_per_minute)
         link = self.storage.upload_link(upload_key(tenant, upload_id, name), size, expires_s=UPLOAD_LINK_S)
@@ -255,7 +300,9 @@ class Jobs:
             "queue_ttl_s": _within("queue_ttl_s", request.queue_ttl_s, s.queue_ttl_s, s.max_queue_ttl_s),
             "run_timeout_s": _within("run_timeout_s", request.run_timeout_s, longest_run, longest_run),
             "retention_s": _within("retention_s", request.retention_s, s.retention_s, s.max_retention_s),
-            "deadline_s": request.deadline_s, "max_attempts": request.max_attempts or s.max_attempts}
+            "deadline_s": request.deadline_s,
+            "max_attempts": request.max_attempts or s.max_attempts,
+        }
 
 
 def _within(name: str, asked: float | None, default: float, most: float) -> float:
@@ -285,9 +332,14 @@ def _content(request: JobRequest, files: Mapping[str, File]) -> str:
 
 def _fresh(fixed: Fixed, now: int) -> Job:
     start = max(fixed.start_ms or now, now)
-    return Job.of(fixed, {
-        "created_ms": str(now), "status": Status.SCHEDULED if start > now else Status.QUEUED,
-        "start_by_ms": str(start + round(fixed.queue_ttl_s * 1000))})
+    return Job.of(
+        fixed,
+        {
+            "created_ms": str(now),
+            "status": Status.SCHEDULED if start > now else Status.QUEUED,
+            "start_by_ms": str(start + round(fixed.queue_ttl_s * 1000)),
+        },
+    )
 
 
 @contextlib.contextmanager

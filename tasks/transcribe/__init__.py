@@ -15,7 +15,8 @@ class Inputs(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     audio: Annotated[Source, Limits(max_bytes=1024 * MIB)] = Field(
-        description="a recording: wav, mp3, m4a, flac, ogg, opus, webm; at most 1 GiB and 4 hours")
+        description="a recording: wav, mp3, m4a, flac, ogg, opus, webm; at most 1 GiB and 4 hours"
+    )
 
 
 class Params(BaseModel):
@@ -24,19 +25,30 @@ class Params(BaseModel):
     model_config = ConfigDict(extra="forbid")
     language: str = Field("en", pattern=r"^[a-z]{2,3}$", description="ISO 639 code of the language spoken")
     denoise: Literal["off", "spectral"] = Field(
-        "off", description="whether steady noise is taken out of the spectrum before anything is recognised")
+        "off", description="whether steady noise is taken out of the spectrum before anything is recognised"
+    )
     grammar: str | None = Field(
-        None, min_length=1, max_length=16_384, description="a JSGF grammar: nothing but its sentences is recognised")
+        None, min_length=1, max_length=16_384, description="a JSGF grammar: nothing but its sentences is recognised"
+    )
     words: list[Annotated[str, Field(min_length=1, max_length=64)]] | None = Field(
-        None, min_length=1, max_length=1000, description="nothing but these words is recognised, in any order")
-    beams: int = Field(16, ge=1, le=64, description="texts that the search keeps at a time; 1: the likeliest sign of "
-                                                    "each step, no search")
+        None, min_length=1, max_length=1000, description="nothing but these words is recognised, in any order"
+    )
+    beams: int = Field(
+        16,
+        ge=1,
+        le=64,
+        description="texts that the search keeps at a time; 1: the likeliest sign of each step, no search",
+    )
     language_model: bool = Field(True, description="whether the weights' word model has a say in the search")
 
 
 # Which algorithms take a parameter; one that is not named here is for all.
-ONLY: dict[str, tuple[str, ...]] = {"grammar": ("hmm",), "words": ("hmm",), "beams": ("rnn", "dnn"),
-                                    "language_model": ("rnn", "dnn")}
+ONLY: dict[str, tuple[str, ...]] = {
+    "grammar": ("hmm",),
+    "words": ("hmm",),
+    "beams": ("rnn", "dnn"),
+    "language_model": ("rnn", "dnn"),
+}
 
 
 class Result(BaseModel):

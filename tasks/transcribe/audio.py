@@ -21,10 +21,36 @@ RATE = 16_000  # samples a second
 MAX_HOURS = 4
 BLOCK = RATE  # samples handed over at once
 DEMUXERS = ("wav", "mp3", "mov", "mp4", "m4a", "flac", "ogg", "matroska", "webm")
-CODECS = frozenset({
-    "pcm_u8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s24be", "pcm_s32le", "pcm_s32be", "pcm_f32le", "pcm_f32be",
-    "pcm_f64le", "pcm_alaw", "pcm_mulaw", "adpcm_ms", "adpcm_ima_wav", "mp3", "mp3float", "mp2", "mp2float", "aac",
-    "alac", "flac", "vorbis", "opus", "libopus", "ac3", "eac3"})
+CODECS = frozenset(
+    {
+        "pcm_u8",
+        "pcm_s16le",
+        "pcm_s16be",
+        "pcm_s24le",
+        "pcm_s24be",
+        "pcm_s32le",
+        "pcm_s32be",
+        "pcm_f32le",
+        "pcm_f32be",
+        "pcm_f64le",
+        "pcm_alaw",
+        "pcm_mulaw",
+        "adpcm_ms",
+        "adpcm_ima_wav",
+        "mp3",
+        "mp3float",
+        "mp2",
+        "mp2float",
+        "aac",
+        "alac",
+        "flac",
+        "vorbis",
+        "opus",
+        "libopus",
+        "ac3",
+        "eac3",
+    }
+)
 """FFmpeg's names of what recordings and films are packed in; it has some hundred more, seldom looked after."""
 READS = "wav, mp3, m4a/mp4, flac, ogg, opus and webm are read"
 # A header may promise slightly more than there is (encoder padding, rounded durations).
@@ -61,14 +87,22 @@ def decoded(file: BinaryIO) -> Iterator[bytes]:
 
 def _opened(file: BinaryIO) -> av.container.InputContainer:
     try:
-        container = av.open(file, mode="r", metadata_errors="replace", options={
-            "format_whitelist": ",".join(DEMUXERS), "codec_whitelist": ",".join(sorted(CODECS)),
-            "protocol_whitelist": ""})
+        container = av.open(
+            file,
+            mode="r",
+            metadata_errors="replace",
+            options={
+                "format_whitelist": ",".join(DEMUXERS),
+                "codec_whitelist": ",".join(sorted(CODECS)),
+                "protocol_whitelist": "",
+            },
+        )
     except (av.error.ArgumentError, av.error.PermissionError) as error:
         raise UnsupportedMedia(f"the file is of a kind that is not accepted; {READS}") from error
     except (av.error.FFmpegError, ValueError) as error:
-        raise UnsupportedMedia(f"the file is no recording that can be read, or its beginning or index is missing; "
-                               f"{READS}") from error
+        raise UnsupportedMedia(
+            f"the file is no recording that can be read, or its beginning or index is missing; {READS}"
+        ) from error
     if not container.streams.audio:
         container.close()
         raise UnsupportedMedia("the file has no audio track")
@@ -132,8 +166,9 @@ def _resampled(resampler: av.AudioResampler, frame: av.AudioFrame | None) -> lis
     try:
         return [piece.to_ndarray()[0] for piece in resampler.resample(frame)]
     except (av.error.FFmpegError, ValueError) as error:  # hundreds of channels, a rate of nothing
-        raise UnsupportedMedia("the recording has more channels, or another sample rate, than can be made "
-                               f"{RATE:,} Hz mono") from error
+        raise UnsupportedMedia(
+            f"the recording has more channels, or another sample rate, than can be made {RATE:,} Hz mono"
+        ) from error
 
 
 def _joined(pieces: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
@@ -189,9 +224,9 @@ def _ogg_is_cut(file: BinaryIO) -> bool:
     length = file.seek(0, os.SEEK_END)
     file.seek(max(0, length - 2 * 65_536))  # a page has 65,307 bytes at most
     tail = file.read()
-    page = tail[tail.rfind(b"OggS"):]
+    page = tail[tail.rfind(b"OggS") :]
     segments = page[26] if len(page) > 26 else 0
-    return len(page) < 27 + segments or len(page) < 27 + segments + sum(page[27:27 + segments])
+    return len(page) < 27 + segments or len(page) < 27 + segments + sum(page[27 : 27 + segments])
 
 
 DECODER = Decoder(f"{__name__}:{decoded.__name__}")

@@ -36,8 +36,9 @@ class Model(Listener):
         """From a folder as transformers writes it; no code of the folder's is run. Errors: ModelFailed."""
         try:
             processor = AutoProcessor.from_pretrained(weights, local_files_only=True, trust_remote_code=False)
-            network = AutoModelForCTC.from_pretrained(weights, local_files_only=True, trust_remote_code=False,
-                                                      use_safetensors=True, dtype=torch.float32)
+            network = AutoModelForCTC.from_pretrained(
+                weights, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+            )
         except (OSError, ValueError, TypeError) as error:
             raise ModelFailed(f"{weights} holds no CTC model in safetensors with its processor: {error}") from error
         return cls(processor, network, device)
@@ -63,7 +64,7 @@ class Model(Listener):
         for sign, run in groupby(log_p.argmax(axis=1).tolist()):
             length = len(list(run))
             if sign != self.tokens.pad_token_id:
-                runs.append((sign, at, at + length, float(np.exp(log_p[at:at + length, sign].max()))))
+                runs.append((sign, at, at + length, float(np.exp(log_p[at : at + length, sign].max()))))
             at += length
         word: list[tuple] = []
         for run in [*runs, None]:

@@ -54,14 +54,19 @@ class CtcListener(Listener):
         return self.network(frames[None].to(self.device), torch.tensor([len(frames)]))[0].cpu().numpy()
 
     def _words(self, emission: np.ndarray, params: Params) -> list[Word]:
-        signs = (best_path(emission) if params.beams == 1
-                 else beam_search(emission, params.beams, self.judge if params.language_model else None))
+        signs = (
+            best_path(emission)
+            if params.beams == 1
+            else beam_search(emission, params.beams, self.judge if params.language_model else None)
+        )
         return timed(spoken(emission, signs), len(emission) * STEP_S)
 
 
 def timed(said: Sequence, seconds: float) -> list[Word]:
     """Words with times, given those with steps."""
     starts = [word.start * STEP_S for word in said]
-    following = [*starts[1:], seconds][:len(starts)]  # none, where nothing was said
-    return [Word(word.text, start, min(word.end * STEP_S + LINGER_S, after), round(word.confidence, 4))
-            for word, start, after in zip(said, starts, following, strict=True)]
+    following = [*starts[1:], seconds][: len(starts)]  # none, where nothing was said
+    return [
+        Word(word.text, start, min(word.end * STEP_S + LINGER_S, after), round(word.confidence, 4))
+        for word, start, after in zip(said, starts, following, strict=True)
+    ]

@@ -32,7 +32,7 @@ def denoised(sound: np.ndarray) -> np.ndarray:
     _, _, spectrum = stft(sound.astype(np.float64), RATE, nperseg=WINDOW, noverlap=WINDOW - HOP)
     cleaned = (spectrum.T * gains(np.abs(spectrum.T) ** 2)).T
     _, wave = istft(cleaned, RATE, nperseg=WINDOW, noverlap=WINDOW - HOP)
-    return wave[:len(sound)].round().clip(-32768, 32767).astype(np.int16)
+    return wave[: len(sound)].round().clip(-32768, 32767).astype(np.int16)
 
 
 def noise_power(power: np.ndarray) -> np.ndarray:

@@ -27,8 +27,9 @@ FLOOR = 1e-5  # 50 dB below the mean
 
 @cache
 def _mel() -> MelSpectrogram:
-    return MelSpectrogram(RATE, n_fft=FFT, win_length=WINDOW, hop_length=HOP, n_mels=MELS, f_min=LOWEST_HZ,
-                          f_max=HIGHEST_HZ)
+    return MelSpectrogram(
+        RATE, n_fft=FFT, win_length=WINDOW, hop_length=HOP, n_mels=MELS, f_min=LOWEST_HZ, f_max=HIGHEST_HZ
+    )
 
 
 def log_mel(sound: np.ndarray | Tensor) -> Tensor:

@@ -14,9 +14,12 @@ from tasks.errors import InvalidInput
 
 MAX_ARCS = 20_000  # of the whole graph; each use of a rule is a copy of it
 MAX_DEPTH = 50  # brackets in brackets, rules in rules
-TOKEN = re.compile(r"""\s+ | //[^\n]* | /\*.*?\*/                               # between tokens: space, comments
+TOKEN = re.compile(
+    r"""\s+ | //[^\n]* | /\*.*?\*/                               # between tokens: space, comments
     | (?P<token> /\s*\d*\.?\d+\s*/ | <[^<>\s]+> | \{(?:\\.|[^{}\\])*\}       # a weight, a rule, a tag
-    | "(?:[^"\\]|\\.)*" | [=;|*+()\[\]] | [^\s=;|*+<>()\[\]{}/"\\]+ )""", re.DOTALL | re.VERBOSE)
+    | "(?:[^"\\]|\\.)*" | [=;|*+()\[\]] | [^\s=;|*+<>()\[\]{}/"\\]+ )""",
+    re.DOTALL | re.VERBOSE,
+)
 RULE = re.compile(r"<([^<>\s]+)>$")
 WEIGHT = re.compile(r"/\s*(\d*\.?\d+)\s*/$")
 
@@ -102,7 +105,7 @@ class _Reader:
             found = TOKEN.match(text, place)
             line = text.count("\n", 0, place) + 1
             if not found:
-                raise InvalidInput(f"the grammar cannot be read at line {line}: {text[place:place + 20]!r}")
+                raise InvalidInput(f"the grammar cannot be read at line {line}: {text[place : place + 20]!r}")
             if found["token"]:
                 self.tokens.append((found["token"], line))
             place = found.end()

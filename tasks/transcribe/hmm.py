@@ -46,9 +46,16 @@ class Model(Listener):
     def load(cls, weights: Path | None = None, device: str = "cpu") -> "Model":
         """`weights`: a folder laid out as the wheel's own (en-us/, en-us.lm.bin, cmudict-en-us.dict); None for that."""
         folder = Path(weights or get_model_path("en-us"))
-        return cls(Decoder(hmm=str(folder / "en-us"), lm=str(folder / "en-us.lm.bin"),
-                           dict=str(folder / "cmudict-en-us.dict"), cmn="batch", maxhmmpf=ACTIVE,
-                           loglevel="FATAL"))
+        return cls(
+            Decoder(
+                hmm=str(folder / "en-us"),
+                lm=str(folder / "en-us.lm.bin"),
+                dict=str(folder / "cmudict-en-us.dict"),
+                cmn="batch",
+                maxhmmpf=ACTIVE,
+                loglevel="FATAL",
+            )
+        )
 
     def prepare(self, params: Params) -> None:
         """Errors: InvalidInput, for a grammar that cannot be read, and words that are not in the dictionary."""
@@ -60,12 +67,17 @@ class Model(Listener):
         self.decoder.reinit_feat()  # else the last recording's noise is subtracted from this one
 
     def _search(self, graph: grammar.Graph) -> None:
-        unknown = sorted(word for word in graph.words
-                         if FILLER.match(word) or VARIANT.search(word) or self.decoder.lookup_word(word) is None)
+        unknown = sorted(
+            word
+            for word in graph.words
+            if FILLER.match(word) or VARIANT.search(word) or self.decoder.lookup_word(word) is None
+        )
         if unknown:
             more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
-            raise InvalidInput(f"not in the dictionary of 134,000 English words: {', '.join(unknown[:NAMED])}{more}; "
-                               "spell numbers out, and leave out punctuation")
+            raise InvalidInput(
+                f"not in the dictionary of 134,000 English words: {', '.join(unknown[:NAMED])}{more}; "
+                "spell numbers out, and leave out punctuation"
+            )
         arcs = [arc if arc[3] is not None else arc[:3] for arc in graph.closed().arcs]
         self.decoder.add_fsg(ASKED, self.decoder.create_fsg(ASKED, 0, graph.final, arcs))
         self.decoder.activate_search(ASKED)
@@ -83,6 +95,9 @@ class Model(Listener):
             self.decoder.end_utt()
         for part in self.decoder.seg() or ():
             if not FILLER.match(part.word):
-                yield Word(VARIANT.sub("", part.word), part.start_frame / FRAMES_PER_S,
-                           (part.end_frame + 1) / FRAMES_PER_S,
-                           round(min(1.0, max(0.0, part.prob)), 4) if sure else None)
+                yield Word(
+                    VARIANT.sub("", part.word),
+                    part.start_frame / FRAMES_PER_S,
+                    (part.end_frame + 1) / FRAMES_PER_S,
+                    round(min(1.0, max(0.0, part.prob)), 4) if sure else None,
+                )

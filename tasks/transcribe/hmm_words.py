@@ -40,5 +40,10 @@ class Model(Listener):
         return cls(Loop(of_tensors(load_file(weights / "model.safetensors"), [SILENCE, *words])))
 
     def hear(self, sounds: Sequence[np.ndarray], params: Params) -> list[list[Word]]:
-        return [[Word(one.word, one.start / FRAMES_PER_S, one.end / FRAMES_PER_S, round(one.confidence, 4))
-                 for one in self.loop.hear(cepstra(sound))] for sound in sounds]
+        return [
+            [
+                Word(one.word, one.start / FRAMES_PER_S, one.end / FRAMES_PER_S, round(one.confidence, 4))
+                for one in self.loop.hear(cepstra(sound))
+            ]
+            for sound in sounds
+        ]

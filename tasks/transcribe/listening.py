@@ -85,16 +85,20 @@ class Listener(Algorithm):
         """All spans after those that a checkpoint had."""
         total, begin = sum(span.end - span.start for span in spans), len(finished.segments)
         done = sum(span.end - span.start for span in spans[:begin])
-        for span in spans[max(0, begin - self.echo):begin] if begin < len(spans) else ():
+        for span in spans[max(0, begin - self.echo) : begin] if begin < len(spans) else ():
             self.hear([_sound(pcm, span, call.params.denoise)], call.params)
         for first in range(begin, len(spans), self.at_once):
-            group = spans[first:first + self.at_once]
+            group = spans[first : first + self.at_once]
             _stop_if(call.canceled)
             call.report(done / total, f"segment {first + 1} of {len(spans)}")
             sounds = [_sound(pcm, span, call.params.denoise) for span in group]
             heard = self.hear(sounds, call.params)
-            finished.add([Segment(round(span.start, 3), round(span.end, 3), tuple(_placed(words, span)))
-                          for span, words in zip(group, heard, strict=True)])
+            finished.add(
+                [
+                    Segment(round(span.start, 3), round(span.end, 3), tuple(_placed(words, span)))
+                    for span, words in zip(group, heard, strict=True)
+                ]
+            )
             done += sum(span.end - span.start for span in group)
 
 
@@ -102,12 +106,15 @@ def shared(words: Sequence[str], seconds: float, confidence: float) -> list[Word
     """Words that share a stretch of so many seconds, each by its letters and the space behind it."""
     ends = np.cumsum([0, *(len(word) + 1 for word in words)])
     ends = ends / max(1, ends[-1]) * seconds
-    return [Word(word, float(start), float(end), round(confidence, 4))
-            for word, start, end in zip(words, ends[:-1], ends[1:], strict=True)]
+    return [
+        Word(word, float(start), float(end), round(confidence, 4))
+        for word, start, end in zip(words, ends[:-1], ends[1:], strict=True)
+    ]
 
 
-def _kept(blocks: Iterator[np.ndarray], file: BinaryIO, hashed: Callable[[bytes], None],
-          canceled: Callable[[], bool]) -> Iterator[np.ndarray]:
+def _kept(
+    blocks: Iterator[np.ndarray], file: BinaryIO, hashed: Callable[[bytes], None], canceled: Callable[[], bool]
+) -> Iterator[np.ndarray]:
     """The blocks, which are also hashed and written to `file`: the whole file is known to be sound before the long work
     starts, and four hours of it take disk, not memory."""
     for block in blocks:
@@ -123,7 +130,7 @@ def _sound(file: BinaryIO, span: segments.Span, denoise: str) -> np.ndarray:
         return _read(file, span.start, span.end)[0]
     sound, before = _read(file, span.start - CONTEXT_S, span.end + CONTEXT_S)
     start = round(span.start * audio.RATE) - before
-    return denoised(sound)[start:start + round(span.end * audio.RATE) - round(span.start * audio.RATE)]
+    return denoised(sound)[start : start + round(span.end * audio.RATE) - round(span.start * audio.RATE)]
 
 
 def _read(file: BinaryIO, start: float, end: float) -> tuple[np.ndarray, int]:

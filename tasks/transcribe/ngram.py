@@ -34,12 +34,12 @@ class WordModel:
             words = [BEGIN] * (order - 1) + text.split() + [END]
             for place in range(order - 1, len(words)):
                 for length in range(order):
-                    counts[tuple(words[place - length:place])][words[place]] += 1
+                    counts[tuple(words[place - length : place])][words[place]] += 1
         return cls(order, dict(counts))
 
     def log_p(self, word: str, before: tuple[str, ...]) -> float:
         """ln p(word | the words before it in its sentence)."""
-        history = ((BEGIN,) * (self.order - 1) + before)[len(before):] if self.order > 1 else ()
+        history = ((BEGIN,) * (self.order - 1) + before)[len(before) :] if self.order > 1 else ()
         return log(self._p(word, history))
 
     def log_end(self, before: tuple[str, ...]) -> float:
@@ -62,5 +62,4 @@ class WordModel:
     @classmethod
     def read(cls, path: Path) -> "WordModel":
         told = json.loads(path.read_text())
-        return cls(told["order"], {tuple(history.split()): Counter(after)
-                                   for history, after in told["counts"].items()})
+        return cls(told["order"], {tuple(history.split()): Counter(after) for history, after in told["counts"].items()})

@@ -84,8 +84,7 @@ def beam_search(emission: np.ndarray, beams: int, judge: Judge | None = None) ->
         likely = [(int(sign), float(step[sign])) for sign in np.flatnonzero(step > LEAST) if sign != BLANK]
         for prefix, (blank, same) in live.items():
             total = _add(blank, same)
-            _put(grown, prefix, total + float(step[BLANK]),
-                 same + float(step[prefix.sign]) if prefix.signs else -inf)
+            _put(grown, prefix, total + float(step[BLANK]), same + float(step[prefix.sign]) if prefix.signs else -inf)
             for sign, log_p in likely:
                 if sign == SPACE and not prefix.part:
                     continue
@@ -123,8 +122,9 @@ def align(emission: np.ndarray, signs: list[int]) -> list[tuple[int, int]]:
     score[:2] = emission[0, states[:2]] if len(emission) else -inf
     came = np.zeros((len(emission), len(states)), np.int8)
     for step in range(1, len(emission)):
-        choices = np.stack([score, np.r_[-inf, score[:-1]], np.where(skips, np.r_[-inf, -inf, score[:-2]][:len(score)],
-                                                                      -inf)])
+        choices = np.stack(
+            [score, np.r_[-inf, score[:-1]], np.where(skips, np.r_[-inf, -inf, score[:-2]][: len(score)], -inf)]
+        )
         came[step] = choices.argmax(axis=0)
         score = choices.max(axis=0) + emission[step, states]
     at = len(states) - 1
@@ -137,8 +137,9 @@ def align(emission: np.ndarray, signs: list[int]) -> list[tuple[int, int]]:
         path.append(at)
         at -= int(came[step, at])
     steps = np.array(path[::-1])
-    return [(int(where[0]), int(where[-1]) + 1) for where in (np.flatnonzero(steps == 2 * n + 1)
-                                                             for n in range(len(signs)))]
+    return [
+        (int(where[0]), int(where[-1]) + 1) for where in (np.flatnonzero(steps == 2 * n + 1) for n in range(len(signs)))
+    ]
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,13 @@ def spoken(emission: np.ndarray, signs: list[int]) -> list[Spoken]:
             word.append((sign, place))
         elif word:
             surely = [emission[start:end, sign].max() for sign, (start, end) in word]
-            made.append(Spoken("".join(SIGNS[sign] for sign, _ in word), word[0][1][0], word[-1][1][1],
-                               min(1.0, float(np.exp(np.mean(surely))))))
+            made.append(
+                Spoken(
+                    "".join(SIGNS[sign] for sign, _ in word),
+                    word[0][1][0],
+                    word[-1][1][1],
+                    min(1.0, float(np.exp(np.mean(surely)))),
+                )
+            )
             word = []
     return made

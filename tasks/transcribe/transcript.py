@@ -64,14 +64,21 @@ class Transcript:
 
     def result(self) -> dict:
         """The value that the kind's Result describes."""
-        return {"text": self.text, "language": self.language, "duration_s": round(self.duration_s, 3),
-                "confidence": self.confidence}
+        return {
+            "text": self.text,
+            "language": self.language,
+            "duration_s": round(self.duration_s, 3),
+            "confidence": self.confidence,
+        }
 
     def write(self, folder: Path) -> list[Path]:
         """The four files, in `folder`."""
-        texts = {"json": json.dumps(self.as_dict(), ensure_ascii=False, indent=1) + "\n",
-                 "txt": "".join(f"{segment.text}\n" for segment in self.segments if segment.words),
-                 "srt": srt(cues(self.segments)), "vtt": vtt(cues(self.segments))}
+        texts = {
+            "json": json.dumps(self.as_dict(), ensure_ascii=False, indent=1) + "\n",
+            "txt": "".join(f"{segment.text}\n" for segment in self.segments if segment.words),
+            "srt": srt(cues(self.segments)),
+            "vtt": vtt(cues(self.segments)),
+        }
         paths = [folder / f"transcript.{ending}" for ending in texts]
         for path, text in zip(paths, texts.values(), strict=True):
             path.write_text(text, encoding="utf-8", newline="\n")
@@ -79,8 +86,17 @@ class Transcript:
 
     def as_dict(self) -> dict:
         """transcript.json: the result and, below `segments`, every word with its times and confidence."""
-        segments = [{"start": s.start, "end": s.end, "text": s.text, "confidence": mean_confidence(s.words),
-                     "words": [asdict(word) for word in s.words]} for s in self.segments if s.words]
+        segments = [
+            {
+                "start": s.start,
+                "end": s.end,
+                "text": s.text,
+                "confidence": mean_confidence(s.words),
+                "words": [asdict(word) for word in s.words],
+            }
+            for s in self.segments
+            if s.words
+        ]
         return {**self.result(), "model": self.model, "segments": segments}
 
 
@@ -121,8 +137,11 @@ def _grouped(words: Sequence[Word]) -> Iterator[list[Word]]:
 
 
 def _fits(group: list[Word], word: Word) -> bool:
-    return (len(wrap(_joined([*group, word]), LINE)) <= LINES and word.end - group[0].start <= CUE_S
-            and word.start - group[-1].end < PAUSE_S)
+    return (
+        len(wrap(_joined([*group, word]), LINE)) <= LINES
+        and word.end - group[0].start <= CUE_S
+        and word.start - group[-1].end < PAUSE_S
+    )
 
 
 def _joined(words: Sequence[Word]) -> str:

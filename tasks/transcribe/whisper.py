@@ -47,10 +47,12 @@ class Model(Listener):
         try:
             processor = AutoProcessor.from_pretrained(weights, local_files_only=True, trust_remote_code=False)
             network = AutoModelForSpeechSeq2Seq.from_pretrained(
-                weights, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32)
+                weights, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+            )
         except (OSError, ValueError, TypeError) as error:
-            raise ModelFailed(f"{weights} holds no speech sequence-to-sequence model in safetensors with its "
-                              f"processor: {error}") from error
+            raise ModelFailed(
+                f"{weights} holds no speech sequence-to-sequence model in safetensors with its processor: {error}"
+            ) from error
         return cls(processor, network, device)
 
     def prepare(self, params: Params) -> None:
@@ -63,16 +65,24 @@ class Model(Listener):
         waves = [sound.astype(np.float32) / 32768 for sound in sounds]
         features = self.processor(waves, sampling_rate=audio.RATE, return_tensors="pt", return_attention_mask=True)
         asked = {"language": params.language, "task": "transcribe"} if self.asks else {}
-        made = self.network.generate(**features.to(self.device), **asked, return_dict_in_generate=True,
-                                     output_scores=True, do_sample=False, num_beams=1,
-                                     stopping_criteria=StoppingCriteriaList([_Canceling(self.canceled)]))
+        made = self.network.generate(
+            **features.to(self.device),
+            **asked,
+            return_dict_in_generate=True,
+            output_scores=True,
+            do_sample=False,
+            num_beams=1,
+            stopping_criteria=StoppingCriteriaList([_Canceling(self.canceled)]),
+        )
         texts = self.processor.batch_decode(made.sequences, skip_special_tokens=True)
-        return [shared(text.split(), len(sound) / audio.RATE, sure)
-                for text, sound, sure in zip(texts, sounds, self._sure(made), strict=True)]
+        return [
+            shared(text.split(), len(sound) / audio.RATE, sure)
+            for text, sound, sure in zip(texts, sounds, self._sure(made), strict=True)
+        ]
 
     def _sure(self, made: object) -> list[float]:
         """Mean p of the tokens of each text that are none of the special ones."""
-        tokens = made.sequences[:, -len(made.scores):]
+        tokens = made.sequences[:, -len(made.scores) :]
         chosen = torch.stack(made.scores, dim=1).softmax(dim=-1).gather(2, tokens[..., None])[..., 0]
         special = torch.isin(tokens, torch.tensor(self.processor.tokenizer.all_special_ids, device=tokens.device))
         counted = (~special).float()

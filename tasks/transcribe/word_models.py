@@ -88,7 +88,7 @@ class Loop:
         joined = np.full((len(self.owner), len(self.owner)), -np.inf)
         with np.errstate(divide="ignore"):
             for first, last, model in zip(self.first, self.last, self.models.values(), strict=True):
-                joined[first:last + 1, first:last + 1] = np.log(model.transitions)
+                joined[first : last + 1, first : last + 1] = np.log(model.transitions)
                 joined[last, last] = np.log(1 - LEAVE)
         for last in self.last:
             joined[last, self.first] = np.log(LEAVE) + enter
@@ -98,8 +98,14 @@ class Loop:
         """The likeliest words of (frames, D), without silence."""
         likelihood = np.hstack([model.log_likelihood(frames) for model in self.models.values()])
         path = viterbi(likelihood, self.start, self.transitions, self.end)
-        begins = [0, *(n for n in range(1, len(path)) if path[n] in self.first and path[n - 1] in self.last
-                       and path[n] != path[n - 1])]
+        begins = [
+            0,
+            *(
+                n
+                for n in range(1, len(path))
+                if path[n] in self.first and path[n - 1] in self.last and path[n] != path[n - 1]
+            ),
+        ]
         names = list(self.models)
         made = []
         for begin, end in zip(begins, [*begins[1:], len(path)], strict=True):
@@ -113,10 +119,12 @@ class Loop:
         once: (words, 1 + S + 1) states, silence first and last; every word has as many."""
         silence, words = self.models[SILENCE], {word: m for word, m in self.models.items() if word != SILENCE}
         around = silence.log_likelihood(frames)[:, :1]
-        likelihood = np.stack([np.hstack([around, model.log_likelihood(frames), around])
-                               for model in words.values()], axis=1)  # (frames, words, 1 + S + 1)
-        stay = np.array([[1 - LEAVE, *np.diag(model.transitions)[:-1], 1 - LEAVE, 1 - LEAVE]
-                         for model in words.values()])
+        likelihood = np.stack(
+            [np.hstack([around, model.log_likelihood(frames), around]) for model in words.values()], axis=1
+        )  # (frames, words, 1 + S + 1)
+        stay = np.array(
+            [[1 - LEAVE, *np.diag(model.transitions)[:-1], 1 - LEAVE, 1 - LEAVE] for model in words.values()]
+        )
         stay, go = np.log(stay), np.log(1 - stay)
         score = np.full(stay.shape, -np.inf)
         score[:, :2] = likelihood[0, :, :2]
@@ -130,8 +138,9 @@ class Loop:
         for number, name in enumerate(self.models):
             if name != SILENCE:
                 states = slice(self.first[number], self.last[number] + 1)
-                path = viterbi(likelihood[:, states], self.start[states], self.transitions[states, states],
-                               self.end[states])
+                path = viterbi(
+                    likelihood[:, states], self.start[states], self.transitions[states, states], self.end[states]
+                )
                 scores[name] = likelihood[:, states][np.arange(len(path)), path].sum() * SCALE
         highest = max(scores.values())
         return float(np.exp(scores[word] - highest) / sum(np.exp(score - highest) for score in scores.values()))
@@ -139,9 +148,11 @@ class Loop:
 
 def as_tensors(models: Mapping[str, WordHmm]) -> dict[str, np.ndarray]:
     """As they are written to safetensors, float32: '<word>.A', '.c', '.mu', '.U'."""
-    return {f"{word}.{letter}": value.astype(np.float32) for word, model in models.items()
-            for letter, value in zip(LETTERS, (model.transitions, model.weights, model.means, model.variances),
-                                     strict=True)}
+    return {
+        f"{word}.{letter}": value.astype(np.float32)
+        for word, model in models.items()
+        for letter, value in zip(LETTERS, (model.transitions, model.weights, model.means, model.variances), strict=True)
+    }
 
 
 def of_tensors(tensors: Mapping[str, np.ndarray], words: Sequence[str]) -> dict[str, WordHmm]:

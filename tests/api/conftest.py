@@ -87,11 +87,17 @@ class Hand:
         fixed = claimed.fixed
         key = attempt_prefix(fixed.tenant, fixed.id, claimed.number, claimed.token) + "text.txt"
         self.storage.put_bytes(key, text.encode(), "text/plain")
-        output = {"name": "text.txt", "media_type": "text/plain", "bytes": len(text), "key": key,
-                  "sha256": hashlib.sha256(text.encode()).hexdigest()}
+        output = {
+            "name": "text.txt",
+            "media_type": "text/plain",
+            "bytes": len(text),
+            "key": key,
+            "sha256": hashlib.sha256(text.encode()).hexdigest(),
+        }
         usage = {"prompt_tokens": 4, "completion_tokens": 2}
-        return self.ledger.commit(fixed.id, claimed.token, {"text": text, "finish_reason": "stop", "usage": usage},
-                                  [output], {"run_s": 0.25})
+        return self.ledger.commit(
+            fixed.id, claimed.token, {"text": text, "finish_reason": "stop", "usage": usage}, [output], {"run_s": 0.25}
+        )
 
 
 @pytest.fixture

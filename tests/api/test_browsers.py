@@ -7,8 +7,11 @@ from api.headers import SAFE
 from tests.api.conftest import Caller
 
 ORIGIN = "https://studio.example"
-ASKS = {"Origin": ORIGIN, "Access-Control-Request-Method": "POST",
-        "Access-Control-Request-Headers": "authorization,content-type"}
+ASKS = {
+    "Origin": ORIGIN,
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "authorization,content-type",
+}
 
 
 @pytest.fixture
@@ -25,10 +28,22 @@ def open_to(settings, acme):
     return made
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [
-    ("GET", "/", 200), ("GET", "/healthz", 200), ("GET", "/openapi.json", 200), ("GET", "/v1/jobs", 200),
-    ("GET", "/v1/jobs/x", 404), ("GET", "/nowhere", 404), ("PUT", "/v1/jobs", 405), ("POST", "/v1/jobs", 415),
-    ("GET", "/v1/pools", 403), ("OPTIONS", "/v1/jobs", 204), ("HEAD", "/v1/jobs", 200)])
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 200),
+        ("GET", "/healthz", 200),
+        ("GET", "/openapi.json", 200),
+        ("GET", "/v1/jobs", 200),
+        ("GET", "/v1/jobs/x", 404),
+        ("GET", "/nowhere", 404),
+        ("PUT", "/v1/jobs", 405),
+        ("POST", "/v1/jobs", 415),
+        ("GET", "/v1/pools", 403),
+        ("OPTIONS", "/v1/jobs", 204),
+        ("HEAD", "/v1/jobs", 200),
+    ],
+)
 def test_every_answer_is_harmless_to_a_browser(acme, method, path, status):
     answer = acme.open(path, method=method)
     assert answer.status_code == status
@@ -57,16 +72,29 @@ def test_a_page_of_a_named_origin_may_call(open_to):
         answer = acme.get(path, headers={"Origin": ORIGIN, "Authorization": f"Bearer {key}"})
         assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN and answer.headers["Vary"] == "Origin"
         assert {"Location", "Retry-After", "RateLimit"} <= set(
-            answer.headers["Access-Control-Expose-Headers"].split(", "))
+            answer.headers["Access-Control-Expose-Headers"].split(", ")
+        )
 
 
-@pytest.mark.parametrize("origin", [
-    "https://evil.example", "http://studio.example", "https://studio.example.evil.example", "https://studio.example:8443",
-    "null", "", "*", "https://STUDIO.example"])
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example",
+        "http://studio.example",
+        "https://studio.example.evil.example",
+        "https://studio.example:8443",
+        "null",
+        "",
+        "*",
+        "https://STUDIO.example",
+    ],
+)
 def test_a_page_of_another_origin_may_not(open_to, origin):
     acme = open_to(ORIGIN)
-    for answer in (acme.options("/v1/jobs", headers={**ASKS, "Origin": origin}),
-                   acme.get("/v1/jobs", headers={"Origin": origin})):
+    for answer in (
+        acme.options("/v1/jobs", headers={**ASKS, "Origin": origin}),
+        acme.get("/v1/jobs", headers={"Origin": origin}),
+    ):
         assert "Access-Control-Allow-Origin" not in answer.headers and answer.headers["Vary"] == "Origin"
 
 
@@ -77,11 +105,17 @@ def test_any_origin_is_never_one_with_credentials(open_to):
         assert "Access-Control-Allow-Credentials" not in answer.headers
 
 
-@pytest.mark.parametrize(("headers", "challenge"), [
-    ({"Authorization": ""}, 'Bearer realm="backlot"'),
-    ({"Authorization": "Basic YTpi"}, 'Bearer realm="backlot"'),
-    ({"Authorization": "Bearer bk_none"},
-     'Bearer realm="backlot", error="invalid_token", error_description="this key is not known here"')])
+@pytest.mark.parametrize(
+    ("headers", "challenge"),
+    [
+        ({"Authorization": ""}, 'Bearer realm="backlot"'),
+        ({"Authorization": "Basic YTpi"}, 'Bearer realm="backlot"'),
+        (
+            {"Authorization": "Bearer bk_none"},
+            'Bearer realm="backlot", error="invalid_token", error_description="this key is not known here"',
+        ),
+    ],
+)
 def test_a_refused_key_is_told_as_rfc_6750_says(acme, headers, challenge):
     answer = acme.get("/v1/jobs", headers=headers)
     assert answer.status_code == 401 and answer.headers["WWW-Authenticate"] == challenge

@@ -79,10 +79,19 @@ def test_a_key_belongs_to_one_choice(acme, die):
     problem(other, 422, "idempotency_key_reused")
 
 
-@pytest.mark.parametrize(("words", "fits"), [
-    ("kind=generate", True), ("kind=caption", False), ("model=transformer", True), ("model=lstm", False),
-    ("error_code=worker_lost", True), ("error_code=timeout", False), ("older_than_s=0", True),
-    ("older_than_s=3600", False)])
+@pytest.mark.parametrize(
+    ("words", "fits"),
+    [
+        ("kind=generate", True),
+        ("kind=caption", False),
+        ("model=transformer", True),
+        ("model=lstm", False),
+        ("error_code=worker_lost", True),
+        ("error_code=timeout", False),
+        ("older_than_s=0", True),
+        ("older_than_s=3600", False),
+    ],
+)
 def test_a_filter_chooses_the_same_for_all_three(acme, die, words, fits):
     """What the list shows is what a replay or a purge takes."""
     old = die(error=LOST)

@@ -63,16 +63,21 @@ def test_another_request_with_the_same_key_is_refused(acme, ledger):
 
 def test_order_and_spacing_of_fields_make_no_other_request(acme):
     """The fingerprint is over fields, not over bytes; the key may stand in quotes or bare."""
-    bodies = [b'{"kind":"generate","input":{"prompt":"x"},"params":{"seed":1,"top_k":2}}',
-              b'{ "params": {"top_k": 2, "seed": 1}, "input": {"prompt": "x"}, "kind": "generate" }']
-    answers = [acme.post("/v1/jobs", data=body, content_type="application/json", headers={"Idempotency-Key": key})
-               for body, key in zip(bodies, ('"k"', "k"), strict=True)]
+    bodies = [
+        b'{"kind":"generate","input":{"prompt":"x"},"params":{"seed":1,"top_k":2}}',
+        b'{ "params": {"top_k": 2, "seed": 1}, "input": {"prompt": "x"}, "kind": "generate" }',
+    ]
+    answers = [
+        acme.post("/v1/jobs", data=body, content_type="application/json", headers={"Idempotency-Key": key})
+        for body, key in zip(bodies, ('"k"', "k"), strict=True)
+    ]
     assert answers[0].json["id"] == answers[1].json["id"]
 
 
 @pytest.mark.parametrize(("data", "status"), [(b"one", 202), (b"two", 422)])
 def test_files_are_told_apart_by_what_is_in_them(acme, data, status):
     """Not by their names."""
+
     def send(content, name):
         return acme.post("/v1/jobs", data={"kind": "transcribe", "audio": (io.BytesIO(content), name)}, headers=KEY)
 
@@ -91,8 +96,10 @@ def test_a_key_whose_upload_failed_is_free_again(acme, app, monkeypatch):
 
     jobs, form = app.extensions["backlot"].jobs, {"kind": "generate", "input": {"prompt": "x" * 40_000}}
     with monkeypatch.context() as broken:
+
         def refuse(*_):
             raise StorageUnavailable("the bucket did not answer PutObject")
+
         broken.setattr(jobs.storage, "put_stream", refuse)
         answer = acme.post("/v1/jobs", json=form, headers=KEY)
         problem(answer, 503, "storage_unavailable")
@@ -110,6 +117,7 @@ def test_a_key_of_an_erased_job_is_not_used_again(acme):
 def refuse(error: Exception):
     def instead(*_, **__):
         raise error
+
     return instead
 
 
@@ -122,10 +130,12 @@ REFUSALS = {
     "Redis is full by then": lambda jobs, m: m.setattr(jobs, "accept", refuse(Overloaded("Redis is 90 % full"))),
     "the minute is over by then": lambda jobs, m: m.setattr(jobs, "accept", refuse(RateLimited(1, 60))),
     "nobody foresaw it": lambda jobs, m: m.setattr(jobs, "accept", refuse(ZeroDivisionError())),
-    "too many wait": lambda jobs, m: m.setattr(jobs.ledger, "settings", jobs.settings.model_copy(
-        update={"max_waiting_jobs": 1})),
-    "the records are too large": lambda jobs, m: m.setattr(jobs.ledger, "settings", jobs.settings.model_copy(
-        update={"max_record_bytes": 1})),
+    "too many wait": lambda jobs, m: m.setattr(
+        jobs.ledger, "settings", jobs.settings.model_copy(update={"max_waiting_jobs": 1})
+    ),
+    "the records are too large": lambda jobs, m: m.setattr(
+        jobs.ledger, "settings", jobs.settings.model_copy(update={"max_record_bytes": 1})
+    ),
 }
 
 

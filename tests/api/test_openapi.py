@@ -32,8 +32,13 @@ def test_the_app_does_what_the_document_says(schema, operator, operation, mode):
     described = schema[operation.path][operation.method.upper()]
 
     @hypothesis.given(case=described.as_strategy(generation_mode=mode))
-    @hypothesis.settings(max_examples=15, deadline=None, derandomize=True, database=None,
-                         suppress_health_check=list(hypothesis.HealthCheck))
+    @hypothesis.settings(
+        max_examples=15,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
     def hold(case):
         headers = {"Authorization": f"Bearer {operator.key}"}
         case.call_and_validate(headers=headers, excluded_checks=[positive_data_acceptance])
@@ -46,15 +51,22 @@ def test_the_app_does_what_the_document_says(schema, operator, operation, mode):
 
 
 def test_every_route_is_documented_and_nothing_else(app):
-    routes = {(method.lower(), re.sub("<(.*?)>", r"{\1}", rule.rule))
-              for rule in app.url_map.iter_rules() for method in rule.methods - {"HEAD", "OPTIONS"}}
+    routes = {
+        (method.lower(), re.sub("<(.*?)>", r"{\1}", rule.rule))
+        for rule in app.url_map.iter_rules()
+        for method in rule.methods - {"HEAD", "OPTIONS"}
+    }
     told = {(operation.method, operation.path) for operation in OPERATIONS}
     assert routes - told == {("get", "/"), ("get", "/openapi.json")} and told <= routes
 
 
-EXAMPLES = [pytest.param(path, example["value"], id=f"{path} {name}")
-            for path, methods in document()["paths"].items() for method in methods.values() if "requestBody" in method
-            for name, example in method["requestBody"]["content"]["application/json"]["examples"].items()]
+EXAMPLES = [
+    pytest.param(path, example["value"], id=f"{path} {name}")
+    for path, methods in document()["paths"].items()
+    for method in methods.values()
+    if "requestBody" in method
+    for name, example in method["requestBody"]["content"]["application/json"]["examples"].items()
+]
 
 
 @pytest.mark.parametrize(("path", "body"), EXAMPLES)

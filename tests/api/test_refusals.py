@@ -25,8 +25,9 @@ def posted(acme, body: bytes, content_type: str = "application/json"):
     return acme.post("/v1/jobs", data=body, content_type=content_type)
 
 
-@pytest.mark.parametrize("body", [
-    b"", b"{", b"\xff", b"{'kind': 1}", b'{"kind": "generate"} x', b'"\\ud800"', b"[" * 999])
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"\xff", b"{'kind': 1}", b'{"kind": "generate"} x', b'"\\ud800"', b"[" * 999]
+)
 def test_a_body_that_is_no_json_is_malformed(acme, body):
     assert "not JSON" in problem(posted(acme, body), 400, "malformed")["detail"]
 
@@ -41,27 +42,31 @@ def test_a_form_that_is_none_is_malformed(acme):
     problem(posted(acme, b"junk", "multipart/form-data; boundary=x"), 400, "malformed")
 
 
-@pytest.mark.parametrize(("changes", "pointer"), [
-    ({"input": {}}, "/input"),
-    ({"input": {"prompt": 5}}, "/input/prompt"),
-    ({"input": {"prompt": {"link": "x"}}}, "/input/prompt/url"),
-    ({"input": {"prompt": "x", "a/b~c": 1}}, "/input/a~1b~0c"),
-    ({"params": {"max_tokens": "5"}}, "/params/max_tokens"),
-    ({"params": {"max_tokens": 5000}}, "/params/max_tokens"),
-    ({"params": {"speed": 1}}, "/params/speed"),
-    ({"params": {"stop": ["a", ""]}}, "/params/stop/1"),
-    ({"priority": 11}, "/priority"),
-    ({"urgent": True}, "/urgent"),
-    ({"start_at": "tomorrow"}, "/start_at"),
-    ({"start_at": "2030-01-01T00:00:00"}, "/start_at"),
-    ({"start_at": in_seconds(400 * 86_400)}, "/start_at"),
-    ({"deadline_s": 10, "start_at": in_seconds(3600)}, "/deadline_s"),
-    ({"run_timeout_s": 301}, "/run_timeout_s"),
-    ({"queue_ttl_s": 8 * 86_400}, "/queue_ttl_s"),
-    ({"retention_s": 91 * 86_400}, "/retention_s"),
-    ({"max_attempts": 0}, "/max_attempts"),
-    ({"metadata": []}, "/metadata"),
-    ({"kind": None}, "/kind")])
+@pytest.mark.parametrize(
+    ("changes", "pointer"),
+    [
+        ({"input": {}}, "/input"),
+        ({"input": {"prompt": 5}}, "/input/prompt"),
+        ({"input": {"prompt": {"link": "x"}}}, "/input/prompt/url"),
+        ({"input": {"prompt": "x", "a/b~c": 1}}, "/input/a~1b~0c"),
+        ({"params": {"max_tokens": "5"}}, "/params/max_tokens"),
+        ({"params": {"max_tokens": 5000}}, "/params/max_tokens"),
+        ({"params": {"speed": 1}}, "/params/speed"),
+        ({"params": {"stop": ["a", ""]}}, "/params/stop/1"),
+        ({"priority": 11}, "/priority"),
+        ({"urgent": True}, "/urgent"),
+        ({"start_at": "tomorrow"}, "/start_at"),
+        ({"start_at": "2030-01-01T00:00:00"}, "/start_at"),
+        ({"start_at": in_seconds(400 * 86_400)}, "/start_at"),
+        ({"deadline_s": 10, "start_at": in_seconds(3600)}, "/deadline_s"),
+        ({"run_timeout_s": 301}, "/run_timeout_s"),
+        ({"queue_ttl_s": 8 * 86_400}, "/queue_ttl_s"),
+        ({"retention_s": 91 * 86_400}, "/retention_s"),
+        ({"max_attempts": 0}, "/max_attempts"),
+        ({"metadata": []}, "/metadata"),
+        ({"kind": None}, "/kind"),
+    ],
+)
 def test_a_field_that_does_not_fit_is_named_by_its_pointer(acme, changes, pointer):
     found = refused(acme, 422, "invalid_input", **changes)
     assert pointer in [error["pointer"] for error in found["errors"]]
@@ -74,12 +79,16 @@ def test_a_limit_that_was_passed_is_stated(acme):
     assert "1,048,576" in refused(acme, 413, "too_large", input={"prompt": "x" * 2**20})["detail"]
 
 
-@pytest.mark.parametrize(("body", "pointer"), [
-    (b'{"kind":"generate","input":{"prompt":"x"},"params":{"temperature":NaN}}', "/params/temperature"),
-    (b'{"kind":"generate","input":{"prompt":"x"},"params":{"top_p":-Infinity}}', "/params/top_p"),
-    (b'{"kind":"generate","input":{"prompt":"x"},"params":{"temperature":1e999}}', "/params/temperature"),
-    (b'{"kind":"generate","input":{"prompt":"x"},"deadline_s":Infinity}', "/deadline_s"),
-    (b'{"kind":"generate","input":{"prompt":"x"},"metadata":{"a":[1,{"b":NaN}]}}', "/metadata/a/1/b")])
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        (b'{"kind":"generate","input":{"prompt":"x"},"params":{"temperature":NaN}}', "/params/temperature"),
+        (b'{"kind":"generate","input":{"prompt":"x"},"params":{"top_p":-Infinity}}', "/params/top_p"),
+        (b'{"kind":"generate","input":{"prompt":"x"},"params":{"temperature":1e999}}', "/params/temperature"),
+        (b'{"kind":"generate","input":{"prompt":"x"},"deadline_s":Infinity}', "/deadline_s"),
+        (b'{"kind":"generate","input":{"prompt":"x"},"metadata":{"a":[1,{"b":NaN}]}}', "/metadata/a/1/b"),
+    ],
+)
 def test_numbers_that_are_not_finite_are_refused(acme, body, pointer):
     assert [error["pointer"] for error in problem(posted(acme, body), 422, "invalid_input")["errors"]] == [pointer]
 
@@ -91,12 +100,30 @@ def test_unknown_kinds_and_models_are_told_what_there_is(acme):
     problem(acme.post("/v1/jobs", data=form), 422, "unknown_model")
 
 
-@pytest.mark.parametrize("source", [
-    "file:///etc/passwd", "/etc/passwd", "ftp://example.com/a", "gopher://example.com", "data:text/plain,x",
-    "http://example.com/a.txt", "https://user:pass@example.com/a.txt",
-    "https://10.0.0.1/a", "https://169.254.169.254/latest/meta-data", "https://[::1]/a", "https://2130706434/a",
-    "https://0x7f.2/a", "https://[::ffff:10.0.0.1]/a", "https://127.1.1.1/a",
-    "s3://somebodys-bucket/key", "s3://bucket", "upload:../../x", "upload:upload_", "https://"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "file:///etc/passwd",
+        "/etc/passwd",
+        "ftp://example.com/a",
+        "gopher://example.com",
+        "data:text/plain,x",
+        "http://example.com/a.txt",
+        "https://user:pass@example.com/a.txt",
+        "https://10.0.0.1/a",
+        "https://169.254.169.254/latest/meta-data",
+        "https://[::1]/a",
+        "https://2130706434/a",
+        "https://0x7f.2/a",
+        "https://[::ffff:10.0.0.1]/a",
+        "https://127.1.1.1/a",
+        "s3://somebodys-bucket/key",
+        "s3://bucket",
+        "upload:../../x",
+        "upload:upload_",
+        "https://",
+    ],
+)
 def test_sources_that_may_not_be_read_are_refused_at_submit(acme, source):
     """Local files, private addresses in any spelling, other people's buckets."""
     refused(acme, 422, "invalid_input", "/input/prompt/url", input={"prompt": {"url": source}})
@@ -164,19 +191,39 @@ def test_a_json_body_over_its_own_limit_is_too_large(acme):
     problem(posted(acme, b'"' + b"x" * 2**20 + b'"'), 413, "too_large")
 
 
-@pytest.mark.parametrize(("method", "path", "status", "code"), [
-    ("GET", "/nowhere", 404, "not_found"), ("GET", "/v1/nowhere", 404, "not_found"),
-    ("GET", "/v1/jobs/", 404, "not_found"), ("GET", "//v1/jobs", 404, "not_found"),
-    ("PUT", "/v1/jobs", 405, "method_not_allowed"), ("POST", "/healthz", 405, "method_not_allowed"),
-    ("GET", "/v1/jobs/../../etc/passwd", 404, "not_found"), ("GET", "/v1/models/dance/x", 404, "not_found")])
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/nowhere", 404, "not_found"),
+        ("GET", "/v1/nowhere", 404, "not_found"),
+        ("GET", "/v1/jobs/", 404, "not_found"),
+        ("GET", "//v1/jobs", 404, "not_found"),
+        ("PUT", "/v1/jobs", 405, "method_not_allowed"),
+        ("POST", "/healthz", 405, "method_not_allowed"),
+        ("GET", "/v1/jobs/../../etc/passwd", 404, "not_found"),
+        ("GET", "/v1/models/dance/x", 404, "not_found"),
+    ],
+)
 def test_what_is_not_there_is_told_as_a_problem(acme, method, path, status, code):
     answer = acme.open(path, method=method)
     problem(answer, status, code)
     assert ("Allow" in answer.headers) == (status == 405)
 
 
-@pytest.mark.parametrize("query", ["status=done", "limit=0", "limit=101", "limit=x", "cursor=x", "cursor=eHh4",
-                                   "page=2", "kind=dance", "limit=1&limit=2"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "status=done",
+        "limit=0",
+        "limit=101",
+        "limit=x",
+        "cursor=x",
+        "cursor=eHh4",
+        "page=2",
+        "kind=dance",
+        "limit=1&limit=2",
+    ],
+)
 def test_a_list_is_asked_for_in_its_own_words(acme, query):
     found = problem(acme.get(f"/v1/jobs?{query}"), 422, "invalid_input")
     assert found["errors"][0]["pointer"] == "/" + query.partition("=")[0]

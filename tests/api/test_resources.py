@@ -82,9 +82,18 @@ class TestUploads:
         answer = acme.post("/v1/jobs", json={"kind": "transcribe", "input": {"audio": made["source"]}})
         assert "nothing has been put there" in problem(answer, 422, "invalid_input")["detail"]
 
-    @pytest.mark.parametrize(("body", "pointer"), [
-        ({}, "/name"), ({"name": ""}, "/name"), ({"name": "a", "bytes": 0}, "/bytes"), ({"name": 5}, "/name"),
-        ({"name": "a", "bytes": 6 * 2**30}, "/bytes"), ({"name": "a", "size": 1}, "/size"), ([], "")])
+    @pytest.mark.parametrize(
+        ("body", "pointer"),
+        [
+            ({}, "/name"),
+            ({"name": ""}, "/name"),
+            ({"name": "a", "bytes": 0}, "/bytes"),
+            ({"name": 5}, "/name"),
+            ({"name": "a", "bytes": 6 * 2**30}, "/bytes"),
+            ({"name": "a", "size": 1}, "/size"),
+            ([], ""),
+        ],
+    )
     def test_what_does_not_fit_is_named(self, acme, body, pointer):
         found = problem(acme.post("/v1/uploads", json=body), 422, "invalid_input")
         assert found["errors"][0]["pointer"] == pointer
@@ -141,8 +150,12 @@ class TestPools:
         assert operator.get("/v1/pools").json["keeper"] == {"alive": 0, "duties": []}
         keepers.tell(ledger.redis, "k", {"trash": keepers.Standing(None, 30, 2, 1, "away")})
         keeper = operator.get("/v1/pools").json["keeper"]
-        assert keeper == {"alive": 1, "duties": [
-            {"name": "trash", "succeeded_s": None, "late": True, "errors": 2, "skipped": 1, "error": "away"}]}
+        assert keeper == {
+            "alive": 1,
+            "duties": [
+                {"name": "trash", "succeeded_s": None, "late": True, "errors": 2, "skipped": 1, "error": "away"}
+            ],
+        }
 
     def test_a_tenants_key_is_not_enough(self, acme):
         problem(acme.get("/v1/pools"), 403, "forbidden")
@@ -185,8 +198,10 @@ class TestHealth:
 
     def test_a_defect_is_told_without_a_traceback(self, app, acme, monkeypatch, caplog):
         """The answer has a reference, the log has the rest."""
+
         def fall(*_):
             raise ZeroDivisionError("the secret of the house")
+
         monkeypatch.setattr(app.extensions["backlot"].jobs, "get", fall)
         body = problem(acme.get("/v1/jobs/job_x"), 500, "internal")
         assert "secret" not in json.dumps(body) and "Traceback" not in json.dumps(body)

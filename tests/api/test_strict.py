@@ -35,9 +35,16 @@ def test_no_route_passes_over_a_query(operator, operation):
 
 
 @pytest.mark.parametrize("operation", [o for o in OF_V1 if o.body is None], ids=named)
-@pytest.mark.parametrize(("body", "content_type"), [
-    (b'{"kind": "caption"}', "application/json"), (b"[]", "application/json"), (b"kind=caption", ""),
-    (b"{}" + b" " * 70, "application/json"), (b"x" * 100_000, "text/plain")])
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b'{"kind": "caption"}', "application/json"),
+        (b"[]", "application/json"),
+        (b"kind=caption", ""),
+        (b"{}" + b" " * 70, "application/json"),
+        (b"x" * 100_000, "text/plain"),
+    ],
+)
 def test_no_route_passes_over_a_body(operator, operation, body, content_type):
     answer = operator.open(path_of(operation), method=operation.method.upper(), data=body, content_type=content_type)
     assert "takes no body" in problem(answer, 400, "malformed")["detail"]
@@ -62,11 +69,15 @@ def test_a_filter_in_a_body_does_not_concern_all(acme, hand, ledger, method, pat
     assert len(acme.open(path + "?kind=generate", method=method).json["data"]) == 1
 
 
-@pytest.mark.parametrize("body", [
-    '{"kind": "generate", "kind": "caption", "input": {"prompt": "x"}}',
-    '{"kind": "generate", "input": {"prompt": "x", "prompt": "y"}}',
-    '{"kind": "generate", "input": {"prompt": "x"}, "metadata": {"a": [{"b": 1, "b": 1}]}}',
-    '{"kind": "generate", "input": {"prompt": "x"}, "deadline_s": 5, "deadline_\\u0073": 500}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"kind": "generate", "kind": "caption", "input": {"prompt": "x"}}',
+        '{"kind": "generate", "input": {"prompt": "x", "prompt": "y"}}',
+        '{"kind": "generate", "input": {"prompt": "x"}, "metadata": {"a": [{"b": 1, "b": 1}]}}',
+        '{"kind": "generate", "input": {"prompt": "x"}, "deadline_s": 5, "deadline_\\u0073": 500}',
+    ],
+)
 def test_a_name_that_stands_twice_in_one_object_is_refused(acme, body):
     """One of the two would be dropped without a word."""
     answer = acme.post("/v1/jobs", data=body, content_type="application/json")
@@ -74,8 +85,9 @@ def test_a_name_that_stands_twice_in_one_object_is_refused(acme, body):
 
 
 def test_a_name_that_stands_twice_is_refused_wherever_json_is_read(acme):
-    problem(acme.post("/v1/uploads", data='{"name": "a", "name": "b"}', content_type="application/json"), 400,
-            "malformed")
+    problem(
+        acme.post("/v1/uploads", data='{"name": "a", "name": "b"}', content_type="application/json"), 400, "malformed"
+    )
     form = {"kind": "generate", "prompt": "x", "params": '{"seed": 1, "seed": 2}'}
     answer = acme.post("/v1/jobs", data=form, content_type="multipart/form-data")
     assert "'seed' stands twice" in problem(answer, 400, "malformed")["detail"]
@@ -107,31 +119,47 @@ def field(name: str, body: bytes = b"x", more: str = "") -> bytes:
 KIND, END = field("kind", b"generate"), b"--b--\r\n"
 
 
-@pytest.mark.parametrize(("body", "said"), [
-    (b"", "never comes in the body"), (b"kind=generate", "never comes in the body"),
-    (END.replace(b"b", b"c"), "never comes in the body"), (END, "no field"),
-    (KIND, "breaks off in or after part 1 ('kind')"), (KIND + b"--b\r\nContent-Dis", "breaks off in or after part 1"),
-    (KIND + field("prompt") + b"--b", "breaks off in or after part 2 ('prompt')"),
-    (b"--b\r\n" + b"X: y\r\n\r\nz\r\n" + END, "the first part of the form has no header Content-Disposition"),
-    (KIND + part("X: y") + END, "after part 1 ('kind') of the form has no header Content-Disposition"),
-    (KIND + part("Content-Disposition: form-data") + END, "part 2 of the form has no name"),
-    (KIND + part('Content-Disposition: form-data; name="\xff"') + END, "not UTF-8"),
-    (KIND + field("prompt", b"caf\xe9") + END, "'prompt' is not UTF-8 text: byte 3"),
-    (KIND + field("metadata", b'{"a": "\xff"}') + END, "'metadata' is not UTF-8 text"),
-    (field("kind", b"\xff") + END, "'kind' is not UTF-8 text"),
-    (KIND + field("prompt", b"x", "\r\nContent-Type: text/plain; charset=utf-16") + END, "charset 'utf-16'"),
-    (KIND + field("prompt", b"\xe9", "\r\nContent-Type: text/plain; charset=us-ascii") + END, "not US-ASCII text"),
-    (KIND + field("prompt", b"eA==", "\r\nContent-Transfer-Encoding: base64") + END, "transfer encoding 'base64'")])
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "never comes in the body"),
+        (b"kind=generate", "never comes in the body"),
+        (END.replace(b"b", b"c"), "never comes in the body"),
+        (END, "no field"),
+        (KIND, "breaks off in or after part 1 ('kind')"),
+        (KIND + b"--b\r\nContent-Dis", "breaks off in or after part 1"),
+        (KIND + field("prompt") + b"--b", "breaks off in or after part 2 ('prompt')"),
+        (b"--b\r\n" + b"X: y\r\n\r\nz\r\n" + END, "the first part of the form has no header Content-Disposition"),
+        (KIND + part("X: y") + END, "after part 1 ('kind') of the form has no header Content-Disposition"),
+        (KIND + part("Content-Disposition: form-data") + END, "part 2 of the form has no name"),
+        (KIND + part('Content-Disposition: form-data; name="\xff"') + END, "not UTF-8"),
+        (KIND + field("prompt", b"caf\xe9") + END, "'prompt' is not UTF-8 text: byte 3"),
+        (KIND + field("metadata", b'{"a": "\xff"}') + END, "'metadata' is not UTF-8 text"),
+        (field("kind", b"\xff") + END, "'kind' is not UTF-8 text"),
+        (KIND + field("prompt", b"x", "\r\nContent-Type: text/plain; charset=utf-16") + END, "charset 'utf-16'"),
+        (KIND + field("prompt", b"\xe9", "\r\nContent-Type: text/plain; charset=us-ascii") + END, "not US-ASCII text"),
+        (KIND + field("prompt", b"eA==", "\r\nContent-Transfer-Encoding: base64") + END, "transfer encoding 'base64'"),
+    ],
+)
 def test_a_form_that_cannot_be_read_is_told_why(acme, body, said):
-    answer = acme.post("/v1/jobs", input_stream=io.BytesIO(body), content_type="multipart/form-data; boundary=b",
-                       content_length=len(body))
+    answer = acme.post(
+        "/v1/jobs",
+        input_stream=io.BytesIO(body),
+        content_type="multipart/form-data; boundary=b",
+        content_length=len(body),
+    )
     assert said in problem(answer, 400, "malformed")["detail"]
 
 
-@pytest.mark.parametrize(("content_type", "said"), [
-    ("multipart/form-data", "names its boundary"), ("multipart/form-data; boundary=", "names its boundary"),
-    ("multipart/form-data; boundary=\x80", "boundary"),
-    ("multipart/form-data; boundary=" + "b" * 201, "200 characters")])
+@pytest.mark.parametrize(
+    ("content_type", "said"),
+    [
+        ("multipart/form-data", "names its boundary"),
+        ("multipart/form-data; boundary=", "names its boundary"),
+        ("multipart/form-data; boundary=\x80", "boundary"),
+        ("multipart/form-data; boundary=" + "b" * 201, "200 characters"),
+    ],
+)
 def test_a_boundary_that_is_none_is_told(acme, content_type, said):
     answer = acme.post("/v1/jobs", data=KIND + END, content_type=content_type)
     assert said in problem(answer, 400, "malformed")["detail"]

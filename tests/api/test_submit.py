@@ -54,7 +54,10 @@ def test_limits_come_from_model_and_settings(acme, ledger, settings):
     fixed = fixed_of(ledger, acme.submit()["id"])
     assert fixed.run_timeout_s == 300 and fixed.max_attempts == settings.max_attempts
     assert (fixed.queue_ttl_s, fixed.retention_s, fixed.deadline_s) == (
-        settings.queue_ttl_s, settings.retention_s, None)
+        settings.queue_ttl_s,
+        settings.retention_s,
+        None,
+    )
 
 
 def test_a_long_text_goes_to_the_bucket(acme, ledger, storage):
@@ -79,8 +82,16 @@ class TestForms:
     """multipart/form-data."""
 
     def test_a_file_becomes_an_upload_with_its_size_and_etag(self, acme, ledger, storage):
-        answer = acme.post("/v1/jobs", data={"kind": "transcribe", "audio": (io.BytesIO(b"RIFF1234"), "talk.wav"),
-                                             "params": '{"language": "en"}', "priority": "4", "metadata": '{"a": 1}'})
+        answer = acme.post(
+            "/v1/jobs",
+            data={
+                "kind": "transcribe",
+                "audio": (io.BytesIO(b"RIFF1234"), "talk.wav"),
+                "params": '{"language": "en"}',
+                "priority": "4",
+                "metadata": '{"a": 1}',
+            },
+        )
         job = as_job(answer)
         assert (answer.status_code, job.priority, job.metadata, job.params) == (202, 4, {"a": 1}, {"language": "en"})
         ((upload_id, upload),) = fixed_of(ledger, job.id).uploads.items()
@@ -95,8 +106,11 @@ class TestForms:
         assert storage.get_bytes(upload.key) == data
 
     def test_a_source_may_be_named_instead_of_a_file(self, acme):
-        answer = acme.post("/v1/jobs", data={"kind": "caption", "image": "https://example.com/a.png"},
-                           content_type="multipart/form-data")
+        answer = acme.post(
+            "/v1/jobs",
+            data={"kind": "caption", "image": "https://example.com/a.png"},
+            content_type="multipart/form-data",
+        )
         assert answer.json["input"] == {"image": "https://example.com/a.png"}
 
     def test_a_file_for_a_text_is_a_source_of_text(self, acme, ledger):
@@ -115,9 +129,15 @@ class TestForms:
         job = acme.post("/v1/jobs", data=data, content_type="multipart/form-data")
         assert job.json["input"]["history"] == ["42"]
 
-    @pytest.mark.parametrize(("name", "kept"), [
-        ("../../etc/passwd", "passwd"), ("..\\..\\boot.ini", "boot.ini"), (".hidden.wav", "hidden.wav"),
-        ("/abs/talk.wav", "talk.wav")])
+    @pytest.mark.parametrize(
+        ("name", "kept"),
+        [
+            ("../../etc/passwd", "passwd"),
+            ("..\\..\\boot.ini", "boot.ini"),
+            (".hidden.wav", "hidden.wav"),
+            ("/abs/talk.wav", "talk.wav"),
+        ],
+    )
     def test_a_path_in_a_file_name_is_left_out(self, acme, ledger, name, kept):
         """Whatever the name, the object lies under the upload's own prefix."""
         job = acme.post("/v1/jobs", data={"kind": "transcribe", "audio": (io.BytesIO(b"x"), name)}).json
@@ -126,8 +146,9 @@ class TestForms:
 
     def test_nothing_is_stored_of_a_request_that_is_refused(self, acme, storage):
         """The whole request is judged before any file goes to the bucket."""
-        answer = acme.post("/v1/jobs", data={"kind": "transcribe", "audio": (io.BytesIO(b"x"), "a.wav"),
-                                             "params": '{"language": 5}'})
+        answer = acme.post(
+            "/v1/jobs", data={"kind": "transcribe", "audio": (io.BytesIO(b"x"), "a.wav"), "params": '{"language": 5}'}
+        )
         assert answer.status_code == 422
         assert list(storage.list("tenants/")) == []
 
@@ -136,9 +157,14 @@ def test_the_fattest_request_there_may_be_has_a_bounded_record(acme, ledger):
     """Each part just within what may stay in the record, of characters that JSON writes as six bytes."""
     tags, history = ["\u0001" * 200] * 27, ["\u0001" * 200] * 27
     assert 32_000 < len(json.dumps(tags)) < RECORDED_MAX_BYTES
-    answer = acme.post("/v1/jobs", json={
-        "kind": "recommend", "metadata": {"note": "\u0001" * 10_900},
-        "input": {"catalogue": "https://example.com/" + "a" * 2000, "history": history, "tags": tags}})
+    answer = acme.post(
+        "/v1/jobs",
+        json={
+            "kind": "recommend",
+            "metadata": {"note": "\u0001" * 10_900},
+            "input": {"catalogue": "https://example.com/" + "a" * 2000, "history": history, "tags": tags},
+        },
+    )
     assert answer.status_code == 202, answer.json
     record = keys.job(answer.json["id"])
     taken = ledger.redis.memory_usage(record, samples=0)
@@ -149,14 +175,19 @@ def test_the_fattest_request_there_may_be_has_a_bounded_record(acme, ledger):
 def test_a_long_json_input_is_noted_where_a_restore_and_an_older_worker_look(acme, ledger, storage):
     """The journal has all that the record has; its form is newer than one without such an input; the key tells
     another value from the same."""
-    body, key = {"kind": "generate", "input": {"messages": [{"role": "user", "content": "x" * 40_000}]}}, {
-        "Idempotency-Key": "k"}
+    body, key = (
+        {"kind": "generate", "input": {"messages": [{"role": "user", "content": "x" * 40_000}]}},
+        {"Idempotency-Key": "k"},
+    )
     job = acme.post("/v1/jobs", json=body, headers=key).json
     fixed = fixed_of(ledger, job["id"])
     (accepted,) = (fields for _, fields in ledger.redis.xrange(keys.JOURNAL) if fields["type"] == "accepted")
     assert Fixed.model_validate_json(accepted["fixed"]) == fixed
     assert (fixed.v, fixed.in_bucket, list(fixed.uploads)) == (
-        2, ["messages"], [fixed.input["messages"]["url"].removeprefix("upload:")])
+        2,
+        ["messages"],
+        [fixed.input["messages"]["url"].removeprefix("upload:")],
+    )
     (upload,) = fixed.uploads.values()
     assert json.loads(storage.get_bytes(upload.key)) == body["input"]["messages"]
     assert fixed_of(ledger, acme.submit()["id"]).v == 1
@@ -174,9 +205,11 @@ class TestStoredBytes:
         """429 with Retry-After; nothing was stored of the refused file."""
         job = acme.submit()
         hand.finish(hand.claim(), "a text of more than twenty bytes")
-        for refused in (acme.post("/v1/jobs", json=PROMPT),
-                        acme.post("/v1/uploads", json={"name": "a.wav", "bytes": 1}),
-                        acme.post("/v1/jobs", data={"kind": "transcribe", "audio": (io.BytesIO(b"RIFF"), "a.wav")})):
+        for refused in (
+            acme.post("/v1/jobs", json=PROMPT),
+            acme.post("/v1/uploads", json={"name": "a.wav", "bytes": 1}),
+            acme.post("/v1/jobs", data={"kind": "transcribe", "audio": (io.BytesIO(b"RIFF"), "a.wav")}),
+        ):
             assert "32 bytes of outputs and uploads" in problem(refused, 429, "quota_exceeded")["detail"]
             assert refused.headers["Retry-After"] and "RateLimit" not in refused.headers
         assert not ledger.redis.exists(keys.UPLOADS)
@@ -196,7 +229,10 @@ class TestRateLimits:
         left = [acme.post("/v1/jobs", json=PROMPT) for _ in range(3)]
         assert [answer.status_code for answer in left] == [202, 202, 429]
         assert [answer.headers["RateLimit"].partition(";t=")[0] for answer in left] == [
-            '"submits";r=1', '"submits";r=0', '"submits";r=0']
+            '"submits";r=1',
+            '"submits";r=0',
+            '"submits";r=0',
+        ]
         assert {answer.headers["RateLimit-Policy"] for answer in left} == {'"submits";q=2;w=60'}
         assert 1 <= int(left[2].headers["Retry-After"]) <= 30
         assert left[2].json["code"] == "rate_limited" and left[2].json["retryable"]

@@ -13,8 +13,15 @@ import click
 from rich.console import Console
 
 PARTS = ("submits", "drain", "pickup", "growth", "memory")
-FULL = {"pairs": 3, "submits": 5000, "drain": 10_000, "pickup": 300, "rested": 8, "waiting": 1_000_000,
-        "memory": 10_000}
+FULL = {
+    "pairs": 3,
+    "submits": 5000,
+    "drain": 10_000,
+    "pickup": 300,
+    "rested": 8,
+    "waiting": 1_000_000,
+    "memory": 10_000,
+}
 QUICK = {"pairs": 1, "submits": 1500, "drain": 2000, "pickup": 60, "rested": 3, "waiting": 100_000, "memory": 3000}
 console = Console(highlight=False, soft_wrap=True)
 
@@ -24,11 +31,16 @@ console = Console(highlight=False, soft_wrap=True)
 @click.option("--only", type=click.Choice(PARTS), multiple=True, help="only this measurement (may be repeated)")
 @click.option("--pairs", type=click.IntRange(1), help="runs of each side")
 @click.option("--waiting", type=click.IntRange(1000), help="jobs waiting at most, for growth")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path(__file__).parent,
-              help="where results.json and RESULTS.md go")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(__file__).parent,
+    help="where results.json and RESULTS.md go",
+)
 @click.option("--profile", type=click.Choice(["submit", "drain"]), help="say where the time goes, and no more")
-def main(quick: bool, only: tuple[str, ...], pairs: int | None, waiting: int | None, out: Path,
-         profile: str | None) -> None:
+def main(
+    quick: bool, only: tuple[str, ...], pairs: int | None, waiting: int | None, out: Path, profile: str | None
+) -> None:
     for name in [name for name in os.environ if name.startswith("BACKLOT_")]:
         del os.environ[name]  # a stack that is up has nothing to do with this
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers end with us

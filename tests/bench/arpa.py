@@ -19,7 +19,7 @@ def arpa(sentences: Iterable[str], order: int = 3) -> str:
     for sentence in sentences:
         words = [BEGIN, *sentence.split(), END]
         for n in range(order):
-            counts[n].update(tuple(words[start:start + n + 1]) for start in range(len(words) - n))
+            counts[n].update(tuple(words[start : start + n + 1]) for start in range(len(words) - n))
     chances = probabilities(counts)
     lines = ["\\data\\", *(f"ngram {n + 1}={len(level)}" for n, level in enumerate(chances))]
     for n, level in enumerate(chances):

@@ -24,8 +24,13 @@ SEED = 0
 RECIPES: dict[str, tuple[Any, dict[str, Any], int, float]] = {  # model, decoder, steps, peak of the learning rate
     "cnn-lstm": (cnn_lstm.Model, {"size": 256, "dropout": 0.4}, 300, 2e-3),
     "cnn-attention": (cnn_attention.Model, {"size": 256, "dropout": 0.4, "attention": 128}, 300, 2e-3),
-    "transformer": (transformer.Model, {"size": 192, "dropout": 0.3, "layers": 2, "heads": 6, "longest": 0},
-                    1000, 5e-4)}
+    "transformer": (
+        transformer.Model,
+        {"size": 192, "dropout": 0.3, "layers": 2, "heads": 6, "longest": 0},
+        1000,
+        5e-4,
+    ),
+}
 NAMES = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr")
 TARGETS = {"cnn-lstm": 0.45, "cnn-attention": 0.50, "transformer": 0.50}  # BLEU-4 with beam search
 
@@ -37,14 +42,24 @@ def measured(parts: dict[str, ucm.Part]) -> tuple[list[str], list[str]]:
     said = []
     for name, recipe in RECIPES.items():
         trained = ucm.train(*recipe, parts, SEED)
-        greedy, beam = (ucm.told(trained.model, parts["test"].F, beams, penalty)
-                        for beams, penalty in ((1, 0.0), (ucm.BEAMS, trained.penalty)))
-        rows += [_row(f"{name}, greedy", scores(greedy, wanted)),
-                 _row(f"{name}, {ucm.BEAMS} beams, length penalty {trained.penalty}", scores(beam, wanted),
-                      f"{TARGETS[name]:.2f}", f"{trained.seconds:.0f}")]
+        greedy, beam = (
+            ucm.told(trained.model, parts["test"].F, beams, penalty)
+            for beams, penalty in ((1, 0.0), (ucm.BEAMS, trained.penalty))
+        )
+        rows += [
+            _row(f"{name}, greedy", scores(greedy, wanted)),
+            _row(
+                f"{name}, {ucm.BEAMS} beams, length penalty {trained.penalty}",
+                scores(beam, wanted),
+                f"{TARGETS[name]:.2f}",
+                f"{trained.seconds:.0f}",
+            ),
+        ]
         click.echo("\n".join(rows[-2:]))
-        said += [f"| {number} | {name} | {' '.join(beam[number])} | {' '.join(wanted[number][0])} |"
-                 for number in range(0, len(beam), 40)]
+        said += [
+            f"| {number} | {name} | {' '.join(beam[number])} | {' '.join(wanted[number][0])} |"
+            for number in range(0, len(beam), 40)
+        ]
     return rows, sorted(said, key=lambda row: int(row.split("|")[1]))
 
 
@@ -61,13 +76,26 @@ def main(data: Path) -> None:
     parts = ucm.read(data)
     encoding = time.monotonic() - started
     rows, said = measured(parts)
-    OUT.write_text(REPORT.format(
-        header=" | ".join(NAMES), line="|".join("---" for _ in NAMES), rows="\n".join(rows), said="\n".join(said),
-        when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"), cores=os.cpu_count(), load=load, seed=SEED,
-        system=f"{platform.system()} {platform.machine()}", torch=torch.__version__, encoding=encoding,
-        total=(time.monotonic() - started) / 60, recipes="\n".join(
-            f"- {name}: {steps} steps of {ucm.BATCH}, rate {rate}, {decoder}"
-            for name, (_, decoder, steps, rate) in RECIPES.items())))
+    OUT.write_text(
+        REPORT.format(
+            header=" | ".join(NAMES),
+            line="|".join("---" for _ in NAMES),
+            rows="\n".join(rows),
+            said="\n".join(said),
+            when=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            cores=os.cpu_count(),
+            load=load,
+            seed=SEED,
+            system=f"{platform.system()} {platform.machine()}",
+            torch=torch.__version__,
+            encoding=encoding,
+            total=(time.monotonic() - started) / 60,
+            recipes="\n".join(
+                f"- {name}: {steps} steps of {ucm.BATCH}, rate {rate}, {decoder}"
+                for name, (_, decoder, steps, rate) in RECIPES.items()
+            ),
+        )
+    )
     click.echo(f"written: {OUT.name}")
 
 

@@ -17,12 +17,15 @@ SIGMA = 6.0  # CIDEr-D: tokens of difference in length that are forgiven
 
 def scores(told: Sequence[Tokens], wanted: Sequence[Sequence[Tokens]]) -> dict[str, float]:
     """All of them, by name."""
-    return {**{f"BLEU-{n + 1}": value for n, value in enumerate(bleu(told, wanted))},
-            "ROUGE-L": rouge_l(told, wanted), "CIDEr": cider(told, wanted)}
+    return {
+        **{f"BLEU-{n + 1}": value for n, value in enumerate(bleu(told, wanted))},
+        "ROUGE-L": rouge_l(told, wanted),
+        "CIDEr": cider(told, wanted),
+    }
 
 
 def ngrams(tokens: Tokens, n: int) -> Counter:
-    return Counter(tuple(tokens[k:k + n]) for k in range(len(tokens) - n + 1))
+    return Counter(tuple(tokens[k : k + n]) for k in range(len(tokens) - n + 1))
 
 
 def bleu(told: Sequence[Tokens], wanted: Sequence[Sequence[Tokens]]) -> list[float]:
@@ -39,7 +42,7 @@ def bleu(told: Sequence[Tokens], wanted: Sequence[Sequence[Tokens]]) -> list[flo
             all_said[n] += max(len(said) - n, 0)
     brevity = min(1.0, math.exp(1 - nearest / length)) if length else 0.0
     precisions = [hit / number if number else 0.0 for hit, number in zip(hits, all_said, strict=True)]
-    return [brevity * math.prod(precisions[:n + 1]) ** (1 / (n + 1)) for n in range(LONGEST)]
+    return [brevity * math.prod(precisions[: n + 1]) ** (1 / (n + 1)) for n in range(LONGEST)]
 
 
 def rouge_l(told: Sequence[Tokens], wanted: Sequence[Sequence[Tokens]]) -> float:
@@ -50,7 +53,7 @@ def rouge_l(told: Sequence[Tokens], wanted: Sequence[Sequence[Tokens]]) -> float
         precision = max(n / len(said) for n in common) if said else 0.0
         recall = max(n / len(one) for n, one in zip(common, references, strict=True))
         if precision and recall:
-            total += (1 + BETA ** 2) * precision * recall / (recall + BETA ** 2 * precision)
+            total += (1 + BETA**2) * precision * recall / (recall + BETA**2 * precision)
     return total / len(told)
 
 
@@ -66,20 +69,28 @@ def _subsequence(one: Tokens, other: Tokens) -> int:
 
 def cider(told: Sequence[Tokens], wanted: Sequence[Sequence[Tokens]]) -> float:
     """CIDEr-D (Vedantam et al. 2015), ten times the mean: n-grams weighed by how few pictures' references have them."""
-    pictures_with = Counter(gram for references in wanted for gram in
-                            {gram for one in references for n in range(LONGEST) for gram in ngrams(one, n + 1)})
+    pictures_with = Counter(
+        gram
+        for references in wanted
+        for gram in {gram for one in references for n in range(LONGEST) for gram in ngrams(one, n + 1)}
+    )
     everywhere = math.log(len(wanted))
 
     def weighed(tokens: Tokens, n: int) -> dict[tuple, float]:
-        return {gram: count * (everywhere - math.log(max(1, pictures_with[gram])))
-                for gram, count in ngrams(tokens, n + 1).items()}
+        return {
+            gram: count * (everywhere - math.log(max(1, pictures_with[gram])))
+            for gram, count in ngrams(tokens, n + 1).items()
+        }
 
     total = 0.0
     for said, references in zip(told, wanted, strict=True):
         for one in references:
-            nearness = math.exp(-(len(said) - len(one)) ** 2 / (2 * SIGMA ** 2))
-            total += nearness * sum(_alike(weighed(said, n), weighed(one, n)) for n in range(LONGEST)) / (
-                LONGEST * len(references))
+            nearness = math.exp(-((len(said) - len(one)) ** 2) / (2 * SIGMA**2))
+            total += (
+                nearness
+                * sum(_alike(weighed(said, n), weighed(one, n)) for n in range(LONGEST))
+                / (LONGEST * len(references))
+            )
     return 10 * total / len(told)
 
 

@@ -51,16 +51,26 @@ def read(data: Path) -> dict[str, Part]:
     F, parts = load_file(KEPT)["F"].float(), {}
     for name in ("train", "val", "test"):
         rows = [row for row, image in enumerate(images) if image["split"] == name]
-        parts[name] = Part(F[rows], [[[token.lower() for token in sentence["tokens"]]
-                                      for sentence in images[row]["sentences"]] for row in rows])
+        parts[name] = Part(
+            F[rows],
+            [
+                [[token.lower() for token in sentence["tokens"]] for sentence in images[row]["sentences"]]
+                for row in rows
+            ],
+        )
     return parts
 
 
 def squeezenet(data: Path) -> SqueezeNetEncoder:
     """With the weights of the data folder."""
     encoder = SqueezeNetEncoder()
-    encoder.layers.load_state_dict({name.removeprefix("features."): value for name, value in load_file(
-        data / "weights" / "squeezenet1_0" / "model.safetensors").items() if name.startswith("features.")})
+    encoder.layers.load_state_dict(
+        {
+            name.removeprefix("features."): value
+            for name, value in load_file(data / "weights" / "squeezenet1_0" / "model.safetensors").items()
+            if name.startswith("features.")
+        }
+    )
     return encoder.eval()
 
 
@@ -68,7 +78,7 @@ def squeezenet(data: Path) -> SqueezeNetEncoder:
 def encoded(encoder: SqueezeNetEncoder, files: Sequence[Path]) -> Tensor:
     seen = []
     for first in range(0, len(files), BATCH):
-        pictures = [open_picture(file).resize((SIDE, SIDE)) for file in files[first:first + BATCH]]
+        pictures = [open_picture(file).resize((SIDE, SIDE)) for file in files[first : first + BATCH]]
         seen.append(encoder.map(normalise(pictures)))
     return torch.cat(seen)
 
@@ -82,8 +92,9 @@ class Trained:
     penalty: float
 
 
-def train(kind: type[Captioner], decoder: dict, steps: int, peak_rate: float, parts: dict[str, Part],
-          seed: int) -> Trained:
+def train(
+    kind: type[Captioner], decoder: dict, steps: int, peak_rate: float, parts: dict[str, Part], seed: int
+) -> Trained:
     """One caption of each picture of a batch a step; of all looks at the validation part the best (BLEU-4) is kept."""
     torch.manual_seed(seed)
     chance = random.Random(seed)
@@ -97,8 +108,9 @@ def train(kind: type[Captioner], decoder: dict, steps: int, peak_rate: float, pa
         if len(order) < BATCH:
             order = chance.sample(range(len(parts["train"].F)), len(parts["train"].F))
         picked, order = order[:BATCH], order[BATCH:]
-        lessons.step(number, everywhere(parts["train"].F[picked]),
-                     [chance.choice(parts["train"].captions[n]) for n in picked])
+        lessons.step(
+            number, everywhere(parts["train"].F[picked]), [chance.choice(parts["train"].captions[n]) for n in picked]
+        )
         if number % EVERY == EVERY - 1:
             found = bleu(lessons.greedy(everywhere(parts["val"].F)), parts["val"].captions)[3]
             if found > best:
@@ -122,6 +134,9 @@ def baselines(parts: dict[str, Part]) -> dict[str, dict[str, float]]:
     means = {name: torch.nn.functional.normalize(part.F.mean(dim=(2, 3)), dim=1) for name, part in parts.items()}
     nearest = (means["test"] @ means["train"].T).argmax(dim=1).tolist()
     wanted = parts["test"].captions
-    return {"the most frequent caption": scores([frequent] * len(wanted), wanted),
-            "the nearest training picture's first caption": scores(
-                [parts["train"].captions[n][0] for n in nearest], wanted)}
+    return {
+        "the most frequent caption": scores([frequent] * len(wanted), wanted),
+        "the nearest training picture's first caption": scores(
+            [parts["train"].captions[n][0] for n in nearest], wanted
+        ),
+    }

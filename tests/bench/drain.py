@@ -20,11 +20,13 @@ def measure(pairs: int, count: int, say: Callable[[str], None]) -> list[Figure]:
     """`count` jobs a run."""
     say(f"drain: {count:,} no-op jobs, {SLOTS} processes")
     runs = in_turns(pairs, lambda side: _run(side, count), say)
-    return [figure(f"drain of {count:,} jobs, 2 processes", "1/s", runs, "per_s", Target(3, at_least=True)),
-            *cpu_figures(runs, {"worker-cpu": "the worker", "redis": "Redis", "keeper": "the keeper", "s3": "S3"}),
-            figure("- segments of the journal written meanwhile", "", runs, "segments"),
-            figure("- entries in them", "", runs, "entries"),
-            figure("- entries not yet trimmed from Redis", "", runs, "left_in_redis")]
+    return [
+        figure(f"drain of {count:,} jobs, 2 processes", "1/s", runs, "per_s", Target(3, at_least=True)),
+        *cpu_figures(runs, {"worker-cpu": "the worker", "redis": "Redis", "keeper": "the keeper", "s3": "S3"}),
+        figure("- segments of the journal written meanwhile", "", runs, "segments"),
+        figure("- entries in them", "", runs, "entries"),
+        figure("- entries not yet trimmed from Redis", "", runs, "left_in_redis"),
+    ]
 
 
 def _run(side: Side, count: int) -> dict[str, float]:

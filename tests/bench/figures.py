@@ -61,17 +61,23 @@ def in_turns(pairs: int, measure: Callable[[Side], dict[str, float]], say: Calla
         for kind in (Naive, Backlot):
             with kind() as side:
                 runs[side.name].append(measure(side))
-            say(f"  {pair + 1}/{pairs} {side.name:8}" + ", ".join(
-                f"{name} {value:,.3g}" if value < 100 else f"{name} {value:,.0f}"
-                for name, value in runs[side.name][-1].items()))
+            say(
+                f"  {pair + 1}/{pairs} {side.name:8}"
+                + ", ".join(
+                    f"{name} {value:,.3g}" if value < 100 else f"{name} {value:,.0f}"
+                    for name, value in runs[side.name][-1].items()
+                )
+            )
     return runs
 
 
-def figure(name: str, unit: str, runs: dict[str, Runs], key: str, target: Target | None = None,
-           compared: bool = True) -> Figure:
+def figure(
+    name: str, unit: str, runs: dict[str, Runs], key: str, target: Target | None = None, compared: bool = True
+) -> Figure:
     """The figure `key` of both sides' runs; one that only Backlot has is Backlot's alone."""
-    return Figure(name, unit, *([run[key] for run in runs[side] if key in run] for side in ("backlot", "naive")),
-                  target, compared)
+    return Figure(
+        name, unit, *([run[key] for run in runs[side] if key in run] for side in ("backlot", "naive")), target, compared
+    )
 
 
 def cpu_us(before: dict[str, float], after: dict[str, float], count: int) -> dict[str, float]:

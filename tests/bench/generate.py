@@ -39,8 +39,11 @@ def say(text: str) -> None:
 
 @click.command(help=__doc__)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=Path(__file__).parent)
-@click.option("--only", type=click.Choice(["shakespeare", "prose", "together", "worker", "meaning"]),
-              help="this part alone, printed and not written")
+@click.option(
+    "--only",
+    type=click.Choice(["shakespeare", "prose", "together", "worker", "meaning"]),
+    help="this part alone, printed and not written",
+)
 @click.option("--train", "what", type=click.Choice(list(shakespeare.RECIPES)), help="train one on Shakespeare, no more")
 def main(out: Path, only: str | None, what: str | None) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers end with us
@@ -48,38 +51,55 @@ def main(out: Path, only: str | None, what: str | None) -> None:
     if what:
         shakespeare.trained(what, data, KEPT, say)
         return
-    parts = {"shakespeare": lambda: shakespeare.table(data, KEPT, say), "prose": lambda: on_prose(data),
-             "together": side_by_side, "worker": lambda: worker.table(OPENINGS),
-             "meaning": lambda: meaning.table(data, (*MODELS, "stories"), say)}
+    parts = {
+        "shakespeare": lambda: shakespeare.table(data, KEPT, say),
+        "prose": lambda: on_prose(data),
+        "together": side_by_side,
+        "worker": lambda: worker.table(OPENINGS),
+        "meaning": lambda: meaning.table(data, (*MODELS, "stories"), say),
+    }
     made = {name: part() for name, part in parts.items() if only in (None, name)}
     facts["took"] = f"{time.monotonic() - start:.0f} s, with networks that were trained before"
     if only:
         say("\n".join(made[only]))
     else:
-        (out / "GENERATE.md").write_text(REPORT.format(facts="\n".join(f"- {k}: {v}" for k, v in facts.items()),
-                                                       **{name: "\n".join(lines) for name, lines in made.items()}))
+        (out / "GENERATE.md").write_text(
+            REPORT.format(
+                facts="\n".join(f"- {k}: {v}" for k, v in facts.items()),
+                **{name: "\n".join(lines) for name, lines in made.items()},
+            )
+        )
 
 
 def on_prose(data: Path) -> list[str]:
     """What ships, on the held-out ends of the novels, beside counts of the same training tokens."""
     tokens = prose(data)
     per_character = len(tokens.test) / tokens.test_characters
-    nats = {f"{order}-gram, Kneser-Ney": KneserNey(tokens.train.tolist(), tokens.size, order).nats_per_token(
-        tokens.test.tolist()) for order in (2, 3, 4, 5)}
+    nats = {
+        f"{order}-gram, Kneser-Ney": KneserNey(tokens.train.tolist(), tokens.size, order).nats_per_token(
+            tokens.test.tolist()
+        )
+        for order in (2, 3, 4, 5)
+    }
     for name in MODELS:
         recipe = train.RECIPES[name](data, "cpu")
         shipped = load_file(Registry.default().model("generate", name).weights_path() / "model.safetensors")
         recipe.network.load_state_dict({key: value.float() for key, value in shipped.items()})
         nats[f"`{name}`"] = recipe.nats(tokens.test)
         say(f"{name}: {math.exp(nats[f'`{name}`']):.2f}")
-    return ["| model | perplexity a token | nats a character |", "|---|---|---|",
-            *(f"| {name} | {math.exp(value):.1f} | {value * per_character:.3f} |" for name, value in nats.items())]
+    return [
+        "| model | perplexity a token | nats a character |",
+        "|---|---|---|",
+        *(f"| {name} | {math.exp(value):.1f} | {value * per_character:.3f} |" for name, value in nats.items()),
+    ]
 
 
 def side_by_side() -> list[str]:
     """Tokens a second of each model: calls one at a time, and 32 in one run; and whether the texts are the same."""
-    lines = [f"| model | one at a time, tokens/s | {TOGETHER} together, tokens/s | times | same texts |",
-             "|---|---|---|---|---|"]
+    lines = [
+        f"| model | one at a time, tokens/s | {TOGETHER} together, tokens/s | times | same texts |",
+        "|---|---|---|---|---|",
+    ]
     for name in ("stories", *MODELS):
         model = load("generate", name)
         model.run(calls()[:2])  # what is made at first use is made now
@@ -92,8 +112,10 @@ def side_by_side() -> list[str]:
 
 
 def calls() -> list[Call]:
-    return [Call.of("generate", {"seed": n, "max_tokens": TOKENS}, prompt=OPENINGS[n % len(OPENINGS)])
-            for n in range(TOGETHER)]
+    return [
+        Call.of("generate", {"seed": n, "max_tokens": TOKENS}, prompt=OPENINGS[n % len(OPENINGS)])
+        for n in range(TOGETHER)
+    ]
 
 
 def timed(run) -> tuple[list, float]:

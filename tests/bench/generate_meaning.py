@@ -59,8 +59,11 @@ def table(data: Path, names: tuple[str, ...], say) -> list[str]:
     """Rows for GENERATE.md: the share of a film's nearest that have a genre in common with it; and some neighbours."""
     sample = films(data)
     texts, shared = [film["text"] for film in sample], shares_a_genre(sample)
-    lines = ["| vectors | width | of the 5 nearest, share a genre |", "|---|---|---|",
-             f"| chance | | {shared.sum() / (len(sample) * (len(sample) - 1)):.3f} |"]
+    lines = [
+        "| vectors | width | of the 5 nearest, share a genre |",
+        "|---|---|---|",
+        f"| chance | | {shared.sum() / (len(sample) * (len(sample) - 1)):.3f} |",
+    ]
     near = {}
     for name in ("TF-IDF", *names):
         found = tf_idf(texts) if name == "TF-IDF" else vectors(name, texts)
@@ -73,8 +76,13 @@ def table(data: Path, names: tuple[str, ...], say) -> list[str]:
 
 def shown(sample: list[dict], near: dict[str, np.ndarray], n: int) -> list[str]:
     """One film and its two nearest by each."""
+
     def told(film: dict) -> str:
         return f"*{film['title']}* ({film['year']}; {', '.join(film['genres'])})"
 
-    return [f"Nearest to {told(sample[n])}:", "",
-            *(f"- {name}: {'; '.join(told(sample[m]) for m in found[n][:2])}" for name, found in near.items()), ""]
+    return [
+        f"Nearest to {told(sample[n])}:",
+        "",
+        *(f"- {name}: {'; '.join(told(sample[m]) for m in found[n][:2])}" for name, found in near.items()),
+        "",
+    ]

@@ -74,22 +74,33 @@ def trained(name: str, data: Path, kept: Path, say) -> tuple[LanguageRecipe, dic
     recipe = RECIPES[name](data, "cpu")
     training = Training(recipe, kept / f"shakespeare-{name}")
     training.resume()
-    training.run(lambda: False, lambda now, entry: entry and say(
-        f"{name}: step {entry['step']} of {recipe.steps}, {entry['seconds']:.0f} s, loss {entry['loss']:.3f}, "
-        f"validation perplexity {entry['perplexity']:.3f}{' (learned from by now)' if recipe.whole else ''}"))
+    training.run(
+        lambda: False,
+        lambda now, entry: (
+            entry
+            and say(
+                f"{name}: step {entry['step']} of {recipe.steps}, {entry['seconds']:.0f} s, loss {entry['loss']:.3f}, "
+                f"validation perplexity {entry['perplexity']:.3f}{' (learned from by now)' if recipe.whole else ''}"
+            )
+        ),
+    )
     return recipe, training.history[-1]
 
 
 def table(data: Path, kept: Path, say) -> list[str]:
     """Rows for GENERATE.md."""
-    lines = ["| model | parameters | steps | training, wall s | held out: nats a character | target |",
-             "|---|---|---|---|---|---|"]
+    lines = [
+        "| model | parameters | steps | training, wall s | held out: nats a character | target |",
+        "|---|---|---|---|---|---|",
+    ]
     for name in RECIPES:
         recipe, last = trained(name, data, kept, say)
         size = sum(value.numel() for value in recipe.network.parameters())
         nats = recipe.nats(recipe.tokens.test)
-        lines.append(f"| {name} | {size / 1e6:.2f} M | {last['step']:,} | {last['seconds']:.0f} | {nats:.3f} | "
-                     f"<= {TARGETS[name]:.2f} |")
+        lines.append(
+            f"| {name} | {size / 1e6:.2f} M | {last['step']:,} | {last['seconds']:.0f} | {nats:.3f} | "
+            f"<= {TARGETS[name]:.2f} |"
+        )
         say(lines[-1])
     tokens = shakespeare(data)
     model = KneserNey(torch.cat([tokens.train, tokens.validation]).tolist(), tokens.size, KNESER_NEY_ORDER)

@@ -35,8 +35,12 @@ def table(prompts: Sequence[str]) -> list[str]:
 
 def measured(jobs: Jobs, prompts: Sequence[str]) -> list[str]:
     def submit(seed: int) -> str:
-        asked = {"kind": "generate", "model": MODEL, "input": {"prompt": prompts[seed % len(prompts)]},
-                 "params": {"seed": seed, "max_tokens": TOKENS}}
+        asked = {
+            "kind": "generate",
+            "model": MODEL,
+            "input": {"prompt": prompts[seed % len(prompts)]},
+            "params": {"seed": seed, "max_tokens": TOKENS},
+        }
         return jobs.submit(TENANT, parse(json.dumps(asked))).job.id
 
     def ended(ids: Sequence[str]) -> list[Job]:
@@ -50,8 +54,11 @@ def measured(jobs: Jobs, prompts: Sequence[str]) -> list[str]:
     together = ended([submit(seed) for seed in range(TOGETHER)])
     slow, fast = tokens(alone) / (middle - start), tokens(together) / (time.perf_counter() - middle)
     same = sum(a.result["text"] == b.result["text"] for a, b in zip(alone, together, strict=False))
-    return ["| through a worker | one at a time, tokens/s | 32 at once, tokens/s | times | same texts |",
-            "|---|---|---|---|---|", f"| {MODEL} | {slow:.0f} | {fast:.0f} | {fast / slow:.1f} | {same} of {ALONE} |"]
+    return [
+        "| through a worker | one at a time, tokens/s | 32 at once, tokens/s | times | same texts |",
+        "|---|---|---|---|---|",
+        f"| {MODEL} | {slow:.0f} | {fast:.0f} | {fast / slow:.1f} | {same} of {ALONE} |",
+    ]
 
 
 def tokens(ended: Sequence[Job]) -> int:

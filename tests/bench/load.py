@@ -48,8 +48,13 @@ class Connection:
 
 def request(host: str, port: int, path: str, headers: dict[str, str], body: str) -> bytes:
     """The message as it goes over the wire."""
-    lines = [f"POST {path} HTTP/1.1", f"Host: {host}:{port}", "Content-Type: application/json",
-             f"Content-Length: {len(body.encode())}", *(f"{name}: {value}" for name, value in headers.items())]
+    lines = [
+        f"POST {path} HTTP/1.1",
+        f"Host: {host}:{port}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body.encode())}",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
     return ("\r\n".join(lines) + "\r\n\r\n" + body).encode()
 
 
@@ -87,8 +92,15 @@ def main() -> None:
     asked, (count, connections) = json.load(sys.stdin), map(int, sys.argv[1:3])
     start, end, *seconds = drive((asked["host"], asked["port"]), request(**asked), count, connections)
     ordered = sorted(seconds)
-    print(json.dumps({"per_s": count / (end - start), "p50_ms": 1000 * ordered[len(ordered) // 2],
-                      "p99_ms": 1000 * ordered[int(len(ordered) * 0.99)]}))
+    print(
+        json.dumps(
+            {
+                "per_s": count / (end - start),
+                "p50_ms": 1000 * ordered[len(ordered) // 2],
+                "p99_ms": 1000 * ordered[int(len(ordered) * 0.99)],
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -22,8 +22,11 @@ def measure(jobs: int, say: Callable[[str], None]) -> list[Figure]:
     say(f"memory: processes at rest, {jobs:,} jobs waiting")
     with Backlot() as side:
         ours = _api(side)
-        workers = [line for pool, slots in (("cpu", 1), ("gpu", 0))
-                   for line in _tree(f"{pool} worker", side.start_worker(slots, pool), _role)]
+        workers = [
+            line
+            for pool, slots in (("cpu", 1), ("gpu", 0))
+            for line in _tree(f"{pool} worker", side.start_worker(slots, pool), _role)
+        ]
         workers += _tree("keeper", side.keeper, lambda *_: "alone")
     with Naive() as side:
         theirs = _api(side)
@@ -41,18 +44,26 @@ def _api(side: Side) -> dict[str, float]:
     master, *children = family(api)
     infos = [member.memory_full_info() for member in (master, *children)]
     foreign = {name for child in children for name in ("torch", "numpy") if _has_mapped(child, name)}
-    found = {"rss": max(i.rss for i in infos) / MIB, "pss": max(i.pss for i in infos) / MIB,
-             "uss": max(i.uss for i in infos) / MIB, "all_pss": sum(i.pss for i in infos) / MIB,
-             "foreign": len(foreign)}
+    found = {
+        "rss": max(i.rss for i in infos) / MIB,
+        "pss": max(i.pss for i in infos) / MIB,
+        "uss": max(i.uss for i in infos) / MIB,
+        "all_pss": sum(i.pss for i in infos) / MIB,
+        "foreign": len(foreign),
+    }
     api.stop()
     return found
 
 
 def _beside(ours: dict[str, float], theirs: dict[str, float]) -> list[Figure]:
     below, none = Target(120, of_ratio=False), Target(0, of_ratio=False)
-    rows = [("API process, rss", "rss", "MiB", below), ("- pss", "pss", "MiB", None), ("- uss", "uss", "MiB", None),
-            ("- all its processes, pss", "all_pss", "MiB", None),
-            ("- torch and numpy in it", "foreign", "", none)]
+    rows = [
+        ("API process, rss", "rss", "MiB", below),
+        ("- pss", "pss", "MiB", None),
+        ("- uss", "uss", "MiB", None),
+        ("- all its processes, pss", "all_pss", "MiB", None),
+        ("- torch and numpy in it", "foreign", "", none),
+    ]
     return [Figure(name, unit, [ours[key]], [theirs[key]], target) for name, key, unit, target in rows]
 
 
@@ -98,9 +109,11 @@ def _waiting_job(jobs: int) -> list[Figure]:
         side.fill(jobs)
         naive = (_used(side) - before) / jobs
     record, journal = (used[2] - used[0]) / jobs, (used[1] - used[2]) / jobs
-    return [Figure("Redis, a waiting job", "bytes", [record], [naive], Target(2048, of_ratio=False)),
-            Figure("- of it the stream of events, capped at 10,000", "bytes", [events / jobs]),
-            Figure("- its entry in the journal until that is in the bucket, besides", "bytes", [journal])]
+    return [
+        Figure("Redis, a waiting job", "bytes", [record], [naive], Target(2048, of_ratio=False)),
+        Figure("- of it the stream of events, capped at 10,000", "bytes", [events / jobs]),
+        Figure("- its entry in the journal until that is in the bucket, besides", "bytes", [journal]),
+    ]
 
 
 def _used(side: Side) -> int:

@@ -21,9 +21,11 @@ def measure(pairs: int, count: int, rested: int, say: Callable[[str], None]) -> 
     """`count` jobs a run, and `rested` after a rest."""
     say(f"pickup: {count} jobs one at a time, {rested} after {REST_S} s of rest")
     runs = in_turns(pairs, lambda side: _run(side, count, rested), say)
-    return [figure("pickup, one job at a time, p50", "ms", runs, "p50_ms", Target(0.7)),
-            figure("- p99", "ms", runs, "p99_ms"),
-            figure(f"- after {REST_S} s of rest, p50", "ms", runs, "rested_p50_ms")]
+    return [
+        figure("pickup, one job at a time, p50", "ms", runs, "p50_ms", Target(0.7)),
+        figure("- p99", "ms", runs, "p99_ms"),
+        figure(f"- after {REST_S} s of rest, p50", "ms", runs, "rested_p50_ms"),
+    ]
 
 
 def _run(side: Side, count: int, rested: int) -> dict[str, float]:

@@ -28,8 +28,9 @@ def submit() -> None:
     """POST /v1/jobs, straight into the WSGI app."""
     with Backlot() as side:
         app = create_app(side.settings)
-        environ = EnvironBuilder("/v1/jobs", method="POST", data=BODY, content_type="application/json",
-                                 headers=side.headers).get_environ()
+        environ = EnvironBuilder(
+            "/v1/jobs", method="POST", data=BODY, content_type="application/json", headers=side.headers
+        ).get_environ()
         _profile(side, "submits", lambda count: [_post(app, environ) for _ in range(count)])
 
 
@@ -55,8 +56,9 @@ def _post(app: Callable, environ: dict) -> None:
     assert statuses == ["202 ACCEPTED"], (statuses, body)
 
 
-def _profile(side: Backlot, what: str, run: Callable[[int], object],
-             prepare: Callable[[int], None] = lambda count: None) -> None:
+def _profile(
+    side: Backlot, what: str, run: Callable[[int], object], prepare: Callable[[int], None] = lambda count: None
+) -> None:
     """Once to warm up, once with a clock and Redis' own, once under the profiler."""
     client = side.redis.client()
     side.keeper.stop()
@@ -80,5 +82,7 @@ def _show_scripts(client: redis.Redis, what: str) -> None:
     """What Redis spent on each command; those inside a script are counted under it as well."""
     stats = client.info("commandstats")
     for name, spent in sorted(stats.items(), key=lambda item: -item[1]["usec"])[:8]:
-        print(f"  Redis {name.removeprefix('cmdstat_'):12} {spent['calls'] / JOBS:6.2f} a {what[:-1]}, "
-              f"{spent['usec_per_call']:6.1f} us each")
+        print(
+            f"  Redis {name.removeprefix('cmdstat_'):12} {spent['calls'] / JOBS:6.2f} a {what[:-1]}, "
+            f"{spent['usec_per_call']:6.1f} us each"
+        )

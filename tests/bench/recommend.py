@@ -26,8 +26,14 @@ from tests.bench import recommend_rivals as rivals
 from tests.bench.recommend_choices import LEARN, rmse, table
 
 SEED, K = 0, 10
-TARGETS = {"popular": "about .025", "user-knn": ">= .035", "item-knn": ">= .035", "svd": "> popular",
-           "nmf": "> popular", "hybrid": ">= the best"}
+TARGETS = {
+    "popular": "about .025",
+    "user-knn": ">= .035",
+    "item-knn": ">= .035",
+    "svd": "> popular",
+    "nmf": "> popular",
+    "hybrid": ">= the best",
+}
 RMSE_TARGETS = {"svd": "<= .94", "nmf": "<= .97"}
 console = Console(highlight=False, soft_wrap=True)
 
@@ -42,8 +48,13 @@ def main(out: Path, without_amazon: bool) -> None:
         films = sets.movielens(data, Path(folder))
         games = None if without_amazon else sets.amazon(data, Path(folder))
     lines: list[str] = []
-    for part in (ranking(films, out), ratings(films), cold_users(films), cold_items(films),
-                 shopping(games) if games else ()):
+    for part in (
+        ranking(films, out),
+        ratings(films),
+        cold_users(films),
+        cold_items(films),
+        shopping(games) if games else (),
+    ):
         lines += part
         facts["took"] = f"{time.monotonic() - start:.0f} s"
         (out / "RECOMMEND.md").write_text("\n".join(report(facts, lines)) + "\n")  # a part at a time: it takes a while
@@ -53,9 +64,11 @@ def main(out: Path, without_amazon: bool) -> None:
 def report(facts: dict[str, str], lines: Iterable[str]) -> Iterator[str]:
     yield "# Measured by `make bench-recommend`"
     yield ""
-    yield ("MovieLens-100K (943 users, 1,682 films, 100,000 ratings) and Amazon's video games as SASRec prepared them, "
-           f"both for research only and not shipped. Seed {SEED} throughout. What is held back stands over each table; "
-           "`tests/bench/recommend.py` says it in code.")
+    yield (
+        "MovieLens-100K (943 users, 1,682 films, 100,000 ratings) and Amazon's video games as SASRec prepared them, "
+        f"both for research only and not shipped. Seed {SEED} throughout. What is held back stands over each table; "
+        "`tests/bench/recommend.py` says it in code."
+    )
     yield ""
     yield from (f"- {name}: {text}" for name, text in facts.items())
     yield from lines
@@ -68,8 +81,13 @@ def measured(name: str, data: Data, asked: Chosen, last: np.ndarray, params: Par
     fitted = fitted or model.fit(data, params, lambda done, said: None)
     ready = time.monotonic()
     ranked = evaluate.rank(model, fitted, asked, len(data.titles), params)
-    return {**evaluate.figures(ranked, [{item} for item in last.tolist()], len(data.titles), params), "model": name,
-            "fitted": fitted, "seconds": ready - start, "all_users_s": time.monotonic() - ready}
+    return {
+        **evaluate.figures(ranked, [{item} for item in last.tolist()], len(data.titles), params),
+        "model": name,
+        "fitted": fitted,
+        "seconds": ready - start,
+        "all_users_s": time.monotonic() - ready,
+    }
 
 
 def row(name: str, figures: dict, *more: object) -> list[object]:
@@ -82,9 +100,13 @@ def ranking(films: Data, out: Path) -> Iterator[str]:
     train, last = films.chosen.without_last()
     earlier, last_but_one = train.without_last()
     yield from choices.ranking(Data(films.titles, earlier), last_but_one, SEED)
-    yield from ("", "## Test: each user's last film, all unseen films ranked, nDCG@10", "",
-                "'Last' by time; equal times by film number. Half-life 5 is the default; 'no half-life': all of a "
-                "history counts alike, as in the papers. MAP equals MRR where one film is looked for.")
+    yield from (
+        "",
+        "## Test: each user's last film, all unseen films ranked, nDCG@10",
+        "",
+        "'Last' by time; equal times by film number. Half-life 5 is the default; 'no half-life': all of a "
+        "history counts alike, as in the papers. MAP equals MRR where one film is looked for.",
+    )
     held, rows, shown = Data(films.titles, train), [], []
     for name in evaluate.MODELS:
         console.print(f"ranking: {name}")
@@ -97,11 +119,20 @@ def ranking(films: Data, out: Path) -> Iterator[str]:
         if name == "hybrid":
             weights = found["fitted"]["weights"]
     rows += [row(name, figures, "", "", "") for name, figures in rivals.als(held, last, SEED)]
-    yield from table(["model", "nDCG@10", "95 %", "recall@10", "MRR@10", "coverage", "fit s", "rank all s", "target"],
-                     rows)
-    yield from ("", "Hybrid's weights, found on each user's last film but one (short histories, long ones): "
-                + "; ".join(", ".join(f"{name} {weight:.2f}" for name, weight in zip(evaluate.MODELS, of, strict=False))
-                            for of in weights) + ".", "", "![nDCG@10](recommend.png)")
+    yield from table(
+        ["model", "nDCG@10", "95 %", "recall@10", "MRR@10", "coverage", "fit s", "rank all s", "target"], rows
+    )
+    yield from (
+        "",
+        "Hybrid's weights, found on each user's last film but one (short histories, long ones): "
+        + "; ".join(
+            ", ".join(f"{name} {weight:.2f}" for name, weight in zip(evaluate.MODELS, of, strict=False))
+            for of in weights
+        )
+        + ".",
+        "",
+        "![nDCG@10](recommend.png)",
+    )
     chart.draw(out / "recommend.png", {"models": shown, "k": K, "users": len(last)}, "hybrid")
 
 
@@ -117,11 +148,23 @@ def ratings(films: Data) -> Iterator[str]:
             taken[name].append(choices.best_penalty(name, films, train))
             with choices.penalty(name, taken[name][-1]):
                 errors[name].append(rmse(choices.foretold(name, films, train), train, test))
-    yield from ("", "## Ratings: RMSE over five folds", "",
-                "A film without ratings in a fold's training part gets the mean. The penalty by number of ratings was "
-                "chosen for each fold on a tenth of its training part, never on its test part.")
-    rows = [[name, float(np.mean(of)), " ".join(f"{e:.4f}" for e in of), " ".join(map(str, taken.get(name, ()))),
-             RMSE_TARGETS.get(name, "")] for name, of in errors.items()]
+    yield from (
+        "",
+        "## Ratings: RMSE over five folds",
+        "",
+        "A film without ratings in a fold's training part gets the mean. The penalty by number of ratings was "
+        "chosen for each fold on a tenth of its training part, never on its test part.",
+    )
+    rows = [
+        [
+            name,
+            float(np.mean(of)),
+            " ".join(f"{e:.4f}" for e in of),
+            " ".join(map(str, taken.get(name, ()))),
+            RMSE_TARGETS.get(name, ""),
+        ]
+        for name, of in errors.items()
+    ]
     yield from table(["model", "RMSE", "by fold", "penalties chosen", "target"], rows)
 
 
@@ -141,12 +184,17 @@ def cold_users(films: Data) -> Iterator[str]:
                 asked = train.select(strangers).newest(few).as_strangers()
                 ranked = evaluate.rank(model, fitted, asked, len(films.titles), params, train.select(strangers))
                 found.setdefault((name, few), []).extend(zip(ranked, last[strangers].tolist(), strict=True))
-    yield from ("", "## Cold users: people who were never in the data, folded in by a few films", "",
-                f"nDCG@10 of the last film of all {len(last)} users, a fifth at a time in no training; known are the "
-                "1, 3 or 10 films before it (of the rest it is known only that it has been seen). Without any film, "
-                "every model gives what is popular.")
-    rows = [[name, *(_cell(found[name, few], films, params) for few in number_of)]
-            for name in ("popular", *LEARN, "hybrid")]
+    yield from (
+        "",
+        "## Cold users: people who were never in the data, folded in by a few films",
+        "",
+        f"nDCG@10 of the last film of all {len(last)} users, a fifth at a time in no training; known are the "
+        "1, 3 or 10 films before it (of the rest it is known only that it has been seen). Without any film, "
+        "every model gives what is popular.",
+    )
+    rows = [
+        [name, *(_cell(found[name, few], films, params) for few in number_of)] for name in ("popular", *LEARN, "hybrid")
+    ]
     yield from table(["model", "1 film", "3 films", "10 films"], rows)
 
 
@@ -159,7 +207,7 @@ def _cell(found: list, films: Data, params: Params) -> str:
 def cold_items(films: Data) -> Iterator[str]:
     """A tenth of the films is in no interaction; who chose which of them is looked for."""
     chosen = films.chosen
-    hidden = np.random.default_rng(SEED).permutation(len(films.titles))[:len(films.titles) // 10]
+    hidden = np.random.default_rng(SEED).permutation(len(films.titles))[: len(films.titles) // 10]
     train, test = chosen.where(~np.isin(chosen.item, hidden)), chosen.where(np.isin(chosen.item, hidden))
     users = np.flatnonzero((test.counts() > 0) & (train.counts() > 0))
     relevant = [set(items.tolist()) for items in test.select(users).histories()]
@@ -171,9 +219,13 @@ def cold_items(films: Data) -> Iterator[str]:
         alone = [[int(hidden[i]) for i in np.argsort(-row, kind="stable")[:K]] for row in scores[:, hidden]]
         found = evaluate.figures(alone, relevant, len(hidden), params)
         rows.append(row(name, found))
-    yield from ("", f"## Cold items: {len(hidden)} films nobody has touched, ranked for {len(users)} people", "",
-                "The hidden films alone are ranked; right is what the person chose of them. To `popular` they are all "
-                "equal, so that it stands for chance. The catalogue knows genres and years, no more.")
+    yield from (
+        "",
+        f"## Cold items: {len(hidden)} films nobody has touched, ranked for {len(users)} people",
+        "",
+        "The hidden films alone are ranked; right is what the person chose of them. To `popular` they are all "
+        "equal, so that it stands for chance. The catalogue knows genres and years, no more.",
+    )
     yield from table(["model", "nDCG@10", "95 %", "recall@10", "MRR@10", "coverage"], rows)
 
 
@@ -190,10 +242,14 @@ def shopping(games: Data) -> Iterator[str]:
         found = evaluate.figures(ranked, [{item} for item in last[users].tolist()], len(games.titles), params)
         interval = f"{found['low']:.4f}-{found['high']:.4f}"
         rows.append([name, sampled["recall"], sampled["ndcg"], found["ndcg"], interval])
-    yield from ("", "## Amazon video games", "",
-                f"{len(users):,} users drawn of {len(last):,}. Left SASRec's protocol, the last item among 100 drawn "
-                "ones (its paper's own figures: HR .7410, nDCG .5360, a transformer trained on a GPU); right all items "
-                "ranked. No titles are known here: content has nothing to go by.")
+    yield from (
+        "",
+        "## Amazon video games",
+        "",
+        f"{len(users):,} users drawn of {len(last):,}. Left SASRec's protocol, the last item among 100 drawn "
+        "ones (its paper's own figures: HR .7410, nDCG .5360, a transformer trained on a GPU); right all items "
+        "ranked. No titles are known here: content has nothing to go by.",
+    )
     yield from table(["model", "HR@10 of 100", "nDCG@10 of 100", "nDCG@10, all", "95 %"], rows)
 
 

@@ -13,10 +13,12 @@ from tasks.recommend.data import Data
 
 LEARN = ("user-knn", "item-knn", "svd", "nmf")
 HALF_LIVES = (3, 5, 10, 20, 50, 1e9)
-GRIDS = {"user-knn": [{"neighbours": n} for n in (20, 50, 100, 200)],
-         "item-knn": [{"neighbours": n, "shrinkage": s} for n in (20, 50, 100) for s in (0, 10, 50)],
-         "svd": [{"factors": n} for n in (16, 32, 64)],
-         "nmf": [{"factors": n} for n in (10, 20, 40, 80)]}
+GRIDS = {
+    "user-knn": [{"neighbours": n} for n in (20, 50, 100, 200)],
+    "item-knn": [{"neighbours": n, "shrinkage": s} for n in (20, 50, 100) for s in (0, 10, 50)],
+    "svd": [{"factors": n} for n in (16, 32, 64)],
+    "nmf": [{"factors": n} for n in (10, 20, 40, 80)],
+}
 PENALTIES = {"svd": (0.05, 0.1, 0.15), "nmf": (0.06, 0.1, 0.15)}
 
 
@@ -31,8 +33,12 @@ def table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> Iterator[st
 
 def ranking(data: Data, last: np.ndarray, seed: int) -> Iterator[str]:
     """nDCG@10 by half-life, and by each model's own numbers at the default half-life."""
-    yield from ("", "## Validation: each user's last film but one", "",
-                "nDCG@10 by half-life; the newest film is not in the data at all. The default is 5.")
+    yield from (
+        "",
+        "## Validation: each user's last film but one",
+        "",
+        "nDCG@10 by half-life; the newest film is not in the data at all. The default is 5.",
+    )
     rows = []
     for name in LEARN:
         model = implementation("recommend", name)()

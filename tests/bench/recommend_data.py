@@ -14,8 +14,10 @@ def movielens(data: Path, folder: Path) -> Data:
     source = data / "ratings" / "ml-100k"
     genres = [line.split("|")[0] for line in _lines(source / "u.genre.gz") if "|" in line]
     films = (line.rstrip("\n").split("|") for line in _lines(source / "u.item.gz", "latin-1"))
-    titles = ([f[0], f[1], f[2][-4:], "|".join(g for g, flag in zip(genres, f[5:], strict=True) if flag == "1")]
-              for f in films)
+    titles = (
+        [f[0], f[1], f[2][-4:], "|".join(g for g, flag in zip(genres, f[5:], strict=True) if flag == "1")]
+        for f in films
+    )
     ratings = (line.split() for line in _lines(source / "u.data.gz"))
     return _read(folder, (["id", "title", "year", "genres"], titles), (["user", "item", "rating", "time"], ratings))
 

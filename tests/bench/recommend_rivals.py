@@ -53,7 +53,7 @@ def among_hundred(model, fitted, asked: Chosen, last: np.ndarray, params: Params
             seen = {*block.item[block.user == person - some[0]].tolist(), int(last[person])}
             drawn = [i for i in random.integers(0, asked.items, 2 * NEGATIVES).tolist() if i not in seen][:NEGATIVES]
             candidates = np.array([*drawn, last[person]])  # the right one last: of equals it does not win
-            sampled.append(candidates[np.argsort(-row[candidates], kind="stable")[:params.k]].tolist())
+            sampled.append(candidates[np.argsort(-row[candidates], kind="stable")[: params.k]].tolist())
             ranked.append(top(row, params.k))
     values = metrics.at_k(sampled, [{item} for item in last.tolist()], params.k)
     return {name: float(of.mean()) for name, of in values.items()}, ranked

@@ -37,9 +37,11 @@ def write(folder: Path, facts: dict[str, str], figures: list[Figure]) -> None:
 def _markdown(facts: dict[str, str], figures: list[Figure]) -> Iterable[str]:
     yield "# Measured by `make bench`"
     yield ""
-    yield ("Backlot beside a plain Flask, Celery and Redis app (naive.py), in turns, on one machine that also made the "
-           "load. Medians; (lowest-highest) where there were several runs; the ratio is the median of the pairs'. "
-           "README.md says how each figure is taken.")
+    yield (
+        "Backlot beside a plain Flask, Celery and Redis app (naive.py), in turns, on one machine that also made the "
+        "load. Medians; (lowest-highest) where there were several runs; the ratio is the median of the pairs'. "
+        "README.md says how each figure is taken."
+    )
     yield ""
     yield from (f"- {name}: {text}" for name, text in facts.items())
     yield ""
@@ -51,8 +53,14 @@ def _markdown(facts: dict[str, str], figures: list[Figure]) -> Iterable[str]:
 
 def _cells(figure: Figure) -> tuple[str, ...]:
     ratio = f"{figure.ratio:.2f}" if figure.ratio is not None else ""
-    return (f"{figure.name}{', ' + figure.unit if figure.unit else ''}", _values(figure.backlot), _values(figure.naive),
-            ratio, str(figure.target or ""), VERDICTS[figure.met])
+    return (
+        f"{figure.name}{', ' + figure.unit if figure.unit else ''}",
+        _values(figure.backlot),
+        _values(figure.naive),
+        ratio,
+        str(figure.target or ""),
+        VERDICTS[figure.met],
+    )
 
 
 def _values(values: list[float]) -> str:

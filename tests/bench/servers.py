@@ -21,7 +21,8 @@ LEAST_SHARE = 0.2
 ROWS: list[tuple[str, type[Side], Callable[[Side], Process]]] = [
     ("naive app on gunicorn gthread 16", Naive, Naive.start_api),
     ("Backlot on gunicorn gthread 16", Backlot, Backlot.start_api_on_gunicorn),
-    ("Backlot as shipped: granian, bridge", Backlot, Backlot.start_api)]
+    ("Backlot as shipped: granian, bridge", Backlot, Backlot.start_api),
+]
 
 
 @click.command(help=__doc__)
@@ -36,14 +37,20 @@ def main(rounds: int, count: int) -> None:
                 spent = side.cpu_s()["api"]
                 run = side.load(api, count, CONNECTIONS)
                 run["cpu_us"] = (side.cpu_s()["api"] - spent) / (count + WARM_UP * CONNECTIONS) * 1e6
-            print(f"round {number}, {name}: {run['per_s']:,.0f}/s, p99 {run['p99_ms']:.0f} ms, "
-                  f"CPU a POST {run['cpu_us']:,.0f} us, share of the idler {run['least_share']:.2f}", flush=True)
+            print(
+                f"round {number}, {name}: {run['per_s']:,.0f}/s, p99 {run['p99_ms']:.0f} ms, "
+                f"CPU a POST {run['cpu_us']:,.0f} us, share of the idler {run['least_share']:.2f}",
+                flush=True,
+            )
             if run["least_share"] >= LEAST_SHARE:  # else all connections went to one process
                 told[name].append(run)
     table = Table("server", "submits/s", "p50, ms", "p99, ms", "CPU a POST, us", "runs")
     for name, runs in told.items():
-        table.add_row(name, *(_figure([run[key] for run in runs]) for key in ("per_s", "p50_ms", "p99_ms", "cpu_us")),
-                      str(len(runs)))
+        table.add_row(
+            name,
+            *(_figure([run[key] for run in runs]) for key in ("per_s", "p50_ms", "p99_ms", "cpu_us")),
+            str(len(runs)),
+        )
     Console(width=150, highlight=False).print(table)
 
 

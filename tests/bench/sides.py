@@ -107,8 +107,13 @@ class Side(ABC):
         """POST from a process of its own; `least_share` is how much of the work the idler process had."""
         asked = {"host": "127.0.0.1", "port": api.port, "path": "/v1/jobs", "headers": self.headers, "body": BODY}
         before = {child.pid: cpu_s(child) for child in serving(api)}
-        told = subprocess.run([sys.executable, "-m", "tests.bench.load", str(count), str(connections)], check=False,
-                              input=json.dumps(asked), capture_output=True, text=True)
+        told = subprocess.run(
+            [sys.executable, "-m", "tests.bench.load", str(count), str(connections)],
+            check=False,
+            input=json.dumps(asked),
+            capture_output=True,
+            text=True,
+        )
         if told.returncode:
             raise RuntimeError(f"the load generator failed:\n{told.stderr[-2000:]}\n{api.log()[-2000:]}")
         used = [cpu_s(child) - before[child.pid] for child in serving(api)]
@@ -128,8 +133,9 @@ class Backlot(Side):
 
     def _prepare(self) -> None:
         s3 = self._ended_with_us(S3Server(self.folder))
-        self.settings = make_settings(self.redis.url(), s3, "bench", self.folder,
-                                      models=Path(__file__).with_name("models.toml"))
+        self.settings = make_settings(
+            self.redis.url(), s3, "bench", self.folder, models=Path(__file__).with_name("models.toml")
+        )
         digest = hashlib.sha256(KEY.encode()).hexdigest()
         self.settings.keys_file.write_text(json.dumps({"keys": [{"sha256": digest, "tenant": TENANT}]}))
         self.storage = make_storage(self.settings)
@@ -185,8 +191,11 @@ class Backlot(Side):
         for found in self.storage.list("journal/"):
             with contextlib.suppress(NotFound):  # it has been shrunk into another meanwhile
                 segments.append(self.storage.get_bytes(found.key))
-        return {"segments": len(segments), "entries": sum(text.count(b"\n") + 1 for text in segments),
-                "left_in_redis": self.jobs.ledger.redis.xlen(keys.JOURNAL)}
+        return {
+            "segments": len(segments),
+            "entries": sum(text.count(b"\n") + 1 for text in segments),
+            "left_in_redis": self.jobs.ledger.redis.xlen(keys.JOURNAL),
+        }
 
     def _env(self, **settings) -> dict[str, str]:
         return environment(self.settings.model_copy(update=settings))
@@ -208,9 +217,22 @@ class Naive(Side):
         return self.run_api(lambda port: gunicorn("tests.bench.naive:app", port), self._env)
 
     def start_worker(self, slots: int) -> Process:
-        process = self.run_process("worker-cpu", [
-            sys.executable, "-m", "celery", "-A", "tests.bench.naive:queue", "worker", "--pool", "prefork",
-            "--concurrency", str(slots)], self._env)
+        process = self.run_process(
+            "worker-cpu",
+            [
+                sys.executable,
+                "-m",
+                "celery",
+                "-A",
+                "tests.bench.naive:queue",
+                "worker",
+                "--pool",
+                "prefork",
+                "--concurrency",
+                str(slots),
+            ],
+            self._env,
+        )
         self.warm_up()
         return process
 
@@ -240,14 +262,34 @@ def shipped(port: int) -> list[str]:
 
 def gunicorn(app: str, port: int) -> list[str]:
     """Two processes of 16 threads, each with a listener of its own."""
-    return [sys.executable, "-m", "gunicorn", "--bind", f"127.0.0.1:{port}", "--reuse-port", "--workers", "2",
-            "--worker-class", "gthread", "--threads", "16", "--no-control-socket", app]
+    return [
+        sys.executable,
+        "-m",
+        "gunicorn",
+        "--bind",
+        f"127.0.0.1:{port}",
+        "--reuse-port",
+        "--workers",
+        "2",
+        "--worker-class",
+        "gthread",
+        "--threads",
+        "16",
+        "--no-control-socket",
+        app,
+    ]
 
 
 def serving(api: Process) -> list[psutil.Process]:
     """The processes of an API that answer, in the order of their ids."""
-    return sorted((child for child in psutil.Process(api.pid).children()
-                   if not any("resource_tracker" in word for word in child.cmdline())), key=lambda child: child.pid)
+    return sorted(
+        (
+            child
+            for child in psutil.Process(api.pid).children()
+            if not any("resource_tracker" in word for word in child.cmdline())
+        ),
+        key=lambda child: child.pid,
+    )
 
 
 def family(process: Process) -> list[psutil.Process]:

@@ -80,8 +80,10 @@ def _full(api: Process) -> None:
         httpx.get(f"{api.url}/healthz", timeout=60, trust_env=False).raise_for_status()
         served = time.monotonic() - start
     shown = re.findall(r"^((?:granian_connections_active|backlot_http_connections_\w+)\S* \S+)$", page, re.MULTILINE)
-    console.print(f"{FULL_CONNECTIONS} held at most, {FULL_CONNECTIONS + 1} silent, {FULL_IDLE_S} s for a head: served "
-                  f"again after {served:.1f} s; /metrics meanwhile: {', '.join(shown)}")
+    console.print(
+        f"{FULL_CONNECTIONS} held at most, {FULL_CONNECTIONS + 1} silent, {FULL_IDLE_S} s for a head: served "
+        f"again after {served:.1f} s; /metrics meanwhile: {', '.join(shown)}"
+    )
 
 
 if __name__ == "__main__":

@@ -21,9 +21,12 @@ def measure(pairs: int, count: int, say: Callable[[str], None]) -> list[Figure]:
     for case, slots in (("workers stopped", 0), ("2 workers draining", 2)):
         say(f"submit, {case}: {count:,} POSTs over {CONNECTIONS} connections")
         runs = in_turns(pairs, lambda side, slots=slots: _run(side, count, slots), say)
-        figures += [figure(f"submit, {case}", "1/s", runs, "per_s", TARGET),
-                    figure("- p50", "ms", runs, "p50_ms"), figure("- p99", "ms", runs, "p99_ms"),
-                    figure("- share of the idler process of the API", "", runs, "least_share", compared=False)]
+        figures += [
+            figure(f"submit, {case}", "1/s", runs, "per_s", TARGET),
+            figure("- p50", "ms", runs, "p50_ms"),
+            figure("- p99", "ms", runs, "p99_ms"),
+            figure("- share of the idler process of the API", "", runs, "least_share", compared=False),
+        ]
         figures += cpu_figures(runs, {"api": "API", "redis": "Redis"})
         if slots:
             figures.append(figure("- jobs left waiting at the end", "", runs, "left", compared=False))

@@ -70,10 +70,17 @@ class Trial:
         shown = {key: value if len(str(value)) < 40 else "..." for key, value in self.params.items()}
         rate = jiwer.wer(wanted, texts)
         print(f"{self.model} {shown} {dict(self.told)}: {rate:.3f}, {factor:.3f} of real time", flush=True)
-        return {"model": self.model, "params": shown, **self.told, "word_error_rate": rate,
-                "recordings": len(self.said), "words": len(" ".join(wanted).split()),
-                "whole": float(np.mean([one == other for one, other in zip(wanted, texts, strict=True)])),
-                "real_time_factor": factor, "examples": list(zip(wanted, texts, strict=True))[:5]}
+        return {
+            "model": self.model,
+            "params": shown,
+            **self.told,
+            "word_error_rate": rate,
+            "recordings": len(self.said),
+            "words": len(" ".join(wanted).split()),
+            "whole": float(np.mean([one == other for one, other in zip(wanted, texts, strict=True)])),
+            "real_time_factor": factor,
+            "examples": list(zip(wanted, texts, strict=True))[:5],
+        }
 
 
 @cache
@@ -98,24 +105,30 @@ def an4(data: Path, scratch: Path) -> Iterator[Trial]:
     said = [(one.path, one.text) for one in corpora.an4(data, "test")]
     yield Trial("hmm", said, {})
     yield Trial(FITTED, said, {})
-    yield from (Trial(name, said, params) for name in ("rnn", "dnn")
-                for params in ({"beams": 1}, {"language_model": False}, {}))
+    yield from (
+        Trial(name, said, params) for name in ("rnn", "dnn") for params in ({"beams": 1}, {"language_model": False}, {})
+    )
 
 
 def librispeech(data: Path, scratch: Path) -> Iterator[Trial]:
     random = np.random.default_rng(SEED)
     utterances = corpora.librispeech(data, "dev")
     halves = [[one for one in utterances if one.subset == subset] for subset in ("test-other", "train-clean-100")]
-    said = [(half[int(n)].path, half[int(n)].text) for half in halves
-            for n in random.choice(len(half), LIBRISPEECH_EACH, replace=False)]
+    said = [
+        (half[int(n)].path, half[int(n)].text)
+        for half in halves
+        for n in random.choice(len(half), LIBRISPEECH_EACH, replace=False)
+    ]
     yield Trial("hmm", said, {})
     yield from (Trial(name, said, params) for name in ("rnn", "dnn") for params in ({}, {"language_model": False}))
 
 
 def fsdd(data: Path, scratch: Path) -> Iterator[Trial]:
     said = _digits(data, scratch)
-    yield from (Trial(name, said, {"words": list(WORDS)} if name == "hmm" else {})
-                for name in ("hmm-words", "hmm", "rnn", "dnn"))
+    yield from (
+        Trial(name, said, {"words": list(WORDS)} if name == "hmm" else {})
+        for name in ("hmm-words", "hmm", "rnn", "dnn")
+    )
 
 
 def noise(data: Path, scratch: Path) -> Iterator[Trial]:
@@ -126,8 +139,9 @@ def noise(data: Path, scratch: Path) -> Iterator[Trial]:
     digits = [digits[int(n)] for n in random.choice(len(digits), NOISY_DIGITS, replace=False)]
     clips = list(corpora.noises(data, training=False).values())
     for snr in (None, *SNR_DB):
-        worse, digits_worse = (_noisy(said, snr, clips, scratch / f"{kind}{snr}")
-                               for kind, said in (("an4", spoken), ("digits", digits)))
+        worse, digits_worse = (
+            _noisy(said, snr, clips, scratch / f"{kind}{snr}") for kind, said in (("an4", spoken), ("digits", digits))
+        )
         for denoise in ("off", "spectral"):
             for name in (FITTED, "rnn", "dnn", "hmm-words"):
                 said = digits_worse if name == "hmm-words" else worse
@@ -138,8 +152,10 @@ def _digits(data: Path, scratch: Path) -> Said:
     """The official test recordings as wave files."""
     folder = scratch / "digits"
     folder.mkdir(exist_ok=True)
-    return [(_write(folder / f"{number}.wav", digit.sound), WORDS[digit.digit])
-            for number, digit in enumerate(corpora.digits(data, range(5)))]
+    return [
+        (_write(folder / f"{number}.wav", digit.sound), WORDS[digit.digit])
+        for number, digit in enumerate(corpora.digits(data, range(5)))
+    ]
 
 
 def _noisy(said: Said, snr: float | None, clips: Sequence[np.ndarray], folder: Path) -> Said:
@@ -162,8 +178,12 @@ def _write(path: Path, sound: np.ndarray) -> Path:
     return path
 
 
-PARTS: dict[str, Callable[[Path, Path], Iterator[Trial]]] = {"an4": an4, "librispeech": librispeech, "fsdd": fsdd,
-                                                             "noise": noise}
+PARTS: dict[str, Callable[[Path, Path], Iterator[Trial]]] = {
+    "an4": an4,
+    "librispeech": librispeech,
+    "fsdd": fsdd,
+    "noise": noise,
+}
 MODELS = ("hmm", FITTED, "hmm-words", "rnn", "dnn")
 
 
@@ -187,8 +207,11 @@ def _merged(old: Mapping, rows: list[dict], models: Sequence[str], seconds: int)
     """The rows of the models that were measured now, and what is known of the others."""
     kept = [row for row in old.get("rows", ()) if row["model"] not in models]
     took = {**old.get("seconds", {}), **{"+".join(models): seconds}}
-    return {"rows": sorted([*kept, *rows], key=lambda row: MODELS.index(row["model"])), "seconds": took,
-            "machine": facts()}
+    return {
+        "rows": sorted([*kept, *rows], key=lambda row: MODELS.index(row["model"])),
+        "seconds": took,
+        "machine": facts(),
+    }
 
 
 if __name__ == "__main__":

@@ -16,9 +16,20 @@ BODY = json.dumps({"kind": "generate", "input": INPUT, "params": PARAMS, "metada
 
 def fixed(number: int, pool: str = "cpu") -> Fixed:
     """The request of BODY as the API records it, of one of fifty tenants."""
-    return Fixed(id=new_id("job"), tenant=f"tenant-{number % TENANTS}", kind="generate",
-                 model=f"{pool}-noop", pool=pool, input=INPUT, params=PARAMS, metadata=METADATA,
-                 queue_ttl_s=86_400, run_timeout_s=900, retention_s=7 * 86_400, max_attempts=3)
+    return Fixed(
+        id=new_id("job"),
+        tenant=f"tenant-{number % TENANTS}",
+        kind="generate",
+        model=f"{pool}-noop",
+        pool=pool,
+        input=INPUT,
+        params=PARAMS,
+        metadata=METADATA,
+        queue_ttl_s=86_400,
+        run_timeout_s=900,
+        retention_s=7 * 86_400,
+        max_attempts=3,
+    )
 
 
 def fill(ledger: Ledger, count: int, pool: str = "cpu") -> None:

@@ -22,8 +22,11 @@ def ran(tmp_path):
     def run(fails: str = "", **env: str) -> tuple[int, list[str]]:
         calls = tmp_path / "calls"
         calls.write_text("")
-        done = subprocess.run([checkout / ".ci" / "run"], cwd="/", env={
-            "PATH": f"{tools}:{os.environ['PATH']}", "CALLS": str(calls), "FAILS": fails, **env})
+        done = subprocess.run(
+            [checkout / ".ci" / "run"],
+            cwd="/",
+            env={"PATH": f"{tools}:{os.environ['PATH']}", "CALLS": str(calls), "FAILS": fails, **env},
+        )
         return done.returncode, calls.read_text().splitlines()
 
     return run

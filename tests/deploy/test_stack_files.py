@@ -88,8 +88,10 @@ def test_a_program_is_killed_only_after_its_grace():
 
 def test_no_line_is_cut_in_a_pipe():
     """Of a table neither: why a program does not start may be long."""
-    code = ("from rich.table import Table; from deploy.local.stack import console; table = Table('program', 'since'); "
-            "table.add_row('keeper', 'why ' * 60); console.print(table)")
+    code = (
+        "from rich.table import Table; from deploy.local.stack import console; table = Table('program', 'since'); "
+        "table.add_row('keeper', 'why ' * 60); console.print(table)"
+    )
     shown = subprocess.run([sys.executable, "-c", code], cwd=state.ROOT, capture_output=True, text=True, check=True)
     assert "why " * 60 in shown.stdout
 
@@ -111,8 +113,9 @@ def test_an_ordinary_shell_finds_a_python_or_is_told_in_one_line(tmp_path):
     tools = tmp_path / "bin"
     tools.mkdir()
     for tool in ("sh", "dirname"):
-        os.symlink(subprocess.run(["which", tool], capture_output=True, text=True, check=True).stdout.strip(),
-                   tools / tool)
+        os.symlink(
+            subprocess.run(["which", tool], capture_output=True, text=True, check=True).stdout.strip(), tools / tool
+        )
     (tools / "python3.12").write_text("#!/bin/sh\nexit 127\n")  # as a pyenv shim that leads nowhere
     (tools / "python3.12").chmod(0o755)
     checkout = tmp_path / "checkout" / "deploy" / "local"
@@ -121,5 +124,7 @@ def test_an_ordinary_shell_finds_a_python_or_is_told_in_one_line(tmp_path):
     script.write_text((state.ROOT / "deploy/local/python.sh").read_text())
     told = subprocess.run(["sh", str(script), "base", "-V"], env={"PATH": str(tools)}, capture_output=True, text=True)
     assert told.returncode == 1
-    assert told.stderr == "Backlot needs Python 3.11, 3.12 or 3.13 on the PATH (or PYTHON=/path/to/python3), " \
-                          "and found none.\n"
+    assert (
+        told.stderr == "Backlot needs Python 3.11, 3.12 or 3.13 on the PATH (or PYTHON=/path/to/python3), "
+        "and found none.\n"
+    )

@@ -47,8 +47,14 @@ def local(checkout) -> Iterator[Callable[..., tuple[int, str]]]:
 
     def run(command: str, **env: str) -> tuple[int, str]:
         env = {**os.environ, "BACKLOT_MODELS": "models.toml", "BACKLOT_CPU_SLOTS": "1", **env}
-        done = subprocess.run([sys.executable, "-m", "deploy.local", command], cwd=checkout, text=True, timeout=300,
-                              capture_output=True, env=env)
+        done = subprocess.run(
+            [sys.executable, "-m", "deploy.local", command],
+            cwd=checkout,
+            text=True,
+            timeout=300,
+            capture_output=True,
+            env=env,
+        )
         return done.returncode, done.stdout + done.stderr
 
     try:
@@ -59,8 +65,17 @@ def local(checkout) -> Iterator[Callable[..., tuple[int, str]]]:
 
 def pids(checkout: Path) -> str:
     """Of all programs, as supervisord has them."""
-    command = [sys.executable, "-m", "supervisor.supervisorctl", "-c", ".backlot/supervisord.conf",
-               "-s", "unix://.backlot/supervisor.sock", "pid", "all"]
+    command = [
+        sys.executable,
+        "-m",
+        "supervisor.supervisorctl",
+        "-c",
+        ".backlot/supervisord.conf",
+        "-s",
+        "unix://.backlot/supervisor.sock",
+        "pid",
+        "all",
+    ]
     return subprocess.run(command, cwd=checkout, capture_output=True, text=True).stdout
 
 
@@ -81,14 +96,18 @@ def test_a_mistake_in_what_a_person_edits_leaves_a_healthy_stack_as_it_is(local,
     models, keys = checkout / "models.toml", checkout / ".backlot" / "keys.json"
     known = keys.read_text()
     for path, text, told in (
-            (models, MODELS.replace('pool = "gpu"', "pool = gpu"), "models.toml:10:8: Invalid value"),
-            (models, MODELS.replace("pool =", "pol ="), "models.toml:10: generate/stories: pol: there is no such key; "
-                                                        "did you mean pool?"),
-            (models, MODELS.replace("stories260k", "stories"), "models.toml:11: generate/stories: weights: there is"),
-            (models, MODELS.replace('"hf"', '"hff"'), "models.toml:9: generate/stories: algorithm: there is no module"),
-            (models, MODELS + MODELS, "models.toml:14: recommend/content: name: there is more than one model"),
-            (keys, known.replace('"keys"', '"key"'), ".backlot/keys.json: "),
-            (keys, '{"keys": []}', "keys.json lacks the key of .backlot/stack.json")):
+        (models, MODELS.replace('pool = "gpu"', "pool = gpu"), "models.toml:10:8: Invalid value"),
+        (
+            models,
+            MODELS.replace("pool =", "pol ="),
+            "models.toml:10: generate/stories: pol: there is no such key; did you mean pool?",
+        ),
+        (models, MODELS.replace("stories260k", "stories"), "models.toml:11: generate/stories: weights: there is"),
+        (models, MODELS.replace('"hf"', '"hff"'), "models.toml:9: generate/stories: algorithm: there is no module"),
+        (models, MODELS + MODELS, "models.toml:14: recommend/content: name: there is more than one model"),
+        (keys, known.replace('"keys"', '"key"'), ".backlot/keys.json: "),
+        (keys, '{"keys": []}', "keys.json lacks the key of .backlot/stack.json"),
+    ):
         good = path.read_text()
         path.write_text(text)
         status, shown = local("up")

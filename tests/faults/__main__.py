@@ -38,12 +38,28 @@ for part in PARTS:
 @click.option("--revision", default="", help="that 10f upgrades from; else the one before the scripts last changed")
 @click.option("--url", help="a deployment of your own")
 @click.option("--key", envvar="BACKLOT_API_KEY", help="an API key of it")
-@click.option("--body", default='{"kind": "generate", "input": {"prompt": "It was"}, "params": {"max_tokens": 64}}',
-              show_default=True, help="what is submitted to it")
+@click.option(
+    "--body",
+    default='{"kind": "generate", "input": {"prompt": "It was"}, "params": {"max_tokens": 64}}',
+    show_default=True,
+    help="what is submitted to it",
+)
 @click.option("--strike", multiple=True, help="a command that strikes at it; drawn by chance where there are several")
 @click.option("--every", default=20.0, show_default=True, help="seconds between two strikes")
-def main(names: tuple[str, ...], size: int, seed: int | None, jobs: int, faults: int, out: Path, revision: str,
-         url: str | None, key: str | None, body: str, strike: tuple[str, ...], every: float) -> None:
+def main(
+    names: tuple[str, ...],
+    size: int,
+    seed: int | None,
+    jobs: int,
+    faults: int,
+    out: Path,
+    revision: str,
+    url: str | None,
+    key: str | None,
+    body: str,
+    strike: tuple[str, ...],
+    every: float,
+) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     start = time.monotonic()
     if url:
@@ -83,8 +99,11 @@ def _scenarios(chosen: list[Scenario], size: int, revision: str) -> list[Row]:
 def _said(row: Row) -> Row:
     account = row.account
     verdict = "ok" if row.passed else "FAILED"
-    console.print(f"{row.number:>4} {verdict:6} {row.took_s:5.0f} s  {account.jobs:5} jobs, lost {len(account.lost)}, "
-                  f"twice {len(account.twice)}, extra starts {account.extra_starts}  {row.title}", markup=False)
+    console.print(
+        f"{row.number:>4} {verdict:6} {row.took_s:5.0f} s  {account.jobs:5} jobs, lost {len(account.lost)}, "
+        f"twice {len(account.twice)}, extra starts {account.extra_starts}  {row.title}",
+        markup=False,
+    )
     console.print(f"            {row.failed or row.remark} {results.recovery(account.recoveries)}", markup=False)
     return row
 

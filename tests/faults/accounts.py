@@ -69,8 +69,13 @@ class Books:
         self.url, self._headers = url, {"Authorization": f"Bearer {key}"}
         self.entries: dict[str, Entry] = {}
         self.faults: list[Fault] = []
-        self._http = httpx.Client(base_url=url, headers=self._headers, timeout=httpx.Timeout(70, connect=5),
-                                  trust_env=False, limits=httpx.Limits(max_connections=64))
+        self._http = httpx.Client(
+            base_url=url,
+            headers=self._headers,
+            timeout=httpx.Timeout(70, connect=5),
+            trust_env=False,
+            limits=httpx.Limits(max_connections=64),
+        )
         self._lock = threading.Lock()
 
     # -- submitting
@@ -158,8 +163,11 @@ class Books:
 
     def _meanwhile(self, seconds: float, job_id: str, fault: Fault) -> str:
         """A recovery with the other faults before its end, by seconds after the first."""
-        others = [f"{other.what} at {other.at - fault.at:.1f}" for other in self.faults
-                  if fault.at < other.at < fault.at + seconds]
+        others = [
+            f"{other.what} at {other.at - fault.at:.1f}"
+            for other in self.faults
+            if fault.at < other.at < fault.at + seconds
+        ]
         return f"{job_id} started again {seconds:.1f} s after {fault.what}; meanwhile: {', '.join(others) or 'nothing'}"
 
     def _judge(self, entry: Entry, made: Account) -> None:

@@ -33,9 +33,18 @@ def away(place: Place, size: int) -> str:
     until(mark.exists, 60, "a model runs")
     place.s3_gate.close_for(seconds)
     place.books.struck(f"bucket away for {seconds} s")
-    said = until(lambda: next((job["message"] for job in map(place.books.get, jobs)
-                               if job["status"] == "running" and "bucket" in (job["message"] or "")), None),
-                 seconds + 20, "a job says that it waits for the bucket")
+    said = until(
+        lambda: next(
+            (
+                job["message"]
+                for job in map(place.books.get, jobs)
+                if job["status"] == "running" and "bucket" in (job["message"] or "")
+            ),
+            None,
+        ),
+        seconds + 20,
+        "a job says that it waits for the bucket",
+    )
     place.books.wait(jobs, seconds + 90)
     return f"away for {seconds} s; {_ran_once(place, jobs, mark)}; a job said: {said!r}"
 

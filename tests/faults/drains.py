@@ -15,8 +15,10 @@ def _leave(place: Place, pool: str, number: int, seconds: tuple[float, float]) -
     for other in place.workers(pool):
         place.stop_process(other)
     name = place.add_worker(pool)
-    short, long = (place.books.submit(make(pool, length, max_attempts=1))
-                   for make, length in zip((work.sleep, work.deaf), seconds, strict=True))
+    short, long = (
+        place.books.submit(make(pool, length, max_attempts=1))
+        for make, length in zip((work.sleep, work.deaf), seconds, strict=True)
+    )
     place.running(short), place.running(long)
     place.add_worker(pool)
     start = time.monotonic()

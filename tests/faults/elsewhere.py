@@ -12,8 +12,16 @@ from tests.faults.scenario import Row
 AT_ONCE = 32
 
 
-def run(url: str, key: str, body: str, jobs: int, strikes: Sequence[str], faults: int, every_s: float,
-        say: Callable[[str], None]) -> Row:
+def run(
+    url: str,
+    key: str,
+    body: str,
+    jobs: int,
+    strikes: Sequence[str],
+    faults: int,
+    every_s: float,
+    say: Callable[[str], None],
+) -> Row:
     """So many jobs with that body, while the commands strike; ends when all have ended."""
     books, over = Books(url.rstrip("/"), key), threading.Event()
     row = Row("0", f"{url}: {jobs:,} jobs")
@@ -31,8 +39,9 @@ def run(url: str, key: str, body: str, jobs: int, strikes: Sequence[str], faults
     return row
 
 
-def _strike(books: Books, strikes: Sequence[str], faults: int, every_s: float, over: threading.Event,
-            say: Callable[[str], None]) -> None:
+def _strike(
+    books: Books, strikes: Sequence[str], faults: int, every_s: float, over: threading.Event, say: Callable[[str], None]
+) -> None:
     for _ in range(faults):
         if over.wait(every_s):
             return

@@ -42,8 +42,10 @@ def flood(place: Place, size: int) -> str:
     lost = other.account()
     assert not lost.lost and not lost.twice, "the small tenant lost jobs"
     assert beside < alone + 1.5, f"p95 {beside:.2f} s beside the flood, {alone:.2f} s without"
-    return (f"{many:,} jobs beside it; the other's p95 to the start: {alone * 1000:.0f} ms without, "
-            f"{beside * 1000:.0f} ms with")
+    return (
+        f"{many:,} jobs beside it; the other's p95 to the start: {alone * 1000:.0f} ms without, "
+        f"{beside * 1000:.0f} ms with"
+    )
 
 
 @scenario("11b", "quotas: submits a minute, waiting jobs and stored bytes are refused with 429")

@@ -1,12 +1,12 @@
 """A TCP proxy that a fault can be let through: before Redis, and before the S3 server.
 
-    gate.cut()          every open connection is closed now
-    gate.close_for(s)   nobody gets through: connections are refused
-    gate.lose_reply()   the next reply to a script is dropped and its connection closed: it was done, nobody knows
-    gate.hold_pops()    what a blocking pop brings is kept back: the item has left the list and reaches nobody
-    gate.fail_every(n)  each n-th HTTP request is answered with 503 SlowDown, without being passed on
-    gate.break_uploads(n)  the next n bodies are cut off in the middle
-    gate.slow(s)        each HTTP request waits so long
+gate.cut()          every open connection is closed now
+gate.close_for(s)   nobody gets through: connections are refused
+gate.lose_reply()   the next reply to a script is dropped and its connection closed: it was done, nobody knows
+gate.hold_pops()    what a blocking pop brings is kept back: the item has left the list and reaches nobody
+gate.fail_every(n)  each n-th HTTP request is answered with 503 SlowDown, without being passed on
+gate.break_uploads(n)  the next n bodies are cut off in the middle
+gate.slow(s)        each HTTP request waits so long
 """
 
 import contextlib
@@ -18,8 +18,10 @@ import time
 from tests.between import BUFFER, Between
 
 REFUSAL = b"<Error><Code>SlowDown</Code><Message>please wait</Message></Error>"
-SLOW_DOWN = (b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nConnection: close\r\n"
-             b"Content-Length: %d\r\n\r\n%s" % (len(REFUSAL), REFUSAL))
+SLOW_DOWN = (
+    b"HTTP/1.1 503 Slow Down\r\nContent-Type: application/xml\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%s" % (len(REFUSAL), REFUSAL)
+)
 CONTINUE = b"HTTP/1.1 100"
 BODIED = (b"PUT ", b"POST ")
 VERBS = (b"GET ", b"HEAD ", b"DELETE ", *BODIED)

@@ -28,8 +28,14 @@ def poison(place: Place, size: int) -> str:
     """Dead letters after max_attempts, with the signal in the error; those beside them finish."""
     few = max(1, size // 20)
     place.books.submit_all([work.sleep(pool, 0.3, max_attempts=3) for pool in ("cpu", "gpu") for _ in range(size // 2)])
-    sick = place.books.submit_all([work.poison(pool, number, max_attempts=2) for _ in range(few)
-                                   for pool, number in (("cpu", "SIGSEGV"), ("gpu", "SIGKILL"))], FAILED)
+    sick = place.books.submit_all(
+        [
+            work.poison(pool, number, max_attempts=2)
+            for _ in range(few)
+            for pool, number in (("cpu", "SIGSEGV"), ("gpu", "SIGKILL"))
+        ],
+        FAILED,
+    )
     place.books.wait(deadline_s=180)
     ended = _judge(place, sick, "worker_lost")
     for job in ended:
@@ -40,10 +46,17 @@ def poison(place: Place, size: int) -> str:
 
 @scenario("8a", "jobs over their run_timeout_s, in Python and in C that holds the GIL, on both pools")
 def too_long(place: Place, size: int) -> str:
-    neighbours = place.books.submit_all([work.sleep(pool, 0.3, max_attempts=1) for pool in ("cpu", "gpu")
-                                         for _ in range(size // 2)])
-    late = place.books.submit_all([make(pool, 60, run_timeout_s=1, max_attempts=3) for pool in ("cpu", "gpu")
-                                   for make in (work.deaf, work.gil, work.sleep)], FAILED)
+    neighbours = place.books.submit_all(
+        [work.sleep(pool, 0.3, max_attempts=1) for pool in ("cpu", "gpu") for _ in range(size // 2)]
+    )
+    late = place.books.submit_all(
+        [
+            make(pool, 60, run_timeout_s=1, max_attempts=3)
+            for pool in ("cpu", "gpu")
+            for make in (work.deaf, work.gil, work.sleep)
+        ],
+        FAILED,
+    )
     place.books.wait(deadline_s=120)
     _judge(place, late, "timeout")
     for one in late:

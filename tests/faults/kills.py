@@ -15,8 +15,9 @@ from tests.stack import until
 
 def _load(place: Place, pool: str, size: int, seconds: float = 0.5) -> list[str]:
     """Jobs of that length, a part of which make outputs."""
-    return place.books.submit_all([work.sleep(pool, seconds) if n % 3 else work.files(pool, f"text {n}")
-                                   for n in range(size)])
+    return place.books.submit_all(
+        [work.sleep(pool, seconds) if n % 3 else work.files(pool, f"text {n}") for n in range(size)]
+    )
 
 
 def _busy_children(place: Place) -> list[int]:

@@ -47,13 +47,26 @@ class Place:
         self.s3_gate: Gate = stack.enter_context(Gate(self.s3.port))
         models = folder / "models.toml"
         models.write_text("\n".join(part.read_text() for part in MODELS))
-        inside = make_settings(self.redis.url(), self.s3, f"faults-{uuid.uuid4().hex[:8]}", folder, models=models,
-                               cpu_slots=2, gpu_slots=4, models_mb=1000, **{**FAST, **settings})
+        inside = make_settings(
+            self.redis.url(),
+            self.s3,
+            f"faults-{uuid.uuid4().hex[:8]}",
+            folder,
+            models=models,
+            cpu_slots=2,
+            gpu_slots=4,
+            models_mb=1000,
+            **{**FAST, **settings},
+        )
         self.storage: Storage = make_storage(inside)
         self.ledger = Ledger(inside)
-        self.settings: Settings = inside.model_copy(update={
-            "redis_url": SecretStr(self.redis.url(port=self.redis_gate.port)),
-            "s3_endpoint_url": f"http://127.0.0.1:{self.s3_gate.port}", "s3_public_endpoint_url": self.s3.url})
+        self.settings: Settings = inside.model_copy(
+            update={
+                "redis_url": SecretStr(self.redis.url(port=self.redis_gate.port)),
+                "s3_endpoint_url": f"http://127.0.0.1:{self.s3_gate.port}",
+                "s3_public_endpoint_url": self.s3.url,
+            }
+        )
         self.key = keyfile.add(self.settings.keys_file, "acme")
         self.stack = Stack(self.settings, folder)
         self.processes: dict[str, Process] = {}
@@ -98,6 +111,7 @@ class Place:
 
     def running(self, job_id: str) -> dict:
         """The record once the job runs."""
+
         def record() -> dict | None:
             seen = self.ledger.redis.hgetall(keys.job(job_id))
             return seen if seen.get("phase") == "running" and "token" in seen else None
@@ -106,6 +120,7 @@ class Place:
 
     def celery(self, name: str) -> psutil.Process:
         """Celery's main process of a worker, once it has one: on the gpu pool the one that runs the models."""
+
         def process() -> psutil.Process | None:
             with contextlib.suppress(StopIteration, psutil.Error):  # it is being replaced just now
                 return celery_of(self.processes[name].pid)

@@ -171,8 +171,12 @@ def many_old(place: Place, size: int) -> str:
     real = place.books.submit(work.files("cpu", "old"), key="of-the-first")
     place.books.wait([real], 60)
     until(lambda: _journaled(place, [real]) and _segmented(place), 60, "its job.json is written")
-    entries = [entry for name in journal.segments(place.storage) for entry in journal.read(place.storage, name)
-               if entry["id"] == real]
+    entries = [
+        entry
+        for name in journal.segments(place.storage)
+        for entry in journal.read(place.storage, name)
+        if entry["id"] == real
+    ]
     job_json = place.storage.get_bytes(job_json_key("acme", real)).decode()
     place.s3.stop()
     newest, names = _copies(place, count, real, entries, job_json)

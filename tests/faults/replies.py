@@ -53,8 +53,13 @@ def recorded_not_rung(place: Place, size: int) -> str:
 def _ask(place: Place, url: str, key: str) -> int:
     """The status of a submit; 0 where nobody answered."""
     try:
-        return httpx.post(f"{url}/v1/jobs", json=work.noop("cpu"), timeout=10, trust_env=False,
-                   headers={"Authorization": f"Bearer {place.key}", "Idempotency-Key": key}).status_code
+        return httpx.post(
+            f"{url}/v1/jobs",
+            json=work.noop("cpu"),
+            timeout=10,
+            trust_env=False,
+            headers={"Authorization": f"Bearer {place.key}", "Idempotency-Key": key},
+        ).status_code
     except httpx.TransportError:
         return 0
 

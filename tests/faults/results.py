@@ -33,8 +33,12 @@ def write(path: Path, rows: Sequence[Row], command: str, minutes: float, setting
     before = path.read_text().splitlines() if path.exists() else []
     lines = {_number(line): line for line in (*before, *map(_line, rows)) if NUMBERED.match(line)}
     path.parent.mkdir(exist_ok=True)
-    path.write_text(HEAD.format(command=command, when=f"{datetime.now(UTC):%Y-%m-%d}", machine=machine, took=minutes,
-                                settings=shown) + _table(list(lines.values())))
+    path.write_text(
+        HEAD.format(
+            command=command, when=f"{datetime.now(UTC):%Y-%m-%d}", machine=machine, took=minutes, settings=shown
+        )
+        + _table(list(lines.values()))
+    )
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -46,18 +50,31 @@ def _table(lines: list[str]) -> str:
     lines = sorted(lines, key=lambda line: (int(NUMBERED.match(line)[1]), _number(line)))
     counts = [[int(cell.replace(",", "")) for cell in line.split("|")[3:8]] for line in lines]
     total = " | ".join(f"**{sum(column):,}**" for column in zip(*counts, strict=True))
-    return "\n".join([
-        "| | scenario | jobs | faults | lost | twice | extra starts | recovery p50 / p99 / max, s | beside it |",
-        "|---|---|---|---|---|---|---|---|---|", *lines, f"| | **all** | {total} | | |"]) + "\n"
+    return (
+        "\n".join(
+            [
+                "| | scenario | jobs | faults | lost | twice | extra starts "
+                "| recovery p50 / p99 / max, s | beside it |",
+                "|---|---|---|---|---|---|---|---|---|",
+                *lines,
+                f"| | **all** | {total} | | |",
+            ]
+        )
+        + "\n"
+    )
 
 
 def _line(row: Row) -> str:
     account, verdict = row.account, "" if row.passed else " **FAILED**"
     remark = " ".join(part for part in (row.failed, *account.lost[:3], *account.twice[:3], row.remark) if part)
-    counts = " | ".join(f"{count:,}" for count in (account.jobs, account.faults, len(account.lost), len(account.twice),
-                                                   account.extra_starts))
-    return (f"| {row.number} | {row.title}{verdict} | {counts} | {recovery(account.recoveries)} | "
-            f"{remark.replace('|', '/').replace(chr(10), ' ')} |")
+    counts = " | ".join(
+        f"{count:,}"
+        for count in (account.jobs, account.faults, len(account.lost), len(account.twice), account.extra_starts)
+    )
+    return (
+        f"| {row.number} | {row.title}{verdict} | {counts} | {recovery(account.recoveries)} | "
+        f"{remark.replace('|', '/').replace(chr(10), ' ')} |"
+    )
 
 
 def _number(line: str) -> str:

@@ -68,9 +68,11 @@ class Soak:
         row.account.extra_starts -= row.account.beside
         left = self.orphans()
         row.failed = row.failed or (f"left behind: {left}"[:500] if left else "")
-        row.remark = (f"{self._told()}; {self.idle} more hit nothing; "
-                      f"extra starts {row.account.extra_starts / max(1, row.account.jobs):.1%}, "
-                      f"{row.account.beside} more beside a killed job")
+        row.remark = (
+            f"{self._told()}; {self.idle} more hit nothing; "
+            f"extra starts {row.account.extra_starts / max(1, row.account.jobs):.1%}, "
+            f"{row.account.beside} more beside a killed job"
+        )
         for line in row.account.slowest:
             self.say(line)
         row.took_s = time.monotonic() - start
@@ -106,17 +108,26 @@ class Soak:
                 self._form(**request)
         else:
             pool = ("cpu", "gpu")[n % 2]
-            body = (work.sleep(pool, self.random.uniform(0.05, 1.0), max_attempts=10) if draw < 0.5
-                    else work.files(pool, f"text {n}", max_attempts=10) if draw < 0.9
-                    else work.noop(pool, max_attempts=10))
+            body = (
+                work.sleep(pool, self.random.uniform(0.05, 1.0), max_attempts=10)
+                if draw < 0.5
+                else work.files(pool, f"text {n}", max_attempts=10)
+                if draw < 0.9
+                else work.noop(pool, max_attempts=10)
+            )
             self.place.books.submit(body)
 
     def _form(self, of: str, files: dict[str, Path], **fields: str) -> None:
         """As a form, with files."""
         key = f"soak-{self.random.getrandbits(64):x}"
         parts = {name: (path.name, path.read_bytes()) for name, path in files.items()}
-        answer = self.place.books.insist("POST", "/v1/jobs", files=parts, headers={"Idempotency-Key": key},
-                                         data={"kind": of, "max_attempts": "10", **fields})
+        answer = self.place.books.insist(
+            "POST",
+            "/v1/jobs",
+            files=parts,
+            headers={"Idempotency-Key": key},
+            data={"kind": of, "max_attempts": "10", **fields},
+        )
         assert answer.status_code == 202, answer.text
         self.place.books.note(answer.json())
 
@@ -124,9 +135,29 @@ class Soak:
 
     def _plan(self):
         """Endless: a fault, then some time for the work to go on."""
-        sorts = [self._child, self._child, self._child, self._gpu, self._celery, self._parent, self._stop_worker,
-                 self._cut, self._cut, self._lose, self._lose, self._lose, self._s3_errors, self._s3_away, self._redis,
-                 self._bells, self._scripts, self._keeper, self._term, self._api, self._flush]
+        sorts = [
+            self._child,
+            self._child,
+            self._child,
+            self._gpu,
+            self._celery,
+            self._parent,
+            self._stop_worker,
+            self._cut,
+            self._cut,
+            self._lose,
+            self._lose,
+            self._lose,
+            self._s3_errors,
+            self._s3_away,
+            self._redis,
+            self._bells,
+            self._scripts,
+            self._keeper,
+            self._term,
+            self._api,
+            self._flush,
+        ]
         for _ in itertools.count():
             yield self.random.choice(sorts)
             yield lambda: time.sleep(self.random.uniform(0.2, 1.0))
@@ -254,8 +285,11 @@ class Soak:
 
     def _starts_beside(self) -> int:
         books = self.place.books
-        return sum(max(0, len(books.entries[one].first["attempts"]) - 1) for one in self._beside
-                   if one in books.entries and books.entries[one].first)
+        return sum(
+            max(0, len(books.entries[one].first["attempts"]) - 1)
+            for one in self._beside
+            if one in books.entries and books.entries[one].first
+        )
 
     def orphans(self) -> list[str]:
         """Keys of Redis and objects of the bucket that belong to nothing."""
@@ -283,7 +317,9 @@ class Soak:
 def _inputs() -> list[dict]:
     """Small real inputs, one request a kind: a form where there is a file."""
     samples = {kind: ROOT / kind / "samples" for kind in ("recommend", "caption", "transcribe")}
-    return [{"files": {"catalogue": samples["recommend"] / "films.csv"}, "of": "recommend", "history": '["Alien"]'},
-            {"files": {"image": samples["caption"] / "scene-20001.png"}, "of": "caption"},
-            {"files": {"audio": samples["transcribe"] / "jfk_1961.opus"}, "of": "transcribe"},
-            {"kind": "generate", "model": "lstm", "input": {"prompt": "It was"}, "params": {"max_tokens": 8}}]
+    return [
+        {"files": {"catalogue": samples["recommend"] / "films.csv"}, "of": "recommend", "history": '["Alien"]'},
+        {"files": {"image": samples["caption"] / "scene-20001.png"}, "of": "caption"},
+        {"files": {"audio": samples["transcribe"] / "jfk_1961.opus"}, "of": "transcribe"},
+        {"kind": "generate", "model": "lstm", "input": {"prompt": "It was"}, "params": {"max_tokens": 8}},
+    ]

@@ -13,8 +13,14 @@ from tests.faults.place import MODELS, Place
 from tests.faults.scenario import scenario
 from tests.stack import ROOT, until
 
-FAKETIME = [path for path in (*Path("/usr/lib").glob("*/faketime/libfaketime.so.1"),
-                              Path("/usr/local/lib/faketime/libfaketime.so.1")) if path.exists()]
+FAKETIME = [
+    path
+    for path in (
+        *Path("/usr/lib").glob("*/faketime/libfaketime.so.1"),
+        Path("/usr/local/lib/faketime/libfaketime.so.1"),
+    )
+    if path.exists()
+]
 
 
 @scenario("10a", "a worker's clock is ten minutes ahead, another's ten minutes behind (libfaketime)")
@@ -30,8 +36,10 @@ def clock(place: Place, size: int) -> str:
     jobs = place.books.submit_all([work.files(pool, "x") for pool in ("cpu", "gpu") for _ in range(size // 2)])
     place.books.struck("clocks off")
     place.books.wait(jobs, 120)
-    times = [[datetime.fromisoformat(job[name]) for name in ("created_at", "started_at", "completed_at")]
-             for job in map(place.books.get, jobs)]
+    times = [
+        [datetime.fromisoformat(job[name]) for name in ("created_at", "started_at", "completed_at")]
+        for job in map(place.books.get, jobs)
+    ]
     off = [one for one in times if one != sorted(one)]
     for name in made:
         place.stop_process(name)
@@ -41,14 +49,14 @@ def clock(place: Place, size: int) -> str:
     return "all times in the records are Redis' own"
 
 
-@scenario("10b", "a job for a model, and a bell, that some workers do not know (a rolling deploy)",
-          short=True)
+@scenario("10b", "a job for a model, and a bell, that some workers do not know (a rolling deploy)", short=True)
 def unknown(place: Place, size: int) -> str:
     """The models of tomorrow's workers and API have one more; today's must not touch its jobs."""
     newer = place.folder / "newer.toml"
     text = place.settings.models.read_text()
-    newer.write_text(text + '\n[[model]]\nkind = "generate"\nname = "cpu-newer"\nalgorithm = "tests.models.noop"\n'
-                            'pool = "cpu"\n')
+    newer.write_text(
+        text + '\n[[model]]\nkind = "generate"\nname = "cpu-newer"\nalgorithm = "tests.models.noop"\npool = "cpu"\n'
+    )
     assert "cpu-newer" in {model["name"] for model in tomllib.loads(newer.read_text())["model"]}
     with place.stack.api(models=newer) as api:
         old, place.books = place.books, place.new_books()
@@ -122,8 +130,11 @@ def upgrade(place: Place, size: int) -> str:
     urls = itertools.cycle((api.url, place.books.url))
     for n in range(size):
         place.books._http.base_url = next(urls)
-        place.books.submit(work.sleep(("cpu", "gpu")[n // 2 % 2], 0.3, max_attempts=1) if n % 3 else
-                           work.files(("cpu", "gpu")[n // 2 % 2], "x", max_attempts=1))
+        place.books.submit(
+            work.sleep(("cpu", "gpu")[n // 2 % 2], 0.3, max_attempts=1)
+            if n % 3
+            else work.files(("cpu", "gpu")[n // 2 % 2], "x", max_attempts=1)
+        )
         if n == size // 2:
             for pool in ("cpu", "gpu"):
                 place.add_worker(pool)

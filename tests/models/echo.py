@@ -30,8 +30,9 @@ def seen(value: Any) -> str:
 def _echo(call) -> Result:
     told = {name: seen(value) for name, value in call.inputs.items() if value is not None}
     if "catalogue" in told:
-        return Result({"items": [{"id": name, "title": said, "score": 0, "reason": "it came"}
-                                 for name, said in told.items()]})
+        return Result(
+            {"items": [{"id": name, "title": said, "score": 0, "reason": "it came"} for name, said in told.items()]}
+        )
     path = call.workdir / "prompt.txt"
     path.write_bytes((call.inputs["prompt"] or "").encode())
     return Result(answer(json.dumps(told)).value, [path])

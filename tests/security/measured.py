@@ -15,8 +15,14 @@ from typing import Any
 
 from tasks.errors import BacklotError
 
-PRELOADED = ["tasks.caption.pictures", "tasks.transcribe.audio", "tasks.recommend.tables", "tasks.bucket.fetch",
-             "tasks.bucket.storage", __name__]
+PRELOADED = [
+    "tasks.caption.pictures",
+    "tasks.transcribe.audio",
+    "tasks.recommend.tables",
+    "tasks.bucket.fetch",
+    "tasks.bucket.storage",
+    __name__,
+]
 ROOM_MIB = 3072
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(PRELOADED)

@@ -46,8 +46,16 @@ def test_who_did_what_when_from_where_and_how_it_ended(logged):
     submit, cancel, retry, missed = logged.audit()
     known = keyfile.digest(acme.key)
     assert submit.pop("at").endswith("Z") and submit == {
-        "from": "203.0.113.7", "method": "POST", "route": "/v1/jobs", "made": job, "status": 202, "key": known[:12],
-        "name": "ci", "tenant": "acme", "scope": "tenant"}
+        "from": "203.0.113.7",
+        "method": "POST",
+        "route": "/v1/jobs",
+        "made": job,
+        "status": 202,
+        "key": known[:12],
+        "name": "ci",
+        "tenant": "acme",
+        "scope": "tenant",
+    }
     assert (cancel["route"], cancel["job"], cancel["status"]) == ("/v1/jobs/<job_id>/cancel", job, 202)
     assert (retry["job"], retry["made"]) == (job, again)
     assert missed["status"] == 404 and missed["key"] == known[:12]
@@ -84,7 +92,10 @@ def test_what_an_operator_paused_is_noted_by_its_name(logged):
     boss.delete("/v1/pauses/pool/cpu")
     boss.put("/v1/pauses/pool/canary-5e8a0f31", json={})
     assert [(line["method"], line.get("target"), line["status"]) for line in logged.audit()] == [
-        ("PUT", "generate/lstm", 200), ("DELETE", "cpu", 200), ("PUT", None, 404)]
+        ("PUT", "generate/lstm", 200),
+        ("DELETE", "cpu", 200),
+        ("PUT", None, 404),
+    ]
     assert "canary" not in logged.audit_file.read_text()
 
 
@@ -93,7 +104,10 @@ def test_the_access_log_has_every_request(logged):
     for path in ("/healthz", "/v1/jobs", "/nowhere"):
         acme.get(path)
     assert [(line["route"], line["status"]) for line in logged.access()] == [
-        ("/healthz", 200), ("/v1/jobs", 200), (None, 404)]
+        ("/healthz", 200),
+        ("/v1/jobs", 200),
+        (None, 404),
+    ]
     assert all(line["ms"] >= 0 and line["bytes"] > 0 for line in logged.access())
 
 
@@ -101,14 +115,29 @@ def test_nothing_that_a_caller_wrote_stands_in_either(logged):
     """Canaries in each place that a caller can write to."""
     acme, canary = logged.caller("acme"), "canary-5e8a0f31"
     keyed = {"Authorization": f"Bearer {acme.key}"}
-    for path in (f"/v1/jobs/{canary}", f"/v1/jobs/{unknown_job()}/outputs/{canary}", f"/{canary}",
-                 f"/v1/models/generate/{canary}", f"/v1/jobs?{canary}=1", f"/v1/jobs?cursor={canary}",
-                 f"/v1/pools/{canary}", f"/v1/{canary}/x", f"/v1/tenants/{canary}/erasure"):
+    for path in (
+        f"/v1/jobs/{canary}",
+        f"/v1/jobs/{unknown_job()}/outputs/{canary}",
+        f"/{canary}",
+        f"/v1/models/generate/{canary}",
+        f"/v1/jobs?{canary}=1",
+        f"/v1/jobs?cursor={canary}",
+        f"/v1/pools/{canary}",
+        f"/v1/{canary}/x",
+        f"/v1/tenants/{canary}/erasure",
+    ):
         for method in ("GET", "POST", "DELETE", "CANARY-5E8A0F31"):
             acme.open(path, method=method, headers=keyed)
             acme.open(path, method=method, headers={"Authorization": f"Bearer {canary}"})
-    headers = {"Idempotency-Key": canary, "User-Agent": canary, "Referer": canary, "Cookie": canary, "Prefer": canary,
-               "X-Forwarded-For": canary, "Origin": canary}
+    headers = {
+        "Idempotency-Key": canary,
+        "User-Agent": canary,
+        "Referer": canary,
+        "Cookie": canary,
+        "Prefer": canary,
+        "X-Forwarded-For": canary,
+        "Origin": canary,
+    }
     acme.post("/v1/jobs", json={**PROMPT, "metadata": {canary: canary}, "input": {"prompt": canary}}, headers=headers)
     said = logged.audit_file.read_text() + logged.access_file.read_text()
     assert len(logged.access()) == 73 and acme.key not in said

@@ -133,8 +133,14 @@ def test_a_key_that_may_only_read(app, acme, settings):
     headers = {"Authorization": f"Bearer {keyfile.add(settings.keys_file, 'acme', access='read')}"}
     client = app.test_client()
     until(lambda: client.get(f"/v1/jobs/{job}", headers=headers).status_code == 200)
-    for method, path in (("POST", "/v1/jobs"), ("POST", f"/v1/jobs/{job}/cancel"), ("POST", f"/v1/jobs/{job}/retry"),
-                         ("DELETE", f"/v1/jobs/{job}"), ("POST", "/v1/uploads"), ("DELETE", "/v1/dead-letters")):
+    for method, path in (
+        ("POST", "/v1/jobs"),
+        ("POST", f"/v1/jobs/{job}/cancel"),
+        ("POST", f"/v1/jobs/{job}/retry"),
+        ("DELETE", f"/v1/jobs/{job}"),
+        ("POST", "/v1/uploads"),
+        ("DELETE", "/v1/dead-letters"),
+    ):
         refused = client.open(path, method=method, headers=headers, json={})
         assert "read" in problem(refused, 403, "forbidden")["detail"]
     assert acme.get(f"/v1/jobs/{job}").json["status"] == "queued"

@@ -64,13 +64,19 @@ def chunk(name: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
-def png(width: int, height: int, depth: int, colour: int, row_bytes: int, *more: bytes,
-        rows: int | None = None) -> bytes:
+def png(
+    width: int, height: int, depth: int, colour: int, row_bytes: int, *more: bytes, rows: int | None = None
+) -> bytes:
     """A black PNG, of fewer rows than it promises where told so; `more` are chunks before its pixels."""
     packing, row = zlib.compressobj(1), b"\0" + bytes(row_bytes)
     pixels = b"".join([*(packing.compress(row) for _ in range(height if rows is None else rows)), packing.flush()])
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
-            + b"".join(more) + chunk(b"IDAT", pixels) + chunk(b"IEND", b""))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
+        + b"".join(more)
+        + chunk(b"IDAT", pixels)
+        + chunk(b"IEND", b"")
+    )
 
 
 def gif(width: int, height: int, frame: tuple[int, int] = (1, 1), frames: int = 1) -> bytes:
@@ -80,14 +86,21 @@ def gif(width: int, height: int, frame: tuple[int, int] = (1, 1), frames: int = 
     body = bytearray(made.getvalue())
     body[6:10] = struct.pack("<HH", width, height)
     start = body.index(b",")
-    body[start + 5:start + 9] = struct.pack("<HH", *frame)
+    body[start + 5 : start + 9] = struct.pack("<HH", *frame)
     return bytes(body[:start] + body[start:-1] * frames + b";")
 
 
-@pytest.mark.parametrize("content", [
-    png(60_000, 60_000, 8, 2, 180_000, rows=1), png(10_000, 10_000, 1, 0, 1250), gif(65_535, 65_535),
-    gif(1, 1, (65_535, 65_535)), gif(20_000, 20_000, frames=1000)],
-    ids=["a PNG of 3,600 megapixels", "one of 100, a bit each", "a GIF's screen", "a GIF's first frame", "animated"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        png(60_000, 60_000, 8, 2, 180_000, rows=1),
+        png(10_000, 10_000, 1, 0, 1250),
+        gif(65_535, 65_535),
+        gif(1, 1, (65_535, 65_535)),
+        gif(20_000, 20_000, frames=1000),
+    ],
+    ids=["a PNG of 3,600 megapixels", "one of 100, a bit each", "a GIF's screen", "a GIF's first frame", "animated"],
+)
 def test_more_pixels_than_the_limit_are_refused_unread(tmp_path, content):
     """Kilobytes that would become gigabytes."""
     assert len(content) < 200_000
@@ -110,7 +123,7 @@ def test_what_a_picture_carries_beside_its_pixels_is_bounded_too(tmp_path):
 
 def test_a_large_picture_cut_short_is_refused_in_the_same_bound(tmp_path):
     whole = png(10_000, 5_000, 8, 2, 30_000)
-    refused(see, saved(tmp_path, "cut.png", whole[:len(whole) // 2]), "invalid_input", "cut short", PICTURE_MIB)
+    refused(see, saved(tmp_path, "cut.png", whole[: len(whole) // 2]), "invalid_input", "cut short", PICTURE_MIB)
 
 
 # -- recordings
@@ -124,9 +137,12 @@ def hear(path: Path) -> int:
 def wav(seconds: float, rate: int = 8000, channels: int = 1, data: bytes = bytes(1000)) -> bytes:
     """8 bits a sample; the header promises the seconds."""
     size = int(seconds * rate * channels)
-    return (struct.pack("<4sI4s", b"RIFF", min(36 + size, 2**32 - 1), b"WAVE")
-            + struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, rate, rate * channels, channels, 8)
-            + struct.pack("<4sI", b"data", size) + data)
+    return (
+        struct.pack("<4sI4s", b"RIFF", min(36 + size, 2**32 - 1), b"WAVE")
+        + struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, channels, rate, rate * channels, channels, 8)
+        + struct.pack("<4sI", b"data", size)
+        + data
+    )
 
 
 def flac(samples: int) -> bytes:
@@ -144,6 +160,7 @@ def mp3(frames: int) -> bytes:
 
 def m4a(samples: int) -> bytes:
     """An index that counts so many samples of one byte, in one entry."""
+
     def box(name: bytes, *parts: bytes) -> bytes:
         return struct.pack(">I4s", 8 + sum(map(len, parts)), name) + b"".join(parts)
 
@@ -151,18 +168,37 @@ def m4a(samples: int) -> bytes:
         return box(name, struct.pack(f">I{len(numbers)}I", 0, *numbers))
 
     entry = box(b"mp4a", bytes(6), struct.pack(">HHHIHHHHI", 1, 0, 0, 0, 2, 16, 0, 0, 44100 << 16))
-    index = box(b"stbl", box(b"stsd", struct.pack(">II", 0, 1), entry), table(b"stts", 1, samples, 1),
-                table(b"stsc", 1, 1, samples, 1), table(b"stsz", 1, samples), table(b"stco", 1, 40))
-    media = box(b"mdia", table(b"mdhd", 0, 0, 44100, samples, 0), box(b"hdlr", bytes(8), b"soun", bytes(13)),
-                box(b"minf", index))
+    index = box(
+        b"stbl",
+        box(b"stsd", struct.pack(">II", 0, 1), entry),
+        table(b"stts", 1, samples, 1),
+        table(b"stsc", 1, 1, samples, 1),
+        table(b"stsz", 1, samples),
+        table(b"stco", 1, 40),
+    )
+    media = box(
+        b"mdia",
+        table(b"mdhd", 0, 0, 44100, samples, 0),
+        box(b"hdlr", bytes(8), b"soun", bytes(13)),
+        box(b"minf", index),
+    )
     track = box(b"trak", box(b"tkhd", struct.pack(">6I", 7, 0, 0, 1, 0, samples), bytes(60)), media)
-    return (box(b"ftyp", b"M4A \0\0\0\0M4A ") + box(
-        b"moov", table(b"mvhd", 0, 0, 44100, samples, *[0] * 20), track) + box(b"mdat", bytes(1000)))
+    return (
+        box(b"ftyp", b"M4A \0\0\0\0M4A ")
+        + box(b"moov", table(b"mvhd", 0, 0, 44100, samples, *[0] * 20), track)
+        + box(b"mdat", bytes(1000))
+    )
 
 
-@pytest.mark.parametrize(("content", "code", "says"), [
-    (wav(HOURS * 3600), "invalid_input", "cut short"), (flac(HOURS * 3600 * 8000), "too_large", "4 hours"),
-    (mp3(HOURS * 3600 * 39), "too_large", "4 hours")], ids=["wav", "flac", "mp3"])
+@pytest.mark.parametrize(
+    ("content", "code", "says"),
+    [
+        (wav(HOURS * 3600), "invalid_input", "cut short"),
+        (flac(HOURS * 3600 * 8000), "too_large", "4 hours"),
+        (mp3(HOURS * 3600 * 39), "too_large", "4 hours"),
+    ],
+    ids=["wav", "flac", "mp3"],
+)
 def test_a_recording_that_claims_hours_is_refused_by_its_header(tmp_path, content, code, says):
     """A few kilobytes that say they last nine hours."""
     refused(hear, saved(tmp_path, "long", content), code, says)
@@ -174,17 +210,24 @@ def test_a_recording_of_one_sample_a_second_is_read_at_constant_memory(tmp_path)
     assert found.answer == 14_000 * audio.RATE and found.mib < SOUND_MIB
 
 
-@pytest.mark.parametrize(("content", "code"), [
-    (wav(1, channels=255), "unsupported_media"), (wav(1, rate=2**31 - 1), "unsupported_media"),
-    (m4a(2**27), "invalid_input")],
-    ids=["255 channels", "two thousand million samples a second", "an index of 134 million samples"])
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (wav(1, channels=255), "unsupported_media"),
+        (wav(1, rate=2**31 - 1), "unsupported_media"),
+        (m4a(2**27), "invalid_input"),
+    ],
+    ids=["255 channels", "two thousand million samples a second", "an index of 134 million samples"],
+)
 def test_a_recording_of_absurd_numbers_is_refused(tmp_path, content, code):
     refused(hear, saved(tmp_path, "absurd", content), code, "")
 
 
-@pytest.mark.parametrize("playlist", [
-    "#EXTM3U\n#EXTINF:1,\n{0}\n" * 3 + "#EXT-X-ENDLIST\n", "ffconcat version 1.0\n" + "file {0}\n" * 10_000],
-    ids=["m3u8", "concat"])
+@pytest.mark.parametrize(
+    "playlist",
+    ["#EXTM3U\n#EXTINF:1,\n{0}\n" * 3 + "#EXT-X-ENDLIST\n", "ffconcat version 1.0\n" + "file {0}\n" * 10_000],
+    ids=["m3u8", "concat"],
+)
 def test_a_playlist_that_repeats_itself_is_no_recording(tmp_path, playlist):
     """Ten thousand times a recording of its own folder would be days."""
     saved(tmp_path, "short.wav", wav(1, data=bytes(8000)))
@@ -227,23 +270,41 @@ def thrift(number: int) -> bytes:
     return written + bytes([number])
 
 
-@pytest.mark.parametrize("values", [repeated(200_000), pyarrow.ListArray.from_arrays([0, 200_000], repeated(200_000))],
-                         ids=["a row each", "in one list"])
+@pytest.mark.parametrize(
+    "values",
+    [repeated(200_000), pyarrow.ListArray.from_arrays([0, 200_000], repeated(200_000))],
+    ids=["a row each", "in one list"],
+)
 def test_a_parquet_file_that_repeats_one_large_text_is_refused(tmp_path, values):
     """200 GB written out, from a file of a kilobyte."""
     refused(read, parquet_of(tmp_path, values), "too_large", "268,435,456")
 
 
-@pytest.mark.parametrize(("content", "code", "says"), [
-    (b"title\n" + b"a" * 20_000_000, "too_large", "1,048,576"),
-    (b'title\n"' + b"a\n" * 200_000, "too_large", "131,072"),
-    (("title\n" + "a" * 10_000_000).encode("utf-16"), "too_large", "131,072"),
-    (b"title" + b",a" * 500_000 + b"\n", "invalid_input", "twice"),
-    (b"title," + b",".join(b"c%d" % n for n in range(100_000)) + b"\n" + b"," * 200_000 + b"\n", None, ""),
-    (b'{"title": ' + b"[" * 500_000 + b"\n", None, ""), (b'{"title": ' + b'{"a":' * 100_000 + b"\n", None, ""),
-    (b"PK\3\4" + bytes(100), "unsupported_media", "binary"), (packed(31), "unsupported_media", "binary")],
-    ids=["one line", "an open quote", "one line of UTF-16", "one name for 500,000 columns", "100,000 columns",
-         "500,000 lists deep", "100,000 objects deep", "zip", "gzip"])
+@pytest.mark.parametrize(
+    ("content", "code", "says"),
+    [
+        (b"title\n" + b"a" * 20_000_000, "too_large", "1,048,576"),
+        (b'title\n"' + b"a\n" * 200_000, "too_large", "131,072"),
+        (("title\n" + "a" * 10_000_000).encode("utf-16"), "too_large", "131,072"),
+        (b"title" + b",a" * 500_000 + b"\n", "invalid_input", "twice"),
+        (b"title," + b",".join(b"c%d" % n for n in range(100_000)) + b"\n" + b"," * 200_000 + b"\n", None, ""),
+        (b'{"title": ' + b"[" * 500_000 + b"\n", None, ""),
+        (b'{"title": ' + b'{"a":' * 100_000 + b"\n", None, ""),
+        (b"PK\3\4" + bytes(100), "unsupported_media", "binary"),
+        (packed(31), "unsupported_media", "binary"),
+    ],
+    ids=[
+        "one line",
+        "an open quote",
+        "one line of UTF-16",
+        "one name for 500,000 columns",
+        "100,000 columns",
+        "500,000 lists deep",
+        "100,000 objects deep",
+        "zip",
+        "gzip",
+    ],
+)
 def test_a_table_is_read_in_its_bound_or_refused(tmp_path, content, code, says):
     """Lines, cells and depth; a row that is only odd is counted as such."""
     path = saved(tmp_path, "table", content)
@@ -258,16 +319,23 @@ def test_a_table_is_read_in_its_bound_or_refused(tmp_path, content, code, says):
 
 
 def get(path: Path, url: str, settings: Settings, max_bytes: int) -> str:
-    return fetch(url, path, tenant="acme", max_bytes=max_bytes, settings=settings, storage=Storage(settings),
-                 uploads={})
+    return fetch(
+        url, path, tenant="acme", max_bytes=max_bytes, settings=settings, storage=Storage(settings), uploads={}
+    )
 
 
-@pytest.mark.parametrize(("encoding", "body", "code", "says"), [
-    ("gzip", packed(31), "too_large", "50000000 bytes"), ("deflate", packed(15), "too_large", "50000000 bytes"),
-    ("gzip, gzip", gzip.compress(packed(31)), "input_unreachable", "gzip and deflate are unpacked"),
-    ("br", b"any", "input_unreachable", "packed as 'br'"), ("gzip", b"any", "input_unreachable", "not the gzip"),
-    ("gzip", packed(31)[:500], "input_unreachable", "breaks off")],
-    ids=["gzip", "deflate", "twice", "another", "none", "half"])
+@pytest.mark.parametrize(
+    ("encoding", "body", "code", "says"),
+    [
+        ("gzip", packed(31), "too_large", "50000000 bytes"),
+        ("deflate", packed(15), "too_large", "50000000 bytes"),
+        ("gzip, gzip", gzip.compress(packed(31)), "input_unreachable", "gzip and deflate are unpacked"),
+        ("br", b"any", "input_unreachable", "packed as 'br'"),
+        ("gzip", b"any", "input_unreachable", "not the gzip"),
+        ("gzip", packed(31)[:500], "input_unreachable", "breaks off"),
+    ],
+    ids=["gzip", "deflate", "twice", "another", "none", "half"],
+)
 def test_a_packed_body_is_counted_as_it_is_unpacked(tmp_path, settings, encoding, body, code, says):
     """200 MB in 200 KB, or packed once more in 1 KB: never more than a piece in memory."""
     with serve() as web:

@@ -74,8 +74,9 @@ def test_what_an_operator_submits_is_its_own_tenants(boss, acme):
     assert acme.get("/v1/jobs").json["data"] == []
 
 
-@pytest.mark.parametrize(("method", "path"), [route for route in QUERIES if "tenant" in QUERIES[route].model_fields],
-                         ids=str)
+@pytest.mark.parametrize(
+    ("method", "path"), [route for route in QUERIES if "tenant" in QUERIES[route].model_fields], ids=str
+)
 def test_a_tenants_key_names_itself_alone(acme, rival, method, path):
     """Another's name is 403 whether there is such a tenant and such a job or not; its own is as good as none."""
     theirs = rival.submit()["id"]

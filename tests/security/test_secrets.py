@@ -34,7 +34,8 @@ class Said:
         answer.read()
         headers = [(n, v) for n, v in answer.headers.items() if (n, answer.status_code) != ("location", 307)]
         self.places[f"answer {len(self.places)} {answer.request.method} {answer.request.url.path}"] = (
-            answer.content + repr(headers).encode())
+            answer.content + repr(headers).encode()
+        )
 
     def where(self, secret: str) -> list[str]:
         return [place for place, content in self.places.items() if secret.encode() in content]
@@ -43,8 +44,10 @@ class Said:
 @pytest.fixture(scope="module")
 def given() -> dict[str, str]:
     """The secrets of callers; by what they are."""
-    return {name: f"{name}-{secrets.token_hex(12)}" for name in (
-        "query", "failing", "redirected", "closed", "password", "refused", "upper", "wrong-key")}
+    return {
+        name: f"{name}-{secrets.token_hex(12)}"
+        for name in ("query", "failing", "redirected", "closed", "password", "refused", "upper", "wrong-key")
+    }
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +55,35 @@ def said(redis_server, s3_server, tmp_path_factory, given) -> Iterator[Said]:
     """A stack that has done its jobs, and stands still."""
     folder, said = tmp_path_factory.mktemp("secrets"), Said()
     bucket = f"secrets-{uuid.uuid4().hex[:12]}"
-    settings = make_settings(redis_server.for_a_stack(), s3_server, bucket, folder,
-                             models=MODELS, pools=["cpu"], cpu_slots=1, retry_s=0.01, log_level="DEBUG").model_copy(
-        update={"metrics_port": free_port(), "audit_log": str(folder / "audit.jsonl"),
-                "access_log": str(folder / "access.jsonl")})
+    settings = make_settings(
+        redis_server.for_a_stack(),
+        s3_server,
+        bucket,
+        folder,
+        models=MODELS,
+        pools=["cpu"],
+        cpu_slots=1,
+        retry_s=0.01,
+        log_level="DEBUG",
+    ).model_copy(
+        update={
+            "metrics_port": free_port(),
+            "audit_log": str(folder / "audit.jsonl"),
+            "access_log": str(folder / "access.jsonl"),
+        }
+    )
     storage, stack = make_storage(settings), Stack(settings, folder)
-    given["key"], given["operator-key"] = (keyfile.add(settings.keys_file, "acme", scope)
-                                           for scope in ("tenant", "operator"))
+    given["key"], given["operator-key"] = (
+        keyfile.add(settings.keys_file, "acme", scope) for scope in ("tenant", "operator")
+    )
     with serve() as web, stack.keeper() as keeper, stack.worker("cpu") as worker, stack.api() as api:
-        with httpx.Client(base_url=api.url, headers={"Authorization": f"Bearer {given['key']}"}, timeout=90,
-                          trust_env=False, event_hooks={"response": [said.answer]}) as client:
+        with httpx.Client(
+            base_url=api.url,
+            headers={"Authorization": f"Bearer {given['key']}"},
+            timeout=90,
+            trust_env=False,
+            event_hooks={"response": [said.answer]},
+        ) as client:
             _work(client, web, settings, given)
         for process in (keeper, worker, api, redis_server, s3_server):
             for one in [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]:
@@ -69,8 +91,11 @@ def said(redis_server, s3_server, tmp_path_factory, given) -> Iterator[Said]:
         metrics = httpx.get(f"http://127.0.0.1:{settings.metrics_port}/metrics", trust_env=False)
         said.places["/metrics"] = metrics.content
         client = stack.redis()
-        until(lambda: sum(seen.key.endswith("job.json") for seen in storage.list("tenants/")) == JOBS, ENDS_S,
-              "the keeper has written job.json")
+        until(
+            lambda: sum(seen.key.endswith("job.json") for seen in storage.list("tenants/")) == JOBS,
+            ENDS_S,
+            "the keeper has written job.json",
+        )
         _look(said, client, storage)
     for log in (*folder.glob("*.log"), *folder.glob("*.jsonl")):
         said.places[f"log {log.name}"] = log.read_bytes()
@@ -79,6 +104,7 @@ def said(redis_server, s3_server, tmp_path_factory, given) -> Iterator[Said]:
 
 def _work(client: httpx.Client, web, settings, given: dict[str, str]) -> None:
     """Every way in which a URL is used or refused; each job to its end."""
+
     def submit(url: str, ends: str | None) -> None:
         asked = {"kind": "generate", "input": {"prompt": {"url": url}}, "max_attempts": 2}
         answer = client.post("/v1/jobs", json=asked)
@@ -113,8 +139,14 @@ def _work(client: httpx.Client, web, settings, given: dict[str, str]) -> None:
 
 def _look(said: Said, client: redis.Redis, storage: Storage) -> None:
     """Every value of Redis, every object of the bucket."""
-    read = {"string": client.get, "hash": client.hgetall, "list": lambda key: client.lrange(key, 0, -1),
-            "set": client.smembers, "zset": lambda key: client.zrange(key, 0, -1), "stream": client.xrange}
+    read = {
+        "string": client.get,
+        "hash": client.hgetall,
+        "list": lambda key: client.lrange(key, 0, -1),
+        "set": client.smembers,
+        "zset": lambda key: client.zrange(key, 0, -1),
+        "stream": client.xrange,
+    }
     for key in client.scan_iter():
         kind = client.type(key)
         if kind == "hash" and key.startswith("bl:job:"):
@@ -129,8 +161,19 @@ def _look(said: Said, client: redis.Redis, storage: Storage) -> None:
 
 def test_there_was_something_to_look_through(said, given):
     """The search finds what is there: answers, logs of every process, records, the journal, objects, command lines."""
-    for beginning in ("answer ", "log keeper", "log cpu", "log api", "log audit", "log access", "command line of cpu",
-                      "bl:job:", "redis bl:", "tenants/", "/metrics"):
+    for beginning in (
+        "answer ",
+        "log keeper",
+        "log cpu",
+        "log api",
+        "log audit",
+        "log access",
+        "command line of cpu",
+        "bl:job:",
+        "redis bl:",
+        "tenants/",
+        "/metrics",
+    ):
         assert any(place.startswith(beginning) and content for place, content in said.places.items()), beginning
     assert said.where("127.0.0.1/a") or said.where("/a"), "URLs are named, without their query"
 
@@ -156,8 +199,11 @@ def test_a_query_string_stands_where_it_is_needed_and_nowhere_else(said, given, 
 
 def test_links_stand_in_location_alone(said):
     """A signed link opens its object to whoever reads it; the one of an upload is the answer to who asked for it."""
-    assert [place for place in said.where("X-Amz-Signature=") if "/v1/uploads" not in place
-            and not place.startswith(STANDS_IN)] == []
+    assert [
+        place
+        for place in said.where("X-Amz-Signature=")
+        if "/v1/uploads" not in place and not place.startswith(STANDS_IN)
+    ] == []
 
 
 def test_files_that_hold_secrets_are_their_owners_alone(tmp_path: Path):

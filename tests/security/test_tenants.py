@@ -14,15 +14,33 @@ from tests.api.conftest import PROMPT, in_seconds, problem, unknown_job
 from tests.stack import until
 
 OF_A_JOB = {
-    ("GET", "/v1/jobs/<job_id>"), ("DELETE", "/v1/jobs/<job_id>"), ("POST", "/v1/jobs/<job_id>/cancel"),
-    ("POST", "/v1/jobs/<job_id>/retry"), ("GET", "/v1/jobs/<job_id>/outputs/<name>")}
+    ("GET", "/v1/jobs/<job_id>"),
+    ("DELETE", "/v1/jobs/<job_id>"),
+    ("POST", "/v1/jobs/<job_id>/cancel"),
+    ("POST", "/v1/jobs/<job_id>/retry"),
+    ("GET", "/v1/jobs/<job_id>/outputs/<name>"),
+}
 OF_A_TENANT = {
-    ("POST", "/v1/jobs"), ("GET", "/v1/jobs"), ("POST", "/v1/uploads"), ("GET", "/v1/dead-letters"),
-    ("DELETE", "/v1/dead-letters"), ("POST", "/v1/dead-letters/replay")}
-OF_OPERATORS = {("GET", "/v1/pools"), ("GET", "/v1/pools/<name>"), ("GET", "/v1/keys"),
-                ("DELETE", "/v1/tenants/<tenant>"), ("GET", "/v1/tenants/<tenant>/erasure"), ("GET", "/v1/pauses"),
-                *((method, f"/v1/pauses/{what}") for method in ("PUT", "DELETE")
-                  for what in ("pool/<name>", "model/<kind>/<name>", "tenant/<tenant>"))}
+    ("POST", "/v1/jobs"),
+    ("GET", "/v1/jobs"),
+    ("POST", "/v1/uploads"),
+    ("GET", "/v1/dead-letters"),
+    ("DELETE", "/v1/dead-letters"),
+    ("POST", "/v1/dead-letters/replay"),
+}
+OF_OPERATORS = {
+    ("GET", "/v1/pools"),
+    ("GET", "/v1/pools/<name>"),
+    ("GET", "/v1/keys"),
+    ("DELETE", "/v1/tenants/<tenant>"),
+    ("GET", "/v1/tenants/<tenant>/erasure"),
+    ("GET", "/v1/pauses"),
+    *(
+        (method, f"/v1/pauses/{what}")
+        for method in ("PUT", "DELETE")
+        for what in ("pool/<name>", "model/<kind>/<name>", "tenant/<tenant>")
+    ),
+}
 OF_ANY_KEY = {("GET", "/v1/models"), ("GET", "/v1/models/<kind>/<name>")}
 OF_ANYBODY = {("GET", "/"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/openapi.json")}
 KNOWN = OF_A_JOB | OF_A_TENANT | OF_OPERATORS | OF_ANY_KEY | OF_ANYBODY
@@ -76,9 +94,12 @@ def theirs(acme, hand, ledger, storage) -> dict[str, str]:
 
 def state(ledger, storage, theirs: dict[str, str]) -> tuple:
     """All that there is of acme's, to compare."""
-    return ({job: ledger.redis.hgetall(keys.job(job)) for job in theirs.values()},
-            ledger.redis.zrange(keys.tenant_jobs("acme"), 0, -1), ledger.redis.zrange(keys.TRASH, 0, -1),
-            [(seen.key, seen.etag) for seen in storage.list("tenants/acme/")])
+    return (
+        {job: ledger.redis.hgetall(keys.job(job)) for job in theirs.values()},
+        ledger.redis.zrange(keys.tenant_jobs("acme"), 0, -1),
+        ledger.redis.zrange(keys.TRASH, 0, -1),
+        [(seen.key, seen.etag) for seen in storage.list("tenants/acme/")],
+    )
 
 
 def asked(rule: str, job: str) -> str:
@@ -101,15 +122,22 @@ def test_no_route_of_a_job_shows_or_moves_another_tenants(app, rival, ledger, st
         assert set(told.values()) == {told["never"]}, rule
     assert state(ledger, storage, theirs) == before
     assert {job for job in theirs.values() if ledger.redis.exists(keys.job(job))} == {
-        job for what, job in theirs.items() if what != KEPT_IN_THE_BUCKET}
+        job for what, job in theirs.items() if what != KEPT_IN_THE_BUCKET
+    }
 
 
 def test_no_list_shows_another_tenants(app, acme, rival, theirs):
     """Nor by any filter, nor from a cursor that the other was given."""
     mine = rival.submit()["id"]
     cursor = acme.get("/v1/jobs?limit=2").json["next_cursor"]
-    queries = ["", f"?cursor={cursor}", "?limit=100", *(f"?status={status}" for status in Status), "?kind=generate",
-               "?model=transformer"]
+    queries = [
+        "",
+        f"?cursor={cursor}",
+        "?limit=100",
+        *(f"?status={status}" for status in Status),
+        "?kind=generate",
+        "?model=transformer",
+    ]
     lists = [rule for method, rule in OF_A_TENANT & routes(app) if method == "GET"]
     assert lists
     for rule in lists:
@@ -137,12 +165,22 @@ def test_an_upload_is_no_input_of_another_tenants_job(acme, rival, storage, ledg
     storage.put_bytes(f"tenants/acme/uploads/{made}/a.txt", b"acme-only", "text/plain")
     assert acme.submit(input={"prompt": {"url": f"upload:{made}"}})
     never = new_id("upload")
-    for asks in ({"kind": "generate", "input": {"prompt": {"url": "upload:ID"}}},
-                 {"kind": "transcribe", "input": {"audio": "upload:ID"}},
-                 {"kind": "caption", "input": {"image": "upload:ID"}},
-                 {"kind": "recommend", "input": {"catalogue": "upload:ID", "history": ["x"]}}):
-        told = [json.dumps(problem(rival.post("/v1/jobs", json=json.loads(json.dumps(asks).replace("ID", upload))), 422,
-                                   "invalid_input")).replace(upload, "ID") for upload in (made, never)]
+    for asks in (
+        {"kind": "generate", "input": {"prompt": {"url": "upload:ID"}}},
+        {"kind": "transcribe", "input": {"audio": "upload:ID"}},
+        {"kind": "caption", "input": {"image": "upload:ID"}},
+        {"kind": "recommend", "input": {"catalogue": "upload:ID", "history": ["x"]}},
+    ):
+        told = [
+            json.dumps(
+                problem(
+                    rival.post("/v1/jobs", json=json.loads(json.dumps(asks).replace("ID", upload))),
+                    422,
+                    "invalid_input",
+                )
+            ).replace(upload, "ID")
+            for upload in (made, never)
+        ]
         assert told[0] == told[1] and "there is no upload" in told[0]
     form = {"kind": "generate", "prompt": f"upload:{made}"}
     answer = rival.post("/v1/jobs", data=form, content_type="multipart/form-data")
@@ -150,9 +188,18 @@ def test_an_upload_is_no_input_of_another_tenants_job(acme, rival, storage, ledg
         assert json.loads(ledger.record(answer.json["id"])["fixed"])["uploads"] == {}
 
 
-@pytest.mark.parametrize("source", [
-    "s3://BUCKET/tenants/acme/jobs/JOB/1-00000001/text.txt", "s3://BUCKET/tenants/rival/../acme/jobs/JOB/job.json",
-    "s3://BUCKET", "upload:../../acme/uploads/x", "upload:JOB", "job:JOB/text.txt", "/v1/jobs/JOB/outputs/text.txt"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "s3://BUCKET/tenants/acme/jobs/JOB/1-00000001/text.txt",
+        "s3://BUCKET/tenants/rival/../acme/jobs/JOB/job.json",
+        "s3://BUCKET",
+        "upload:../../acme/uploads/x",
+        "upload:JOB",
+        "job:JOB/text.txt",
+        "/v1/jobs/JOB/outputs/text.txt",
+    ],
+)
 def test_an_output_is_no_input_of_another_tenants_job(rival, settings, theirs, source):
     """By no spelling of a source."""
     url = source.replace("BUCKET", settings.s3_bucket).replace("JOB", theirs["succeeded"])

@@ -35,12 +35,22 @@ class Trap:
 
 def message(body: bytes, content_type: str, encoding: str = "binary") -> str:
     """As kombu lays one into a list of Redis."""
-    return json.dumps({
-        "body": base64.b64encode(body).decode(), "content-type": content_type, "content-encoding": encoding,
-        "headers": {"task": DOORBELL, "id": str(uuid.uuid4()), "lang": "py", "argsrepr": "", "kwargsrepr": ""},
-        "properties": {"correlation_id": str(uuid.uuid4()), "delivery_mode": 2, "priority": 0,
-                       "body_encoding": "base64", "delivery_info": {"exchange": "", "routing_key": QUEUE},
-                       "delivery_tag": str(uuid.uuid4())}})
+    return json.dumps(
+        {
+            "body": base64.b64encode(body).decode(),
+            "content-type": content_type,
+            "content-encoding": encoding,
+            "headers": {"task": DOORBELL, "id": str(uuid.uuid4()), "lang": "py", "argsrepr": "", "kwargsrepr": ""},
+            "properties": {
+                "correlation_id": str(uuid.uuid4()),
+                "delivery_mode": 2,
+                "priority": 0,
+                "body_encoding": "base64",
+                "delivery_info": {"exchange": "", "routing_key": QUEUE},
+                "delivery_tag": str(uuid.uuid4()),
+            },
+        }
+    )
 
 
 def test_the_trap_is_real(tmp_path):
@@ -62,9 +72,19 @@ def test_a_pickled_message_is_never_unpickled_and_the_worker_lives(stack, settin
         ledger.redis.lpush(QUEUE, message(opened, "application/x-yaml", "utf-8"))
         ledger.redis.lpush(QUEUE, message(traps, "application/json", "utf-8"))
         until(lambda: ledger.redis.llen(QUEUE) == 0, 60, "all messages are taken")
-        job = Fixed(id=new_id("job"), tenant="acme", kind="generate", model="cpu-noop", pool="cpu",
-                    input={"prompt": "x"}, params={}, queue_ttl_s=600, run_timeout_s=60, retention_s=3600,
-                    max_attempts=3)
+        job = Fixed(
+            id=new_id("job"),
+            tenant="acme",
+            kind="generate",
+            model="cpu-noop",
+            pool="cpu",
+            input={"prompt": "x"},
+            params={},
+            queue_ttl_s=600,
+            run_timeout_s=60,
+            retention_s=3600,
+            max_attempts=3,
+        )
         ledger.submit(job)
         Broker(settings).ring(QUEUE)
         until(lambda: Job.of_record(ledger.record(job.id)).done, 60, "the job has ended")
@@ -92,8 +112,17 @@ def trapped(weights: str) -> Model:
     return Model(kind="generate", name="old", algorithm="hf", weights=weights)
 
 
-OTHER_FORMATS = ["pytorch_model.bin", "model.pt", "model.pth", "model.ckpt", "model.h5", "model.pkl", "model.npz",
-                 "model.gguf", "modeling.py"]
+OTHER_FORMATS = [
+    "pytorch_model.bin",
+    "model.pt",
+    "model.pth",
+    "model.ckpt",
+    "model.h5",
+    "model.pkl",
+    "model.npz",
+    "model.gguf",
+    "modeling.py",
+]
 
 
 @pytest.mark.parametrize("name", OTHER_FORMATS)
@@ -115,8 +144,18 @@ def test_weights_of_another_format_are_refused(name, hub, storage, tmp_path):
 # -- the code itself
 
 
-FORBIDDEN = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "torch.package",
-             "torch.hub"}
+FORBIDDEN = {
+    "pickle",
+    "cPickle",
+    "_pickle",
+    "dill",
+    "cloudpickle",
+    "joblib",
+    "shelve",
+    "marshal",
+    "torch.package",
+    "torch.hub",
+}
 RUNS_CODE = {"eval", "exec", "__import__", "compile"}
 TRAINING = ("worker/train.py",)
 
@@ -130,14 +169,22 @@ def calls(tree: ast.AST):
 
 def given(node: ast.Call, tree: ast.AST) -> dict[str, object]:
     """The keyword arguments that are constants, also those that come by ** from a dict of the same file."""
-    dicts = {target.id: n.value for n in ast.walk(tree) if isinstance(n, ast.Assign) and isinstance(n.value, ast.Dict)
-             for target in n.targets if isinstance(target, ast.Name)}
+    dicts = {
+        target.id: n.value
+        for n in ast.walk(tree)
+        if isinstance(n, ast.Assign) and isinstance(n.value, ast.Dict)
+        for target in n.targets
+        if isinstance(target, ast.Name)
+    }
     found = {}
     for keyword in node.keywords:
         if keyword.arg is None and isinstance(keyword.value, ast.Name) and keyword.value.id in dicts:
             known = dicts[keyword.value.id]
-            found |= {k.value: v.value for k, v in zip(known.keys, known.values, strict=True)
-                      if isinstance(k, ast.Constant) and isinstance(v, ast.Constant)}
+            found |= {
+                k.value: v.value
+                for k, v in zip(known.keys, known.values, strict=True)
+                if isinstance(k, ast.Constant) and isinstance(v, ast.Constant)
+            }
         elif isinstance(keyword.value, ast.Constant):
             found[keyword.arg] = keyword.value.value
     return found
@@ -149,8 +196,15 @@ def test_no_module_reads_what_could_run_code(path):
     library with its safeties on."""
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
-        modules = [a.name for a in node.names] if isinstance(node, ast.Import) else (
-            [node.module, *(f"{node.module}.{a.name}" for a in node.names)] if isinstance(node, ast.ImportFrom) else [])
+        modules = (
+            [a.name for a in node.names]
+            if isinstance(node, ast.Import)
+            else (
+                [node.module, *(f"{node.module}.{a.name}" for a in node.names)]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+        )
         assert not FORBIDDEN & set(modules)
     for name, node in calls(tree):
         keywords = given(node, tree)

@@ -42,14 +42,17 @@ class Town:
 
 
 @pytest.fixture(scope="module")
-def make_town(redis_server: RedisServer, s3_server: S3Server,
-              tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+def make_town(
+    redis_server: RedisServer, s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Any]:
     """make_town(gpu_slots=4) as a context manager's body needs it: a generator of one Town with these settings."""
+
     def build(pools: tuple[str, ...] = ("cpu",), **changes: Any) -> Iterator[Town]:
         folder = tmp_path_factory.mktemp("town")
         usual = {"models": MODELS, "cpu_slots": 2, "gpu_slots": 4, "grace_s": 2, "retry_s": 0.2}
-        settings = make_settings(redis_server.for_a_stack(), s3_server, f"town-{uuid.uuid4().hex[:12]}", folder,
-                                 **{**usual, **changes})
+        settings = make_settings(
+            redis_server.for_a_stack(), s3_server, f"town-{uuid.uuid4().hex[:12]}", folder, **{**usual, **changes}
+        )
         make_storage(settings)
         stranger, tenant = (keyfile.add(settings.keys_file, name) for name in ("stranger", "honest"))
         operator = keyfile.add(settings.keys_file, "operator", "operator")

@@ -46,8 +46,11 @@ class Seen:
     def quantile_ms(self, name: str, of: float) -> float:
         """Of `requests_ms` or `jobs_ms`; NaN where there are none."""
         values = sorted(getattr(self, name))
-        return statistics.quantiles(values, n=100, method="inclusive")[round(of * 100) - 1] if len(values) > 1 else (
-            values[0] if values else float("nan"))
+        return (
+            statistics.quantiles(values, n=100, method="inclusive")[round(of * 100) - 1]
+            if len(values) > 1
+            else (values[0] if values else float("nan"))
+        )
 
 
 class Honest:
@@ -122,13 +125,17 @@ class Honest:
 
 def table() -> str:
     """All rows as a page of Markdown."""
-    head = TITLE + ("| beside | honest jobs | errors | request p50, ms, alone / beside | p95 | job p50, ms | p95 |\n"
-            "|---|--:|--:|--:|--:|--:|--:|\n")
+    head = TITLE + (
+        "| beside | honest jobs | errors | request p50, ms, alone / beside | p95 | job p50, ms | p95 |\n"
+        "|---|--:|--:|--:|--:|--:|--:|\n"
+    )
 
     def pair(alone: Seen, seen: Seen, name: str, of: float) -> str:
         return f"{alone.quantile_ms(name, of):.1f} / {seen.quantile_ms(name, of):.1f}"
 
     return head + "".join(
-        f"| {stranger} | {seen.jobs} | {len(seen.errors)} | {pair(alone, seen, 'requests_ms', .5)} | "
-        f"{pair(alone, seen, 'requests_ms', .95)} | {pair(alone, seen, 'jobs_ms', .5)} | "
-        f"{pair(alone, seen, 'jobs_ms', .95)} |\n" for stranger, alone, seen in ROWS)
+        f"| {stranger} | {seen.jobs} | {len(seen.errors)} | {pair(alone, seen, 'requests_ms', 0.5)} | "
+        f"{pair(alone, seen, 'requests_ms', 0.95)} | {pair(alone, seen, 'jobs_ms', 0.5)} | "
+        f"{pair(alone, seen, 'jobs_ms', 0.95)} |\n"
+        for stranger, alone, seen in ROWS
+    )

@@ -83,10 +83,14 @@ class Slow:
 def _first(sort: str, key: str) -> bytes:
     known = f"Authorization: Bearer {key}\r\n" if key else ""
     head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\n{known}Content-Type: application/json\r\n"
-    return {"silent": b"", "half heads": head.encode(), "HTTP/2 prefaces": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-            "half bodies": f"{head}Content-Length: 10000\r\n\r\n".encode() + b"{" * 5000,
-            "dripping bodies": f"{head}Content-Length: 10000\r\n\r\n".encode(),
-            "chunks without an end": f"{head}Transfer-Encoding: chunked\r\n\r\n5\r\n{{\"a\":\r\n".encode()}[sort]
+    return {
+        "silent": b"",
+        "half heads": head.encode(),
+        "HTTP/2 prefaces": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "half bodies": f"{head}Content-Length: 10000\r\n\r\n".encode() + b"{" * 5000,
+        "dripping bodies": f"{head}Content-Length: 10000\r\n\r\n".encode(),
+        "chunks without an end": f'{head}Transfer-Encoding: chunked\r\n\r\n5\r\n{{"a":\r\n'.encode(),
+    }[sort]
 
 
 def allow_files(count: int) -> None:

@@ -30,11 +30,16 @@ def ledger(town):
     return Ledger(town.stack.settings)
 
 
-@pytest.mark.parametrize(("prompt", "code", "words"), [
-    ("raise", "model_failed", "RuntimeError: bad � ERROR forged line"),
-    ("wordless", "model_failed", "Wordless: (no words: RuntimeError)"),
-    ("error", "unsupported_media", "bad � ERROR forged line"),
-    ("result", "model_failed", "lone surrogate"), ("name", "model_failed", "an output of the name")])
+@pytest.mark.parametrize(
+    ("prompt", "code", "words"),
+    [
+        ("raise", "model_failed", "RuntimeError: bad � ERROR forged line"),
+        ("wordless", "model_failed", "Wordless: (no words: RuntimeError)"),
+        ("error", "unsupported_media", "bad � ERROR forged line"),
+        ("result", "model_failed", "lone surrogate"),
+        ("name", "model_failed", "an output of the name"),
+    ],
+)
 def test_a_models_foul_words_end_its_job_with_what_can_be_shown(town, prompt, code, words):
     """At the first attempt: the ledger takes its end, and the job says what it was."""
     job = ended(town, submit(town, "cpu-foul", prompt))

@@ -44,6 +44,7 @@ def test_all_of_a_tenant_goes_and_the_other_sees_nothing_of_it(town):
 
 def put_aside(storage: Storage) -> None:
     """What the keeper could not read of both."""
+
     def entry(tenant: str) -> bytes:
         fixed = json.dumps({"tenant": tenant, "input": f"a secret of the {tenant}"})
         return json.dumps({"sid": "1-1", "type": "accepted", "id": "job_1", "fixed": fixed}).encode()

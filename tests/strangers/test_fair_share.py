@@ -134,12 +134,19 @@ def test_jobs_follow_a_model_that_moves_and_are_told_of_one_that_is_gone(stack, 
     text = MODELS.read_text()
     assert (entry := 'name = "cpu-noop"\nalgorithm = "tests.models.noop"\npool = "cpu"') in text
     newer = tmp_path / "newer.toml"
-    newer.write_text(text.replace(entry, entry.replace('pool = "cpu"', 'pool = "gpu"')).replace(
-        'name = "cpu-files"', 'name = "cpu-files-renamed"'))
+    newer.write_text(
+        text.replace(entry, entry.replace('pool = "cpu"', 'pool = "gpu"')).replace(
+            'name = "cpu-files"', 'name = "cpu-files-renamed"'
+        )
+    )
     old, new = {"models": MODELS}, {"models": newer, "unknown_model_s": 8}
     key, operator_key = (keyfile.add(Path(stack.settings.keys_file), *who) for who in (["acme"], ["op", "operator"]))
-    with stack.api(**old) as api, httpx.Client(base_url=api.url, headers={"Authorization": f"Bearer {key}"},
-                                               trust_env=False, timeout=30) as client:
+    with (
+        stack.api(**old) as api,
+        httpx.Client(
+            base_url=api.url, headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=30
+        ) as client,
+    ):
         with stack.keeper(**old):
             until(lambda: client.get(JOBS).status_code == 200, 30)
             moved, gone = submit(client, "cpu-noop"), submit(client, "cpu-files", "x")

@@ -5,7 +5,7 @@ def test_an_honest_tenant_sees_its_jobs_succeed(town):
     """Alone, without an error."""
     seen = town.honest.alone()
     assert seen.jobs and not seen.errors
-    assert seen.quantile_ms("requests_ms", .5) <= seen.quantile_ms("requests_ms", .95)
+    assert seen.quantile_ms("requests_ms", 0.5) <= seen.quantile_ms("requests_ms", 0.95)
 
 
 def test_an_honest_tenant_sees_what_goes_wrong(town):

@@ -25,7 +25,7 @@ from tests.web import Web, serve
 PROMPT_MAX = MIB
 JSON_MAX, FORM_MAX = MIB + 2**19, 3 * MIB
 ENDS_S = 60
-ODD = "\ufeffone\r\ntwo\rthree\n\x00\t\"\\é漢\U0001d11e "
+ODD = '\ufeffone\r\ntwo\rthree\n\x00\t"\\é漢\U0001d11e '
 
 
 @dataclass
@@ -73,9 +73,13 @@ class Ways:
 @pytest.fixture(scope="module")
 def ways(make_town, s3_server, tmp_path_factory) -> Iterator[Ways]:
     films = f"films-{uuid.uuid4().hex[:12]}"
-    for town in make_town(("cpu", "gpu"), models=Path(__file__).parent.parent / "models" / "echo.toml",
-                          json_max_bytes=JSON_MAX, upload_max_bytes=FORM_MAX,
-                          s3_sources={"stranger": [f"{films}/inbox/"]}):
+    for town in make_town(
+        ("cpu", "gpu"),
+        models=Path(__file__).parent.parent / "models" / "echo.toml",
+        json_max_bytes=JSON_MAX,
+        upload_max_bytes=FORM_MAX,
+        s3_sources={"stranger": [f"{films}/inbox/"]},
+    ):
         bucket = make_storage(town.stack.settings.model_copy(update={"s3_bucket": films}))
         with town.client as http, serve() as web:
             yield Ways(town, http, Client(town.api.url, town.key), web, bucket, tmp_path_factory.mktemp("files"))
@@ -187,8 +191,7 @@ def test_an_empty_file_is_refused(ways, pool):
 
 def test_a_file_that_is_not_utf_8_is_no_text(ways, pool):
     job = ways.form("generate", pool, files={"prompt": ("a.txt", b"caf\xe9")})
-    assert job["error"] == {"code": "invalid_input", "retryable": False,
-                            "detail": "prompt is not UTF-8 text: byte 3"}
+    assert job["error"] == {"code": "invalid_input", "retryable": False, "detail": "prompt is not UTF-8 text: byte 3"}
 
 
 # -- JSON inputs
@@ -211,9 +214,11 @@ CONVERSATION: dict[str, Callable[[Ways, str, list], dict | httpx.Response]] = {
     "json": lambda ways, pool, value: ways.json("generate", pool, messages=value),
     "form text": lambda ways, pool, value: ways.form("generate", pool, messages=plain(value)),
     "form file": lambda ways, pool, value: ways.form(
-        "generate", pool, files={"messages": ("m.json", plain(value).encode())}),
+        "generate", pool, files={"messages": ("m.json", plain(value).encode())}
+    ),
     "client": lambda ways, pool, value: ways.client.submit(
-        "generate", {"messages": value}, model=f"{pool}-echo", wait=ENDS_S),
+        "generate", {"messages": value}, model=f"{pool}-echo", wait=ENDS_S
+    ),
 }
 
 
@@ -237,14 +242,23 @@ def test_people_and_tags_reach_the_model_whole(ways, pool):
     """Files and JSON values beside each other; numbers become texts as the contract says."""
     table = b"id,title\r\n1,\xc3\xa9\r\n" * 5000
     for given in ({"history": ["x" * 200] * 1000}, {"tags": ["drama\r\n", "noir"]}, {"users": list(range(100_000))}):
-        (name, value), = given.items()
-        job = ways.form("recommend", pool, files={
-            "catalogue": ("films.csv", table), "interactions": ("plays.csv", table),
-            name: ("value.json", json.dumps(value).encode())})
+        ((name, value),) = given.items()
+        job = ways.form(
+            "recommend",
+            pool,
+            files={
+                "catalogue": ("films.csv", table),
+                "interactions": ("plays.csv", table),
+                name: ("value.json", json.dumps(value).encode()),
+            },
+        )
         assert isinstance(job, dict), job.text
         told = {item["id"]: item["title"] for item in job["result"]["items"]}
-        assert told == {"catalogue": seen_bytes(table), "interactions": seen_bytes(table),
-                        name: seen([str(one) for one in value])}
+        assert told == {
+            "catalogue": seen_bytes(table),
+            "interactions": seen_bytes(table),
+            name: seen([str(one) for one in value]),
+        }
 
 
 def seen_bytes(data: bytes) -> str:
@@ -261,8 +275,10 @@ def free_part(size: int) -> dict:
 def test_the_free_part_may_have_64_kib_and_no_more(ways, pool):
     """Of params and metadata together."""
     for size, status in ((64 * 1024, 202), (64 * 1024 + 1, 413)):
-        answer = ways.http.post("/v1/jobs", json={
-            "kind": "generate", "model": f"{pool}-echo", "input": {"prompt": "x"}, "metadata": free_part(size)})
+        answer = ways.http.post(
+            "/v1/jobs",
+            json={"kind": "generate", "model": f"{pool}-echo", "input": {"prompt": "x"}, "metadata": free_part(size)},
+        )
         assert answer.status_code == status, answer.text
         assert status == 202 or "65,536" in answer.json()["detail"]
         if status == 202:
@@ -279,7 +295,7 @@ def padded(body: dict, size: int) -> bytes:
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_json_body_has_a_limit(ways, size, status, chunked):
     body = padded({"kind": "generate", "input": {"prompt": "x" * 40_000}}, size)
-    content = (body[start:start + 65_536] for start in range(0, size, 65_536)) if chunked else body
+    content = (body[start : start + 65_536] for start in range(0, size, 65_536)) if chunked else body
     answer = ways.http.post("/v1/jobs", content=content, headers={"Content-Type": "application/json"})
     assert answer.status_code == status, answer.text
     assert status == 202 or f"a JSON body may have {JSON_MAX:,} bytes" in answer.json()["detail"]
@@ -287,10 +303,12 @@ def test_a_json_body_has_a_limit(ways, size, status, chunked):
 
 def form_of(size: int, **parts: bytes) -> bytes:
     """A form whose body has so many bytes: a file of the length that is missing."""
+
     def body(filler: bytes) -> bytes:
-        fields = [*parts.items(), ("catalogue\"; filename=\"a.csv", filler)]
+        fields = [*parts.items(), ('catalogue"; filename="a.csv', filler)]
         heads = (f'--b\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n'.encode() for name, _ in fields)
         return b"".join(head + value + b"\r\n" for head, (_, value) in zip(heads, fields, strict=True)) + b"--b--\r\n"
+
     return body(b"x" * (size - len(body(b""))))
 
 
@@ -306,8 +324,7 @@ def test_a_form_has_a_limit(ways, size, status):
 def test_the_text_fields_of_a_form_have_a_limit(ways, size, status):
     """Together that of a JSON body."""
     value = messages_of(size)
-    answer = ways.http.post("/v1/jobs", files={
-        "kind": (None, "generate"), "messages": (None, plain(value))})
+    answer = ways.http.post("/v1/jobs", files={"kind": (None, "generate"), "messages": (None, plain(value))})
     assert answer.status_code == status, answer.text
     assert status == 202 or f"fields may have {JSON_MAX:,} bytes" in answer.json()["detail"]
 
@@ -316,8 +333,9 @@ def test_the_text_fields_of_a_form_have_a_limit(ways, size, status):
 def test_the_file_of_a_json_input_has_a_limit(ways, size, status):
     """That of a JSON body."""
     data = plain(messages_of(MIB)).encode()
-    answer = ways.http.post("/v1/jobs", files={
-        "kind": (None, "generate"), "messages": ("m.json", data + b" " * (size - len(data)))})
+    answer = ways.http.post(
+        "/v1/jobs", files={"kind": (None, "generate"), "messages": ("m.json", data + b" " * (size - len(data)))}
+    )
     assert answer.status_code == status, answer.text
     assert status == 202 or f"{JSON_MAX:,} bytes that JSON may have" in answer.json()["detail"]
 
@@ -326,8 +344,15 @@ def test_an_upload_changed_after_the_submit_is_refused(ways, pool):
     """Whatever was put into its place, even of the same size."""
     made = ways.http.post("/v1/uploads", json={"name": "a.txt", "bytes": 5}).json()
     httpx.put(made["url"], content=b"right", trust_env=False).raise_for_status()
-    answer = ways.http.post("/v1/jobs", json={
-        "kind": "generate", "model": f"{pool}-echo", "input": {"prompt": {"url": made["source"]}}, "start_at": soon()})
+    answer = ways.http.post(
+        "/v1/jobs",
+        json={
+            "kind": "generate",
+            "model": f"{pool}-echo",
+            "input": {"prompt": {"url": made["source"]}},
+            "start_at": soon(),
+        },
+    )
     httpx.put(made["url"], content=b"wrong", trust_env=False).raise_for_status()
     job = ways.client.wait(answer.json()["id"], ENDS_S)
     assert job["status"] == "failed" and "was changed after the submit" in job["error"]["detail"]

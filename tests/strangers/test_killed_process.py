@@ -79,9 +79,14 @@ def neighbour(town: Town) -> Iterator[Tenant]:
 
 def together(jobs: list[dict]) -> int:
     """How many pairs of the jobs' last attempts overlap."""
-    times = sorted((datetime.fromisoformat(job["attempts"][-1]["started_at"]),
-                    datetime.fromisoformat(job["attempts"][-1]["ended_at"])) for job in jobs)
-    return sum(later[0] < earlier[1] for n, earlier in enumerate(times) for later in times[n + 1:])
+    times = sorted(
+        (
+            datetime.fromisoformat(job["attempts"][-1]["started_at"]),
+            datetime.fromisoformat(job["attempts"][-1]["ended_at"]),
+        )
+        for job in jobs
+    )
+    return sum(later[0] < earlier[1] for n, earlier in enumerate(times) for later in times[n + 1 :])
 
 
 def test_a_busy_model_leaves_slots_to_another(stranger, neighbour):
@@ -107,7 +112,8 @@ def test_a_process_killed_from_outside_costs_nobody_but_time(town, neighbour):
     os.kill(shared_process(town), signal.SIGKILL)
     ends = neighbour.ended(*jobs)
     assert [(end["status"], end["attempts"][0]["error"]["code"], len(end["attempts"])) for end in ends] == [
-        ("succeeded", "worker_lost", 2)] * 3
+        ("succeeded", "worker_lost", 2)
+    ] * 3
     assert together(ends) == 0
     neighbour.may_run_two_at_once()
 

@@ -40,8 +40,11 @@ class Odd:
     def run(self, key: str, **changes) -> str:
         """A job to its end."""
         with self.town.client_of(key) as client:
-            job = client.post("/v1/jobs", headers={"Prefer": "wait=30"}, json={
-                "kind": "generate", "model": "cpu-noop", "input": {"prompt": "x"}, **changes}).json()
+            job = client.post(
+                "/v1/jobs",
+                headers={"Prefer": "wait=30"},
+                json={"kind": "generate", "model": "cpu-noop", "input": {"prompt": "x"}, **changes},
+            ).json()
         assert job["status"] == "succeeded", job
         return job["id"]
 
@@ -75,12 +78,24 @@ def _put_oddities(odd: Odd) -> None:
     odd.damaged, odd.unreadable, odd.fine = (odd.run(odd.town.key) for _ in range(3))
     until(lambda: odd.storage.head(job_json_key("stranger", odd.fine)), SOON_S, "what came before is written")
     put, add = odd.storage.put_bytes, odd.redis.zadd
-    for key in ("tenants/notes", "tenants/stranger/notes.txt", "journal/notes.jsonl", "journal/x", "artefacts/notes",
-                f"tenants/stranger/jobs/{new_id('job')}/job.json"):
+    for key in (
+        "tenants/notes",
+        "tenants/stranger/notes.txt",
+        "journal/notes.jsonl",
+        "journal/x",
+        "artefacts/notes",
+        f"tenants/stranger/jobs/{new_id('job')}/job.json",
+    ):
         put(key, b"remember the milk", "text/plain")
     fixed = json.loads(odd.redis.hget(keys.job(odd.damaged), "fixed"))
-    odd.redis.hset(keys.job(odd.damaged), mapping={
-        "fixed": json.dumps({**fixed, "start_ms": YEAR_ONE_MS, "params": "none"}), "metrics": "[", "progress": "x"})
+    odd.redis.hset(
+        keys.job(odd.damaged),
+        mapping={
+            "fixed": json.dumps({**fixed, "start_ms": YEAR_ONE_MS, "params": "none"}),
+            "metrics": "[",
+            "progress": "x",
+        },
+    )
     for job_id in (odd.damaged, odd.unreadable):
         if job_id == odd.unreadable:
             odd.redis.hset(keys.job(job_id), "fixed", "[")
@@ -121,10 +136,20 @@ def test_an_end_that_cannot_be_shown_is_set_aside_and_told_of(odd):
     until(lambda: odd.duty("job_json")["skipped"] >= 2, SOON_S, "/v1/pools tells of it")
     assert not odd.duty("job_json")["late"] and odd.duty("job_json")["error"] is None
     shown = odd.of_keeper("/metrics").text
-    for duty in ("job_json", "retention", "trash", "uploads", "tombstones", "archived", "stock", "records",
-                 "set_aside"):
-        count = next(line for line in shown.splitlines()
-                     if line.startswith(f'backlot_skipped_entries_total{{duty="{duty}"}}'))
+    for duty in (
+        "job_json",
+        "retention",
+        "trash",
+        "uploads",
+        "tombstones",
+        "archived",
+        "stock",
+        "records",
+        "set_aside",
+    ):
+        count = next(
+            line for line in shown.splitlines() if line.startswith(f'backlot_skipped_entries_total{{duty="{duty}"}}')
+        )
         assert float(count.split()[-1]) > 0, count
     assert odd.of_keeper("/readyz").json()["status"] == "ok", "what is left out is not a failure"
 
@@ -149,9 +174,15 @@ def test_a_damaged_record_can_be_erased(odd):
 def test_a_restore_puts_back_the_rest(odd):
     """After a flush; a segment that was cut off, one of garbage and a written.json of garbage lie in its way."""
     with odd.town.client as client:
-        waiting = client.post("/v1/jobs", json={
-            "kind": "generate", "model": "cpu-noop", "input": {"prompt": "x"},
-            "start_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))}).json()["id"]
+        waiting = client.post(
+            "/v1/jobs",
+            json={
+                "kind": "generate",
+                "model": "cpu-noop",
+                "input": {"prompt": "x"},
+                "start_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600)),
+            },
+        ).json()["id"]
     until(lambda: odd.redis.get(keys.SEGMENTED) == odd.redis.xinfo_stream(keys.JOURNAL)["last-generated-id"], SOON_S)
     last = odd.redis.get(keys.SEGMENTED)
     odd.storage.put_bytes(f"journal/{last}-{last}9.jsonl", b'{"sid": "1-1", "type": "accep', "application/jsonl")

@@ -11,11 +11,18 @@ from tests.stack import until
 
 PROMPT = {"kind": "generate", "model": "cpu-noop", "input": {"prompt": "x"}}
 ODD_FIELDS = [
-    ({"start_at": "0001-01-01T00:00:00+01:00"}, 422), ({"start_at": "1798761600"}, 422),
-    ({"start_at": "9999-12-31T23:59:59-01:00"}, 422), ({"start_at": "1970-01-01T00:00:00Z"}, 202),
-    ({"queue_ttl_s": 5e-324}, 422), ({"retention_s": 1e308}, 422), ({"deadline_s": 1}, 202),
-    ({"metadata": {"n": 10**300}}, 422), ({"metadata": {"n": 2**64 - 1, "": "\0", "__proto__": {}}}, 202),
-    ({"priority": 10**20}, 422), ({"max_attempts": 1.5}, 422)]
+    ({"start_at": "0001-01-01T00:00:00+01:00"}, 422),
+    ({"start_at": "1798761600"}, 422),
+    ({"start_at": "9999-12-31T23:59:59-01:00"}, 422),
+    ({"start_at": "1970-01-01T00:00:00Z"}, 202),
+    ({"queue_ttl_s": 5e-324}, 422),
+    ({"retention_s": 1e308}, 422),
+    ({"deadline_s": 1}, 202),
+    ({"metadata": {"n": 10**300}}, 422),
+    ({"metadata": {"n": 2**64 - 1, "": "\0", "__proto__": {}}}, 202),
+    ({"priority": 10**20}, 422),
+    ({"max_attempts": 1.5}, 422),
+]
 NAMES = ["a.txt", "c#d.txt", "g?h", "100%.txt", "%2F", "é b.txt", "..txt"]
 
 
@@ -45,14 +52,23 @@ def test_a_body_that_is_not_understood_erases_nothing(town):
         packed = gzip.compress(json.dumps(PROMPT).encode())
         form = b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\ncaf\xe9\r\n--b--\r\n'
         for status, said, answer in (
-                (400, "no body", stranger.request("DELETE", "/v1/dead-letters", json={"kind": "caption"})),
-                (400, "no body", stranger.post("/v1/dead-letters/replay", json={"kind": "caption"})),
-                (400, "no body", stranger.post(f"/v1/jobs/{job}/cancel", json={"if": "queued"})),
-                (422, "/dry_run", stranger.delete(f"/v1/jobs/{job}?dry_run=1")),
-                (415, "gzip", stranger.post("/v1/jobs", content=packed, headers={
-                    "Content-Encoding": "gzip", "Content-Type": "application/json"})),
-                (400, "not UTF-8", stranger.post("/v1/jobs", content=form, headers={
-                    "Content-Type": "multipart/form-data; boundary=b"}))):
+            (400, "no body", stranger.request("DELETE", "/v1/dead-letters", json={"kind": "caption"})),
+            (400, "no body", stranger.post("/v1/dead-letters/replay", json={"kind": "caption"})),
+            (400, "no body", stranger.post(f"/v1/jobs/{job}/cancel", json={"if": "queued"})),
+            (422, "/dry_run", stranger.delete(f"/v1/jobs/{job}?dry_run=1")),
+            (
+                415,
+                "gzip",
+                stranger.post(
+                    "/v1/jobs", content=packed, headers={"Content-Encoding": "gzip", "Content-Type": "application/json"}
+                ),
+            ),
+            (
+                400,
+                "not UTF-8",
+                stranger.post("/v1/jobs", content=form, headers={"Content-Type": "multipart/form-data; boundary=b"}),
+            ),
+        ):
             assert answer.status_code == status and said in answer.text, answer.text
             assert answer.headers["Content-Type"] == "application/problem+json"
         assert stranger.get(f"/v1/jobs/{job}").status_code == 200
@@ -63,8 +79,11 @@ def ended(town, names: list[str]) -> dict:
     with town.client as stranger:
         body = {"kind": "generate", "model": "cpu-names", "input": {"prompt": json.dumps(names)}}
         job = stranger.post("/v1/jobs", json=body).json()["id"]
-        return until(lambda: (found := stranger.get(f"/v1/jobs/{job}", headers={"Prefer": "wait=30"}).json())["done"]
-                     and found, 60, "the job has ended")
+        return until(
+            lambda: (found := stranger.get(f"/v1/jobs/{job}", headers={"Prefer": "wait=30"}).json())["done"] and found,
+            60,
+            "the job has ended",
+        )
 
 
 def test_every_output_can_be_fetched_whatever_it_is_called(town, tmp_path):
@@ -78,14 +97,20 @@ def test_every_output_can_be_fetched_whatever_it_is_called(town, tmp_path):
             assert answer.status_code == 307, output
     client = Client(town.api.url, town.key)
     assert {path.name: path.read_text() for path in client.download_all(job["id"], tmp_path)} == {
-        name: name for name in NAMES}
+        name: name for name in NAMES
+    }
     with pytest.raises(ApiError, match="no output"):
         client.download(job["id"], "nothing", tmp_path)
 
 
-@pytest.mark.parametrize(("names", "said"), [
-    (["left/a.txt", "right/a.txt"], "more than one output of the name 'a.txt'"), (["a\nb.txt"], "control characters"),
-    (["x" * 201], "201 bytes")])
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["left/a.txt", "right/a.txt"], "more than one output of the name 'a.txt'"),
+        (["a\nb.txt"], "control characters"),
+        (["x" * 201], "201 bytes"),
+    ],
+)
 def test_outputs_that_would_be_lost_fail_the_job(town, names, said):
     """In one attempt, with the name: nothing is left out and nothing renamed."""
     job = ended(town, names)

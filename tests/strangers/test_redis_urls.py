@@ -38,6 +38,7 @@ def own_redis(tmp_path) -> Iterator[RedisServer]:
 @pytest.fixture
 def settings_at(s3_server: S3Server, tmp_path):
     """settings_at(url): a deployment whose Redis is there."""
+
     def build(url: str, **more) -> Settings:
         settings = make_settings(url, s3_server, f"redis-{uuid.uuid4().hex[:12]}", tmp_path, models=MODELS, **more)
         make_storage(settings)
@@ -89,9 +90,30 @@ def test_a_password_that_changes_while_it_runs(own_redis, settings_at, tmp_path)
 def test_behind_tls(own_redis, settings_at, tmp_path):
     """For the ledger and for Celery, the certificate checked by its authority."""
     certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                    "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-days", "2",
-                    "-out", certificate, "-keyout", key], check=True, capture_output=True)
+    subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            "-days",
+            "2",
+            "-out",
+            certificate,
+            "-keyout",
+            key,
+        ],
+        check=True,
+        capture_output=True,
+    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     with Tls(own_redis.port, context) as tls:
@@ -109,9 +131,11 @@ def test_behind_sentinels(own_redis, settings_at, tmp_path):
     own_redis.client().config_set("masterauth", PASSWORD)
     port = free_port()
     config = tmp_path / "sentinel.conf"
-    config.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor films 127.0.0.1 {own_redis.port} 1\n"
-                      f"sentinel auth-pass films {PASSWORD}\nsentinel down-after-milliseconds films 1000\n"
-                      "sentinel failover-timeout films 5000\n")
+    config.write_text(
+        f"port {port}\nbind 127.0.0.1\nsentinel monitor films 127.0.0.1 {own_redis.port} 1\n"
+        f"sentinel auth-pass films {PASSWORD}\nsentinel down-after-milliseconds films 1000\n"
+        "sentinel failover-timeout films 5000\n"
+    )
     sentinel = Process("sentinel", [str(get_binary_path()), str(config), "--sentinel"], tmp_path)
     asked = redis.Redis(port=port, decode_responses=True)
     try:
@@ -141,8 +165,14 @@ def runs_a_job(settings: Settings, folder: Path, then=None) -> None:
     """One job from outside; and another after `then` has happened to Redis."""
     key = keyfile.add(settings.keys_file, "acme")
     stack = Stack(settings, folder)
-    with stack.keeper(), stack.worker("cpu"), stack.api() as api, httpx.Client(
-            base_url=api.url, headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=30) as client:
+    with (
+        stack.keeper(),
+        stack.worker("cpu"),
+        stack.api() as api,
+        httpx.Client(
+            base_url=api.url, headers={"Authorization": f"Bearer {key}"}, trust_env=False, timeout=30
+        ) as client,
+    ):
         assert client.get("/readyz").json()["status"] == "ok"
         ends_well(client)
         if then:
@@ -165,8 +195,11 @@ class Tls(Between):
         super().__init__(upstream)
 
     def _serve(self, client: socket.socket) -> None:
-        with (contextlib.suppress(OSError), self._context.wrap_socket(client, server_side=True) as near,
-              self.behind() as far):
+        with (
+            contextlib.suppress(OSError),
+            self._context.wrap_socket(client, server_side=True) as near,
+            self.behind() as far,
+        ):
             threading.Thread(target=self._copy, args=(far, near), daemon=True).start()
             self._copy(near, far)
 

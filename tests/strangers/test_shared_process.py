@@ -35,8 +35,9 @@ class Shared:
     over: threading.Event = field(default_factory=threading.Event)
 
     def submit(self, model: str, prompt: object, **limits: object) -> str:
-        answer = self.http.post("/v1/jobs", json={"kind": "generate", "model": model, "input": {"prompt": prompt},
-                                                  **limits})
+        answer = self.http.post(
+            "/v1/jobs", json={"kind": "generate", "model": model, "input": {"prompt": prompt}, **limits}
+        )
         assert answer.status_code == 202, answer.text
         return answer.json()["id"]
 
@@ -44,8 +45,11 @@ class Shared:
         return self.http.get(f"/v1/jobs/{job_id}").json()
 
     def reaches(self, job_id: str, phase: str) -> None:
-        until(lambda: self.job(job_id)["phase"] == phase and self.job(job_id)["status"] == "running", ENDS_S,
-              f"{job_id} is {phase}")
+        until(
+            lambda: self.job(job_id)["phase"] == phase and self.job(job_id)["status"] == "running",
+            ENDS_S,
+            f"{job_id} is {phase}",
+        )
 
     def ended(self, job_id: str) -> dict:
         return until(lambda: (job := self.job(job_id))["done"] and job, ENDS_S, f"{job_id} has ended")
@@ -114,9 +118,16 @@ def test_a_silent_server_and_small_timeouts_kill_nobody(shared):
     assert {end["error"]["code"] for end in ends if end["status"] == "failed"} == {"deadline_exceeded"}
 
 
-@pytest.mark.parametrize(("phase", "model", "prompt"), [
-    ("fetching", "gpu-noop", "silent"), ("fetching", "gpu-noop", "drip"), ("loading", "gpu-slowload", "x"),
-    ("running", "gpu-sleep", "100"), ("running", "gpu-rows", "5000")])
+@pytest.mark.parametrize(
+    ("phase", "model", "prompt"),
+    [
+        ("fetching", "gpu-noop", "silent"),
+        ("fetching", "gpu-noop", "drip"),
+        ("loading", "gpu-slowload", "x"),
+        ("running", "gpu-sleep", "100"),
+        ("running", "gpu-rows", "5000"),
+    ],
+)
 def test_a_job_can_be_canceled_in_each_phase(shared, phase, model, prompt):
     """In the fetch, though the server says nothing; while its model is loaded; in the middle of a batch."""
     source = {"url": f"{shared.web.url}/{prompt}"} if phase == "fetching" else prompt

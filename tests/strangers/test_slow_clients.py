@@ -28,9 +28,18 @@ EARLY = {"half bodies", "dripping bodies", "chunks without an end"}
 def api(redis_server: RedisServer, s3_server: S3Server, tmp_path_factory) -> Iterator[Process]:
     """One process with `keys` by tenant: a connection without a head has three seconds."""
     folder = tmp_path_factory.mktemp("slow")
-    settings = make_settings(redis_server.for_a_stack(), s3_server, "test-slow", folder, http_idle_s=IDLE_S,
-                             http_connections=CONNECTIONS, http_requests_per_tenant=OF_A_TENANT, http_threads=4,
-                             body_timeout_s=4, spool_max_bytes=200 * 2**20)
+    settings = make_settings(
+        redis_server.for_a_stack(),
+        s3_server,
+        "test-slow",
+        folder,
+        http_idle_s=IDLE_S,
+        http_connections=CONNECTIONS,
+        http_requests_per_tenant=OF_A_TENANT,
+        http_threads=4,
+        body_timeout_s=4,
+        spool_max_bytes=200 * 2**20,
+    )
     make_storage(settings)
     Ledger(settings).set_epoch()
     keys = {name: keyfile.add(settings.keys_file, name) for name in ("acme", "slow", "slower")}
@@ -103,9 +112,12 @@ def test_more_connections_than_may_be_held_are_served_within_the_timeout_of_a_he
 def test_a_few_tenants_cannot_fill_the_room_for_bodies(api):
     """Each has at most as much as it leaves free, before anything is read: the next finds half of the rest. Beyond it
     503 with Retry-After, at once; somebody else's small body is taken in."""
+
     def head(key: str, length: int) -> bytes:
-        return (f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
-                f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {length}\r\n\r\n").encode()
+        return (
+            f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+            f"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: {length}\r\n\r\n"
+        ).encode()
 
     def told(key: str, length: int) -> httpx.Response:
         with httpx.Client(base_url=api.url, trust_env=False, headers={"Authorization": f"Bearer {key}"}) as http:
@@ -153,6 +165,7 @@ def test_a_tenant_has_so_many_requests_under_way(api):
 
 def test_a_body_is_read_as_slowly_as_is_allowed(api):
     """One that comes in two halves, a second apart, is a request like any."""
+
     def halves():
         body = b'{"kind": "generate", "input": {"prompt": "x"}}'
         yield body[:20]
@@ -175,8 +188,11 @@ def test_a_request_under_way_at_the_stop_is_answered(api):
         yield b'"input": {"prompt": "x"}}'
 
     stopped, answers = threading.Event(), []
-    sending = threading.Thread(target=lambda: answers.append(httpx.post(
-        f"{api.url}/v1/jobs", content=halves(), headers=headers, trust_env=False)))
+    sending = threading.Thread(
+        target=lambda: answers.append(
+            httpx.post(f"{api.url}/v1/jobs", content=halves(), headers=headers, trust_env=False)
+        )
+    )
     sending.start()
     begun.wait(10)
     until(lambda: metric(api, "backlot_http_requests_under_way") > 0)

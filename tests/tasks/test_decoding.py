@@ -80,6 +80,7 @@ HOSTILE = Decoder(f"{__name__}:hostile")
 @pytest.fixture
 def decoded(tmp_path):
     """decoded("echo"): the pieces that come back for a file with this text."""
+
     def run(text: str) -> list[bytes]:
         path = tmp_path / "file"
         path.write_text(text)
@@ -148,8 +149,10 @@ def test_files_are_decoded_side_by_side(tmp_path):
     slow = HOSTILE.stream(_written(tmp_path, "endless"))
     next(slow)
     answers = []
-    threads = [threading.Thread(target=lambda n=n: answers.append(list(HOSTILE.stream(_written(tmp_path, "echo", n)))))
-               for n in range(4)]
+    threads = [
+        threading.Thread(target=lambda n=n: answers.append(list(HOSTILE.stream(_written(tmp_path, "echo", n)))))
+        for n in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -172,8 +175,16 @@ def test_a_piece_is_no_larger_than_what_a_decoder_may_hold():
     assert _next(io.BytesIO(HEAD.pack(PIECE, 3) + b"one")) == b"one"
 
 
-@pytest.mark.parametrize("told", [b"no JSON", b"[]", b"{}", b'{"error": "json", "detail": "", "retryable": false}',
-                                  b'{"error": "InvalidInput", "detail": 7, "retryable": 1}'])
+@pytest.mark.parametrize(
+    "told",
+    [
+        b"no JSON",
+        b"[]",
+        b"{}",
+        b'{"error": "json", "detail": "", "retryable": false}',
+        b'{"error": "InvalidInput", "detail": 7, "retryable": 1}',
+    ],
+)
 def test_an_error_that_is_none_is_the_files_fault(told):
     with pytest.raises(InvalidInput, match="ends the process"):
         _next(io.BytesIO(HEAD.pack(REFUSED, len(told)) + told))

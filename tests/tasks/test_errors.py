@@ -41,7 +41,10 @@ def test_the_tree_at_the_top_of_the_file_is_the_tree():
 
 def test_an_error_is_the_same_object_in_answers_and_records():
     assert InputUnreachable("the host is away", retryable=True).as_dict() == {
-        "code": "input_unreachable", "detail": "the host is away", "retryable": True}
+        "code": "input_unreachable",
+        "detail": "the host is away",
+        "retryable": True,
+    }
     assert str(InputUnreachable("the host is away")) == "the host is away"
 
 

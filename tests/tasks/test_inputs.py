@@ -11,23 +11,49 @@ from tasks.registry import KINDS, contract
 UPLOAD = "upload:upload_" + "0123456789abcdefghjkmnpqrs"
 
 
-@pytest.mark.parametrize("source", [
-    "https://example.com/a.wav", "https://example.com:8443/a?sig=x#t=1", "http://127.0.0.1:9000/a", "https://[::1]/a",
-    "s3://films/inbox/night of.mkv", "s3://my.bucket/a", UPLOAD])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "https://example.com/a.wav",
+        "https://example.com:8443/a?sig=x#t=1",
+        "http://127.0.0.1:9000/a",
+        "https://[::1]/a",
+        "s3://films/inbox/night of.mkv",
+        "s3://my.bucket/a",
+        UPLOAD,
+    ],
+)
 def test_a_source_is_https_s3_or_an_upload(source):
     assert check_source(source) == source
     assert TypeAdapter(Source).validate_python(source) == source
 
 
-@pytest.mark.parametrize(("source", "why"), [
-    ("", "sources? is"), ("talk.mp3", "a source is https"), ("/etc/passwd", "a source is https"),
-    ("ftp://example.com/a", "ftp: sources are not accepted"), ("file:///etc/passwd", "file: sources are not"),
-    ("data:text/plain,x", "data: sources are not"), ("https://", "names no host"), ("https:///a", "names no host"),
-    ("https://user@example.com/a", "user name or password"), ("https://u:p@example.com/a", "user name or password"),
-    ("https://example.com:0/a", "names no host"), ("https://example.com:99999/a", "not a usable URL"),
-    ("https://[::1/a", "not a usable URL"), ("s3://bucket", "s3://bucket/key"), ("s3://bucket/", "s3://bucket/key"),
-    ("s3:///key", "s3://bucket/key"), ("s3://Bucket/key", "s3://bucket/key"), ("s3://a/key", "s3://bucket/key"),
-    ("upload:7", "/v1/uploads"), (UPLOAD + "x", "/v1/uploads"), ("upload:../other", "/v1/uploads")])
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("", "sources? is"),
+        ("talk.mp3", "a source is https"),
+        ("/etc/passwd", "a source is https"),
+        ("ftp://example.com/a", "ftp: sources are not accepted"),
+        ("file:///etc/passwd", "file: sources are not"),
+        ("data:text/plain,x", "data: sources are not"),
+        ("https://", "names no host"),
+        ("https:///a", "names no host"),
+        ("https://user@example.com/a", "user name or password"),
+        ("https://u:p@example.com/a", "user name or password"),
+        ("https://example.com:0/a", "names no host"),
+        ("https://example.com:99999/a", "not a usable URL"),
+        ("https://[::1/a", "not a usable URL"),
+        ("s3://bucket", "s3://bucket/key"),
+        ("s3://bucket/", "s3://bucket/key"),
+        ("s3:///key", "s3://bucket/key"),
+        ("s3://Bucket/key", "s3://bucket/key"),
+        ("s3://a/key", "s3://bucket/key"),
+        ("upload:7", "/v1/uploads"),
+        (UPLOAD + "x", "/v1/uploads"),
+        ("upload:../other", "/v1/uploads"),
+    ],
+)
 def test_anything_else_is_refused_with_what_is_wrong(source, why):
     with pytest.raises(ValueError, match=why):
         check_source(source)

@@ -11,13 +11,17 @@ from tasks.settings import Settings
 TCP = {"host": "redis.example", "port": 6380, "db": 2, "username": "backlot", "password": "p@ss/#1"}
 
 
-@pytest.mark.parametrize(("url", "told"), [
-    ("redis://backlot:p%40ss%2F%231@redis.example:6380/2", TCP),
-    ("redis://backlot:p%40ss%2F%231@redis.example:6380?db=2", TCP),
-    ("redis://redis.example", {"host": "redis.example", "port": 6379, "db": 0, "username": None, "password": None}),
-    ("redis://:secret@[::1]:6379/1", {"host": "::1", "port": 6379, "db": 1, "password": "secret"}),
-    ("unix:///run/redis.sock", {"path": "/run/redis.sock", "db": 0}),
-    ("unix://backlot:secret@/run/redis.sock?db=3", {"path": "/run/redis.sock", "db": 3, "username": "backlot"})])
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("redis://backlot:p%40ss%2F%231@redis.example:6380/2", TCP),
+        ("redis://backlot:p%40ss%2F%231@redis.example:6380?db=2", TCP),
+        ("redis://redis.example", {"host": "redis.example", "port": 6379, "db": 0, "username": None, "password": None}),
+        ("redis://:secret@[::1]:6379/1", {"host": "::1", "port": 6379, "db": 1, "password": "secret"}),
+        ("unix:///run/redis.sock", {"path": "/run/redis.sock", "db": 0}),
+        ("unix://backlot:secret@/run/redis.sock?db=3", {"path": "/run/redis.sock", "db": 3, "username": "backlot"}),
+    ],
+)
 def test_redis_py_and_kombu_are_told_the_same(url, told):
     """Server, database and login."""
     parsed = RedisUrl.parse(url)
@@ -39,15 +43,28 @@ def test_tls_is_spoken_by_both():
     assert unchecked["ssl_cert_reqs"] == ssl.CERT_NONE
 
 
-@pytest.mark.parametrize(("url", "wrong"), [
-    ("redis://redis.example/0?socket_timeout=5", "'socket_timeout' is no option"),
-    ("redis://redis.example/films", "'films' is not a number"), ("redis://redis.example/0/1", "more than a database"),
-    ("redis://redis.example/1?db=2", "named twice"), ("redis://a:1,b:2/0", "several hosts"),
-    ("redis:///0", "names a host"), ("redis://redis.example:port/0", "port"), ("redis.example:6379", "begins with"),
-    ("redis+socket:///run/redis.sock", "begins with"), ("amqp://redis.example", "begins with"), ("", "begins with"),
-    ("unix://run/redis.sock", "whole path"), ("unix:///", "whole path"), ("sentinel://a:26379", "names the primary"),
-    ("rediss://a?ssl_cert_reqs=maybe", "ssl_cert_reqs"), ("redis://a?ssl_ca_certs=/x", "'ssl_ca_certs' is no option"),
-    ("redis://:secret#1@redis.example/0", "%23")])
+@pytest.mark.parametrize(
+    ("url", "wrong"),
+    [
+        ("redis://redis.example/0?socket_timeout=5", "'socket_timeout' is no option"),
+        ("redis://redis.example/films", "'films' is not a number"),
+        ("redis://redis.example/0/1", "more than a database"),
+        ("redis://redis.example/1?db=2", "named twice"),
+        ("redis://a:1,b:2/0", "several hosts"),
+        ("redis:///0", "names a host"),
+        ("redis://redis.example:port/0", "port"),
+        ("redis.example:6379", "begins with"),
+        ("redis+socket:///run/redis.sock", "begins with"),
+        ("amqp://redis.example", "begins with"),
+        ("", "begins with"),
+        ("unix://run/redis.sock", "whole path"),
+        ("unix:///", "whole path"),
+        ("sentinel://a:26379", "names the primary"),
+        ("rediss://a?ssl_cert_reqs=maybe", "ssl_cert_reqs"),
+        ("redis://a?ssl_ca_certs=/x", "'ssl_ca_certs' is no option"),
+        ("redis://:secret#1@redis.example/0", "%23"),
+    ],
+)
 def test_what_one_of_them_would_leave_out_is_refused(url, wrong):
     with pytest.raises(ValueError, match=wrong):
         RedisUrl.parse(url)

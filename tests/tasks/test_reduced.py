@@ -63,8 +63,10 @@ class TestView:
             view({**record, **fields})
 
 
-@pytest.mark.parametrize("damage", [
-    {"fixed": "["}, {"fixed": "[]"}, {"fixed": '{"id": "another"}'}, {"fixed": "{}"}, {"status": "odd"}, None, "gone"])
+@pytest.mark.parametrize(
+    "damage",
+    [{"fixed": "["}, {"fixed": "[]"}, {"fixed": '{"id": "another"}'}, {"fixed": "{}"}, {"status": "odd"}, None, "gone"],
+)
 def test_one_record_that_cannot_be_shown_leaves_the_page_there(jobs, ledger, failed, damage):
     """In both lists, whatever is asked for; None: without the field; 'gone': a key of another type."""
     odd, even = failed(), failed()

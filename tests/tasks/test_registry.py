@@ -19,8 +19,9 @@ def read(tmp_path, text, pools=("cpu", "gpu")):
 
 def entry(kind="generate", name="lstm", **more):
     lines = {"kind": kind, "name": name, "algorithm": "lstm", **more}
-    return "[[model]]\n" + "".join(f"{key} = {str(value).lower() if isinstance(value, bool) else repr(value)}\n"
-                                   for key, value in lines.items())
+    return "[[model]]\n" + "".join(
+        f"{key} = {str(value).lower() if isinstance(value, bool) else repr(value)}\n" for key, value in lines.items()
+    )
 
 
 def test_a_model_is_found_by_kind_and_name_or_as_the_default(tmp_path):
@@ -31,21 +32,37 @@ def test_a_model_is_found_by_kind_and_name_or_as_the_default(tmp_path):
     assert set(registry.by_key) == {"generate/lstm", "generate/gru", "caption/lstm"}
 
 
-@pytest.mark.parametrize(("kind", "name", "why"), [
-    ("generate", "gpt", "no generate model 'gpt'; there are lstm"), ("generate", None, "no default model of generate"),
-    ("caption", None, "there are none"), ("sing", None, "no kind 'sing'; kinds are recommend, transcribe")])
+@pytest.mark.parametrize(
+    ("kind", "name", "why"),
+    [
+        ("generate", "gpt", "no generate model 'gpt'; there are lstm"),
+        ("generate", None, "no default model of generate"),
+        ("caption", None, "there are none"),
+        ("sing", None, "no kind 'sing'; kinds are recommend, transcribe"),
+    ],
+)
 def test_an_unknown_model_is_answered_with_what_there_is(tmp_path, kind, name, why):
     with pytest.raises(UnknownModel, match=why):
         read(tmp_path, entry()).model(kind, name)
 
 
-@pytest.mark.parametrize(("text", "why"), [
-    (entry() + entry(), "more than one model generate/lstm"),
-    (entry(default=True) + entry(name="b", default=True), "more than one default model of kind generate"),
-    (entry(kind="sing"), "kind"), (entry(pool="tpu"), "pool"), (entry(name="Big Model"), "name"),
-    (entry(name="a/b"), "name"), (entry(run_timeout_s=0), "run_timeout_s"), (entry(batch=0), "batch"),
-    (entry(weigths="x"), "weigths"), (entry(algorithm="../x"), "algorithm"), ("[[modle]]\n", "modle"),
-    ("= 3", "Invalid")])
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (entry() + entry(), "more than one model generate/lstm"),
+        (entry(default=True) + entry(name="b", default=True), "more than one default model of kind generate"),
+        (entry(kind="sing"), "kind"),
+        (entry(pool="tpu"), "pool"),
+        (entry(name="Big Model"), "name"),
+        (entry(name="a/b"), "name"),
+        (entry(run_timeout_s=0), "run_timeout_s"),
+        (entry(batch=0), "batch"),
+        (entry(weigths="x"), "weigths"),
+        (entry(algorithm="../x"), "algorithm"),
+        ("[[modle]]\n", "modle"),
+        ("= 3", "Invalid"),
+    ],
+)
 def test_a_faulty_file_is_refused_with_the_field_at_fault(tmp_path, text, why):
     with pytest.raises(ValueError, match=why):
         read(tmp_path, text)

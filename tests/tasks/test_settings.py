@@ -7,9 +7,17 @@ from tasks.settings import Settings
 from tests.stack import environment
 
 ELSEWHERE = {
-    "redis_url": "rediss://:s3cret@redis.example:6380/2", "s3_endpoint_url": "https://s3.example", "s3_bucket": "films",
-    "s3_access_key_id": "AKIA", "s3_secret_access_key": "s3cret", "pools": "cpu", "cpu_slots": "4", "lease_s": "2.5",
-    "fetch_allow": "127.0.0.1, 10.0.0.0/8", "s3_sources": "acme=films/inbox/,acme=archive/,rival=theirs/x"}
+    "redis_url": "rediss://:s3cret@redis.example:6380/2",
+    "s3_endpoint_url": "https://s3.example",
+    "s3_bucket": "films",
+    "s3_access_key_id": "AKIA",
+    "s3_secret_access_key": "s3cret",
+    "pools": "cpu",
+    "cpu_slots": "4",
+    "lease_s": "2.5",
+    "fetch_allow": "127.0.0.1, 10.0.0.0/8",
+    "s3_sources": "acme=films/inbox/,acme=archive/,rival=theirs/x",
+}
 
 
 @pytest.fixture
@@ -46,12 +54,30 @@ def test_settings_given_to_a_process_read_back_as_they_were(told, monkeypatch):
     assert Settings() == settings
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("lease_s", "0"), ("lease_s", "soon"), ("pools", ""), ("pools", "tpu"), ("cpu_slots", "0"), ("max_attempts", "11"),
-    ("metrics_port", "70000"), ("log_level", "LOUD"), ("linger_s", "5"), ("s3_sources", "acme"),
-    ("s3_sources", "acme=bucket"), ("cors_origins", "https://a.example/"), ("cors_origins", "a.example"),
-    ("cors_origins", "https://A.example"), ("cors_origins", "null"),
-    ("retention_s", "inf"), ("max_retention_s", "1e12"), ("max_queue_ttl_s", "nan"), ("lease_s", "inf")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lease_s", "0"),
+        ("lease_s", "soon"),
+        ("pools", ""),
+        ("pools", "tpu"),
+        ("cpu_slots", "0"),
+        ("max_attempts", "11"),
+        ("metrics_port", "70000"),
+        ("log_level", "LOUD"),
+        ("linger_s", "5"),
+        ("s3_sources", "acme"),
+        ("s3_sources", "acme=bucket"),
+        ("cors_origins", "https://a.example/"),
+        ("cors_origins", "a.example"),
+        ("cors_origins", "https://A.example"),
+        ("cors_origins", "null"),
+        ("retention_s", "inf"),
+        ("max_retention_s", "1e12"),
+        ("max_queue_ttl_s", "nan"),
+        ("lease_s", "inf"),
+    ],
+)
 def test_a_wrong_value_is_named(told, name, value):
     with pytest.raises(ValidationError, match=name):
         told(**{name: value})

@@ -11,6 +11,7 @@ from tasks.tarball import unpack
 @pytest.fixture
 def archive(tmp_path):
     """archive(member, ...): the path of a tar file with these; a member is a TarInfo, and its text."""
+
     def make(*members: tuple[tarfile.TarInfo, bytes]):
         path = tmp_path / "packed.tar"
         with tarfile.open(path, "w:gz") as tar:
@@ -36,11 +37,19 @@ def test_files_and_folders_come_out_as_they_went_in(archive, tmp_path):
     assert (tmp_path / "out/empty").is_dir()
 
 
-@pytest.mark.parametrize("member", [
-    entry("../outside"), entry("/tmp/outside"), entry("in/../../outside"), entry("pipe", tarfile.FIFOTYPE),
-    entry("link", tarfile.SYMTYPE, "/etc/passwd"), entry("hard", tarfile.LNKTYPE, "/etc/passwd"),
-    entry("null", tarfile.CHRTYPE)],
-    ids=lambda member: member.name)
+@pytest.mark.parametrize(
+    "member",
+    [
+        entry("../outside"),
+        entry("/tmp/outside"),
+        entry("in/../../outside"),
+        entry("pipe", tarfile.FIFOTYPE),
+        entry("link", tarfile.SYMTYPE, "/etc/passwd"),
+        entry("hard", tarfile.LNKTYPE, "/etc/passwd"),
+        entry("null", tarfile.CHRTYPE),
+    ],
+    ids=lambda member: member.name,
+)
 def test_what_is_more_than_a_file_inside_is_refused(archive, tmp_path, member):
     with pytest.raises(tarfile.TarError, match="no plain file"):
         unpack(archive((member, b"")), tmp_path / "out")

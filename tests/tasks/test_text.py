@@ -11,9 +11,19 @@ from tasks import errors, text
 ANY = st.text(st.characters())  # lone surrogates too
 
 
-@pytest.mark.parametrize(("given_text", "line"), [
-    ("plain", "plain"), ("a\ud800b", "a�b"), ("two\nlines\r\nand\x00more\u2028", "two lines and more"),
-    ("雪 \U0001f3ac", "雪 \U0001f3ac"), ("x" * 11, "x" * 9 + "…"), ("x" * 10, "x" * 10), (7, "7"), ("", "")])
+@pytest.mark.parametrize(
+    ("given_text", "line"),
+    [
+        ("plain", "plain"),
+        ("a\ud800b", "a�b"),
+        ("two\nlines\r\nand\x00more\u2028", "two lines and more"),
+        ("雪 \U0001f3ac", "雪 \U0001f3ac"),
+        ("x" * 11, "x" * 9 + "…"),
+        ("x" * 10, "x" * 10),
+        (7, "7"),
+        ("", ""),
+    ],
+)
 def test_a_line(given_text, line):
     assert text.line(given_text, 10 if str(given_text).startswith("x") else 100) == line
 

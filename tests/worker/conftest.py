@@ -36,8 +36,16 @@ class House:
         takes_time = model.partition("-")[2] in ("sleep", "sleep-hasty", "rows", "deaf", "gil", "hog")
         prompt = f"{prompt} {mark}" if takes_time else prompt
         usual = {"queue_ttl_s": 600, "run_timeout_s": 60, "retention_s": 3600, "max_attempts": 3}
-        fixed = Fixed(id=new_id("job"), tenant=tenant, kind="generate", model=model, pool=model[:3],
-                      input={"prompt": prompt}, params={}, **{**usual, **limits})
+        fixed = Fixed(
+            id=new_id("job"),
+            tenant=tenant,
+            kind="generate",
+            model=model,
+            pool=model[:3],
+            input={"prompt": prompt},
+            params={},
+            **{**usual, **limits},
+        )
         if self.ledger.submit(fixed).bell:
             self.broker.ring(fixed.queue)
         self.marks[fixed.id] = mark
@@ -86,9 +94,18 @@ def is_there(pid: int, born: float) -> bool:
 def house(redis_server: RedisServer, s3_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """Keeper, a cpu worker of two processes and a gpu worker of four threads."""
     folder = tmp_path_factory.mktemp("house")
-    settings = make_settings(redis_server.for_a_stack(), s3_server, f"house-{uuid.uuid4().hex[:12]}", folder,
-                             models=MODELS, cpu_slots=2, gpu_slots=4, grace_s=2, retry_s=0.2,
-                             models_mb=200)
+    settings = make_settings(
+        redis_server.for_a_stack(),
+        s3_server,
+        f"house-{uuid.uuid4().hex[:12]}",
+        folder,
+        models=MODELS,
+        cpu_slots=2,
+        gpu_slots=4,
+        grace_s=2,
+        retry_s=0.2,
+        models_mb=200,
+    )
     storage = make_storage(settings)
     stack = Stack(settings, folder)
     with stack.keeper(), stack.worker("cpu") as cpu, stack.worker("gpu") as gpu:

@@ -99,9 +99,11 @@ def test_who_waits_can_be_canceled(artefacts, fixed, tmp_path):
         artefacts.of(job, tmp_path, lambda: True)("svd-1f", Maker())
 
 
-def test_a_bucket_that_takes_nothing_costs_the_next_job_time_and_this_one_nothing(artefacts, fixed, tmp_path,
-                                                                                  monkeypatch):
+def test_a_bucket_that_takes_nothing_costs_the_next_job_time_and_this_one_nothing(
+    artefacts, fixed, tmp_path, monkeypatch
+):
     """The job goes on with what it made."""
+
     def refuses(*_):
         raise StorageUnavailable("the bucket did not answer PutObject")
 

@@ -77,7 +77,8 @@ def test_what_arrives_while_a_batch_runs_becomes_the_next():
 def test_only_calls_with_equal_keys_share_a_batch():
     """Params that must agree keep calls apart, oldest first."""
     algorithm, futures = run_behind_a_busy_batch(
-        4, [call("a", temperature=0), call("b", temperature=1), call("c", temperature=0)])
+        4, [call("a", temperature=0), call("b", temperature=1), call("c", temperature=0)]
+    )
     [future.result(10) for future in futures]
     assert algorithm.batches == [["first"], ["a", "c"], ["b"]]
 

@@ -47,8 +47,16 @@ class Away:
 @pytest.fixture(scope="module")
 def away(redis_server: RedisServer, s3_server: S3Server, tmp_path_factory) -> Iterator[Away]:
     folder = tmp_path_factory.mktemp("away")
-    settings = make_settings(redis_server.for_a_stack(), s3_server, f"away-{uuid.uuid4().hex[:12]}", folder,
-                             models=MODELS, gpu_slots=2, grace_s=2, retry_s=0.2)
+    settings = make_settings(
+        redis_server.for_a_stack(),
+        s3_server,
+        f"away-{uuid.uuid4().hex[:12]}",
+        folder,
+        models=MODELS,
+        gpu_slots=2,
+        grace_s=2,
+        retry_s=0.2,
+    )
     storage = make_storage(settings)
     with Relay(s3_server.port) as before:
         stack = Stack(settings.model_copy(update={"s3_endpoint_url": before.url}), folder)
@@ -122,8 +130,12 @@ def test_an_input_in_the_bucket_is_waited_for(away):
     away.house.storage.put_bytes(key, b"hello", "text/plain")
     seen = away.house.storage.head(key)
     away.relay.away = True
-    fixed = make_fixed(pool="gpu", model="gpu-noop", input={"prompt": {"url": f"upload:{upload}"}},
-                       uploads={upload: Upload(key=key, bytes=seen.bytes, etag=seen.etag)})
+    fixed = make_fixed(
+        pool="gpu",
+        model="gpu-noop",
+        input={"prompt": {"url": f"upload:{upload}"}},
+        uploads={upload: Upload(key=key, bytes=seen.bytes, etag=seen.etag)},
+    )
     away.house.ledger.submit(fixed)
     away.house.broker.ring(fixed.queue)
     away.waits(fixed.id, "waiting for the bucket to give the input prompt")

@@ -54,8 +54,10 @@ def test_the_next_attempt_gets_what_the_last_one_saved(kept, begin, ledger):
     assert saved() == b"three"
     save(b"four")
     kept.write()
-    assert [kept.storage.get_bytes(checkpoint_key("acme", first.fixed.id, each.claimed.number, each.claimed.token))
-            for each in (first, second)] == [b"three", b"four"]
+    assert [
+        kept.storage.get_bytes(checkpoint_key("acme", first.fixed.id, each.claimed.number, each.claimed.token))
+        for each in (first, second)
+    ] == [b"three", b"four"]
 
 
 def test_saves_are_written_every_few_seconds_at_most(kept, begin, monkeypatch):

@@ -41,8 +41,13 @@ def transcribe(house: House, recording: Path) -> str:
     key = upload_key("acme", upload, recording.name)
     house.storage.put_file(key, recording, "audio/opus")
     seen = house.storage.head(key)
-    fixed = make_fixed(kind="transcribe", model="hmm", input={"audio": f"upload:{upload}"}, run_timeout_s=3600,
-                       uploads={upload: Upload(key=key, bytes=seen.bytes, etag=seen.etag)})
+    fixed = make_fixed(
+        kind="transcribe",
+        model="hmm",
+        input={"audio": f"upload:{upload}"},
+        run_timeout_s=3600,
+        uploads={upload: Upload(key=key, bytes=seen.bytes, etag=seen.etag)},
+    )
     house.ledger.submit(fixed)
     house.broker.ring(fixed.queue)
     return fixed.id
@@ -87,8 +92,10 @@ def test_a_process_killed_at_60_percent_costs_little(shipped, real_data):
     begun = until(lambda: shipped.job(killed).progress, 120, "the second attempt's first report")
     until(lambda: shipped.job(killed).done, PATIENCE_S, "the killed job")
     alone, again = shipped.job(calm), shipped.job(killed)
-    print(f"the second attempt began at {begun:.1%} of the speech; run_s {alone.metrics.run_s:.1f} undisturbed, "
-          f"{again.metrics.run_s:.1f} in the second attempt ({again.metrics.run_s / alone.metrics.run_s:.1%})")
+    print(
+        f"the second attempt began at {begun:.1%} of the speech; run_s {alone.metrics.run_s:.1f} undisturbed, "
+        f"{again.metrics.run_s:.1f} in the second attempt ({again.metrics.run_s / alone.metrics.run_s:.1%})"
+    )
     assert (alone.status, again.status) == (Status.SUCCEEDED, Status.SUCCEEDED)
     assert [attempt.outcome for attempt in again.attempts] == ["retry", "succeeded"]
     assert 1 - begun <= 0.45

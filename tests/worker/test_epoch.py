@@ -58,8 +58,13 @@ def test_a_failover_there_and_back_is_told_on_a_connection_that_lived(pair, here
         ledger.submit(make_fixed())
     first.client().replicaof("NO", "ONE")
     assert first.client().info("server")["run_id"] == run_id == first.client().get(keys.EPOCH)
-    for ask in (lambda: ledger.submit(make_fixed()), ledger.ready, lambda: ledger.at_once(lambda together: None),
-                lambda: ledger.reserve("acme", KEY, missed.id), lambda: ledger.write(("SET", "bl:stock", ""))):
+    for ask in (
+        lambda: ledger.submit(make_fixed()),
+        ledger.ready,
+        lambda: ledger.at_once(lambda together: None),
+        lambda: ledger.reserve("acme", KEY, missed.id),
+        lambda: ledger.write(("SET", "bl:stock", "")),
+    ):
         with pytest.raises(NotReady, match="not yet reconciled"):
             ask()
     assert Restore(here, ledger.redis, storage).run()["queued"] == 1
@@ -73,9 +78,13 @@ def test_a_keeper_that_comes_too_late_ends_no_restore(ledger):
     late = ledger.begin_restore("late")
     ledger.redis.delete(keys.RESTORING)
     ledger.begin_restore("another")
-    for ask in (lambda: ledger.set_epoch(late), lambda: ledger.submit(make_fixed(), restoring="late"),
-                lambda: ledger.conclude("job_x", {}, "late"), lambda: ledger.begin_restore("late"),
-                lambda: ledger.write(("SET", keys.STOCK, ""), restoring="late")):
+    for ask in (
+        lambda: ledger.set_epoch(late),
+        lambda: ledger.submit(make_fixed(), restoring="late"),
+        lambda: ledger.conclude("job_x", {}, "late"),
+        lambda: ledger.begin_restore("late"),
+        lambda: ledger.write(("SET", keys.STOCK, ""), restoring="late"),
+    ):
         with pytest.raises(NotReady):
             ask()
     assert not ledger.redis.exists(keys.EPOCH, keys.STOCK)

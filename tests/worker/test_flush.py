@@ -14,8 +14,11 @@ def test_accepted_jobs_survive_a_flush_under_running_workers(house, pool):
     house.ended(ended)
     jobs = [house.submit(f"{pool}-sleep", "1.5") for _ in range(6)]
     house.started(jobs[0])
-    until(lambda: redis.get(keys.SEGMENTED) == redis.xinfo_stream(keys.JOURNAL)["last-generated-id"], ENDS_S,
-          "the bucket has the journal")
+    until(
+        lambda: redis.get(keys.SEGMENTED) == redis.xinfo_stream(keys.JOURNAL)["last-generated-id"],
+        ENDS_S,
+        "the bucket has the journal",
+    )
     redis.flushdb()
     for job_id in jobs:
         job = until(lambda job_id=job_id: _done(house, job_id), ENDS_S, f"{job_id} has ended")

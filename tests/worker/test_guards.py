@@ -38,11 +38,13 @@ def test_the_parent_outlives_messages_that_are_none(processes, tmp_path):
     """Of a process that it knows, and of one that says no hello; the messages after them are heard."""
     with line_to(tmp_path / "link") as stranger, line_to(tmp_path / "link") as known:
         stranger.sendall(b"hello?\n")
-        known.sendall(json.dumps({"hello": "runner", "pid": os.getpid(), "started": started(os.getpid())}).encode()
-                      + b"\n[1]\nnonsense\n7\n{\"other\": 1}\n{\"serving\": \"bell\"}\n")
+        known.sendall(
+            json.dumps({"hello": "runner", "pid": os.getpid(), "started": started(os.getpid())}).encode()
+            + b'\n[1]\nnonsense\n7\n{"other": 1}\n{"serving": "bell"}\n'
+        )
         until(lambda: processes.wait(0.05) or processes.bells == 1)
         assert stranger.recv(100) == b"", "who says no hello is hung up on"
-        known.sendall(b"\xff\xfe\n{\"serving\": \"another\"}\n")
+        known.sendall(b'\xff\xfe\n{"serving": "another"}\n')
         until(lambda: processes.wait(0.05) or processes.bells == 2)
 
 
@@ -51,12 +53,15 @@ def test_a_process_outlives_messages_that_are_none(tmp_path):
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "link"))
         listener.listen()
-        code = ("import sys, time; from worker.link import Link; "
-                "Link(sys.argv[1], 'runner', lambda message: print(message['stop'], flush=True)); time.sleep(60)")
-        with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "link")], stdout=subprocess.PIPE,
-                              cwd=ROOT) as child:
+        code = (
+            "import sys, time; from worker.link import Link; "
+            "Link(sys.argv[1], 'runner', lambda message: print(message['stop'], flush=True)); time.sleep(60)"
+        )
+        with subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "link")], stdout=subprocess.PIPE, cwd=ROOT
+        ) as child:
             line, _ = listener.accept()
-            line.sendall(b"nonsense\n{\"other\": 1}\n{\"stop\": \"token\"}\n")
+            line.sendall(b'nonsense\n{"other": 1}\n{"stop": "token"}\n')
             assert child.stdout.readline() == b"token\n"
             line.close()  # without its parent it ends itself
             assert child.wait(30) != 0

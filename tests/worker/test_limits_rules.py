@@ -11,8 +11,18 @@ from worker.attempt import HandedBack
 from worker.board import NOTHING_KNOWN, Board, Doing, read
 from worker.limits import Limits
 
-MODEL = Model(kind="generate", name="m", algorithm="tests.models.noop", pool="gpu", run_timeout_s=100,
-              fetch_timeout_s=10, load_timeout_s=20, batch_timeout_s=30, upload_timeout_s=40, memory_mb=400)
+MODEL = Model(
+    kind="generate",
+    name="m",
+    algorithm="tests.models.noop",
+    pool="gpu",
+    run_timeout_s=100,
+    fetch_timeout_s=10,
+    load_timeout_s=20,
+    batch_timeout_s=30,
+    upload_timeout_s=40,
+    memory_mb=400,
+)
 LONG_AGO = -1000
 
 
@@ -37,9 +47,16 @@ def after_its_patience(rules: Limits, attempt: Held, now: Doing, now_ms: float =
     return rules.step(attempt, now, now_ms, memory_mb)
 
 
-@pytest.mark.parametrize(("phase", "limit_s", "code"), [
-    ("fetching", 10, "input_unreachable"), ("loading", 20, "timeout"), ("batching", 30, None),
-    ("running", 60, "timeout"), ("uploading", 40, "storage_unavailable")])
+@pytest.mark.parametrize(
+    ("phase", "limit_s", "code"),
+    [
+        ("fetching", 10, "input_unreachable"),
+        ("loading", 20, "timeout"),
+        ("batching", 30, None),
+        ("running", 60, "timeout"),
+        ("uploading", 40, "storage_unavailable"),
+    ],
+)
 def test_each_phase_has_a_limit_of_its_own(phase, limit_s, code):
     """Just under it nothing happens; just over it the attempt is asked, and its job's end names the limit."""
     rules, attempt = limits(), held()
@@ -53,9 +70,16 @@ def test_each_phase_has_a_limit_of_its_own(phase, limit_s, code):
         assert error.code == code
 
 
-@pytest.mark.parametrize(("phase", "for_s", "step"), [
-    ("fetching", 11, "leave"), ("batching", 31, "leave"), ("uploading", 41, "leave"),
-    ("loading", 21, "kill"), ("running", 61, "kill")])
+@pytest.mark.parametrize(
+    ("phase", "for_s", "step"),
+    [
+        ("fetching", 11, "leave"),
+        ("batching", 31, "leave"),
+        ("uploading", 41, "leave"),
+        ("loading", 21, "kill"),
+        ("running", 61, "kill"),
+    ],
+)
 def test_a_shared_process_is_killed_only_for_what_runs_in_it(phase, for_s, step):
     """Whoever waits, fetches or uploads and does not leave is left where it is."""
     assert after_its_patience(limits(), held(), doing(phase, for_s)) == step
@@ -104,8 +128,10 @@ def test_the_memory_of_a_shared_process_is_held_against_its_budget():
 def test_of_several_in_a_process_that_took_too_much_each_is_a_suspect_and_who_waited_is_not():
     """Those that computed run next alone; the one that fetched goes back into its line and loses nothing."""
     rules, jobs = limits(), [held("a"), held("b"), held("c")]
-    steps = [rules.step(job, doing(phase, 1), 1, 601) for job, phase in zip(jobs, ("running", "loading", "fetching"),
-                                                                            strict=True)]
+    steps = [
+        rules.step(job, doing(phase, 1), 1, 601)
+        for job, phase in zip(jobs, ("running", "loading", "fetching"), strict=True)
+    ]
     assert steps == ["kill", "kill", "nothing"]
     first, second, third = (rules.verdict(job, "SIGKILL") for job in jobs)
     assert (first.code, second.code) == ("worker_lost", "worker_lost") and "2 jobs" in first.detail

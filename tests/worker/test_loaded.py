@@ -70,8 +70,10 @@ def test_a_busy_model_stays(loads):
 
 def test_a_missing_library_is_worth_another_try(loads):
     """It may be installed any moment; the error names it."""
-    with pytest.raises(ModelFailed, match="lacks a library that generate/x needs: test_loaded.nothing") as raised, \
-            Loaded(10, wants_gpu=False).use(model("x", "nothing")):
+    with (
+        pytest.raises(ModelFailed, match="lacks a library that generate/x needs: test_loaded.nothing") as raised,
+        Loaded(10, wants_gpu=False).use(model("x", "nothing")),
+    ):
         pass
     assert raised.value.retryable
 
@@ -83,6 +85,8 @@ def test_weights_that_cannot_be_read_name_the_model(loads):
         raise ValueError("header too small")
 
     sys.modules["test_loaded.counting"].Model.load = classmethod(broken)
-    with pytest.raises(ModelFailed, match="generate/x could not be loaded: ValueError: header too small"), \
-            Loaded(10, wants_gpu=False).use(model("x")):
+    with (
+        pytest.raises(ModelFailed, match="generate/x could not be loaded: ValueError: header too small"),
+        Loaded(10, wants_gpu=False).use(model("x")),
+    ):
         pass

@@ -16,15 +16,48 @@ def made(folder: Path, *names: str) -> list[Path]:
     return paths
 
 
-@pytest.mark.parametrize("name", ["a.txt", "c#d.txt", "g?h", "100%.txt", "%2F", "a b", "é.txt", "\u0645.srt", ".hidden",
-                                  "job.json", "a'b\"c;d", "~", "x" * 200, "ü" * 100])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a.txt",
+        "c#d.txt",
+        "g?h",
+        "100%.txt",
+        "%2F",
+        "a b",
+        "é.txt",
+        "\u0645.srt",
+        ".hidden",
+        "job.json",
+        "a'b\"c;d",
+        "~",
+        "x" * 200,
+        "ü" * 100,
+    ],
+)
 def test_a_name_that_is_one_everywhere_is_kept(tmp_path, name):
     files = made(tmp_path, name, "other")
     assert checked(files) == files
 
 
-@pytest.mark.parametrize("name", ["a\nb", "a\tb", "\x7f", "a\x00b", "a\u2028b", "b\udcffad.txt", " a", "a ", "a\\b",
-                                  ".", "..", "x" * 201, "ü" * 101])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a\nb",
+        "a\tb",
+        "\x7f",
+        "a\x00b",
+        "a\u2028b",
+        "b\udcffad.txt",
+        " a",
+        "a ",
+        "a\\b",
+        ".",
+        "..",
+        "x" * 201,
+        "ü" * 101,
+    ],
+)
 def test_a_name_that_is_none_is_the_models_failure(name):
     with pytest.raises(ModelFailed):
         checked([Path("/folder") / name])

@@ -92,10 +92,12 @@ def test_a_ledger_that_is_away_is_asked_for_as_long_as_it_is_and_a_broken_one_a_
 
     def ask(error_at_the_end):
         left = answers + [error_at_the_end] * 2
+
         def verb():
             if left:
                 raise left.pop(0)
             return "succeeded"
+
         return verb
 
     assert run.insist(ask(NotReady("away"))) == "succeeded"

@@ -12,13 +12,23 @@ from tests.worker.conftest import ENDS_S, MODELS, House
 
 
 @pytest.mark.parametrize("program", [["worker", "cpu"], ["worker", "keeper"], ["api"]], ids=" ".join)
-@pytest.mark.parametrize(("given", "told"), [
-    ({"BACKLOT_LEASE_S": "soon"}, "BACKLOT_LEASE_S: Input should be a valid number"),
-    ({"BACKLOT_MODELS": "/nowhere/models.toml"}, "/nowhere/models.toml: No such file or directory")])
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"BACKLOT_LEASE_S": "soon"}, "BACKLOT_LEASE_S: Input should be a valid number"),
+        ({"BACKLOT_MODELS": "/nowhere/models.toml"}, "/nowhere/models.toml: No such file or directory"),
+    ],
+)
 def test_a_mistake_is_a_line_not_a_traceback(settings, program, given, told):
     """The same sentence that `make up` gives."""
-    done = subprocess.run([sys.executable, "-m", *program], cwd=ROOT, env={**environment(settings), **given},
-                          capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", *program],
+        cwd=ROOT,
+        env={**environment(settings), **given},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(told) and done.stderr.count("\n") == 1
 

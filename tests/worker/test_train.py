@@ -82,6 +82,7 @@ def train(tmp_path, monkeypatch):
 @pytest.fixture
 def trouble(monkeypatch):
     """trouble(at, do): in the midst of step `at`, and of no other, `do()` happens."""
+
     def set_trouble(at, do):
         monkeypatch.setattr(Line, "trouble", staticmethod(lambda number: do() if number == at else None))
 
@@ -130,8 +131,12 @@ def test_history_and_curves_are_for_people(train):
 
 def test_killed_it_repeats_only_the_steps_since_its_checkpoint(train):
     """SIGKILL in the midst of step 26; the evaluation at 20 left a checkpoint, which the same command takes up."""
-    child = subprocess.run([sys.executable, "-m", "tests.worker.test_train", "26"], cwd=os.getcwd(),
-                           env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=150)
+    child = subprocess.run(
+        [sys.executable, "-m", "tests.worker.test_train", "26"],
+        cwd=os.getcwd(),
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=150,
+    )
     assert child.returncode == -signal.SIGKILL
     assert "going on from step 20 of 40" in train().output
     assert exported()["taken"] == list(range(20, 40))
@@ -140,6 +145,7 @@ def test_killed_it_repeats_only_the_steps_since_its_checkpoint(train):
 
 def test_a_checkpoint_comes_with_the_clock_too(train, trouble, monkeypatch):
     """Not at evaluations alone: after a crash in step 17, no step before it is taken again."""
+
     def crash():
         raise MemoryError
 
@@ -174,6 +180,7 @@ def test_a_finished_training_is_only_exported_again(train):
 
 def test_a_failed_export_leaves_the_weights_as_they_were(train, monkeypatch):
     """Files are put in place when all are written."""
+
     def half(self, folder, history):
         (folder / "line.pt").write_text("half")
         raise OSError("disk full")

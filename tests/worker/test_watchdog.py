@@ -53,8 +53,9 @@ def test_after_a_bite_it_is_patient_again(dog):
 @pytest.mark.parametrize("pool", ["cpu", "gpu"])
 def test_a_celery_process_that_stands_still_is_replaced_and_the_job_done(settings, storage, stack, fixed, pool):
     """SIGSTOP: it holds its connection and takes nothing, as one whose connection came back wrong."""
-    stack.settings = settings.model_copy(update={"models": MODELS, "watchdog_s": 2, "cpu_slots": 1, "gpu_slots": 2,
-                                                    "linger_s": 0})  # a slot that lingers is woken without a bell
+    stack.settings = settings.model_copy(
+        update={"models": MODELS, "watchdog_s": 2, "cpu_slots": 1, "gpu_slots": 2, "linger_s": 0}
+    )  # a slot that lingers is woken without a bell
     ledger, job = Ledger(stack.settings), fixed(model=f"{pool}-noop", pool=pool)
     with stack.keeper(), stack.worker(pool) as worker:
         celery = celery_of(worker.pid)

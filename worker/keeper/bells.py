@@ -29,8 +29,10 @@ class Bells:
         wanted: dict[str, int] = {}
         pauses, orphans = self.redis.hkeys(keys.PAUSES), self.redis.hkeys(keys.ORPHANS)
         lines = sorted(self.redis.smembers(keys.LINES))
-        skipped.handle_each((line for line in lines if not holds(line, pauses) and line not in orphans),
-                            lambda line: self._count(line, wanted))
+        skipped.handle_each(
+            (line for line in lines if not holds(line, pauses) and line not in orphans),
+            lambda line: self._count(line, wanted),
+        )
         skipped.handle_each(wanted, lambda queue: self._ring(queue, wanted[queue]))
 
     def _count(self, line: str, wanted: dict[str, int]) -> None:

@@ -30,6 +30,7 @@ class Clearing:
 
     def forget_old_jobs(self, skipped: Skipped) -> None:
         """Records past their retention; also one that is damaged, if it says whose it is."""
+
         def forget(job_id: str) -> None:
             record = self.ledger.record(job_id)
             if record:
@@ -41,6 +42,7 @@ class Clearing:
 
     def ask_for_uploads(self, skipped: Skipped) -> None:
         """Uploads that no job names any more."""
+
         def ask(member: str) -> None:
             tenant, upload = _parts(member)
             if self._is_named(tenant, upload):
@@ -53,6 +55,7 @@ class Clearing:
 
     def end_archived(self, skipped: Skipped) -> None:
         """Ended jobs that only the bucket knows, past their retention."""
+
         def end(member: str) -> None:
             self.redis.zadd(keys.TRASH, {job_prefix(*_parts(member)): now_ms()})
             self.redis.zrem(keys.ARCHIVED, member)
@@ -61,6 +64,7 @@ class Clearing:
 
     def drop_tombstones(self, skipped: Skipped) -> None:
         """A month after they were put."""
+
         def drop(member: str) -> None:
             self.storage.delete_prefix(job_prefix(*_parts(member)))
             self.redis.zrem(keys.TOMBSTONES, member)
@@ -103,7 +107,8 @@ class Clearing:
             raise ValueError("no prefix of a job, an attempt or an upload")
         tenant, what, name, folder = named.groups()
         if not (what == "jobs" and folder and self._is_committed(name, folder)) and not (
-                what == "uploads" and self._is_named(tenant, name)):
+            what == "uploads" and self._is_named(tenant, name)
+        ):
             self.storage.delete_prefix(prefix)
             if folder is None:
                 self._bury(tenant, what, name)

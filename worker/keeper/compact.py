@@ -83,6 +83,7 @@ class Shrinker:
 
     def _living(self, ids: list[str]) -> set[str]:
         """Those that have not ended, or have no job.json yet. Errors: NotReady."""
+
         def ask(together: redis.client.Pipeline) -> None:
             together.get(keys.WRITTEN).xrevrange(keys.JOURNAL, count=1)
             for job_id in ids:
@@ -91,8 +92,11 @@ class Shrinker:
         written, last, *seen = self.ledger.at_once(ask)
         upto = journal.number(written or "0-0")
         all_written = not last or journal.number(last[0][0]) <= upto
-        return {job_id for job_id, (status, ended) in zip(ids, seen, strict=True)
-                if status and not (ended and (all_written or float(ended) < upto[0]))}
+        return {
+            job_id
+            for job_id, (status, ended) in zip(ids, seen, strict=True)
+            if status and not (ended and (all_written or float(ended) < upto[0]))
+        }
 
 
 def _age_s(name: str, now: float) -> float:

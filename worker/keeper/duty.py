@@ -29,8 +29,16 @@ NOT_READY_S = 0.25
 class Duty:
     """`gate()` is asked before each round of it, and raises while nothing may be done. Errors of neither come out."""
 
-    def __init__(self, name: str, work: Callable[[], object], skipped: Skipped, *, round_s: float, period_s: float = 0,
-                 gate: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        name: str,
+        work: Callable[[], object],
+        skipped: Skipped,
+        *,
+        round_s: float,
+        period_s: float = 0,
+        gate: Callable[[], object] = lambda: None,
+    ) -> None:
         self.name, self.work, self.skipped = name, work, skipped
         self._gate, self._round_s = gate, round_s
         self._period_s = max(period_s, round_s)

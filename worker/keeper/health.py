@@ -46,8 +46,11 @@ def _app(duties: list[Duty], show_metrics: Callable) -> Callable:
                 return show_metrics(environ, start_response)
             case "/readyz":
                 late = [duty for duty in duties if duty.is_late]
-                return _answer(start_response, "503 Service Unavailable" if late else "200 OK", {
-                    "status": "late" if late else "ok", "duties": [_told(duty) for duty in late]})
+                return _answer(
+                    start_response,
+                    "503 Service Unavailable" if late else "200 OK",
+                    {"status": "late" if late else "ok", "duties": [_told(duty) for duty in late]},
+                )
             case "/healthz":
                 return _answer(start_response, "200 OK", {"status": "ok"})
         return _answer(start_response, "404 Not Found", {"detail": "here are /metrics, /readyz and /healthz"})

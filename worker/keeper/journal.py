@@ -35,8 +35,12 @@ UNREADABLE = FOLDER + "unreadable/"
 """What could not be read, as it came, until a person has looked at it."""
 SEGMENT = re.compile(r"journal/(\d+)-(\d+)-(\d+)-(\d+)\.jsonl")
 SID = re.compile(r"\d+(-\d+)?")
-NEEDED = {"accepted": ("fixed", "created_ms", "key", "fingerprint"), "ended": ("tenant", "status"),
-          "forgotten": ("tenant",), "key": ("tenant", "created_ms", "key", "fingerprint")}
+NEEDED = {
+    "accepted": ("fixed", "created_ms", "key", "fingerprint"),
+    "ended": ("tenant", "status"),
+    "forgotten": ("tenant",),
+    "key": ("tenant", "created_ms", "key", "fingerprint"),
+}
 """Fields of an entry by its type, beside `type`, `id` and `sid`. Entries of other types are of a later release."""
 Entry = tuple[str, Record]
 Sid = tuple[int, int]
@@ -172,8 +176,9 @@ class Journal:
     def _kept(self, ended: list[Entry]) -> list[Entry]:
         """Of jobs that were not erased meanwhile: their job.json would take the place of a tombstone. Errors: NotReady
         where Redis has lost what it had: that is put back from what was noted of the journal so far."""
-        there = self._ledger.at_once(lambda together: [
-            together.exists(keys.job(fields.get("id", ""))) for _, fields in ended])
+        there = self._ledger.at_once(
+            lambda together: [together.exists(keys.job(fields.get("id", ""))) for _, fields in ended]
+        )
         return [entry for entry, kept in zip(ended, there, strict=True) if kept or "id" not in entry[1]]
 
     def _cursor(self, name: str) -> str:

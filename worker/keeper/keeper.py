@@ -110,11 +110,22 @@ class Keeper:
         self._add("debris", parts.abort)
         self._add("erasures", Erasures(self.ledger, self.storage).round)
 
-    def _add(self, name: str, work: Callable[[Skipped], object], skipped: Skipped | None = None,
-             gate: Callable[[], object] | None = None) -> None:
+    def _add(
+        self,
+        name: str,
+        work: Callable[[Skipped], object],
+        skipped: Skipped | None = None,
+        gate: Callable[[], object] | None = None,
+    ) -> None:
         skipped = skipped or Skipped(name)
-        self.duties[name] = Duty(name, lambda: work(skipped), skipped, gate=gate or self.ledger.ready,
-                                 round_s=self.settings.renew_s, period_s=PERIODS_S.get(name, 0))
+        self.duties[name] = Duty(
+            name,
+            lambda: work(skipped),
+            skipped,
+            gate=gate or self.ledger.ready,
+            round_s=self.settings.renew_s,
+            period_s=PERIODS_S.get(name, 0),
+        )
 
     def run(self) -> int:
         """Exit status."""
@@ -122,8 +133,10 @@ class Keeper:
             signal.signal(number, lambda *_: self.stop.set())
         port = health.serve(self.settings, self.duties.values())
         metrics.follow(self.redis, self.registry)
-        threads = [threading.Thread(target=duty.repeat, args=(self.stop,), name=duty.name, daemon=True)
-                   for duty in self.duties.values()]
+        threads = [
+            threading.Thread(target=duty.repeat, args=(self.stop,), name=duty.name, daemon=True)
+            for duty in self.duties.values()
+        ]
         for thread in threads:
             thread.start()
         log.info("keeper: rounds every %g s, /metrics and /readyz on port %d", self.settings.renew_s, port)

@@ -41,8 +41,9 @@ class Lines:
         served = self._served() if strange else set()
         homeless = [line for line in strange if line not in served and line.partition(":")[0] not in served]
         skipped.handle_each(homeless, self._bring_home)
-        skipped.handle_each((line for line in orphans if line not in homeless),
-                            lambda line: self.ledger.orphan(line, None))
+        skipped.handle_each(
+            (line for line in orphans if line not in homeless), lambda line: self.ledger.orphan(line, None)
+        )
 
     def unpark(self, skipped: Skipped) -> None:
         """Parked jobs of tenants that may run again; each tenant by itself. Errors: NotReady."""
@@ -67,8 +68,9 @@ class Lines:
         if home is None:
             kind, _, model = line.partition("@")[0].partition(".")[2].partition(":")
             wait_s = self.ledger.settings.unknown_model_s
-            failed = self.ledger.orphan(line, UnknownModel(
-                f"no worker of this deployment serves {kind}/{model}, nor has any for {wait_s:g} s"))
+            failed = self.ledger.orphan(
+                line, UnknownModel(f"no worker of this deployment serves {kind}/{model}, nor has any for {wait_s:g} s")
+            )
             if failed:
                 log.warning("%d jobs of %s have failed: the model is unknown", failed, line)
             return

@@ -62,7 +62,9 @@ class _Pools(Collector):
             oldest.add_metric([pool], max(0.0, (now - float(head[0][1])) / 1000) if head else 0)
             swept.add_metric([pool], (now - float(at)) / 1000 if at else float("nan"))
         yield from (waiting, running, oldest, swept)
-        yield GaugeMetricFamily("backlot_workers", "Workers that renew",
-                                value=self._redis.zcount(keys.WORKERS, now, "+inf"))
-        yield GaugeMetricFamily("backlot_journal_entries", "Entries not yet trimmed from Redis",
-                                value=self._redis.xlen(keys.JOURNAL))
+        yield GaugeMetricFamily(
+            "backlot_workers", "Workers that renew", value=self._redis.zcount(keys.WORKERS, now, "+inf")
+        )
+        yield GaugeMetricFamily(
+            "backlot_journal_entries", "Entries not yet trimmed from Redis", value=self._redis.xlen(keys.JOURNAL)
+        )

@@ -66,8 +66,9 @@ class Found:
 class Restore:
     """For one keeper at a time, before it sets the epoch."""
 
-    def __init__(self, settings: Settings, client: redis.Redis, storage: Storage,
-                 skipped: Skipped | None = None, token: str = "") -> None:
+    def __init__(
+        self, settings: Settings, client: redis.Redis, storage: Storage, skipped: Skipped | None = None, token: str = ""
+    ) -> None:
         self.token = token or secrets.token_hex(16)
         self.settings, self.redis, self.storage = settings, client, storage
         self.skipped = skipped or Skipped("epoch")
@@ -133,11 +134,14 @@ class Restore:
         if failed >= MANY and not done["queued"] + done["concluded"] + done["job.json"]:
             raise LedgerFault(f"none of {failed} entries of the journal can be put back; the first are in the log")
         for tenant, job_id in found.retried:
-            self.skipped.handle(f"{tenant}/{job_id}",
-                                lambda of=tenant, one=job_id: self._write(("ZREM", keys.dead(of), one)))
+            self.skipped.handle(
+                f"{tenant}/{job_id}", lambda of=tenant, one=job_id: self._write(("ZREM", keys.dead(of), one))
+            )
         for job_id, tenant in found.erased.items():
-            self._write(("ZADD", keys.TRASH, now_ms(), job_prefix(tenant, job_id)),
-                        ("ZADD", keys.RETAINED, "XX", now_ms(), job_id))  # an older memory has its record
+            self._write(
+                ("ZADD", keys.TRASH, now_ms(), job_prefix(tenant, job_id)),
+                ("ZADD", keys.RETAINED, "XX", now_ms(), job_id),
+            )  # an older memory has its record
         self._keep_keys(list(found.keys_used.values()))
         # the keeper looks for the retention of ended jobs, and for what tenants have
         self._write(("SET", keys.STOCK, now_ms()))
@@ -198,10 +202,18 @@ class Restore:
         for one in used:
             left, key = round(one.created_ms + IDEMPOTENCY_MS - now), one.idempotency
             if left > 0:
-                sets.append(("SET", keys.idempotency(one.tenant, key.digest), f"{one.job_id} {key.fingerprint}", "NX",
-                             "PX", left))
+                sets.append(
+                    (
+                        "SET",
+                        keys.idempotency(one.tenant, key.digest),
+                        f"{one.job_id} {key.fingerprint}",
+                        "NX",
+                        "PX",
+                        left,
+                    )
+                )
         for first in range(0, len(sets), A_CALL):
-            self._write(*sets[first:first + A_CALL])
+            self._write(*sets[first : first + A_CALL])
 
     def _job_jsons(self, tenants: dict[str, str]) -> set[str]:
         """Which of these jobs (id -> tenant) have a job.json, or its tombstone. One that the bucket does not show
@@ -239,8 +251,9 @@ def _see(found: Found, entry: Record, written: journal.Sid, now: float) -> None:
         found.alive.pop(job_id, None)
         found.ended.add(job_id)
         _check(entry["tenant"], job_id)
-        if (journal.number(entry["sid"]) > written and job_id not in found.erased
-                and float(entry["retained_ms"]) > now):  # past its retention it is not wanted
+        if (
+            journal.number(entry["sid"]) > written and job_id not in found.erased and float(entry["retained_ms"]) > now
+        ):  # past its retention it is not wanted
             found.late[job_id] = entry["tenant"]
     elif kind == "forgotten":
         found.alive.pop(job_id, None)

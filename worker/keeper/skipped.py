@@ -101,4 +101,3 @@ class Skipped:
                 client.zadd(key, {member: now_ms() + again_ms}, xx=True)
         if refused == len(members) >= IN_A_ROW:
             raise StorageUnavailable(f"the bucket refuses all of {refused} entries; see the log for its words")
-

@@ -28,9 +28,11 @@ RIGHT_BUT_DOUBTED = 0.05
 BATCH = 50
 CONFUSED = 12
 SAMPLES = Path(__file__).parent / "samples"
-LEARNED = {"cnn-lstm": "Vinyals et al. 2015, 'Show and Tell'",
-           "cnn-attention": "Xu et al. 2015, 'Show, Attend and Tell'",
-           "transformer": "Vaswani et al. 2017, 'Attention Is All You Need'"}
+LEARNED = {
+    "cnn-lstm": "Vinyals et al. 2015, 'Show and Tell'",
+    "cnn-attention": "Xu et al. 2015, 'Show, Attend and Tell'",
+    "transformer": "Vaswani et al. 2017, 'Attention Is All You Need'",
+}
 
 
 @dataclass(frozen=True)
@@ -62,14 +64,15 @@ def score(shown: Sequence[Scene], told: Sequence[Sequence[str]]) -> Scores:
     return Scores(
         exact=_share(scene.tokens == tuple(tokens) for scene, tokens in zip(shown, told, strict=True)),
         things=_share(true[0] == said[0] for true, said in pairs),
-        relation=_share(true == said for true, said in related))
+        relation=_share(true == said for true, said in related),
+    )
 
 
 def tell(model: Captioner, composer: Composer, shown: Sequence[Scene], beams: int = 3) -> Told:
     """The model's best caption of each scene."""
     call, found = Call.of("caption", params={"beams": beams}), []
     for first in range(0, len(shown), BATCH):
-        pictures = [composer.draw(scene, model.side) for scene in shown[first:first + BATCH]]
+        pictures = [composer.draw(scene, model.side) for scene in shown[first : first + BATCH]]
         seen = model.encode(pictures)
         found += [model.tell(seen[[row]], call)[0] for row in range(len(pictures))]
     return Told(list(shown), [model.vocabulary.decode(one.tokens) for one in found], [one.logprob for one in found])
@@ -85,20 +88,36 @@ def most_confused(shown: Sequence[Scene], told: Sequence[Sequence[str]]) -> list
             missed[thing] += 1
             instead.setdefault(thing, Counter()).update(set(said) - set(true))
     worst = sorted(missed, key=lambda thing: (-missed[thing] / seen[thing], thing))[:CONFUSED]
-    return [f"| {thing} | {missed[thing]} of {seen[thing]} | "
-            + ", ".join(f"{other} ({n})" for other, n in instead[thing].most_common(3)) + " |" for thing in worst]
+    return [
+        f"| {thing} | {missed[thing]} of {seen[thing]} | "
+        + ", ".join(f"{other} ({n})" for other, n in instead[thing].most_common(3))
+        + " |"
+        for thing in worst
+    ]
 
 
 def doubt(told: Told) -> float:
     """The log-probability under which RIGHT_BUT_DOUBTED of the captions that are right fall."""
-    right = [logprob for scene, tokens, logprob in zip(told.shown, told.tokens, told.logprobs, strict=True)
-             if scene.tokens == tuple(tokens)]
+    right = [
+        logprob
+        for scene, tokens, logprob in zip(told.shown, told.tokens, told.logprobs, strict=True)
+        if scene.tokens == tuple(tokens)
+    ]
     return round(float(np.quantile(right, RIGHT_BUT_DOUBTED)), 2) if right else 0.0
 
 
-def export(kind: type[Captioner], network: Network, config: dict[str, Any], composer: Composer, folder: Path,
-           history: list[dict], encoder: dict[str, Any], scenes: int) -> None:
+def export(
+    kind: type[Captioner],
+    network: Network,
+    config: dict[str, Any],
+    composer: Composer,
+    folder: Path,
+    history: list[dict],
+    encoder: dict[str, Any],
+    scenes: int,
+) -> None:
     """Write model.safetensors (float16), config.json and CARD.md into the folder; `encoder`: its config.json."""
+
     def written(limit: float) -> Captioner:
         (folder / "config.json").write_text(json.dumps({**config, "doubt": limit}, indent=1) + "\n")
         return kind.load(folder, "cpu")
@@ -113,19 +132,42 @@ def export(kind: type[Captioner], network: Network, config: dict[str, Any], comp
     strange = tell(model, composer, scenes_of(TEST_SEEDS, STRANGE_SCENES, "strange"))
     both = (known.shown + new.shown, known.tokens + new.tokens)
     best, last = min(history, key=lambda entry: entry["wrong_captions"]), history[-1]
-    (folder / "CARD.md").write_text(CARD.format(
-        model=kind.name, learned=LEARNED[kind.name], file=kind.name.replace("-", "_"), things=len(composer.things),
-        names=textwrap.fill(", ".join(composer.things), 116), words=len(model.vocabulary), config=config,
-        parameters=sum(p.numel() for p in network.parameters()) / 1e6, tests=TEST_SCENES, limit=limit,
-        doubt_scenes=DOUBT_SCENES,
-        rows="\n".join(_rows(model, composer, known, new)), by_number="\n".join(_by_number(new)),
-        confused="\n".join(most_confused(*both)), confused_number=CONFUSED, strange_number=len(composer.strange),
-        strange_names=", ".join(composer.strange), strange=_strange(composer, strange), strange_scenes=STRANGE_SCENES,
-        instead="\n".join(most_confused(strange.shown, strange.tokens)), doubts=_doubts(limit, known, strange),
-        samples="\n".join(_samples(model)), steps=last["step"], best=best["step"], scenes=scenes,
-        minutes=last["seconds"] / 60, encoder_steps=encoder["history"][-1]["step"], encoder_batch=encoder["batch"],
-        encoder_minutes=encoder["history"][-1]["seconds"] / 60, train=_range(TRAIN_SEEDS),
-        validation=_range(VALIDATION_SEEDS), test=_range(TEST_SEEDS)))
+    (folder / "CARD.md").write_text(
+        CARD.format(
+            model=kind.name,
+            learned=LEARNED[kind.name],
+            file=kind.name.replace("-", "_"),
+            things=len(composer.things),
+            names=textwrap.fill(", ".join(composer.things), 116),
+            words=len(model.vocabulary),
+            config=config,
+            parameters=sum(p.numel() for p in network.parameters()) / 1e6,
+            tests=TEST_SCENES,
+            limit=limit,
+            doubt_scenes=DOUBT_SCENES,
+            rows="\n".join(_rows(model, composer, known, new)),
+            by_number="\n".join(_by_number(new)),
+            confused="\n".join(most_confused(*both)),
+            confused_number=CONFUSED,
+            strange_number=len(composer.strange),
+            strange_names=", ".join(composer.strange),
+            strange=_strange(composer, strange),
+            strange_scenes=STRANGE_SCENES,
+            instead="\n".join(most_confused(strange.shown, strange.tokens)),
+            doubts=_doubts(limit, known, strange),
+            samples="\n".join(_samples(model)),
+            steps=last["step"],
+            best=best["step"],
+            scenes=scenes,
+            minutes=last["seconds"] / 60,
+            encoder_steps=encoder["history"][-1]["step"],
+            encoder_batch=encoder["batch"],
+            encoder_minutes=encoder["history"][-1]["seconds"] / 60,
+            train=_range(TRAIN_SEEDS),
+            validation=_range(VALIDATION_SEEDS),
+            test=_range(TEST_SEEDS),
+        )
+    )
 
 
 def _rows(model: Captioner, composer: Composer, known: Told, new: Told) -> list[str]:
@@ -135,19 +177,25 @@ def _rows(model: Captioner, composer: Composer, known: Told, new: Told) -> list[
     relation = Counter(tokens for tokens in (meaning(t)[1] for t in others) if tokens).most_common(1)[0][0]
     always = score(known.shown, [list(frequent)] * len(known.shown))
     greedy = tell(model, composer, new.shown, beams=1).tokens
-    return [score(new.shown, new.tokens).row("**new compositions**, 3 beams"),
-            score(new.shown, greedy).row("new compositions, greedy"),
-            score(known.shown, known.tokens).row("known compositions, new scenes, 3 beams"),
-            Scores(always.exact, always.things, score(known.shown, [[relation]] * len(known.shown)).relation)
-            .row("the most frequent caption; the most frequent relation"),
-            score(known.shown, others[:len(known.shown)]).row("a caption drawn by chance")]
+    return [
+        score(new.shown, new.tokens).row("**new compositions**, 3 beams"),
+        score(new.shown, greedy).row("new compositions, greedy"),
+        score(known.shown, known.tokens).row("known compositions, new scenes, 3 beams"),
+        Scores(always.exact, always.things, score(known.shown, [[relation]] * len(known.shown)).relation).row(
+            "the most frequent caption; the most frequent relation"
+        ),
+        score(known.shown, others[: len(known.shown)]).row("a caption drawn by chance"),
+    ]
 
 
 def _by_number(told: Told) -> list[str]:
     rows = []
     for number in sorted({len(scene.things) for scene in told.shown}):
-        picked = [(scene, tokens) for scene, tokens in zip(told.shown, told.tokens, strict=True)
-                  if len(scene.things) == number]
+        picked = [
+            (scene, tokens)
+            for scene, tokens in zip(told.shown, told.tokens, strict=True)
+            if len(scene.things) == number
+        ]
         rows.append(score(*zip(*picked, strict=True)).row(f"{number} things ({len(picked)} scenes)"))
     return rows
 
@@ -163,19 +211,30 @@ def _strange(composer: Composer, told: Told) -> str:
 
 
 def _doubts(limit: float, known: Told, strange: Told) -> str:
-    right, wrong = ([logprob for scene, tokens, logprob in zip(known.shown, known.tokens, known.logprobs, strict=True)
-                     if (scene.tokens == tuple(tokens)) == wanted] for wanted in (True, False))
+    right, wrong = (
+        [
+            logprob
+            for scene, tokens, logprob in zip(known.shown, known.tokens, known.logprobs, strict=True)
+            if (scene.tokens == tuple(tokens)) == wanted
+        ]
+        for wanted in (True, False)
+    )
     shares = [_share(one < limit for one in part) for part in (right, wrong, strange.logprobs)]
-    return (f"{shares[0]:.0%} of the right captions of known compositions, {shares[1]:.0%} of the wrong ones, "
-            f"{shares[2]:.0%} of those of scenes with a strange thing")
+    return (
+        f"{shares[0]:.0%} of the right captions of known compositions, {shares[1]:.0%} of the wrong ones, "
+        f"{shares[2]:.0%} of those of scenes with a strange thing"
+    )
 
 
 def _samples(model: Captioner) -> list[str]:
     """What it says of the pictures in samples/."""
     files = sorted(path for path in SAMPLES.iterdir() if path.suffix in (".png", ".jpg"))
     results = model.run([Call.of("caption", image=path) for path in files])
-    return [f"| {path.name} | {result.value['caption']} | {result.value['alternatives'][0]['logprob']:.2f} | "
-            f"{'; '.join(result.value['warnings'])} |" for path, result in zip(files, results, strict=True)]
+    return [
+        f"| {path.name} | {result.value['caption']} | {result.value['alternatives'][0]['logprob']:.2f} | "
+        f"{'; '.join(result.value['warnings'])} |"
+        for path, result in zip(files, results, strict=True)
+    ]
 
 
 def _range(seeds: range) -> str:
@@ -185,4 +244,3 @@ def _range(seeds: range) -> str:
 def _share(true) -> float:
     true = list(true)
     return sum(true) / len(true) if true else float("nan")
-

@@ -70,8 +70,9 @@ class Painter:
             picture = picture.filter(ImageFilter.GaussianBlur(chance.uniform(*BLUR) * scale))
         if chance.random() < GRAINY:
             top, left = chance.integers(0, 512 - min(picture.width, 511), size=2)
-            grain = np.resize(self._grain[top:top + picture.width, left:left + picture.width],
-                              (picture.height, picture.width, 1))
+            grain = np.resize(
+                self._grain[top : top + picture.width, left : left + picture.width], (picture.height, picture.width, 1)
+            )
             picture = _bytes(np.asarray(picture) + chance.uniform(*GRAIN) * grain)
         return _stored(picture, int(chance.integers(*QUALITY))) if chance.random() < JPEG else picture
 

@@ -73,7 +73,7 @@ class Encoder(Recipe):
         shown = [self.composer.scene(seed, sort) for seed in VALIDATION_SEEDS[:VALIDATION_SCENES]]
         wrong = 0
         for first in range(0, len(shown), BATCH):
-            part = shown[first:first + BATCH]
+            part = shown[first : first + BATCH]
             sight = self.network(pictures(self.composer, part, SIDE).to(self.device))
             counted = (sight.features > 0.5).sum(dim=1).cpu()
             wanted = whereabouts(self.composer.things, part, 2, 2)[:, :-1].sum(dim=(2, 3)).round()
@@ -90,8 +90,13 @@ class Encoder(Recipe):
     def export(self, folder: Path, history: list[dict]) -> None:
         """model.safetensors, config.json and the course of the training; the cards are the captioners'."""
         write_tensors(self.network, folder)
-        config = {"side": SIDE, "widths": WIDTHS, "things": list(self.composer.things), "batch": BATCH,
-                  "history": history}
+        config = {
+            "side": SIDE,
+            "widths": WIDTHS,
+            "things": list(self.composer.things),
+            "batch": BATCH,
+            "history": history,
+        }
         (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
 
 
@@ -100,8 +105,10 @@ def composer(data: Path) -> Composer:
     try:
         return Composer.read(data / "images" / "emoji")
     except FileNotFoundError as error:
-        raise DataMissing(f"no emoji pictures at images/emoji of the data folder ({error.filename} is not there); "
-                          "they are googlefonts/noto-emoji's png/128 with a table of names") from error
+        raise DataMissing(
+            f"no emoji pictures at images/emoji of the data folder ({error.filename} is not there); "
+            "they are googlefonts/noto-emoji's png/128 with a table of names"
+        ) from error
 
 
 def trained(folder: Path = FOLDER) -> tuple[SceneEncoder, dict]:
@@ -145,4 +152,4 @@ def shares(place: float, places: int) -> list[tuple[int, float]]:
 
 def seeds(number: int) -> range:
     """The pictures of step `number`; no two steps share one."""
-    return TRAIN_SEEDS[number * BATCH:(number + 1) * BATCH]
+    return TRAIN_SEEDS[number * BATCH : (number + 1) * BATCH]

@@ -21,8 +21,9 @@ CLIP = 5.0  # largest norm of a gradient
 class Lessons:
     """A decoder and its optimiser (AdamW, one cycle of the learning rate over `steps`)."""
 
-    def __init__(self, teller: Teller, words: Words, steps: int, peak_rate: float, weight_decay: float,
-                 smoothing: float = 0.0) -> None:
+    def __init__(
+        self, teller: Teller, words: Words, steps: int, peak_rate: float, weight_decay: float, smoothing: float = 0.0
+    ) -> None:
         self.teller, self.words, self.steps = teller, words, steps
         self.peak_rate, self.smoothing = peak_rate, smoothing
         self.optimiser = torch.optim.AdamW(teller.parameters(), lr=peak_rate, weight_decay=weight_decay)
@@ -46,8 +47,9 @@ class Lessons:
         """Mean negative log-likelihood of a token, in nats (with smoothing, of smoothed targets)."""
         said = torch.cat([torch.full_like(tokens[:, :1], self.words.start), tokens[:, :-1].clamp(min=0)], dim=1)
         logits = self.teller(sight, said)
-        return functional.cross_entropy(logits.flatten(0, 1), tokens.flatten(), ignore_index=IGNORED,
-                                        label_smoothing=self.smoothing)
+        return functional.cross_entropy(
+            logits.flatten(0, 1), tokens.flatten(), ignore_index=IGNORED, label_smoothing=self.smoothing
+        )
 
     def targets(self, captions: Sequence[Sequence[str]]) -> Tensor:
         """Token numbers (batch, longest), <end> last, then IGNORED."""

@@ -39,8 +39,18 @@ TRAIN_SEEDS = range(1_000_000, 1_000_000_000)
 
 NUMBER_WORDS = {n: word for word, n in NUMBERS.items()}
 LAYOUTS = (  # things of one side and of the other, a letter a thing; how often: a quarter each of one to four things
-    ("a", "", 25), ("aa", "", 7), ("a", "b", 18), ("aaa", "", 5), ("aa", "b", 10), ("ab", "c", 10),
-    ("aaaa", "", 4), ("aaa", "b", 5), ("aa", "bb", 5), ("aa", "bc", 5), ("ab", "cd", 6))
+    ("a", "", 25),
+    ("aa", "", 7),
+    ("a", "b", 18),
+    ("aaa", "", 5),
+    ("aa", "b", 10),
+    ("ab", "c", 10),
+    ("aaaa", "", 4),
+    ("aaa", "b", 5),
+    ("aa", "bb", 5),
+    ("aa", "bc", 5),
+    ("ab", "cd", 6),
+)
 SIZES = {1: (0.34, 0.62), 2: (0.32, 0.48), 3: (0.28, 0.40), 4: (0.26, 0.36)}  # longest side in picture sides
 CROWD, CROWD_SIZES = 3, (0.22, 0.33)  # boxes a side
 BORDER = (0.3, 0.7)  # where one side ends and the other begins
@@ -115,11 +125,13 @@ class Composer:
     def _crowd(self, chance: random.Random) -> tuple[Placed, ...]:
         """Different things, one in each box of a grid, no two of them held out together."""
         chosen: list[str] = []
-        for thing in chance.sample(self.things, min(len(self.things), 3 * CROWD ** 2)):
-            if len(chosen) < CROWD ** 2 and not known.held_out([*chosen, thing]):
+        for thing in chance.sample(self.things, min(len(self.things), 3 * CROWD**2)):
+            if len(chosen) < CROWD**2 and not known.held_out([*chosen, thing]):
                 chosen.append(thing)
-        boxes = [(n % CROWD / CROWD, n // CROWD / CROWD, (n % CROWD + 1) / CROWD, (n // CROWD + 1) / CROWD)
-                 for n in range(CROWD ** 2)]
+        boxes = [
+            (n % CROWD / CROWD, n // CROWD / CROWD, (n % CROWD + 1) / CROWD, (n // CROWD + 1) / CROWD)
+            for n in range(CROWD**2)
+        ]
         return tuple(_thrown(thing, box, CROWD_SIZES, chance) for thing, box in zip(chosen, boxes, strict=False))
 
 
@@ -128,8 +140,11 @@ def _arranged(sides: Sequence[Sequence[str]], chance: random.Random) -> tuple[tu
     things = [thing for side in sides for thing in side]
     while True:
         boxes = _boxes(chance) if len(sides) == 2 else (WHOLE, WHOLE)
-        placed = _scatter([(thing, box) for side, box in zip(sides, boxes, strict=False) for thing in side],
-                          SIZES[len(things)], chance)
+        placed = _scatter(
+            [(thing, box) for side, box in zip(sides, boxes, strict=False) for thing in side],
+            SIZES[len(things)],
+            chance,
+        )
         said = {tokens for one, other in _groupings(placed) if (tokens := _caption(one, other))} if placed else ()
         if len(said) == 1:
             return placed, said.pop()
@@ -138,13 +153,17 @@ def _arranged(sides: Sequence[Sequence[str]], chance: random.Random) -> tuple[tu
 def _boxes(chance: random.Random) -> tuple[Box, Box]:
     """Where each side is thrown: left and right, or above and below, either first."""
     border = chance.uniform(*BORDER)
-    boxes = (((0.0, 0.0, border, 1.0), (border, 0.0, 1.0, 1.0)) if chance.random() < 0.5
-             else ((0.0, 0.0, 1.0, border), (0.0, border, 1.0, 1.0)))
+    boxes = (
+        ((0.0, 0.0, border, 1.0), (border, 0.0, 1.0, 1.0))
+        if chance.random() < 0.5
+        else ((0.0, 0.0, 1.0, border), (0.0, border, 1.0, 1.0))
+    )
     return boxes if chance.random() < 0.5 else boxes[::-1]
 
 
-def _scatter(things: Sequence[tuple[str, Box]], sizes: tuple[float, float],
-             chance: random.Random) -> tuple[Placed, ...]:
+def _scatter(
+    things: Sequence[tuple[str, Box]], sizes: tuple[float, float], chance: random.Random
+) -> tuple[Placed, ...]:
     """Each wholly inside its box and apart from the others; empty where one found no room."""
     placed: list[Placed] = []
     for thing, box in things:
@@ -219,8 +238,10 @@ def _relation(first: Sequence[Placed], second: Sequence[Placed]) -> str | None:
     All of the first ends before any of the second begins, and the middles of the two sides are CLEAR
     times further apart along the relation than across it.
     """
-    dx, dy = (sum(getattr(p, axis) for p in second) / len(second) - sum(getattr(p, axis) for p in first) / len(first)
-              for axis in "xy")
+    dx, dy = (
+        sum(getattr(p, axis) for p in second) / len(second) - sum(getattr(p, axis) for p in first) / len(first)
+        for axis in "xy"
+    )
     if dx >= CLEAR * abs(dy) and _before(first, second, "x"):
         return "to the left of"
     if dy >= CLEAR * abs(dx) and _before(first, second, "y"):
@@ -230,5 +251,4 @@ def _relation(first: Sequence[Placed], second: Sequence[Placed]) -> str | None:
 
 def _before(ones: Sequence[Placed], others: Sequence[Placed], axis: str) -> bool:
     """Whether every one of the ones ends, along the axis, before any of the others begins."""
-    return (max(getattr(p, axis) + p.size / 2 for p in ones)
-            <= min(getattr(p, axis) - p.size / 2 for p in others))
+    return max(getattr(p, axis) + p.size / 2 for p in ones) <= min(getattr(p, axis) - p.size / 2 for p in others)

@@ -71,8 +71,11 @@ class SceneTeller(Recipe):
     def targets(self, shown: list[Scene], index: list[dict[str, int]]) -> torch.Tensor:
         """Token numbers (batch, longest), <end> last, then IGNORED; a thing's is that of its index."""
         first = len(self.words) - len(self.words.things)
-        rows = [[first + known[token] if token in known else self.words.number[token] for token in scene.tokens]
-                + [self.words.end] for scene, known in zip(shown, index, strict=True)]
+        rows = [
+            [first + known[token] if token in known else self.words.number[token] for token in scene.tokens]
+            + [self.words.end]
+            for scene, known in zip(shown, index, strict=True)
+        ]
         return torch.tensor([row + [IGNORED] * (MAX_TOKENS - len(row)) for row in rows])
 
     def evaluate(self) -> dict[str, float]:
@@ -80,8 +83,12 @@ class SceneTeller(Recipe):
         self._validation = self._validation or [self._looked_at(sort) for sort in ("known", "new")]
         (shown, sight), (new, of_new) = self._validation
         exact, things, relations = wrong(shown, self.lessons.greedy(sight))
-        return {"wrong_captions": exact, "wrong_things": things, "wrong_relations": relations,
-                "wrong_new_things": wrong(new, self.lessons.greedy(of_new))[1]}
+        return {
+            "wrong_captions": exact,
+            "wrong_things": things,
+            "wrong_relations": relations,
+            "wrong_new_things": wrong(new, self.lessons.greedy(of_new))[1],
+        }
 
     @torch.no_grad()
     def _looked_at(self, sort: str) -> tuple[list[Scene], Sight]:
@@ -99,8 +106,12 @@ class SceneTeller(Recipe):
         from tasks.caption.training.card import export  # it loads what was written, as a worker does
 
         network = Network(self.encoder, self.lessons.teller)
-        config = {"encoder": {"name": "scenes", "widths": self.seen["widths"]}, "side": self.seen["side"],
-                  "decoder": self.decoder, **self.words.config()}
+        config = {
+            "encoder": {"name": "scenes", "widths": self.seen["widths"]},
+            "side": self.seen["side"],
+            "decoder": self.decoder,
+            **self.words.config(),
+        }
         export(self.model, network, config, self.composer, folder, history, self.seen, self.steps * BATCH)
 
 
@@ -142,7 +153,7 @@ def scene_index(scene: Scene, words: Vocabulary, chance: np.random.Generator | N
 
 def blanks(teller: Teller, seed: int) -> torch.Tensor:
     """Vectors (BLANKS, size) that could be those of things: as far apart, as long."""
-    known = teller.words.weight[-teller.things:].detach()
+    known = teller.words.weight[-teller.things :].detach()
     drawn = torch.randn(BLANKS, known.shape[1], generator=torch.Generator().manual_seed(seed))
     return known.mean(dim=0) + known.std(dim=0) * drawn.to(known.device)
 
@@ -166,13 +177,16 @@ def wrong(shown: list[Scene], told: list[list[str]]) -> tuple[float, float, floa
     """Shares of scenes told wrongly: at all; in a thing or its number; in the relation, of those that have one."""
     pairs = [(meaning(scene.tokens), meaning(tokens)) for scene, tokens in zip(shown, told, strict=True)]
     related = [(true[1], said[1]) for true, said in pairs if true[1]]
-    return (_share(scene.tokens != tuple(tokens) for scene, tokens in zip(shown, told, strict=True)),
-            _share(true[0] != said[0] for true, said in pairs), _share(true != said for true, said in related))
+    return (
+        _share(scene.tokens != tuple(tokens) for scene, tokens in zip(shown, told, strict=True)),
+        _share(true[0] != said[0] for true, said in pairs),
+        _share(true != said for true, said in related),
+    )
 
 
 def seeds(number: int) -> range:
     """The scenes of step `number` that are imagined; no two steps share one."""
-    return TRAIN_SEEDS[FIRST_SEED + number * BATCH:FIRST_SEED + (number + 1) * BATCH]
+    return TRAIN_SEEDS[FIRST_SEED + number * BATCH : FIRST_SEED + (number + 1) * BATCH]
 
 
 def _share(true) -> float:

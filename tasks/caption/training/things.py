@@ -21,18 +21,49 @@ LEFT_OUT_SUBGROUPS = {"time", "sky & weather"}  # clock faces and moons differ b
 NAME = re.compile(r"((red|green|blue|orange|white) )?[a-z]+")
 NEWEST_EMOJI = 0.7  # the oldest and best known pictures
 NOT_A_COUNTED_THING = {  # substances, events, views, plurals and bare shapes: 'two foggies' is no caption
-    "bread", "popcorn", "spaghetti", "oden", "sushi", "dango", "custard", "sake", "foggy", "cityscape", "sunrise",
-    "sunset", "construction", "badminton", "desert", "motorway", "herb", "blossom", "link", "fire", "cooking",
-    "camping", "wedding", "bowling", "bacon", "locked", "unlocked"}
+    "bread",
+    "popcorn",
+    "spaghetti",
+    "oden",
+    "sushi",
+    "dango",
+    "custard",
+    "sake",
+    "foggy",
+    "cityscape",
+    "sunrise",
+    "sunset",
+    "construction",
+    "badminton",
+    "desert",
+    "motorway",
+    "herb",
+    "blossom",
+    "link",
+    "fire",
+    "cooking",
+    "camping",
+    "wedding",
+    "bowling",
+    "bacon",
+    "locked",
+    "unlocked",
+}
 STRANGE_ONE_IN = 12
 HELD_OUT_ONE_IN = 10
 
 
 def is_shown(row: dict) -> bool:
     """The rule by which a row of names.tsv becomes a thing of the scenes."""
-    return (row["kind"] == "single" and row["group"] in GROUPS and row["subgroup"] not in LEFT_OUT_SUBGROUPS
-            and NAME.fullmatch(row["name"]) is not None and float(row["emoji_version"]) <= NEWEST_EMOJI
-            and not row["name"].endswith("s") and row["name"] not in NOT_A_COUNTED_THING)
+    return (
+        row["kind"] == "single"
+        and row["group"] in GROUPS
+        and row["subgroup"] not in LEFT_OUT_SUBGROUPS
+        and NAME.fullmatch(row["name"]) is not None
+        and float(row["emoji_version"]) <= NEWEST_EMOJI
+        and not row["name"].endswith("s")
+        and row["name"] not in NOT_A_COUNTED_THING
+    )
 
 
 def rows(folder: Path) -> list[dict]:
@@ -50,7 +81,8 @@ def compositions(things: Iterable[str]) -> set[str]:
     """What is together in a picture of these things (one entry each): 'cat+dog' for a pair, '2 cat' for a number."""
     numbers = Counter(things)
     return {f"{a}+{b}" for a, b in combinations(sorted(numbers), 2)} | {
-        f"{number} {thing}" for thing, number in numbers.items() if number > 1}
+        f"{number} {thing}" for thing, number in numbers.items() if number > 1
+    }
 
 
 def held_out(things: Iterable[str]) -> set[str]:

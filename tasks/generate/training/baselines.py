@@ -26,7 +26,7 @@ def witten_bell(tokens: Sequence[int], vocabulary: int, order: int = 3) -> Calla
     def probability(context: tuple[int, ...], token: int) -> float:
         value = 1 / vocabulary
         for n in range(order):
-            known = context[len(context) - n:]
+            known = context[len(context) - n :]
             if len(known) == n and known in seen:
                 value = (grams[n][*known, token] + followers[known] * value) / (seen[known] + followers[known])
         return value
@@ -36,8 +36,9 @@ def witten_bell(tokens: Sequence[int], vocabulary: int, order: int = 3) -> Calla
 
 def nats_per_token(probability: Callable[[tuple[int, ...], int], float], tokens: Sequence[int], order: int) -> float:
     """The mean of -ln p(token | the `order` - 1 before), over all tokens but the first."""
-    return -sum(math.log(probability(tuple(tokens[max(0, i - order + 1):i]), tokens[i]))
-                for i in range(1, len(tokens))) / (len(tokens) - 1)
+    return -sum(
+        math.log(probability(tuple(tokens[max(0, i - order + 1) : i]), tokens[i])) for i in range(1, len(tokens))
+    ) / (len(tokens) - 1)
 
 
 class KneserNey:
@@ -49,8 +50,13 @@ class KneserNey:
     the shorter context what D took. A gram is one number, its tokens the digits; an order is two sorted arrays.
     """
 
-    def __init__(self, tokens: Sequence[int], vocabulary: int, order: int,
-                 discounts: Sequence[tuple[float, float, float]] | None = None) -> None:
+    def __init__(
+        self,
+        tokens: Sequence[int],
+        vocabulary: int,
+        order: int,
+        discounts: Sequence[tuple[float, float, float]] | None = None,
+    ) -> None:
         """`discounts`: (D1, D2, D3+) of each order, from 1 on; None estimates them. vocabulary ** order < 2^63."""
         self.vocabulary, self.order = vocabulary, order
         grams, counts = np.unique(_grams(np.asarray(tokens), vocabulary, order), return_counts=True)
@@ -65,7 +71,7 @@ class KneserNey:
         told = np.asarray(tokens)
         p = np.full(len(told), 1 / self.vocabulary)
         for n, level in enumerate(self.levels, start=1):
-            p[n - 1:] = level.probabilities(_grams(told, self.vocabulary, n), p[n - 1:])
+            p[n - 1 :] = level.probabilities(_grams(told, self.vocabulary, n), p[n - 1 :])
         return p
 
     def nats_per_token(self, tokens: Sequence[int]) -> float:
@@ -93,7 +99,7 @@ class _Level:
 
 def _grams(tokens: np.ndarray, vocabulary: int, order: int) -> np.ndarray:
     size = max(0, len(tokens) - order + 1)
-    return sum(tokens[n:n + size].astype(np.int64) * vocabulary ** (order - 1 - n) for n in range(order))
+    return sum(tokens[n : n + size].astype(np.int64) * vocabulary ** (order - 1 - n) for n in range(order))
 
 
 def _discounts(counts: np.ndarray) -> tuple[float, float, float]:

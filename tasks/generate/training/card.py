@@ -5,16 +5,24 @@ from pathlib import Path
 
 from tasks.algorithm import Call, implementation
 
-PROMPTS = ("It was a dark and stormy night, and", "\"My dear Watson,\" said Holmes,", "The old house by the sea")
+PROMPTS = ("It was a dark and stormy night, and", '"My dear Watson," said Holmes,', "The old house by the sea")
 
 ABOUT = {
-    "lstm": ("An LSTM language model", "The test text is read as 16 streams, each from no past.",
-             "The last 512 tokens of a prompt are read."),
-    "rnn": ("A plain recurrent language model", "The test text is read as 16 streams, each from no past.",
-            "The last 512 tokens of a prompt are read."),
-    "transformer": ("A transformer language model, GPT style,",
-                    "Of the test text, each token is scored with the 128 to 255 tokens before it.",
-                    "Attention sees 256 tokens, and a prompt may be no longer unless it is to be cut."),
+    "lstm": (
+        "An LSTM language model",
+        "The test text is read as 16 streams, each from no past.",
+        "The last 512 tokens of a prompt are read.",
+    ),
+    "rnn": (
+        "A plain recurrent language model",
+        "The test text is read as 16 streams, each from no past.",
+        "The last 512 tokens of a prompt are read.",
+    ),
+    "transformer": (
+        "A transformer language model, GPT style,",
+        "Of the test text, each token is scored with the 128 to 255 tokens before it.",
+        "Attention sees 256 tokens, and a prompt may be no longer unless it is to be cut.",
+    ),
 }
 
 CARD = """# generate/{algorithm}: English prose of the 19th century, continued
@@ -69,11 +77,20 @@ def card(algorithm: str, measured: Mapping, history: Sequence[Mapping], folder: 
     what, read, limit = ABOUT[algorithm]
     names = {**NAMES, algorithm: "**this model**"}
     return CARD.format(
-        algorithm=algorithm, what=what, read=read, limit=limit,
-        parameters=f"{_parameters(folder) / 1e6:.1f} million", steps=history[-1]["step"],
-        minutes=history[-1]["seconds"] / 60, tokens=measured["tokens"], characters=measured["characters"],
+        algorithm=algorithm,
+        what=what,
+        read=read,
+        limit=limit,
+        parameters=f"{_parameters(folder) / 1e6:.1f} million",
+        steps=history[-1]["step"],
+        minutes=history[-1]["seconds"] / 60,
+        tokens=measured["tokens"],
+        characters=measured["characters"],
         rows="\n".join(_row(name, measured[key]) for key, name in names.items()),
-        best=best["perplexity"], best_step=best["step"], samples="\n\n".join(_samples(algorithm, folder)))
+        best=best["perplexity"],
+        best_step=best["step"],
+        samples="\n\n".join(_samples(algorithm, folder)),
+    )
 
 
 def _row(name: str, values: Mapping[str, float]) -> str:
@@ -92,5 +109,7 @@ def _samples(algorithm: str, folder: Path) -> list[str]:
     model = implementation("generate", algorithm).load(folder, "cpu")
     params = {"seed": 0, "temperature": 0.8, "top_p": 0.95, "max_tokens": 80}
     results = model.run([Call.of("generate", params, prompt=prompt) for prompt in PROMPTS])
-    return ["> **" + prompt + "**" + result.value["text"].replace("\n\n", "\n>\n> ")
-            for prompt, result in zip(PROMPTS, results, strict=True)]
+    return [
+        "> **" + prompt + "**" + result.value["text"].replace("\n\n", "\n>\n> ")
+        for prompt, result in zip(PROMPTS, results, strict=True)
+    ]

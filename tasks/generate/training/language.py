@@ -60,8 +60,11 @@ class LanguageRecipe(Recipe):
         return {"perplexity": math.exp(self.quick_nats(self.tokens.validation[:QUICK_TOKENS]))}
 
     def state(self) -> dict:
-        return {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict(),
-                "vocabulary": self.tokens.identity}
+        return {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "vocabulary": self.tokens.identity,
+        }
 
     def restore(self, state: dict) -> None:
         if state["vocabulary"] != self.tokens.identity:
@@ -93,9 +96,14 @@ class LanguageRecipe(Recipe):
             nats[name] = baselines.nats_per_token(probability, test, order)
         nats["kneser_ney"] = baselines.KneserNey(train, self.tokens.size, KNESER_NEY_ORDER).nats_per_token(test)
         characters = self.tokens.test_characters
-        return {"tokens": len(test), "characters": characters,
-                **{name: {"perplexity": math.exp(value), "nats_per_character": value * len(test) / characters}
-                   for name, value in nats.items()}}
+        return {
+            "tokens": len(test),
+            "characters": characters,
+            **{
+                name: {"perplexity": math.exp(value), "nats_per_character": value * len(test) / characters}
+                for name, value in nats.items()
+            },
+        }
 
 
 def schedule(number: int, steps: int, warm_up: int, fall: float) -> float:

@@ -18,8 +18,9 @@ ROUNDS = 5
 class Muon:
     """Steps `matrices` (..., rows, columns) by Muon and `others` by AdamW, each at its own peak rate."""
 
-    def __init__(self, matrices: Sequence[nn.Parameter], others: Sequence[nn.Parameter], rate: float,
-                 other_rate: float) -> None:
+    def __init__(
+        self, matrices: Sequence[nn.Parameter], others: Sequence[nn.Parameter], rate: float, other_rate: float
+    ) -> None:
         self.matrices, self.rate, self.other_rate = list(matrices), rate, other_rate
         self.momenta = [torch.zeros_like(matrix) for matrix in self.matrices]
         self.adam = torch.optim.AdamW(others, other_rate, betas=(0.9, 0.95), weight_decay=0.0, fused=True)

@@ -28,8 +28,9 @@ State = tuple[Tensor, ...]  # (layers, streams, hidden) each: hidden and, of an 
 class Network(nn.Module):
     """Tokens (streams, span) to logits (streams, span, vocabulary), and the state after the last."""
 
-    def __init__(self, vocabulary: int, embedding: int, hidden: int, layers: int, dropout: float = 0.0,
-                 cell: str = "lstm") -> None:
+    def __init__(
+        self, vocabulary: int, embedding: int, hidden: int, layers: int, dropout: float = 0.0, cell: str = "lstm"
+    ) -> None:
         super().__init__()
         self.cell, self.parts = cell, 2 if cell == "lstm" else 1
         self.embedding = nn.Embedding(vocabulary, embedding)
@@ -63,11 +64,11 @@ def nats_per_token(network: Network, tokens: Tensor, streams: int = 16, span: in
     """Mean -ln p(token | what stands before it); `tokens` (n,) is cut into that many streams, each with no past."""
     network.eval()
     length = (len(tokens) - 1) // streams
-    read, wanted = (tokens[i:i + length * streams].view(streams, length) for i in (0, 1))
+    read, wanted = (tokens[i : i + length * streams].view(streams, length) for i in (0, 1))
     state, total = network.blank(streams), 0.0
     for start in range(0, length, span):
-        logits, state = network(read[:, start:start + span], state)
-        total += cross_entropy(logits.flatten(0, 1), wanted[:, start:start + span].flatten(), reduction="sum").item()
+        logits, state = network(read[:, start : start + span], state)
+        total += cross_entropy(logits.flatten(0, 1), wanted[:, start : start + span].flatten(), reduction="sum").item()
     return total / (length * streams)
 
 
@@ -120,13 +121,13 @@ class Recurrent(LanguageRecipe):
         if epoch != self.epoch:  # each pass cuts the text at other places
             shift = int(np.random.default_rng(epoch).integers(len(train)))
             rolled = train.roll(-shift)
-            self.streams = rolled[:len(rolled) // self.texts * self.texts].view(self.texts, -1)
+            self.streams = rolled[: len(rolled) // self.texts * self.texts].view(self.texts, -1)
             self.epoch = epoch
         forgets = np.random.default_rng([1, number]).random(self.texts) < (1 if place == 0 else FORGET)
         keeps = torch.tensor(~forgets, device=self.device).float()[None, :, None]
         self.past = tuple(part * keeps for part in self.past)
         start = place * SPAN
-        return self.streams[:, start:start + SPAN], self.streams[:, start + 1:start + SPAN + 1]
+        return self.streams[:, start : start + SPAN], self.streams[:, start + 1 : start + SPAN + 1]
 
     def shape(self) -> dict[str, int]:
         return {"vocabulary": self.tokens.size, "embedding": self.embedding, "hidden": self.hidden, "layers": LAYERS}

@@ -47,8 +47,13 @@ def prose(data: Path) -> Tokens:
     text = read_prose(data)
     vocabulary = Vocabulary.learn(text.train, VOCABULARY)
     parts = [PARAGRAPH.join(part) for part in (text.train, text.validation, text.test)]
-    return Tokens(*(torch.tensor(vocabulary.encode(part)) for part in parts), len(vocabulary), len(parts[2]),
-                  vocabulary.tokenizer.to_str(), vocabulary.write)
+    return Tokens(
+        *(torch.tensor(vocabulary.encode(part)) for part in parts),
+        len(vocabulary),
+        len(parts[2]),
+        vocabulary.tokenizer.to_str(),
+        vocabulary.write,
+    )
 
 
 def shakespeare(data: Path) -> Tokens:

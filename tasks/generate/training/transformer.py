@@ -37,8 +37,9 @@ class Block(nn.Module):
         texts, places, width = x.shape
         asked = (norm(x) @ self.qkv.flatten(0, 1).T).view(texts, places, 3, width // self.head, self.head)
         q, k, v = asked.permute(2, 0, 3, 1, 4)  # (texts, heads, places, head) each
-        heard = scaled_dot_product_attention(rotate(norm(q), *turn), rotate(norm(k), *turn), v, is_causal=True,
-                                             scale=SHARPNESS / self.head**0.5)
+        heard = scaled_dot_product_attention(
+            rotate(norm(q), *turn), rotate(norm(k), *turn), v, is_causal=True, scale=SHARPNESS / self.head**0.5
+        )
         x = x + heard.transpose(1, 2).reshape(texts, places, width) @ self.out.T
         return x + relu(norm(x) @ self.up.T).square() @ self.down.T
 
@@ -62,7 +63,7 @@ class Network(nn.Module):
         places = tokens.shape[1]
         x = self.embedding[tokens]
         for back, table in enumerate(self.before, start=1):
-            x = x + pad(table[tokens[:, :max(0, places - back)]], (0, 0, min(back, places), 0))
+            x = x + pad(table[tokens[:, : max(0, places - back)]], (0, 0, min(back, places), 0))
         x, turn = norm(x), angles(places, self.head)
         turn = tuple(part.to(x.device) for part in turn)
         for block in self.blocks:
@@ -100,10 +101,10 @@ def nats_per_token(network: Network, tokens: Tensor, context: int, overlap: int,
     starts = range(0, len(tokens) - 1, fresh)
     total = 0.0
     for first in range(0, len(starts), texts):
-        windows = [tokens[start:start + context + 1] for start in starts[first:first + texts]]
+        windows = [tokens[start : start + context + 1] for start in starts[first : first + texts]]
         whole = torch.stack([pad(window, (0, context + 1 - len(window)), value=-1) for window in windows])
         wanted = whole[:, 1:].clone()
-        wanted[0 if first else 1:, :overlap] = -1  # but for the first window, these were the last one's
+        wanted[0 if first else 1 :, :overlap] = -1  # but for the first window, these were the last one's
         logits = network(whole[:, :-1].clamp(min=0))
         total += cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=-1, reduction="sum").item()
     return total / (len(tokens) - 1)
@@ -140,12 +141,17 @@ class Transformer(LanguageRecipe):
         """What step `number` reads and should say next, (texts, context) each: places drawn from the training text."""
         random = torch.Generator().manual_seed(number)
         starts = torch.randint(len(self.tokens.train) - self.context, (self.texts,), generator=random)
-        whole = torch.stack([self.tokens.train[start:start + self.context + 1] for start in starts])
+        whole = torch.stack([self.tokens.train[start : start + self.context + 1] for start in starts])
         return whole[:, :-1], whole[:, 1:]
 
     def shape(self) -> dict[str, int]:
-        return {"vocabulary": self.tokens.size, "width": self.width, "layers": LAYERS, "head": HEAD,
-                "context": self.context}
+        return {
+            "vocabulary": self.tokens.size,
+            "width": self.width,
+            "layers": LAYERS,
+            "head": HEAD,
+            "context": self.context,
+        }
 
     def nats(self, tokens: Tensor) -> float:
         return nats_per_token(self.network, tokens, self.context, self.context // 2)

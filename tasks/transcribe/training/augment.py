@@ -49,9 +49,9 @@ def masked(frames: Tensor, random: np.random.Generator) -> Tensor:
     for _ in range(BAND_MASKS):
         width = int(random.integers(BANDS + 1))
         first = int(random.integers(frames.shape[1] - width + 1))
-        out[:, first:first + width] = 0
+        out[:, first : first + width] = 0
     for _ in range(TIME_MASKS):
         width = int(random.integers(int(TIME * len(frames)) + 1))
         first = int(random.integers(len(frames) - width + 1))
-        out[first:first + width] = 0
+        out[first : first + width] = 0
     return out

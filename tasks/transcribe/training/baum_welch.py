@@ -74,6 +74,9 @@ def _maximised(model: WordHmm, frames: np.ndarray, share: np.ndarray, xi: np.nda
     variances = np.maximum((flat.T @ frames**2).reshape(means.shape) / safe - means**2, LEAST_VARIANCE)
     rare = count[..., None] < LEAST_COUNT
     leaving = xi.sum(axis=1, keepdims=True)
-    return WordHmm(np.where(leaving > 0, xi / np.maximum(leaving, 1e-300), model.transitions),
-                   count / count.sum(axis=1, keepdims=True),
-                   np.where(rare, model.means, means), np.where(rare, model.variances, variances))
+    return WordHmm(
+        np.where(leaving > 0, xi / np.maximum(leaving, 1e-300), model.transitions),
+        count / count.sum(axis=1, keepdims=True),
+        np.where(rare, model.means, means),
+        np.where(rare, model.variances, variances),
+    )

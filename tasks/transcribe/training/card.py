@@ -41,8 +41,10 @@ rooms; a job cuts at pauses, so a letter spoken alone between two pauses is hear
 what the network says of its own signs, which is too sure where it has never heard the like.
 """
 
-WHAT = {"rnn": "A bidirectional gated recurrent network, three layers of {hidden}",
-        "dnn": "A feed-forward network over spliced frames, {layers} layers of {width}, which `transcribe/rnn` taught"}
+WHAT = {
+    "rnn": "A bidirectional gated recurrent network, three layers of {hidden}",
+    "dnn": "A feed-forward network over spliced frames, {layers} layers of {width}, which `transcribe/rnn` taught",
+}
 
 
 def card(name: str, config: Mapping, data: Mapping, history: Sequence[Mapping], folder: Path) -> str:
@@ -51,7 +53,14 @@ def card(name: str, config: Mapping, data: Mapping, history: Sequence[Mapping], 
     size, held_out = config["size"], config["held_out"]
     what = WHAT[name].format(**size, **({} if "layers" in size else {"layers": 1 + len(size["reach"])}))
     return CARD.format(
-        name=name, what=what, parameters=(folder / "model.safetensors").stat().st_size / 2e6,
-        steps=history[-1]["step"], minutes=history[-1]["seconds"] / 60, best=best["word_errors"],
-        best_step=best["step"], **config["judge"], **data,
-        **{{"beams": "beams_only"}.get(key, key): value for key, value in held_out.items()})
+        name=name,
+        what=what,
+        parameters=(folder / "model.safetensors").stat().st_size / 2e6,
+        steps=history[-1]["step"],
+        minutes=history[-1]["seconds"] / 60,
+        best=best["word_errors"],
+        best_step=best["step"],
+        **config["judge"],
+        **data,
+        **{{"beams": "beams_only"}.get(key, key): value for key, value in held_out.items()},
+    )

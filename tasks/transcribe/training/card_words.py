@@ -46,6 +46,11 @@ def card(facts: Mapping, history: Sequence[Mapping]) -> str:
     """`facts`: what HmmWords.export has measured and knows of its data."""
     best = min(history, key=lambda entry: entry["errors"])
     by_speaker = facts["left_out"]
-    return CARD.format(**facts, minutes=history[-1]["seconds"] / 60, best=best["errors"], best_step=best["step"],
-                       speakers="\n".join(f"| {name} | {value:.3f} |" for name, value in sorted(by_speaker.items())),
-                       loso=sum(by_speaker.values()) / len(by_speaker))
+    return CARD.format(
+        **facts,
+        minutes=history[-1]["seconds"] / 60,
+        best=best["errors"],
+        best_step=best["step"],
+        speakers="\n".join(f"| {name} | {value:.3f} |" for name, value in sorted(by_speaker.items())),
+        loso=sum(by_speaker.values()) / len(by_speaker),
+    )

@@ -18,8 +18,15 @@ from tasks.transcribe import audio
 # Speakers of AN4's training part that no training hears: by them weights are chosen and constants are set.
 AN4_VALIDATION = ("fejs", "fsaf2", "mema", "mjhp", "mmaf", "mrab")
 # Background clips for training, all CC0; the others are what robustness is measured with.
-TRAINING_NOISE = ("boat_engine", "crowd_cheering", "dryer", "film_static", "keyboard_typing", "train_interior",
-                  "waterfall")
+TRAINING_NOISE = (
+    "boat_engine",
+    "crowd_cheering",
+    "dryer",
+    "film_static",
+    "keyboard_typing",
+    "train_interior",
+    "waterfall",
+)
 
 
 @dataclass(frozen=True)
@@ -35,8 +42,11 @@ class Utterance:
 def an4(data: Path, part: str) -> list[Utterance]:
     """`part`: train, validation (other speakers, out of the corpus's training part) or test (others again)."""
     rows = _rows(data, "audio/an4", "test.tsv" if part == "test" else "train.tsv")
-    wanted = {"train": lambda speaker: speaker not in AN4_VALIDATION,
-              "validation": lambda speaker: speaker in AN4_VALIDATION, "test": lambda speaker: True}[part]
+    wanted = {
+        "train": lambda speaker: speaker not in AN4_VALIDATION,
+        "validation": lambda speaker: speaker in AN4_VALIDATION,
+        "test": lambda speaker: True,
+    }[part]
     return [utterance for utterance in rows if wanted(utterance.speaker)]
 
 
@@ -48,8 +58,9 @@ def librispeech(data: Path, part: str) -> list[Utterance]:
 def noises(data: Path, training: bool) -> dict[str, np.ndarray]:
     """Background clips by name, int16, for training or for measuring: never the same ones."""
     folder = _folder(data, "audio/noise")
-    return {path.stem: sound(path) for path in sorted(folder.glob("*.opus"))
-            if (path.stem in TRAINING_NOISE) == training}
+    return {
+        path.stem: sound(path) for path in sorted(folder.glob("*.opus")) if (path.stem in TRAINING_NOISE) == training
+    }
 
 
 @dataclass(frozen=True)
@@ -85,8 +96,10 @@ def speakers(utterances: Iterable[Utterance | Digit]) -> set[str]:
 
 def _rows(data: Path, folder: str, name: str) -> list[Utterance]:
     place = _folder(data, folder)
-    return [Utterance(place / row["path"], row["text"].lower(), row["speaker"], row.get("subset", ""))
-            for row in _table(place / name)]
+    return [
+        Utterance(place / row["path"], row["text"].lower(), row["speaker"], row.get("subset", ""))
+        for row in _table(place / name)
+    ]
 
 
 def _table(path: Path) -> list[dict[str, str]]:

@@ -152,8 +152,14 @@ def heard(network: nn.Module, frames: list[Tensor], device: str) -> tuple[Tensor
 def ctc_loss(emission: Tensor, lengths: Tensor, said: list[Utterance]) -> Tensor:
     """Mean over the batch of -ln p(text | sound) a sign."""
     signs = [torch.tensor(alphabet.encode(utterance.text)) for utterance in said]
-    return nn.functional.ctc_loss(emission.transpose(0, 1), torch.cat(signs), steps(lengths),
-                                  torch.tensor([len(one) for one in signs]), alphabet.BLANK, zero_infinity=True)
+    return nn.functional.ctc_loss(
+        emission.transpose(0, 1),
+        torch.cat(signs),
+        steps(lengths),
+        torch.tensor([len(one) for one in signs]),
+        alphabet.BLANK,
+        zero_infinity=True,
+    )
 
 
 @torch.no_grad()
@@ -163,7 +169,7 @@ def emissions(network: nn.Module, frames: list[Tensor], device: str, at_once: in
     order = sorted(range(len(frames)), key=lambda one: len(frames[one]))
     made: dict[int, np.ndarray] = {}
     for start in range(0, len(order), at_once):
-        chosen = order[start:start + at_once]
+        chosen = order[start : start + at_once]
         lengths = torch.tensor([len(frames[one]) for one in chosen])
         batch = pad_sequence([frames[one] for one in chosen], batch_first=True).to(device)
         for one, emission, count in zip(chosen, network(batch, lengths).cpu(), steps(lengths), strict=True):

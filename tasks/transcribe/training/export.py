@@ -47,9 +47,14 @@ def export(recipe: "CtcRecipe", folder: Path, history: Sequence[Mapping]) -> Non
 
 def _heard(recipe: "CtcRecipe") -> dict:
     """Who and what the training heard, for the card."""
-    return {"train": len(recipe.train), "speakers": len(corpora.speakers(recipe.train)), "noisy": NOISY, "beams": BEAMS,
-            "validation": ", ".join(sorted(corpora.speakers(recipe.validation))),
-            "noises": ", ".join(corpora.TRAINING_NOISE)}
+    return {
+        "train": len(recipe.train),
+        "speakers": len(corpora.speakers(recipe.train)),
+        "noisy": NOISY,
+        "beams": BEAMS,
+        "validation": ", ".join(sorted(corpora.speakers(recipe.validation))),
+        "noises": ", ".join(corpora.TRAINING_NOISE),
+    }
 
 
 def _write(config: dict, folder: Path) -> None:
@@ -80,11 +85,14 @@ def measure(recipe: "CtcRecipe", folder: Path, words: WordModel) -> dict[str, fl
     heard = [model.emission(corpora.sound(utterance.path)) for utterance in test]
     commonest = words.counts[()].most_common()
     word = next(word for word, _ in commonest if word in words.words)
-    return {"greedy": _rate(test, (decode(best_path(one)) for one in heard)),
-            "beams": _rate(test, (decode(beam_search(one, BEAMS)) for one in heard)),
-            "language_model": _rate(test, (decode(beam_search(one, BEAMS, model.judge)) for one in heard)),
-            "as_a_job": _rate(test, (_job(model, utterance.path) for utterance in test)),
-            "commonest_word": _rate(test, (word for _ in test)), "utterances": len(test)}
+    return {
+        "greedy": _rate(test, (decode(best_path(one)) for one in heard)),
+        "beams": _rate(test, (decode(beam_search(one, BEAMS)) for one in heard)),
+        "language_model": _rate(test, (decode(beam_search(one, BEAMS, model.judge)) for one in heard)),
+        "as_a_job": _rate(test, (_job(model, utterance.path) for utterance in test)),
+        "commonest_word": _rate(test, (word for _ in test)),
+        "utterances": len(test),
+    }
 
 
 def _job(model: object, path: Path) -> str:
@@ -93,5 +101,3 @@ def _job(model: object, path: Path) -> str:
 
 def _rate(said: Sequence[Utterance], heard: Iterable[str]) -> float:
     return round(word_error_rate(zip((one.text for one in said), heard, strict=True)), 4)
-
-

@@ -49,7 +49,7 @@ def example(digit: Digit, noises: Sequence[np.ndarray], random: np.random.Genera
     noise = noises[int(random.integers(len(noises)))]
     whole = cepstra(mixed(padded, noise, random.uniform(*ROOM_DB) - 10 * np.log10(loud), random))
     end = before + 1 + len(digit.sound) // HOP
-    return Example(WORDS[digit.digit], whole[before:end], np.vstack([whole[:before - 2], whole[end + 2:]]))
+    return Example(WORDS[digit.digit], whole[before:end], np.vstack([whole[: before - 2], whole[end + 2 :]]))
 
 
 def silence(examples: Sequence[Example]) -> WordHmm:
@@ -71,16 +71,18 @@ class HmmWords(Recipe):
     def __init__(self, data: Path, device: str) -> None:
         self.noises = list(corpora.noises(data, training=True).values())
         self.digits = list(corpora.digits(data))
-        self.examples = [example(digit, self.noises, np.random.default_rng([0, number]))
-                         for number, digit in enumerate(self.digits)]
+        self.examples = [
+            example(digit, self.noises, np.random.default_rng([0, number])) for number, digit in enumerate(self.digits)
+        ]
         self.validation = [digit for digit in self.digits if digit.official == "train" and digit.index in VALIDATION]
         self._begin(lambda digit: digit.official == "train" and digit.index not in VALIDATION)
 
     def _begin(self, heard: Callable[[Digit], bool]) -> None:
         """The models before the first iteration, of the recordings that may be heard, alone."""
         self.train = [one for one, digit in zip(self.examples, self.digits, strict=True) if heard(digit)]
-        self.of = {word: [one.said for one in self.train if one.word == word and len(one.said) > STATES]
-                   for word in WORDS}
+        self.of = {
+            word: [one.said for one in self.train if one.word == word and len(one.said) > STATES] for word in WORDS
+        }
         self.models = {word: begun(self.of[word], STATES, MIXTURES) for word in WORDS}
         self.silence = silence(self.train)
 
@@ -110,15 +112,26 @@ class HmmWords(Recipe):
         save_file(as_tensors(loop.models), folder / "model.safetensors")
         test = [digit for digit in self.digits if digit.official == "test"]
         count = len(self.train)
-        facts = {"isolated": accuracy(loop, test), "free": free_accuracy(loop, test), "chance": 1 / len(WORDS),
-                 "left_out": self._left_out()}
+        facts = {
+            "isolated": accuracy(loop, test),
+            "free": free_accuracy(loop, test),
+            "chance": 1 / len(WORDS),
+            "left_out": self._left_out(),
+        }
         config = {"words": list(WORDS), "held_out": facts}
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-        facts |= {"states": STATES, "mixtures": MIXTURES, "size": SIZE, "iterations": ITERATIONS, "test": len(test),
-                  "loso_iterations": LEFT_OUT_ITERATIONS, "train": count,
-                  "noises": ", ".join(corpora.TRAINING_NOISE),
-                  "parameters": sum(value.size for value in as_tensors(loop.models).values()),
-                  "validation": f"indexes {VALIDATION[0]} to {VALIDATION[-1]}"}
+        facts |= {
+            "states": STATES,
+            "mixtures": MIXTURES,
+            "size": SIZE,
+            "iterations": ITERATIONS,
+            "test": len(test),
+            "loso_iterations": LEFT_OUT_ITERATIONS,
+            "train": count,
+            "noises": ", ".join(corpora.TRAINING_NOISE),
+            "parameters": sum(value.size for value in as_tensors(loop.models).values()),
+            "validation": f"indexes {VALIDATION[0]} to {VALIDATION[-1]}",
+        }
         (folder / "CARD.md").write_text(card(facts, history), encoding="utf-8")
 
     def _left_out(self) -> dict[str, float]:
@@ -139,5 +152,6 @@ def accuracy(loop: Loop, digits: Sequence[Digit]) -> float:
 
 def free_accuracy(loop: Loop, digits: Sequence[Digit]) -> float:
     """The same, where none or several words may be heard: then they are all wrong."""
-    return float(np.mean([[one.word for one in loop.hear(cepstra(digit.sound))] == [WORDS[digit.digit]]
-                          for digit in digits]))
+    return float(
+        np.mean([[one.word for one in loop.hear(cepstra(digit.sound))] == [WORDS[digit.digit]] for digit in digits])
+    )

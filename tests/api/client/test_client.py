@@ -93,14 +93,22 @@ class TestClient:
         for name in names:
             key = attempt_prefix("acme", job["id"], 1, claimed.token) + name
             storage.put_bytes(key, name.encode(), "text/plain")
-            outputs.append({"name": name, "media_type": "text/plain", "bytes": len(name.encode()), "key": key,
-                            "sha256": hashlib.sha256(name.encode()).hexdigest()})
+            outputs.append(
+                {
+                    "name": name,
+                    "media_type": "text/plain",
+                    "bytes": len(name.encode()),
+                    "key": key,
+                    "sha256": hashlib.sha256(name.encode()).hexdigest(),
+                }
+            )
         outputs[0]["sha256"] = "0" * 64
         ledger.commit(job["id"], claimed.token, {"text": "x"}, outputs, {})
         with pytest.raises(ApiError, match=r"not downloaded: 'a\.txt'.*SHA-256"):
             list(acme.download_all(job["id"], tmp_path / "all"))
         assert {path.name: path.read_text() for path in (tmp_path / "all").iterdir()} == {
-            name: name for name in names[1:]}
+            name: name for name in names[1:]
+        }
         assert acme.download(job["id"], "g?h", tmp_path).read_text() == "g?h"
 
     def test_a_path_is_a_file_to_send(self, acme, ledger, storage, tmp_path):
@@ -177,21 +185,30 @@ class TestClient:
             tried.append(request.url)
             raise httpx.ConnectError("Connection refused")
 
-        lonely = Client("http://api:8080", "key", transport=httpx.MockTransport(refuse),
-                        on_pause=lambda error, seconds: told.append(error.detail))
+        lonely = Client(
+            "http://api:8080",
+            "key",
+            transport=httpx.MockTransport(refuse),
+            on_pause=lambda error, seconds: told.append(error.detail),
+        )
         with pytest.raises(ApiError, match="no answer from http://api:8080: Connection refused"):
             lonely.models()
         assert len(tried) == 1 and told == []
         answers = [httpx.Response(200, json={"data": []})]
-        patient = Client("http://api", "key", on_pause=lambda error, seconds: told.append(error.detail),
-                         transport=httpx.MockTransport(lambda request: answers.pop() if answers else refuse(request)))
+        patient = Client(
+            "http://api",
+            "key",
+            on_pause=lambda error, seconds: told.append(error.detail),
+            transport=httpx.MockTransport(lambda request: answers.pop() if answers else refuse(request)),
+        )
         assert patient.models() == []
         with pytest.raises(ApiError):
             patient.models()
         assert len(tried) == 1 + client.TRIES and len(told) == client.TRIES - 1
 
-    @pytest.mark.parametrize(("url", "key"), [("api:8080", "k"), ("http://", "k"), ("http://api", "clé"),
-                                              ("http://api", "a b\nc")])
+    @pytest.mark.parametrize(
+        ("url", "key"), [("api:8080", "k"), ("http://", "k"), ("http://api", "clé"), ("http://api", "a b\nc")]
+    )
     def test_a_url_or_a_key_that_can_be_none_is_refused_at_once(self, url, key):
         """Not after six tries."""
         with pytest.raises(ValueError, match="URL|key"):
@@ -239,7 +256,6 @@ class TestClient:
             acme.get(job["id"])
         assert raised.value.status == 410
         assert acme.model("generate", "lstm")["name"] in {model["name"] for model in acme.models()}
-
 
     def test_dead_letters_are_replayed_and_purged_page_after_page(self, acme, transport, kill, monkeypatch):
         """Each call has a key of its own; one whose answer was lost is sent again with it."""

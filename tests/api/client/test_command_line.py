@@ -39,11 +39,18 @@ def url_and_key(redis_server: RedisServer, s3_server: S3Server, tmp_path_factory
 def backlot(url_and_key, tmp_path) -> Callable[..., subprocess.CompletedProcess]:
     """backlot("list", url=..., key=...) runs the command; None leaves the variable unset."""
 
-    def run(*words: str, url: str | None = url_and_key[0], key: str | None = url_and_key[1], stdin: bytes = b"",
-            **env: str) -> subprocess.CompletedProcess:
+    def run(
+        *words: str, url: str | None = url_and_key[0], key: str | None = url_and_key[1], stdin: bytes = b"", **env: str
+    ) -> subprocess.CompletedProcess:
         given = {"BACKLOT_URL": url, "BACKLOT_API_KEY": key, "PYTHONPATH": str(ROOT), **env}
-        return subprocess.run([*BACKLOT, *words], input=stdin, capture_output=True, cwd=tmp_path, timeout=60,
-                              env={**os.environ, **{name: value for name, value in given.items() if value is not None}})
+        return subprocess.run(
+            [*BACKLOT, *words],
+            input=stdin,
+            capture_output=True,
+            cwd=tmp_path,
+            timeout=60,
+            env={**os.environ, **{name: value for name, value in given.items() if value is not None}},
+        )
 
     return run
 
@@ -96,8 +103,9 @@ def test_each_error_of_a_field_is_told_once(backlot):
 
 def test_no_line_is_cut_in_a_pipe(backlot):
     """An error of more than 80 letters is one line; so is a row of a table, with a tab between its fields."""
-    (line,) = told(backlot("submit", "generate", "prompt=Once", "--model", "m" * 60, COLUMNS="80"),
-                   REFUSED).splitlines()
+    (line,) = told(
+        backlot("submit", "generate", "prompt=Once", "--model", "m" * 60, COLUMNS="80"), REFUSED
+    ).splitlines()
     assert line.startswith("unknown_model: ") and len(line) > 80
     rows = backlot("models").stdout.decode().splitlines()
     assert all(len(row.split("\t")) == 5 for row in rows) and max(map(len, rows)) > 80
@@ -131,8 +139,13 @@ def test_ctrl_c_says_that_the_job_goes_on(url_and_key):
     """With the status of an interrupted program."""
     url, key = url_and_key
     job = Client(url, key).submit("generate", {"prompt": "Once"})
-    waiting = subprocess.Popen([*BACKLOT, "wait", job["id"]], cwd=ROOT, stderr=subprocess.PIPE, text=True,
-                               env={**os.environ, "BACKLOT_URL": url, "BACKLOT_API_KEY": key})
+    waiting = subprocess.Popen(
+        [*BACKLOT, "wait", job["id"]],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "BACKLOT_URL": url, "BACKLOT_API_KEY": key},
+    )
     until(lambda: psutil.Process(waiting.pid).net_connections(), 30, "it asks the API")
     waiting.send_signal(signal.SIGINT)
     _, said = waiting.communicate(timeout=30)
@@ -161,8 +174,9 @@ def test_a_value_given_twice_is_refused(backlot):
     assert "seed" in told(backlot("submit", "generate", "prompt=Once", "-p", "seed=1", "-p", "seed=2"), USAGE)
 
 
-@pytest.mark.parametrize("text", ['{"a":1}', '["Alien"]', "1984", "null", '{"url": "https://example.com/a"}', "",
-                                  "a:=b", "x=y"])
+@pytest.mark.parametrize(
+    "text", ['{"a":1}', '["Alien"]', "1984", "null", '{"url": "https://example.com/a"}', "", "a:=b", "x=y"]
+)
 def test_a_text_is_a_text(text):
     """Whatever it looks like."""
     assert Input().convert(f"prompt={text}", None, None) == ("prompt", text)
@@ -171,29 +185,50 @@ def test_a_text_is_a_text(text):
 def test_a_text_that_looks_like_json_reaches_the_job_as_it_is(backlot):
     job = json.loads(backlot("submit", "generate", 'prompt={"a":1}').stdout)
     assert job["input"] == {"prompt": '{"a":1}'}
-    made = json.loads(backlot("submit", "recommend", "catalogue=https://example.com/c.csv",
-                              'history:=["Alien"]').stdout)
+    made = json.loads(
+        backlot("submit", "recommend", "catalogue=https://example.com/c.csv", 'history:=["Alien"]').stdout
+    )
     assert made["input"]["history"] == ["Alien"]
 
 
-@pytest.mark.parametrize(("word", "value"), [
-    ('history:=["Alien", 1]', ["Alien", 1]), ('prompt:="@home"', "@home"), ("users:=[]", [])])
+@pytest.mark.parametrize(
+    ("word", "value"), [('history:=["Alien", 1]', ["Alien", 1]), ('prompt:="@home"', "@home"), ("users:=[]", [])]
+)
 def test_json_is_written_with_a_colon(word, value):
     assert Input().convert(word, None, None)[1] == value
 
 
-@pytest.mark.parametrize("word", [
-    "history:=[Alien]", "history:=NaN", "history:=1e999", 'history:="\\ud800"', "history:=" + "[" * 100_000,
-    "prompt", "=text", "prompt=\udcff"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        "history:=[Alien]",
+        "history:=NaN",
+        "history:=1e999",
+        'history:="\\ud800"',
+        "history:=" + "[" * 100_000,
+        "prompt",
+        "=text",
+        "prompt=\udcff",
+    ],
+)
 def test_what_cannot_be_sent_is_refused_by_name(word):
     """Before a request is made."""
     with pytest.raises(BadParameter):
         Input().convert(word, None, None)
 
 
-@pytest.mark.parametrize(("text", "value"), [
-    ("3", 3), ("true", True), ("en", "en"), ("NaN", "NaN"), ("1e999", "1e999"), ('["a"]', ["a"]),
-    ("[" * 100_000, "[" * 100_000)])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3),
+        ("true", True),
+        ("en", "en"),
+        ("NaN", "NaN"),
+        ("1e999", "1e999"),
+        ('["a"]', ["a"]),
+        ("[" * 100_000, "[" * 100_000),
+    ],
+)
 def test_a_parameter_is_json_where_it_reads_as_json(text, value):
     assert Param().convert(f"stop={text}", None, None) == ("stop", value)
 

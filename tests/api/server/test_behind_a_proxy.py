@@ -21,8 +21,12 @@ from tasks.ledger import Ledger
 from tests.api.conftest import PROMPT
 from tests.stack import ROOT, Process, Stack, free_port, make_settings, make_storage, until
 
-SAID = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "media.example",
-        "X-Forwarded-Prefix": "/backlot"}
+SAID = {
+    "X-Forwarded-For": "203.0.113.7",
+    "X-Forwarded-Proto": "https",
+    "X-Forwarded-Host": "media.example",
+    "X-Forwarded-Prefix": "/backlot",
+}
 
 
 def asked(peer: str, **fields: str):
@@ -33,10 +37,19 @@ def asked(peer: str, **fields: str):
     return origin(scope, [ip_network("10.0.0.0/8")])
 
 
-@pytest.mark.parametrize(("chain", "who"), [
-    ("203.0.113.7", "203.0.113.7"), ("6.6.6.6, 203.0.113.7", "203.0.113.7"), ("203.0.113.7, 10.9.9.9", "203.0.113.7"),
-    ("10.1.1.1, 10.9.9.9", "10.1.1.1"), ("6.6.6.6, nonsense", "10.0.0.1"), ("", "10.0.0.1"),
-    ("2001:db8::1", "2001:db8::1"), ("203.0.113.7,", "203.0.113.7")])
+@pytest.mark.parametrize(
+    ("chain", "who"),
+    [
+        ("203.0.113.7", "203.0.113.7"),
+        ("6.6.6.6, 203.0.113.7", "203.0.113.7"),
+        ("203.0.113.7, 10.9.9.9", "203.0.113.7"),
+        ("10.1.1.1, 10.9.9.9", "10.1.1.1"),
+        ("6.6.6.6, nonsense", "10.0.0.1"),
+        ("", "10.0.0.1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("203.0.113.7,", "203.0.113.7"),
+    ],
+)
 def test_the_client_is_the_nearest_that_is_not_trusted(chain, who):
     """Whatever a client wrote in front of that counts nothing."""
     assert asked("10.0.0.1", X_Forwarded_For=chain).address == who
@@ -48,8 +61,9 @@ def test_what_a_stranger_says_of_itself_is_left_out():
     assert (told.address, told.scheme, told.host, told.prefix) == ("203.0.113.9", "http", "inside:8080", "")
 
 
-@pytest.mark.parametrize("prefix", [
-    "//evil.example", "/a\r\nX: y", "backlot", "/a b", "/a/../b", "/.", "/a?b", "/" + "a/" * 20, "/\u00e9"])
+@pytest.mark.parametrize(
+    "prefix", ["//evil.example", "/a\r\nX: y", "backlot", "/a b", "/a/../b", "/.", "/a?b", "/" + "a/" * 20, "/\u00e9"]
+)
 def test_a_prefix_that_no_proxy_sends_is_left_out(prefix):
     """It stands in Location and links."""
     assert asked("10.0.0.1", X_Forwarded_Prefix=prefix).prefix == ""
@@ -60,8 +74,14 @@ def api(redis_server, s3_server, tmp_path_factory) -> Iterator[Process]:
     """It trusts 127.0.0.1 and has a `key`; `audit` is where it notes who did what."""
     folder = tmp_path_factory.mktemp("proxy")
     audit = folder / "audit"
-    settings = make_settings(redis_server.for_a_stack(), s3_server, "test-proxy", folder,
-                             trusted_proxies=["127.0.0.1/32"], audit_log=str(audit))
+    settings = make_settings(
+        redis_server.for_a_stack(),
+        s3_server,
+        "test-proxy",
+        folder,
+        trusted_proxies=["127.0.0.1/32"],
+        audit_log=str(audit),
+    )
     make_storage(settings)
     Ledger(settings).set_epoch()
     key = keyfile.add(settings.keys_file, "acme")
@@ -81,8 +101,12 @@ def caddy(api: Process) -> Iterator[str]:
     file.write_text(site)
     binary = Path(sys.executable).with_name("caddy")
     subprocess.run([binary, "validate", "--adapter", "caddyfile", "--config", file], check=True, capture_output=True)
-    process = Process("caddy", [str(binary), "run", "--adapter", "caddyfile", "--config", str(file)], api.folder,
-                      {"XDG_DATA_HOME": str(api.folder), "XDG_CONFIG_HOME": str(api.folder)})
+    process = Process(
+        "caddy",
+        [str(binary), "run", "--adapter", "caddyfile", "--config", str(file)],
+        api.folder,
+        {"XDG_DATA_HOME": str(api.folder), "XDG_CONFIG_HOME": str(api.folder)},
+    )
     try:
         url = f"http://127.0.0.1:{port}/backlot"
         process.until_up(lambda: httpx.get(f"{url}/healthz", trust_env=False).status_code == 200)
@@ -122,14 +146,16 @@ def test_the_client_works_through_it(api, caddy):
 
 def test_who_asked_is_who_the_proxy_saw(api, through):
     """A client that names somebody else does not become them; directly, the trusted peer's word counts."""
+
     def last() -> dict:
         return json.loads(api.audit.read_text().splitlines()[-1])
 
     through.post("/v1/jobs", json=PROMPT, headers={"X-Forwarded-For": "6.6.6.6"})
     until(lambda: api.audit.exists() and last()["route"] == "/v1/jobs")
     assert last()["from"] == "127.0.0.1" and last()["made"].startswith("job_")
-    httpx.post(f"{api.url}/v1/jobs", json=PROMPT, headers={**SAID, "Authorization": f"Bearer {api.key}"},
-               trust_env=False)
+    httpx.post(
+        f"{api.url}/v1/jobs", json=PROMPT, headers={**SAID, "Authorization": f"Bearer {api.key}"}, trust_env=False
+    )
     until(lambda: last()["from"] == "203.0.113.7")
 
 

@@ -44,10 +44,10 @@ def bridge():
     """With four threads; a key is its tenant's name, and "old" one that has expired."""
     from api.server.bridge import Bridge
 
-    keys = types.SimpleNamespace(
-        find=lambda key: types.SimpleNamespace(tenant=key, expired=lambda: key == "old"))
+    keys = types.SimpleNamespace(find=lambda key: types.SimpleNamespace(tenant=key, expired=lambda: key == "old"))
     services = types.SimpleNamespace(
-        settings=Settings(http_threads=4), keys=keys, jobs=types.SimpleNamespace(events=None))
+        settings=Settings(http_threads=4), keys=keys, jobs=types.SimpleNamespace(events=None)
+    )
     made = Bridge(None, services)
     yield made
     made._threads.close()
@@ -65,16 +65,25 @@ def ask(bridge, path: str, **more) -> list[dict]:
     return asyncio.run(asking(bridge, path, **more))
 
 
-async def asking(bridge, path: str, key: str = "", body: bytes = b"", sent: list | None = None,
-                 **headers: str) -> list[dict]:
+async def asking(
+    bridge, path: str, key: str = "", body: bytes = b"", sent: list | None = None, **headers: str
+) -> list[dict]:
     sent = [] if sent is None else sent
     fields = {"host": "x", **({"authorization": f"Bearer {key}"} if key else {}), **headers}
     if body:
         fields["content-length"] = str(len(body))
-    scope = {"type": "http", "http_version": "1.1", "method": "POST" if body else "GET", "path": path,
-             "raw_path": path.encode(), "query_string": b"", "client": ("203.0.113.7", "1"), "scheme": "http",
-             "server": ("127.0.0.1", "8080"),
-             "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()]}
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST" if body else "GET",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "client": ("203.0.113.7", "1"),
+        "scheme": "http",
+        "server": ("127.0.0.1", "8080"),
+        "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()],
+    }
 
     async def receive() -> dict:
         return {"type": "http.request", "body": body, "more_body": False}
@@ -121,6 +130,7 @@ def test_a_large_answer_is_taken_as_the_caller_reads(bridge, app):
 
 def test_one_callers_slow_requests_leave_threads_to_others(bridge, app):
     """Six of acme's wait in the app, two at a time; somebody else, and somebody without a key, are answered."""
+
     async def all_at_once() -> None:
         slow = [asyncio.ensure_future(asking(bridge, "/wait", key="acme")) for _ in range(6)]
         assert await asyncio.to_thread(app.waiting.acquire, timeout=10)

@@ -21,10 +21,22 @@ HELD, OF_A_TENANT = 30, 20
 def server(stack, ledger, settings):
     """A client of acme's; four threads, so two for a tenant."""
     keys = {name: keyfile.add(settings.keys_file, name) for name in ("acme", "rival")}
-    with stack.api(http_threads=4, http_held=HELD, http_held_per_tenant=OF_A_TENANT) as process, contextlib.ExitStack(
-            ) as clients:
-        made = {name: clients.enter_context(httpx.Client(base_url=process.url, trust_env=False, timeout=60, headers={
-            "Authorization": f"Bearer {key}"}, limits=httpx.Limits(max_connections=100))) for name, key in keys.items()}
+    with (
+        stack.api(http_threads=4, http_held=HELD, http_held_per_tenant=OF_A_TENANT) as process,
+        contextlib.ExitStack() as clients,
+    ):
+        made = {
+            name: clients.enter_context(
+                httpx.Client(
+                    base_url=process.url,
+                    trust_env=False,
+                    timeout=60,
+                    headers={"Authorization": f"Bearer {key}"},
+                    limits=httpx.Limits(max_connections=100),
+                )
+            )
+            for name, key in keys.items()
+        }
         made["acme"].process, made["acme"].rival = process, made["rival"]
         yield made["acme"]
 
@@ -33,6 +45,7 @@ def server(stack, ledger, settings):
 def waiting():
     """Sends requests that wait, each from a thread of its own."""
     with ThreadPoolExecutor(64) as pool:
+
         def start(client: httpx.Client, path: str, count: int, wait_s: int = 40):
             return [pool.submit(client.get, path, headers={"Prefer": f"wait={wait_s}"}) for _ in range(count)]
 
@@ -108,8 +121,12 @@ def test_a_client_that_left_frees_its_place(server):
     job = server.post("/v1/jobs", json=PROMPT).json()
     for _ in range(5):
         with pytest.raises(httpx.ReadTimeout):
-            httpx.get(server.base_url.join(job["links"]["self"]), timeout=httpx.Timeout(10, read=0.5),
-                      headers={**server.headers, "Prefer": "wait=40"}, trust_env=False)
+            httpx.get(
+                server.base_url.join(job["links"]["self"]),
+                timeout=httpx.Timeout(10, read=0.5),
+                headers={**server.headers, "Prefer": "wait=40"},
+                trust_env=False,
+            )
     until(lambda: held(server.process) == 0, 4, "all places are free")  # /metrics itself is a second behind
     short = server.get(job["links"]["self"], headers={"Prefer": "wait=1"})
     assert short.headers["Preference-Applied"] == "wait=1"
@@ -139,9 +156,13 @@ def test_a_killed_process_is_replaced_and_the_others_go_on(stack, ledger, settin
     """kill -9 of one of two: the other answers meanwhile, a new one comes; with the parent killed none is left."""
     keyfile.add(settings.keys_file, "acme")
     with stack.api(processes=2) as process:
+
         def workers() -> set[int]:
-            return {child.pid for child in psutil.Process(process.pid).children()
-                    if lives(child.pid) and any("spawn_main" in word for word in child.cmdline())}
+            return {
+                child.pid
+                for child in psutil.Process(process.pid).children()
+                if lives(child.pid) and any("spawn_main" in word for word in child.cmdline())
+            }
 
         until(lambda: len(workers()) == 2)
         first = workers()
@@ -171,8 +192,14 @@ def test_the_header_is_read_as_rfc_7240_writes_it(server):
     """Parameters and quoted texts included."""
     job = server.post("/v1/jobs", json=PROMPT).json()
     for header, applied in (
-            ("wait=0; x=y", "wait=0"), ('foo="a, wait=40", wait = "0"', "wait=0"), ("WAIT=0", "wait=0"),
-            ("respond-async", "respond-async"), ("return=minimal;wait=0", None), ("wait=-1", None), ("wait=0x", None),
-            ('"' * 3000, None)):
+        ("wait=0; x=y", "wait=0"),
+        ('foo="a, wait=40", wait = "0"', "wait=0"),
+        ("WAIT=0", "wait=0"),
+        ("respond-async", "respond-async"),
+        ("return=minimal;wait=0", None),
+        ("wait=-1", None),
+        ("wait=0x", None),
+        ('"' * 3000, None),
+    ):
         answer = server.get(job["links"]["self"], headers={"Prefer": header})
         assert answer.headers.get("Preference-Applied") == applied, header

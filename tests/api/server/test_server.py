@@ -21,19 +21,26 @@ HEAVY = ("torch", "numpy", "scipy", "sklearn", "av", "PIL", "transformers")
 def server(stack, ledger, settings):
     """The API's URL, a key in its header."""
     key = keyfile.add(settings.keys_file, "acme")
-    with stack.api(http_threads=4, upload_max_bytes=3 * 2**20) as process, httpx.Client(
-            base_url=process.url, headers={"Authorization": f"Bearer {key}"}, timeout=60, trust_env=False) as client:
+    with (
+        stack.api(http_threads=4, upload_max_bytes=3 * 2**20) as process,
+        httpx.Client(
+            base_url=process.url, headers={"Authorization": f"Bearer {key}"}, timeout=60, trust_env=False
+        ) as client,
+    ):
         client.process = process
         yield client
 
 
 def test_the_process_is_light(settings):
     """No model library is imported by the API, and it stays under 120 MB."""
-    code = ("import sys, api; api.create_app(); "
-            "print([name for name in sys.argv[1].split() if name in sys.modules], open('/proc/self/status').read())")
+    code = (
+        "import sys, api; api.create_app(); "
+        "print([name for name in sys.argv[1].split() if name in sys.modules], open('/proc/self/status').read())"
+    )
     env = {"PATH": "", "BACKLOT_KEYS_FILE": str(settings.keys_file)}
-    shown = subprocess.run([sys.executable, "-c", code, " ".join(HEAVY)], env=env, capture_output=True, text=True,
-                           check=True).stdout
+    shown = subprocess.run(
+        [sys.executable, "-c", code, " ".join(HEAVY)], env=env, capture_output=True, text=True, check=True
+    ).stdout
     assert shown.startswith("[] ")
     assert int(shown.partition("VmHWM:")[2].split()[0]) < 120 * 1024
 
@@ -62,16 +69,25 @@ def raw(url: str, head: str, body: bytes = b"") -> bytes:
 def test_a_gigabyte_is_refused_before_it_is_sent(server):
     """The length alone is enough: the answer comes while no byte of body was sent."""
     key = server.headers["Authorization"]
-    answer = raw(str(server.base_url).rstrip("/"), f"POST /v1/jobs HTTP/1.1\nHost: x\nAuthorization: {key}\n"
-                 f"Content-Type: multipart/form-data; boundary=b\nContent-Length: {2**30}\n\n")
+    answer = raw(
+        str(server.base_url).rstrip("/"),
+        f"POST /v1/jobs HTTP/1.1\nHost: x\nAuthorization: {key}\n"
+        f"Content-Type: multipart/form-data; boundary=b\nContent-Length: {2**30}\n\n",
+    )
     assert answer.startswith(b"HTTP/1.1 413 ") and b"/v1/uploads" in answer
 
 
 def test_a_body_without_a_length_is_bounded_too(server):
     """Chunks that never end are cut at the limit; a small chunked body is as good as any."""
+
     def send(parts, content_type="application/json"):
-        return httpx.post(server.base_url.join("/v1/jobs"), content=parts, trust_env=False, timeout=60,
-                          headers={**server.headers, "Content-Type": content_type})
+        return httpx.post(
+            server.base_url.join("/v1/jobs"),
+            content=parts,
+            trust_env=False,
+            timeout=60,
+            headers={**server.headers, "Content-Type": content_type},
+        )
 
     json_parts = [b'{"kind": "generate", "input": {"prompt": "', *[b"x" * 65536] * 64]
     form_parts = [b'--b\r\nContent-Disposition: form-data; name="audio"; filename="a"\r\n\r\n', *[b"x" * 65536] * 64]
@@ -82,8 +98,10 @@ def test_a_body_without_a_length_is_bounded_too(server):
 
 def test_a_request_without_a_key_is_not_read(server):
     """401 comes before any of the body is taken."""
-    answer = raw(str(server.base_url).rstrip("/"), "POST /v1/jobs HTTP/1.1\nHost: x\nContent-Type: application/json\n"
-                 f"Content-Length: {2**20}\n\n")
+    answer = raw(
+        str(server.base_url).rstrip("/"),
+        f"POST /v1/jobs HTTP/1.1\nHost: x\nContent-Type: application/json\nContent-Length: {2**20}\n\n",
+    )
     assert answer.startswith(b"HTTP/1.1 401 ")
 
 
@@ -130,9 +148,16 @@ class TestRedisAway:
         """The reader of events comes back by itself, and the waiter still learns of the end."""
         job = server.post("/v1/jobs", json=PROMPT).json()
         answers = []
-        waiter = threading.Thread(target=lambda: answers.append(httpx.get(
-            server.base_url.join(job["links"]["self"]), headers={**server.headers, "Prefer": "wait=40"}, timeout=60,
-            trust_env=False)))
+        waiter = threading.Thread(
+            target=lambda: answers.append(
+                httpx.get(
+                    server.base_url.join(job["links"]["self"]),
+                    headers={**server.headers, "Prefer": "wait=40"},
+                    timeout=60,
+                    trust_env=False,
+                )
+            )
+        )
         waiter.start()
         until(lambda: "xread" in str(own_redis.client().client_list()))
         own_redis.kill()

@@ -24,8 +24,15 @@ def get(settings, tmp_path):
 
     def get(source, max_bytes=1000, uploads=None, **changes):
         target, told = tmp_path / "input", settings.model_copy(update=changes)
-        sha256 = fetch(source, target, tenant="acme", max_bytes=max_bytes, settings=told, storage=Storage(told),
-                       uploads=uploads or {})
+        sha256 = fetch(
+            source,
+            target,
+            tenant="acme",
+            max_bytes=max_bytes,
+            settings=told,
+            storage=Storage(told),
+            uploads=uploads or {},
+        )
         assert sha256 == hashlib.sha256(target.read_bytes()).hexdigest()
         return target.read_bytes()
 
@@ -63,10 +70,19 @@ def test_five_redirects_are_followed_and_no_more(web, get):
     assert not caught.value.retryable and "secret" not in caught.value.detail
 
 
-@pytest.mark.parametrize(("location", "why"), [
-    ("http://10.0.0.1/", "private"), ("https://169.254.169.254/latest/meta-data", "private"),
-    ("https://[::ffff:10.0.0.1]/", "private"), ("http://example.com/", "only https"), ("file:///a", "not accepted"),
-    ("s3://bucket/key", "nowhere on the web"), ("https://user:pass@example.com/", "password"), ("", "nowhere")])
+@pytest.mark.parametrize(
+    ("location", "why"),
+    [
+        ("http://10.0.0.1/", "private"),
+        ("https://169.254.169.254/latest/meta-data", "private"),
+        ("https://[::ffff:10.0.0.1]/", "private"),
+        ("http://example.com/", "only https"),
+        ("file:///a", "not accepted"),
+        ("s3://bucket/key", "nowhere on the web"),
+        ("https://user:pass@example.com/", "password"),
+        ("", "nowhere"),
+    ],
+)
 def test_a_redirect_is_judged_as_the_source_itself(web, get, location, why):
     """An open door that leads to a private address is no way in."""
     with pytest.raises(InvalidInput, match=why) as caught:
@@ -74,9 +90,26 @@ def test_a_redirect_is_judged_as_the_source_itself(web, get, location, why):
     assert "redirects to where" in caught.value.detail and "secret" not in caught.value.detail
 
 
-@pytest.mark.parametrize(("status", "retryable"), [
-    (400, False), (401, False), (403, False), (404, False), (410, False), (204, False), (206, False), (304, False),
-    (408, True), (425, True), (429, True), (500, True), (502, True), (503, True), (504, True)])
+@pytest.mark.parametrize(
+    ("status", "retryable"),
+    [
+        (400, False),
+        (401, False),
+        (403, False),
+        (404, False),
+        (410, False),
+        (204, False),
+        (206, False),
+        (304, False),
+        (408, True),
+        (425, True),
+        (429, True),
+        (500, True),
+        (502, True),
+        (503, True),
+        (504, True),
+    ],
+)
 def test_a_status_says_whether_to_try_again(web, get, status, retryable):
     with pytest.raises(InputUnreachable) as caught:
         get(web.gives("/a", status=status) + "?secret=1")
@@ -136,11 +169,44 @@ def test_a_closed_port_is_unreachable_and_may_recover(get):
 # -- hosts and addresses
 
 
-@pytest.mark.parametrize("host", [
-    "127.0.0.1", "localhost", "LOCALHOST", "localhost.", "a.localhost", "127.1", "2130706433", "0x7f000001", "0x7f.1",
-    "0177.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[2002:7f00:1::]", "[64:ff9b::7f00:1]", "0.0.0.0",
-    "0", "[::]", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "[fe80::1]", "[fc00::1]", "[fec0::1]",
-    "100.64.0.1", "224.0.0.1", "[ff02::1]", "240.0.0.1", "255.255.255.255", "192.0.2.1", "１２７.0.0.1", "①27.0.0.1"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "localhost",
+        "LOCALHOST",
+        "localhost.",
+        "a.localhost",
+        "127.1",
+        "2130706433",
+        "0x7f000001",
+        "0x7f.1",
+        "0177.0.0.1",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[2002:7f00:1::]",
+        "[64:ff9b::7f00:1]",
+        "0.0.0.0",
+        "0",
+        "[::]",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "[fe80::1]",
+        "[fc00::1]",
+        "[fec0::1]",
+        "100.64.0.1",
+        "224.0.0.1",
+        "[ff02::1]",
+        "240.0.0.1",
+        "255.255.255.255",
+        "192.0.2.1",
+        "１２７.0.0.1",
+        "①27.0.0.1",
+    ],
+)
 def test_a_private_address_is_refused_however_it_is_written(settings, get, host):
     """At submit and at fetch, and the text says what an operator may do."""
     strict = settings.model_copy(update={"fetch_allow": []})
@@ -150,16 +216,33 @@ def test_a_private_address_is_refused_however_it_is_written(settings, get, host)
         get(f"https://{host}/a", fetch_allow=[])
 
 
-@pytest.mark.parametrize("source", ["https://example.com/a?b=c", "https://8.8.8.8/a", "https://[2606:4700::1111]:8443/a",
-                                    "https://1.1.1.1.example.com/", f"upload:{UPLOAD_ID}"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "https://example.com/a?b=c",
+        "https://8.8.8.8/a",
+        "https://[2606:4700::1111]:8443/a",
+        "https://1.1.1.1.example.com/",
+        f"upload:{UPLOAD_ID}",
+    ],
+)
 def test_what_is_public_may_be_named(settings, source):
     check_allowed(source, "acme", settings.model_copy(update={"fetch_allow": []}))
 
 
-@pytest.mark.parametrize(("allow", "source"), [
-    (["10.0.0.0/8"], "https://10.1.2.3/a"), (["10.0.0.0/8"], "http://10.1.2.3/a"), (["127.0.0.1"], "http://localhost:9000/a"),
-    (["127.0.0.1"], "http://0x7f000001/a"), (["nas.lan"], "http://nas.lan/a"), (["NAS.lan"], "http://nas.LAN/a"),
-    (["::1"], "http://[::1]/a"), (["192.168.0.0/16"], "http://[::ffff:192.168.1.1]/a")])
+@pytest.mark.parametrize(
+    ("allow", "source"),
+    [
+        (["10.0.0.0/8"], "https://10.1.2.3/a"),
+        (["10.0.0.0/8"], "http://10.1.2.3/a"),
+        (["127.0.0.1"], "http://localhost:9000/a"),
+        (["127.0.0.1"], "http://0x7f000001/a"),
+        (["nas.lan"], "http://nas.lan/a"),
+        (["NAS.lan"], "http://nas.LAN/a"),
+        (["::1"], "http://[::1]/a"),
+        (["192.168.0.0/16"], "http://[::ffff:192.168.1.1]/a"),
+    ],
+)
 def test_the_operator_may_allow_hosts_and_networks(settings, allow, source):
     check_allowed(source, "acme", settings.model_copy(update={"fetch_allow": allow}))
 
@@ -170,9 +253,20 @@ def test_plain_http_is_for_allowed_hosts_only(settings, source):
         check_allowed(source, "acme", settings)
 
 
-@pytest.mark.parametrize("source", ["ftp://example.com/a", "file:///etc/passwd", "/etc/passwd", "gopher://x/",
-                                    "data:,x", "https://", "https://u:p@example.com/", "https://example.com:99999/",
-                                    "upload:7"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "ftp://example.com/a",
+        "file:///etc/passwd",
+        "/etc/passwd",
+        "gopher://x/",
+        "data:,x",
+        "https://",
+        "https://u:p@example.com/",
+        "https://example.com:99999/",
+        "upload:7",
+    ],
+)
 def test_what_is_no_source_is_refused(settings, source):
     with pytest.raises(InvalidInput):
         check_allowed(source, "acme", settings)
@@ -225,9 +319,30 @@ def certificate(tmp_path_factory):
     """A certificate for films.example alone, its own authority."""
     folder = tmp_path_factory.mktemp("tls")
     pem, key = folder / "cert.pem", folder / "key.pem"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                    "-keyout", str(key), "-out", str(pem), "-days", "2", "-subj", "/CN=films.example",
-                    "-addext", "subjectAltName=DNS:films.example"], check=True, capture_output=True)
+    subprocess.run(
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-keyout",
+            str(key),
+            "-out",
+            str(pem),
+            "-days",
+            "2",
+            "-subj",
+            "/CN=films.example",
+            "-addext",
+            "subjectAltName=DNS:films.example",
+        ],
+        check=True,
+        capture_output=True,
+    )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem, key)
     return pem, context

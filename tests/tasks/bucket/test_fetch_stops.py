@@ -18,8 +18,17 @@ def get(settings, tmp_path):
 
     def get(source, canceled=lambda: False, within_s=None, **changes):
         target, told = tmp_path / "input", settings.model_copy(update=changes)
-        fetch(source, target, tenant="acme", max_bytes=1000, settings=told, storage=Storage(told), uploads={},
-              canceled=canceled, within_s=within_s)
+        fetch(
+            source,
+            target,
+            tenant="acme",
+            max_bytes=1000,
+            settings=told,
+            storage=Storage(told),
+            uploads={},
+            canceled=canceled,
+            within_s=within_s,
+        )
         return target.read_bytes()
 
     return get
@@ -139,8 +148,12 @@ def _silent(place, stack, monkeypatch, waits, over) -> str:
         monkeypatch.setattr("tasks.bucket.fetch.CONNECT_S", 60)
         waits.set()
         return "http://" + url
-    said = {"tls": None, "head": b"", "body": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
-            "dripping body": b"HTTP/1.1 200 OK\r\n\r\n"}[place]
+    said = {
+        "tls": None,
+        "head": b"",
+        "body": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
+        "dripping body": b"HTTP/1.1 200 OK\r\n\r\n",
+    }[place]
 
     def serve_one():
         line, _ = listener.accept()
@@ -160,8 +173,7 @@ def test_a_fetch_from_a_bucket_hears_a_stop(get, monkeypatch):
     over, waits, stop = threading.Event(), threading.Event(), threading.Event()
     monkeypatch.setattr(Storage, "get_file", lambda *_, **__: [waits.set(), over.wait(20)])
     with ThreadPoolExecutor(1) as pool:
-        fetching = pool.submit(get, "s3://elsewhere/a.wav", canceled=stop.is_set,
-                               s3_sources={"acme": ["elsewhere/"]})
+        fetching = pool.submit(get, "s3://elsewhere/a.wav", canceled=stop.is_set, s3_sources={"acme": ["elsewhere/"]})
         assert waits.wait(10)
         stop.set()
         with pytest.raises(Canceled):

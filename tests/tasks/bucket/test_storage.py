@@ -90,7 +90,8 @@ def test_a_link_opens_the_object_with_its_type_and_name(storage):
     assert (answer.status_code, answer.content) == (200, b"1\n")
     assert answer.headers["content-type"] == "text/plain"
     assert answer.headers["content-disposition"] == (
-        "attachment; filename=\"untertitel f_r dich.srt\"; filename*=UTF-8''untertitel%20f%C3%BCr%20dich.srt")
+        "attachment; filename=\"untertitel f_r dich.srt\"; filename*=UTF-8''untertitel%20f%C3%BCr%20dich.srt"
+    )
 
 
 def test_a_link_changed_or_used_otherwise_is_refused(storage):
@@ -105,7 +106,9 @@ def test_a_link_changed_or_used_otherwise_is_refused(storage):
 def test_a_link_names_the_public_address(settings, storage):
     """The host is part of the signature, so the link is made for the address that callers use."""
     public = Storage(settings.model_copy(update={"s3_public_endpoint_url": "https://files.example.com"}))
-    assert public.link("a.txt", "text/plain", "a.txt").startswith(f"https://files.example.com/{settings.s3_bucket}/a.txt?")
+    assert public.link("a.txt", "text/plain", "a.txt").startswith(
+        f"https://files.example.com/{settings.s3_bucket}/a.txt?"
+    )
     assert public.upload_link("a.txt").startswith("https://files.example.com/")
 
 
@@ -182,17 +185,23 @@ def _tells_nothing(error, settings):
         assert secret not in text
 
 
-@pytest.mark.parametrize(("given", "kept"), [
-    ("talk.mp3", "talk.mp3"),
-    ("../../etc/passwd", "passwd"),
-    ("C:\\films\\night of.mkv", "night of.mkv"),
-    (".bashrc", "bashrc"),
-    (".rclone_temp_x", "rclone_temp_x"),
-    ("a\x00b\r\n.txt", "ab.txt"),
-    ("..", "file"), ("", "file"), ("films/", "file"), ("   ", "file"),
-    ("été 🎬.wav", "été 🎬.wav"),
-    ("‮gpj.exe", "gpj.exe"),
-])
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("talk.mp3", "talk.mp3"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\films\\night of.mkv", "night of.mkv"),
+        (".bashrc", "bashrc"),
+        (".rclone_temp_x", "rclone_temp_x"),
+        ("a\x00b\r\n.txt", "ab.txt"),
+        ("..", "file"),
+        ("", "file"),
+        ("films/", "file"),
+        ("   ", "file"),
+        ("été 🎬.wav", "été 🎬.wav"),
+        ("‮gpj.exe", "gpj.exe"),
+    ],
+)
 def test_a_name_is_made_safe_for_keys_and_paths(given, kept):
     assert safe_name(given) == kept
 
@@ -220,11 +229,24 @@ def test_all_of_a_job_lies_under_one_prefix_and_attempts_apart():
     assert attempt_prefix("acme", "job_7", 2, "0123456789abcdef").startswith(job_prefix("acme", "job_7"))
 
 
-@pytest.mark.parametrize(("name", "media_type"), [
-    ("a.json", "application/json"), ("a.txt", "text/plain"), ("a.srt", "application/x-subrip"),
-    ("a.vtt", "text/vtt"), ("a.wav", "audio/wav"), ("a.png", "image/png"), ("a.webp", "image/webp"),
-    ("a.mp3", "audio/mpeg"), ("ratings.csv", "text/csv"), ("a.jsonl", "application/jsonl"), ("a.mp4", "video/mp4"),
-    ("a.what", "application/octet-stream"), ("a", "application/octet-stream")])
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [
+        ("a.json", "application/json"),
+        ("a.txt", "text/plain"),
+        ("a.srt", "application/x-subrip"),
+        ("a.vtt", "text/vtt"),
+        ("a.wav", "audio/wav"),
+        ("a.png", "image/png"),
+        ("a.webp", "image/webp"),
+        ("a.mp3", "audio/mpeg"),
+        ("ratings.csv", "text/csv"),
+        ("a.jsonl", "application/jsonl"),
+        ("a.mp4", "video/mp4"),
+        ("a.what", "application/octet-stream"),
+        ("a", "application/octet-stream"),
+    ],
+)
 def test_the_media_type_follows_the_extension(name, media_type):
     assert media_type_of(name) == media_type
 

@@ -64,15 +64,26 @@ def noting() -> Iterator[ThreadingHTTPServer]:
     thread.join()
 
 
-WANTED = [({}, {}), ({"s3_sse": "AES256"}, {SSE: "AES256"}), ({"s3_sse": "aws:kms"}, {SSE: "aws:kms"}),
-          ({"s3_sse": "aws:kms", "s3_sse_kms_key_id": "key-1"}, {SSE: "aws:kms", KMS_KEY: "key-1"})]
+WANTED = [
+    ({}, {}),
+    ({"s3_sse": "AES256"}, {SSE: "AES256"}),
+    ({"s3_sse": "aws:kms"}, {SSE: "aws:kms"}),
+    ({"s3_sse": "aws:kms", "s3_sse_kms_key_id": "key-1"}, {SSE: "aws:kms", KMS_KEY: "key-1"}),
+]
 
 
 @pytest.mark.parametrize(("asked", "wanted"), WANTED)
 def test_encryption_is_asked_for_with_all_that_is_put(noting, tmp_path, asked, wanted):
     """Small and in parts, from memory, a file or a stream, and by a link; parts themselves say nothing of it."""
-    storage = Storage(Settings(s3_endpoint_url=f"http://127.0.0.1:{noting.server_port}", s3_bucket="any",
-                               s3_access_key_id=SecretStr("k"), s3_secret_access_key=SecretStr("s"), **asked))
+    storage = Storage(
+        Settings(
+            s3_endpoint_url=f"http://127.0.0.1:{noting.server_port}",
+            s3_bucket="any",
+            s3_access_key_id=SecretStr("k"),
+            s3_secret_access_key=SecretStr("s"),
+            **asked,
+        )
+    )
     noting.seen.clear()
     path = tmp_path / "large.bin"
     path.write_bytes(os.urandom(TRANSFER.multipart_threshold + MIB))
@@ -82,8 +93,11 @@ def test_encryption_is_asked_for_with_all_that_is_put(noting, tmp_path, asked, w
         storage.put_stream("c", stream, "text/plain")
     httpx.put(storage.upload_link("d", 1), content=b"x", headers=storage.upload_headers, trust_env=False)
     assert storage.upload_headers == wanted
-    begins = [headers for method, query, headers in noting.seen
-              if (method == "PUT" and "partNumber" not in query) or "uploads" in query]
+    begins = [
+        headers
+        for method, query, headers in noting.seen
+        if (method == "PUT" and "partNumber" not in query) or "uploads" in query
+    ]
     assert [{name: headers[name] for name in (SSE, KMS_KEY) if name in headers} for headers in begins] == [wanted] * 4
     parts = [headers for _, query, headers in noting.seen if "partNumber" in query]
     assert len(parts) == 4 and not any(name.startswith(SSE) for headers in parts for name in headers)
@@ -98,8 +112,9 @@ def test_a_link_signs_what_its_put_must_send(storage):
     assert storage.get_bytes("a.txt") == b"abc"
 
 
-@pytest.mark.parametrize("wrong", [{"s3_sse": "rot13"}, {"s3_sse_kms_key_id": "k"},
-                                   {"s3_sse": "AES256", "s3_sse_kms_key_id": "k"}])
+@pytest.mark.parametrize(
+    "wrong", [{"s3_sse": "rot13"}, {"s3_sse_kms_key_id": "k"}, {"s3_sse": "AES256", "s3_sse_kms_key_id": "k"}]
+)
 def test_encryption_that_is_none_is_refused(wrong):
     with pytest.raises(ValidationError, match="s3_sse"):
         Settings(**wrong)

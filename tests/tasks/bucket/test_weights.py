@@ -38,8 +38,15 @@ def test_shipped_weights_are_where_the_package_is(weights):
 
 def test_a_buckets_folder_is_fetched_once(weights, storage):
     """No pickle, no code, nothing that lies deeper; and the second look fetches nothing."""
-    put(storage, "models/story", model_safetensors="abc", config_json="{}", model_bin="pickle", model_py="import os",
-        **{"onnx/model_json": "{}"})
+    put(
+        storage,
+        "models/story",
+        model_safetensors="abc",
+        config_json="{}",
+        model_bin="pickle",
+        model_py="import os",
+        **{"onnx/model_json": "{}"},
+    )
     named = model(f"s3://{storage.bucket}/models/story")
     folder = weights.locate(named)
     assert names(folder) == ["config.json", "model.safetensors"]

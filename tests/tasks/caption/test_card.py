@@ -10,8 +10,12 @@ def scene(words: str, *things: str) -> Scene:
     return Scene(tuple(Placed(thing, 0.5, 0.5, 0.3, False) for thing in things), tuple(words.split("|")), seed=0)
 
 
-SHOWN = [scene("a|cat|above|a|dog", "cat", "dog"), scene("two|cat", "cat", "cat"),
-         scene("a|cat|to the left of|a|ox", "cat", "ox"), scene("a|ox", "ox")]
+SHOWN = [
+    scene("a|cat|above|a|dog", "cat", "dog"),
+    scene("two|cat", "cat", "cat"),
+    scene("a|cat|to the left of|a|ox", "cat", "ox"),
+    scene("a|ox", "ox"),
+]
 
 
 def test_scores_are_shares_of_scenes():

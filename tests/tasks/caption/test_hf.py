@@ -35,8 +35,10 @@ from tasks.errors import Canceled, ModelFailed, UnsupportedMedia
 SIDE, SIZE = 32, 16
 SIZES = {"hidden_size": SIZE, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 WORDS = ["a", "cat", "dog", "above", "two", "and", "the", "red", "car", "tree"]
-CHAT = "{% for m in messages %}{% for c in m['content'] %}{{ '<image>' if c['type'] == 'image' else c['text'] }}" \
-       "{% endfor %}{% endfor %}"
+CHAT = (
+    "{% for m in messages %}{% for c in m['content'] %}{{ '<image>' if c['type'] == 'image' else c['text'] }}"
+    "{% endfor %}{% endfor %}"
+)
 
 
 def bert_tokenizer(folder):
@@ -47,26 +49,45 @@ def bert_tokenizer(folder):
 
 def word_tokenizer(**options):
     """Of whole words, as a fast tokenizer."""
-    made = Tokenizer(models.WordLevel({word: n for n, word in enumerate(
-        ["<pad>", "<s>", "</s>", "<unk>", "<image>", *WORDS])}, unk_token="<unk>"))
+    made = Tokenizer(
+        models.WordLevel(
+            {word: n for n, word in enumerate(["<pad>", "<s>", "</s>", "<unk>", "<image>", *WORDS])}, unk_token="<unk>"
+        )
+    )
     made.pre_tokenizer, made.decoder = pre_tokenizers.WhitespaceSplit(), decoders.Fuse()
-    return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", bos_token="<s>", eos_token="</s>",
-                                   unk_token="<unk>", **options)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=made, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>", **options
+    )
 
 
 def blip(folder):
     tokenizer = bert_tokenizer(folder)
     vision = {**SIZES, "image_size": SIDE, "patch_size": 16}
-    text = {**SIZES, "vocab_size": len(tokenizer), "encoder_hidden_size": SIZE, "bos_token_id": 2, "eos_token_id": 3,
-            "sep_token_id": 3, "pad_token_id": 0}
-    return (BlipForConditionalGeneration(BlipConfig(text_config=text, vision_config=vision)),
-            [BlipProcessor(BlipImageProcessor(size={"height": SIDE, "width": SIDE}), tokenizer)])
+    text = {
+        **SIZES,
+        "vocab_size": len(tokenizer),
+        "encoder_hidden_size": SIZE,
+        "bos_token_id": 2,
+        "eos_token_id": 3,
+        "sep_token_id": 3,
+        "pad_token_id": 0,
+    }
+    return (
+        BlipForConditionalGeneration(BlipConfig(text_config=text, vision_config=vision)),
+        [BlipProcessor(BlipImageProcessor(size={"height": SIDE, "width": SIDE}), tokenizer)],
+    )
 
 
 def git(folder):
     tokenizer = bert_tokenizer(folder)
-    config = GitConfig(vision_config={**SIZES, "image_size": SIDE, "patch_size": 16}, **SIZES,
-                       vocab_size=len(tokenizer), bos_token_id=2, eos_token_id=3, pad_token_id=0)
+    config = GitConfig(
+        vision_config={**SIZES, "image_size": SIDE, "patch_size": 16},
+        **SIZES,
+        vocab_size=len(tokenizer),
+        bos_token_id=2,
+        eos_token_id=3,
+        pad_token_id=0,
+    )
     sizes = {"height": SIDE, "width": SIDE}
     return GitForCausalLM(config), [GitProcessor(CLIPImageProcessor(size=sizes, crop_size=sizes), tokenizer)]
 
@@ -75,8 +96,16 @@ def vit_gpt2(folder):
     tokenizer = word_tokenizer()
     config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(
         ViTConfig(**SIZES, image_size=SIDE, patch_size=16),
-        GPT2Config(vocab_size=len(tokenizer), n_embd=SIZE, n_layer=2, n_head=2, add_cross_attention=True,
-                   bos_token_id=1, eos_token_id=2))
+        GPT2Config(
+            vocab_size=len(tokenizer),
+            n_embd=SIZE,
+            n_layer=2,
+            n_head=2,
+            add_cross_attention=True,
+            bos_token_id=1,
+            eos_token_id=2,
+        ),
+    )
     config.decoder_start_token_id, config.pad_token_id, config.eos_token_id = 1, 0, 2
     model = VisionEncoderDecoderModel(config)
     model.generation_config.update(decoder_start_token_id=1, pad_token_id=0, eos_token_id=2)
@@ -88,11 +117,18 @@ def llava(folder):
     config = LlavaConfig(
         vision_config=CLIPVisionConfig(**SIZES, image_size=SIDE, patch_size=16, projection_dim=SIZE),
         text_config=LlamaConfig(**SIZES, vocab_size=len(tokenizer), bos_token_id=1, eos_token_id=2, pad_token_id=0),
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"), image_seq_length=4)
+        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_seq_length=4,
+    )
     sizes = {"height": SIDE, "width": SIDE}
-    processor = LlavaProcessor(CLIPImageProcessor(size=sizes, crop_size=sizes), tokenizer, patch_size=16,
-                               vision_feature_select_strategy="default", chat_template=CHAT,
-                               num_additional_image_tokens=1)
+    processor = LlavaProcessor(
+        CLIPImageProcessor(size=sizes, crop_size=sizes),
+        tokenizer,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        chat_template=CHAT,
+        num_additional_image_tokens=1,
+    )
     return LlavaForConditionalGeneration(config), [processor]
 
 
@@ -126,7 +162,7 @@ def generated(made, picture, **options):
         asked = parts[0](images=opened, return_tensors="pt")
     with torch.no_grad():
         found = model.generate(**asked, do_sample=False, **options)
-    return found[:, asked["input_ids"].shape[1] if "input_ids" in asked else 0:]
+    return found[:, asked["input_ids"].shape[1] if "input_ids" in asked else 0 :]
 
 
 @pytest.mark.parametrize("beams", [1, 3])
@@ -136,11 +172,13 @@ def test_it_says_what_generate_says(made, picture, beams):
     call = Call.of("caption", image=picture, params={"beams": beams, "alternatives": 2, "max_tokens": 6})
     (result,) = Model.load(folder, "cpu").run([call])
     tokenizer = getattr(parts[0], "tokenizer", parts[-1])
-    expected = generated(made, picture, num_beams=beams, num_return_sequences=beams, max_new_tokens=6,
-                         length_penalty=0.0)
+    expected = generated(
+        made, picture, num_beams=beams, num_return_sequences=beams, max_new_tokens=6, length_penalty=0.0
+    )
     told = Result.model_validate(result.value)
     assert [one.caption for one in told.alternatives] == [
-        text.strip() for text in tokenizer.batch_decode(expected, skip_special_tokens=True)]
+        text.strip() for text in tokenizer.batch_decode(expected, skip_special_tokens=True)
+    ]
     assert told.caption == told.alternatives[0].caption and told.quality.width == 50
     assert [path.name for path in result.files] == ["caption.json"]
 
@@ -179,11 +217,14 @@ def test_log_probabilities_are_those_of_the_tokens(tmp_path, picture):
         part.save_pretrained(tmp_path)
     tokens = generated((model.eval(), parts, None), picture, num_beams=1, max_new_tokens=6)
     with torch.no_grad():
-        logits = model(pixel_values=parts[0](images=Image.open(picture), return_tensors="pt")["pixel_values"],
-                       decoder_input_ids=tokens[:, :-1]).logits.log_softmax(dim=-1)
+        logits = model(
+            pixel_values=parts[0](images=Image.open(picture), return_tensors="pt")["pixel_values"],
+            decoder_input_ids=tokens[:, :-1],
+        ).logits.log_softmax(dim=-1)
     expected = logits.gather(2, tokens[:, 1:, None]).sum().item()
     (result,) = Model.load(tmp_path, "cpu").run(
-        [Call.of("caption", image=picture, params={"beams": 1, "max_tokens": 6})])
+        [Call.of("caption", image=picture, params={"beams": 1, "max_tokens": 6})]
+    )
     assert result.value["alternatives"][0]["logprob"] == pytest.approx(expected, abs=1e-4)
 
 

@@ -17,9 +17,11 @@ RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 @pytest.fixture
 def saved(tmp_path):
     """Saves a picture and returns its path."""
+
     def save(picture, name="picture.png", **options):
         picture.save(tmp_path / name, **options)
         return tmp_path / name
+
     return save
 
 
@@ -31,11 +33,16 @@ def of_bytes(tmp_path, content, name="picture.png"):
 
 def png_header(width, height):
     """A PNG that promises width x height pixels and holds none."""
+
     def chunk(name, body):
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
-    return (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-            + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b""))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(b""))
+        + chunk(b"IEND", b"")
+    )
 
 
 def near(pixel, expected, by=12):
@@ -50,10 +57,19 @@ def test_every_format_of_the_contract_is_read(saved, name):
     assert near(picture.getpixel((20, 15)), RED)
 
 
-@pytest.mark.parametrize(("mode", "colour", "expected"), [
-    ("L", 100, (100, 100, 100)), ("1", 1, WHITE), ("P", 0, (0, 0, 0)), ("RGBA", (255, 0, 0, 0), WHITE),
-    ("RGBA", (255, 0, 0, 255), RED), ("RGBA", (0, 0, 0, 128), (127, 127, 127)), ("LA", (0, 0), WHITE),
-    ("I;16", 40_000, (156, 156, 156))])
+@pytest.mark.parametrize(
+    ("mode", "colour", "expected"),
+    [
+        ("L", 100, (100, 100, 100)),
+        ("1", 1, WHITE),
+        ("P", 0, (0, 0, 0)),
+        ("RGBA", (255, 0, 0, 0), WHITE),
+        ("RGBA", (255, 0, 0, 255), RED),
+        ("RGBA", (0, 0, 0, 128), (127, 127, 127)),
+        ("LA", (0, 0), WHITE),
+        ("I;16", 40_000, (156, 156, 156)),
+    ],
+)
 def test_every_mode_becomes_rgb_over_white(saved, mode, colour, expected):
     """Grey, palette, transparent and 16-bit pictures all come as 8-bit RGB, transparency over white."""
     assert near(open_picture(saved(Image.new(mode, (8, 8), colour))).getpixel((3, 3)), expected, by=2)
@@ -74,8 +90,10 @@ def test_palette_with_transparency_lies_over_white(saved):
     assert [opened.getpixel((x, 0)) for x in (0, 1)] == [WHITE, BLUE]
 
 
-@pytest.mark.parametrize(("orientation", "corner"), [(1, (0, 0)), (2, (1, 0)), (3, (1, 1)), (4, (0, 1)),
-                                                     (5, (0, 0)), (6, (1, 0)), (7, (1, 1)), (8, (0, 1))])
+@pytest.mark.parametrize(
+    ("orientation", "corner"),
+    [(1, (0, 0)), (2, (1, 0)), (3, (1, 1)), (4, (0, 1)), (5, (0, 0)), (6, (1, 0)), (7, (1, 1)), (8, (0, 1))],
+)
 def test_exif_orientation_is_applied(saved, orientation, corner):
     """The red quarter, stored top left, is where each of the eight orientations says."""
     picture = Image.new("RGB", (64, 32), BLUE)
@@ -97,8 +115,9 @@ def test_damaged_exif_does_not_refuse_a_picture(saved):
 
 def test_an_animation_is_its_first_frame(saved):
     """Of a GIF of red, then blue, red is read."""
-    path = saved(Image.new("RGB", (8, 8), RED), "moving.gif", save_all=True,
-                 append_images=[Image.new("RGB", (8, 8), BLUE)])
+    path = saved(
+        Image.new("RGB", (8, 8), RED), "moving.gif", save_all=True, append_images=[Image.new("RGB", (8, 8), BLUE)]
+    )
     assert near(open_picture(path).getpixel((4, 4)), RED)
 
 
@@ -123,7 +142,7 @@ def test_a_picture_cut_short_is_invalid(saved, name, kept):
     noise = np.random.default_rng(0).integers(0, 255, size=(64, 64, 3), dtype=np.uint8)
     path = saved(Image.fromarray(noise), name)
     content = path.read_bytes()
-    path.write_bytes(content[:int(len(content) * kept)])
+    path.write_bytes(content[: int(len(content) * kept)])
     with pytest.raises(InvalidInput, match="cut short or damaged"):
         open_picture(path)
 
@@ -134,8 +153,15 @@ def test_an_empty_file_is_invalid(tmp_path):
         open_picture(of_bytes(tmp_path, b""))
 
 
-@pytest.mark.parametrize("content", [b"hello, I am text\n" * 10, b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-                                     b"\x00" * 99, b"RIFF\x24\x00\x00\x00WAVEfmt "])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"hello, I am text\n" * 10,
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"\x00" * 99,
+        b"RIFF\x24\x00\x00\x00WAVEfmt ",
+    ],
+)
 def test_what_is_no_picture_is_unsupported(tmp_path, content):
     """A text by the name of picture.png is still a text; the sentence says what can be read."""
     with pytest.raises(UnsupportedMedia, match="png, jpeg, webp, gif, bmp"):

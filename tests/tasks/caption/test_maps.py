@@ -25,13 +25,17 @@ def test_a_tile_is_lightest_where_the_map_is_highest(row, column):
 
 @pytest.mark.parametrize(("words", "rows", "columns"), [(1, 1, 1), (5, 1, 5), (A_ROW, 1, A_ROW), (A_ROW + 1, 2, A_ROW)])
 def test_there_is_one_tile_a_word(words, rows, columns):
-    sheet = strip(Image.new("RGB", (96, 96), "white"), np.stack([looking_at(n % 12, 0) for n in range(words)]),
-                  [f"word{n}" for n in range(words)])
+    sheet = strip(
+        Image.new("RGB", (96, 96), "white"),
+        np.stack([looking_at(n % 12, 0) for n in range(words)]),
+        [f"word{n}" for n in range(words)],
+    )
     assert sheet.size == (columns * (TILE + GAP) - GAP, rows * (TILE + LINE + GAP) - GAP)
 
 
 def test_the_second_tile_shows_the_second_map():
     """Its own bright spot lies where the second map has it."""
-    sheet = np.asarray(strip(Image.new("RGB", (96, 96), "white"), np.stack([looking_at(0, 0), looking_at(11, 11)]),
-                             ["a", "cat"])).mean(axis=2)
+    sheet = np.asarray(
+        strip(Image.new("RGB", (96, 96), "white"), np.stack([looking_at(0, 0), looking_at(11, 11)]), ["a", "cat"])
+    ).mean(axis=2)
     assert sheet[LINE + TILE - 5, 2 * TILE + GAP - 5] > 240 and sheet[LINE + TILE - 5, TILE - 5] < 90

@@ -15,16 +15,20 @@ def corpus():
     """Forty pictures: five captions each of drawn words, and one said that shares some of them."""
     chance = random.Random(0)
     wanted = [[chance.choices(WORDS, k=chance.randint(4, 12)) for _ in range(5)] for _ in range(40)]
-    told = [[word if chance.random() < 0.7 else chance.choice(WORDS) for word in references[0][:chance.randint(3, 12)]]
-            for references in wanted]
+    told = [
+        [word if chance.random() < 0.7 else chance.choice(WORDS) for word in references[0][: chance.randint(3, 12)]]
+        for references in wanted
+    ]
     return told, wanted
 
 
 def reference(scorer, corpus):
     """What pycocoevalcap says."""
     told, wanted = corpus
-    return scorer.compute_score({n: [" ".join(one) for one in ones] for n, ones in enumerate(wanted)},
-                                {n: [" ".join(said)] for n, said in enumerate(told)})[0]
+    return scorer.compute_score(
+        {n: [" ".join(one) for one in ones] for n, ones in enumerate(wanted)},
+        {n: [" ".join(said)] for n, said in enumerate(told)},
+    )[0]
 
 
 def test_bleu_is_that_of_the_coco_evaluation(corpus):

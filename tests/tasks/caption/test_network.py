@@ -22,13 +22,21 @@ from tests.tasks.caption.test_scenes import COLOURS
 
 THINGS = ["cat", "dog", "ox"]
 SIDE, SIZE = 32, 16
-MODELS = {"cnn-lstm": (cnn_lstm.Model, {}), "cnn-attention": (cnn_attention.Model, {"attention": 8}),
-          "transformer": (transformer.Model, {"layers": 2, "heads": 2, "longest": MAX_TOKENS})}
+MODELS = {
+    "cnn-lstm": (cnn_lstm.Model, {}),
+    "cnn-attention": (cnn_attention.Model, {"attention": 8}),
+    "transformer": (transformer.Model, {"layers": 2, "heads": 2, "longest": MAX_TOKENS}),
+}
 
 
 def config_of(name):
-    return {"encoder": {"name": "scenes", "widths": [4, 6, 8]}, "side": SIDE, "things": THINGS, "doubt": -2.0,
-            "decoder": {"size": SIZE, "dropout": 0.0, **MODELS[name][1]}}
+    return {
+        "encoder": {"name": "scenes", "widths": [4, 6, 8]},
+        "side": SIDE,
+        "things": THINGS,
+        "doubt": -2.0,
+        "decoder": {"size": SIZE, "dropout": 0.0, **MODELS[name][1]},
+    }
 
 
 @pytest.fixture(params=sorted(MODELS))
@@ -52,10 +60,12 @@ def model(name, tmp_path):
 @pytest.fixture
 def picture(tmp_path):
     """A path of a small picture of one colour."""
+
     def save(colour="red", size=(50, 40)):
         path = tmp_path / f"{colour}-{size[0]}x{size[1]}.png"
         Image.new("RGB", size, colour).save(path)
         return path
+
     return save
 
 
@@ -110,8 +120,11 @@ def test_the_map_that_is_taught_has_its_peaks_where_the_things_are():
     for seed in range(100):
         scene = composer.scene(seed)
         found = peaks(whereabouts(composer.things, [scene], 12, 12)[:, :-1])
-        got = sorted((composer.things[one.argmax()], x.item(), y.item()) for one, x, y in zip(
-            found.features[0], found.x[0], found.y[0], strict=True) if one.any())
+        got = sorted(
+            (composer.things[one.argmax()], x.item(), y.item())
+            for one, x, y in zip(found.features[0], found.x[0], found.y[0], strict=True)
+            if one.any()
+        )
         wanted = sorted((p.thing, 2 * p.x - 1, 2 * p.y - 1) for p in scene.things)
         assert [one[0] for one in got] == [one[0] for one in wanted]
         assert np.allclose([one[1:] for one in got], [one[1:] for one in wanted], atol=0.02)
@@ -152,8 +165,11 @@ def test_a_word_depends_on_no_later_one(model):
 @torch.no_grad()
 def test_what_is_left_of_what_and_how_many_there_are_reaches_the_words(model):
     """A cat left of a dog, a dog left of a cat, and two cats left of a dog give different first words' odds."""
-    scenes = [seen((0, -0.8, 0), (1, 0.8, 0)), seen((1, -0.8, 0), (0, 0.8, 0)),
-              seen((0, -0.8, 0.5), (0, -0.8, -0.5), (1, 0.8, 0))]
+    scenes = [
+        seen((0, -0.8, 0), (1, 0.8, 0)),
+        seen((1, -0.8, 0), (0, 0.8, 0)),
+        seen((0, -0.8, 0.5), (0, -0.8, -0.5), (1, 0.8, 0)),
+    ]
     odds = [model.network.teller(sight, torch.tensor([[0]]))[0, 0] for sight in scenes]
     for n, one in enumerate(odds):
         assert not torch.allclose(one, odds[n - 1], atol=1e-3)
@@ -171,7 +187,7 @@ def test_v_is_the_sum_and_the_first_moments_by_hand():
     """Two cats and a dog: their word vectors, as they are, turned by x (-0.8, 0.8, 0.8) and by y (-0.8, 0.8, 0)."""
     torch.manual_seed(0)
     teller = network(config_of("cnn-lstm"), cnn_lstm.ShowAndTell).teller
-    cat, dog, _ = teller.words.weight[-3:] * SIZE ** 0.5
+    cat, dog, _ = teller.words.weight[-3:] * SIZE**0.5
     sight = seen((0, -0.8, -0.8), (0, 0.8, 0.8), (1, 0.8, 0))
     wanted = 2 * cat + dog + teller.across(0.8 * dog) + teller.down(0 * cat)
     assert torch.allclose(teller.whole(teller.annotate(sight), sight)[0], wanted, atol=1e-5)
@@ -180,10 +196,17 @@ def test_v_is_the_sum_and_the_first_moments_by_hand():
 def test_how_many_and_how_alike_tell_all_the_ways_apart_in_which_four_things_can_be():
     """Of every way to have one to four things, some of them alike, the two numbers are different."""
     ways = [(1,), (2,), (1, 1), (3,), (2, 1), (1, 1, 1), (4,), (3, 1), (2, 2), (2, 1, 1)]  # each number of one thing
-    sights = [seen(*((thing, 0.1 * n, 0) for n, thing in enumerate(
-        thing for thing, number in enumerate(way) for _ in range(number)))) for way in ways]
+    sights = [
+        seen(
+            *(
+                (thing, 0.1 * n, 0)
+                for n, thing in enumerate(thing for thing, number in enumerate(way) for _ in range(number))
+            )
+        )
+        for way in ways
+    ]
     found = [tuple((cnn_lstm.ShowAndTell.numbers(sight)[0] * 4).tolist()) for sight in sights]
-    assert found == [(sum(way), sum(number ** 2 for number in way)) for way in ways]
+    assert found == [(sum(way), sum(number**2 for number in way)) for way in ways]
     assert len(set(found)) == len(ways)
 
 
@@ -238,7 +261,7 @@ def test_a_result_fits_the_contract_and_its_file_is_the_same(model, picture):
 def test_only_attention_shows_where_it_looked(name, model, picture):
     """One tile a word of the best caption, <end> too."""
     (result,) = model.run([Call.of("caption", image=picture(), params={"max_tokens": 3})])
-    assert [file.name for file in result.files] == ["caption.json", "attention.png"][:1 + (name == "cnn-attention")]
+    assert [file.name for file in result.files] == ["caption.json", "attention.png"][: 1 + (name == "cnn-attention")]
     if name == "cnn-attention":
         width, height = Image.open(result.files[1]).size
         assert width in {164 * tiles - 4 for tiles in (2, 3, 4)} and height == 178
@@ -286,7 +309,8 @@ def test_each_call_of_a_batch_gets_what_it_would_get_alone(model, picture):
     assert [value["caption"] for value in together] == [value["caption"] for value in alone]
     for one, other in zip(together, alone, strict=True):
         assert [a["logprob"] for a in one["alternatives"]] == pytest.approx(
-            [a["logprob"] for a in other["alternatives"]], abs=1e-3)
+            [a["logprob"] for a in other["alternatives"]], abs=1e-3
+        )
 
 
 def test_a_bad_picture_spoils_only_its_own_call(model, picture, tmp_path):
@@ -339,4 +363,4 @@ def test_without_weights_the_model_says_what_is_missing(name, tmp_path):
 
 def test_things_are_the_last_words():
     """What ties the likelihoods of the encoder to the words of the decoder."""
-    assert Vocabulary(THINGS).tokens[-len(THINGS):] == tuple(THINGS)
+    assert Vocabulary(THINGS).tokens[-len(THINGS) :] == tuple(THINGS)

@@ -53,10 +53,12 @@ def test_blurring_a_photograph_makes_it_less_and_less_sharp_until_it_is_warned_o
 def test_a_dark_or_glaring_or_flat_photograph_is_warned_of(photograph):
     """Each fault by its own words."""
     black, white = (Image.new("RGB", photograph.size, colour) for colour in ("black", "white"))
-    for faulty, word in ((ImageEnhance.Brightness(photograph).enhance(0.2), "dark"),
-                         (Image.blend(photograph, white, 0.9), "glaring"),
-                         (ImageEnhance.Contrast(photograph).enhance(0.05), "flat"),
-                         (Image.blend(photograph, black, 0.99), "black")):
+    for faulty, word in (
+        (ImageEnhance.Brightness(photograph).enhance(0.2), "dark"),
+        (Image.blend(photograph, white, 0.9), "glaring"),
+        (ImageEnhance.Contrast(photograph).enhance(0.05), "flat"),
+        (Image.blend(photograph, black, 0.99), "black"),
+    ):
         assert any(word in one for one in warnings(measure(faulty))), word
 
 
@@ -70,7 +72,8 @@ def test_a_tiny_picture_is_warned_of():
 def test_a_night_picture_is_called_dark_and_daylight_is_not(real_data):
     """The photographs of the data folder: only the camera trap's bear, by infrared, has a warning."""
     photos = real_data / "images" / "photos"
-    warned = {path.name: warnings(measure(open_picture(path))) for path in photos.iterdir()
-              if path.suffix in (".jpg", ".png")}
+    warned = {
+        path.name: warnings(measure(open_picture(path))) for path in photos.iterdir() if path.suffix in (".jpg", ".png")
+    }
     assert len(warned) == 8 and [name for name, found in warned.items() if found] == ["black-bear.jpg"]
     assert "dark" in warned["black-bear.jpg"][0]

@@ -14,8 +14,16 @@ from tasks.caption.training.drawing import Painter
 from tasks.caption.training.scenes import Composer, Placed
 from tasks.caption.vocabulary import MAX_TOKENS, RELATIONS, Vocabulary, Words, meaning, plural, sentence, vocabulary
 
-COLOURS = {"cat": "red", "dog": "blue", "ox": "green", "pizza": "yellow", "bell": "black", "ring": "white",
-           "key": "purple", "crown": "orange"}  # crown: one that the rule holds out altogether
+COLOURS = {
+    "cat": "red",
+    "dog": "blue",
+    "ox": "green",
+    "pizza": "yellow",
+    "bell": "black",
+    "ring": "white",
+    "key": "purple",
+    "crown": "orange",
+}  # crown: one that the rule holds out altogether
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +58,10 @@ def test_training_never_sees_a_seed_of_test_validation_or_samples():
         assert one.stop <= other.start or other.stop <= one.start
 
 
-@pytest.mark.parametrize(("recipe", "steps"), [
-    (train_encoder, train_encoder.Encoder.steps), (train_tellers, train_tellers.SceneTeller.steps)])
+@pytest.mark.parametrize(
+    ("recipe", "steps"),
+    [(train_encoder, train_encoder.Encoder.steps), (train_tellers, train_tellers.SceneTeller.steps)],
+)
 def test_the_recipes_keep_to_the_training_seeds(recipe, steps):
     """The last scene of the last step is still one of TRAIN_SEEDS, and no two steps share one."""
     first, last = recipe.seeds(0), recipe.seeds(steps - 1)
@@ -72,7 +82,8 @@ def test_a_known_scene_has_no_composition_that_is_held_out_and_a_new_one_has(rea
     for seed in range(1500):
         known, new, crowd = (composer.scene(seed, sort) for sort in ("known", "new", "crowd"))
         trained |= things.compositions(p.thing for p in known.things) | things.compositions(
-            p.thing for p in crowd.things)
+            p.thing for p in crowd.things
+        )
         held_out = things.held_out(p.thing for p in new.things)
         assert held_out
         tested |= held_out
@@ -122,7 +133,7 @@ def test_every_relation_is_as_it_is_said(many):
         relation = meaning(scene.tokens)[1]
         if relation is None:
             continue
-        words = scene.tokens[:scene.tokens.index(relation)]
+        words = scene.tokens[: scene.tokens.index(relation)]
         first = [p for p in scene.things if p.thing in words]
         second = [p for p in scene.things if p.thing not in words]
         axis = {"above": "y", "to the left of": "x"}[relation]
@@ -135,10 +146,14 @@ def at(thing, x, y):
     return Placed(thing, x, y, 0.2, False)
 
 
-@pytest.mark.parametrize(("placed", "captions"), [
-    ([at("cat", 0.1, 0.2), at("dog", 0.4, 0.3), at("ox", 0.9, 0.2)], 2),  # in a row: cat | dog ox, or cat dog | ox
-    ([at("cat", 0.2, 0.1), at("dog", 0.5, 0.15), at("ox", 0.4, 0.9)], 1),
-    ([at("cat", 0.1, 0.1), at("dog", 0.9, 0.15), at("ox", 0.1, 0.85), at("key", 0.9, 0.9)], 2)])  # 2 columns, 2 rows
+@pytest.mark.parametrize(
+    ("placed", "captions"),
+    [
+        ([at("cat", 0.1, 0.2), at("dog", 0.4, 0.3), at("ox", 0.9, 0.2)], 2),  # in a row: cat | dog ox, or cat dog | ox
+        ([at("cat", 0.2, 0.1), at("dog", 0.5, 0.15), at("ox", 0.4, 0.9)], 1),
+        ([at("cat", 0.1, 0.1), at("dog", 0.9, 0.15), at("ox", 0.1, 0.85), at("key", 0.9, 0.9)], 2),
+    ],
+)  # 2 columns, 2 rows
 def test_a_scene_of_which_two_captions_could_be_said_is_told_from_others(placed, captions):
     """The ways to see them as two sides; the composer takes scenes with one way only."""
     said = {scenes._caption(one, other) for one, other in scenes._groupings(placed)} - {None}
@@ -179,17 +194,27 @@ def test_light_and_faults_differ_from_scene_to_scene(composer):
     assert min(means) < 70 and max(means) > 180
 
 
-@pytest.mark.parametrize(("tokens", "words"), [
-    ("", ""), ("a|pizza", "a pizza"),
-    ("two|mouse", "two mice"), ("four|wolf", "four wolves"),
-    ("three|wolf|above|a|ox", "three wolves above an ox"),
-    ("a|dog|to the left of|a|red apple", "a dog to the left of a red apple"),
-    ("two|cat|above|a|guitar", "two cats above a guitar"),
-    ("a|bell|and|a|ox|above|a|envelope", "a bell and an ox above an envelope"),
-    ("a|bell|and|a|ox|above|a|cat|and|a|key", "a bell and an ox above a cat and a key"),
-    ("two|red apple|to the left of|a|unicorn", "two red apples to the left of a unicorn"),
-    ("three|battery", "three batteries"), ("two|church", "two churches"), ("three|monkey", "three monkeys"),
-    ("two|paintbrush", "two paintbrushes"), ("two|fish", "two fish"), ("three|volcano", "three volcanoes")])
+@pytest.mark.parametrize(
+    ("tokens", "words"),
+    [
+        ("", ""),
+        ("a|pizza", "a pizza"),
+        ("two|mouse", "two mice"),
+        ("four|wolf", "four wolves"),
+        ("three|wolf|above|a|ox", "three wolves above an ox"),
+        ("a|dog|to the left of|a|red apple", "a dog to the left of a red apple"),
+        ("two|cat|above|a|guitar", "two cats above a guitar"),
+        ("a|bell|and|a|ox|above|a|envelope", "a bell and an ox above an envelope"),
+        ("a|bell|and|a|ox|above|a|cat|and|a|key", "a bell and an ox above a cat and a key"),
+        ("two|red apple|to the left of|a|unicorn", "two red apples to the left of a unicorn"),
+        ("three|battery", "three batteries"),
+        ("two|church", "two churches"),
+        ("three|monkey", "three monkeys"),
+        ("two|paintbrush", "two paintbrushes"),
+        ("two|fish", "two fish"),
+        ("three|volcano", "three volcanoes"),
+    ],
+)
 def test_tokens_become_english(tokens, words):
     """Articles follow the next sound, plurals the number."""
     assert sentence(tokens.split("|") if tokens else []) == words

@@ -21,9 +21,12 @@ SAMPLES, WEIGHTS = FOLDER / "samples", FOLDER / "weights"
 NAMES = ("cnn-lstm", "cnn-attention", "transformer")
 MAX_BYTES = 12_000_000
 
-SCENES = {"scene-20000.png": "a camera to the left of two hammers", "scene-20001.png": "a ferry above a joker",
-          "scene-20002.png": "a tomato to the left of a postbox",
-          "scene-20003.png": "three newspapers to the left of a candy"}
+SCENES = {
+    "scene-20000.png": "a camera to the left of two hammers",
+    "scene-20001.png": "a ferry above a joker",
+    "scene-20002.png": "a tomato to the left of a postbox",
+    "scene-20003.png": "three newspapers to the left of a candy",
+}
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -87,7 +90,7 @@ def test_the_weights_are_small_and_hold_no_code():
 def test_unseen_scenes_come_out_as_the_card_says(model, real_data):
     """On 100 new compositions that the card did not use; 15 points are three standard deviations of such a sample."""
     composer = Composer.read(real_data / "images" / "emoji")
-    shown = [composer.scene(seed, "new") for seed in TEST_SEEDS[TEST_SCENES:TEST_SCENES + 100]]
+    shown = [composer.scene(seed, "new") for seed in TEST_SEEDS[TEST_SCENES : TEST_SCENES + 100]]
     found = score(shown, tell(model, composer, shown, beams=1).tokens)
     row = re.search(r"\| new compositions, greedy \| ([\d.]+)% \| ([\d.]+)% \|", card(model))
     assert found.exact == pytest.approx(float(row[1]) / 100, abs=0.15)

@@ -15,13 +15,13 @@ TEXT = [int(token) for token in np.random.default_rng(4).zipf(1.6, 400) % 7]
 
 def by_hand(tokens, vocabulary, order, context, token):
     """Chen and Goodman's formulas with dictionaries: counts at the top, kinds of what comes before below it."""
-    counts = Counter(tuple(tokens[i:i + order]) for i in range(len(tokens) - order + 1))
+    counts = Counter(tuple(tokens[i : i + order]) for i in range(len(tokens) - order + 1))
     levels = {order: counts}
     for n in range(order - 1, 0, -1):
         levels[n] = Counter(gram[1:] for gram in levels[n + 1])
     p = 1 / vocabulary
     for n in range(1, order + 1):
-        counts, known = levels[n], tuple(context[len(context) - n + 1:]) if n > 1 else ()
+        counts, known = levels[n], tuple(context[len(context) - n + 1 :]) if n > 1 else ()
         followers = {gram[-1]: count for gram, count in counts.items() if gram[:-1] == known}
         if not followers:
             continue
@@ -38,8 +38,10 @@ def by_hand(tokens, vocabulary, order, context, token):
 def test_kneser_ney_is_the_formula(order):
     """Every token of another text, by dictionaries and by sorted arrays."""
     model, other = KneserNey(TEXT, 7, order), [*TEXT[50:90], 6, 6, 0, 5, 6]
-    expected = [by_hand(TEXT, 7, order, other[max(0, i - order + 1):i], other[i]) for i in range(order - 1, len(other))]
-    np.testing.assert_allclose(model.probabilities(other)[order - 1:], expected, rtol=1e-12)
+    expected = [
+        by_hand(TEXT, 7, order, other[max(0, i - order + 1) : i], other[i]) for i in range(order - 1, len(other))
+    ]
+    np.testing.assert_allclose(model.probabilities(other)[order - 1 :], expected, rtol=1e-12)
     assert model.nats_per_token(other) == pytest.approx(-np.log(model.probabilities(other)[1:]).mean())
 
 
@@ -52,7 +54,7 @@ def test_kneser_ney_is_nltks():
     words = [str(token) for token in TEXT]
     theirs.fit([list(everygrams(words, max_len=3))], vocabulary_text=words)
     ours = KneserNey(TEXT, 7, 3, discounts=[(0, 0, 0), (0.1, 0.1, 0.1), (0.1, 0.1, 0.1)])
-    seen = sorted({tuple(TEXT[i:i + 3]) for i in range(len(TEXT) - 2)})
+    seen = sorted({tuple(TEXT[i : i + 3]) for i in range(len(TEXT) - 2)})
     expected = [theirs.score(str(c), [str(a), str(b)]) for a, b, c in seen]
     np.testing.assert_allclose([ours.probabilities(gram)[2] for gram in seen], expected, rtol=1e-9)
 

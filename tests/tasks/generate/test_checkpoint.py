@@ -22,8 +22,11 @@ PARAMS = [{}, {"temperature": 0}, {"n": 2}, {"repetition_penalty": 1.3, "top_k":
 def models():
     """Random weights over 300 tokens, whose babble depends on all that was read; stories is a real one, through hf."""
     vocabulary = Vocabulary.learn([STORY], 300)
-    return {"lstm": lstm.Model(lstm.Network(weights(300), "cpu"), vocabulary),
-            "transformer": transformer.Model(network(), vocabulary), "stories": load("generate", "stories")}
+    return {
+        "lstm": lstm.Model(lstm.Network(weights(300), "cpu"), vocabulary),
+        "transformer": transformer.Model(network(), vocabulary),
+        "stories": load("generate", "stories"),
+    }
 
 
 @pytest.fixture(params=["lstm", "transformer", "stories"])
@@ -46,8 +49,12 @@ def chosen(monkeypatch) -> list[int]:
     return tokens
 
 
-def call(saved: bytes | None = None, save: Callable[[bytes], None] = lambda data: None, prompt="It was a dark night",
-         **params) -> Call:
+def call(
+    saved: bytes | None = None,
+    save: Callable[[bytes], None] = lambda data: None,
+    prompt="It was a dark night",
+    **params,
+) -> Call:
     usual = {"max_tokens": 20, "seed": 7}
     return replace(Call.of("generate", {**usual, **params}, prompt=prompt), saved=lambda: saved, save=save)
 
@@ -56,7 +63,7 @@ def stopped(model, saves_before: int = 2, **params) -> bytes:
     """What a run that is canceled after so many saves had saved last."""
     saves: list[bytes] = []
     begun = replace(call(save=saves.append, **params), canceled=lambda: len(saves) == saves_before)
-    outcome, = model.run([begun])
+    (outcome,) = model.run([begun])
     assert isinstance(outcome, Canceled)
     return saves[-1]
 
@@ -67,11 +74,11 @@ def tokens_in(saved: bytes) -> int:
 
 def check_it_goes_on(model, chosen: list[int], **params) -> None:
     """Only what had not been written is chosen."""
-    undisturbed, = model.run([call(**params)])
+    (undisturbed,) = model.run([call(**params)])
     all_of_it = len(chosen)
     saved = stopped(model, **params)
     chosen.clear()
-    resumed, = model.run([call(saved, **params)])
+    (resumed,) = model.run([call(saved, **params)])
     assert resumed.value == undisturbed.value
     assert 0 < len(chosen) == all_of_it - tokens_in(saved) and tokens_in(saved) > 0
 
@@ -105,10 +112,10 @@ def test_it_goes_on_in_a_batch(model):
 def test_a_choice_that_had_ended_stays_as_it_was(model, chosen):
     """All of it was saved, as when the process dies before the commit: nothing is chosen any more."""
     saves: list[bytes] = []
-    undisturbed, = model.run([call(save=saves.append)])
+    (undisturbed,) = model.run([call(save=saves.append)])
     done = {**json.loads(saves[-1]), "choices": [list(chosen)]}
     chosen.clear()
-    resumed, = model.run([call(json.dumps(done).encode())])
+    (resumed,) = model.run([call(json.dumps(done).encode())])
     assert resumed.value == undisturbed.value and chosen == []
 
 
@@ -116,9 +123,9 @@ def test_a_choice_that_had_ended_stays_as_it_was(model, chosen):
 def test_a_checkpoint_of_another_request_is_not_used(models, chosen, other):
     model = models["transformer"]
     saved = stopped(model)
-    undisturbed, = model.run([call(**other)])
+    (undisturbed,) = model.run([call(**other)])
     chosen.clear()
-    resumed, = model.run([call(saved, **other)])
+    (resumed,) = model.run([call(saved, **other)])
     assert resumed.value == undisturbed.value
     assert len(chosen) == undisturbed.value["usage"]["completion_tokens"]
 
@@ -126,6 +133,6 @@ def test_a_checkpoint_of_another_request_is_not_used(models, chosen, other):
 @pytest.mark.parametrize("damaged", [b"", b"\xff", b"[]", b"null", b'{"made_from": 1}'])
 def test_a_checkpoint_that_cannot_be_read_is_none(models, damaged):
     model = models["transformer"]
-    undisturbed, = model.run([call()])
-    resumed, = model.run([call(damaged)])
+    (undisturbed,) = model.run([call()])
+    (resumed,) = model.run([call(damaged)])
     assert resumed.value == undisturbed.value

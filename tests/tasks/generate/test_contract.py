@@ -9,25 +9,46 @@ from tasks.registry import contract
 TURN = {"role": "user", "content": "Hello"}
 
 
-@pytest.mark.parametrize(("given", "fault"), [
-    ({}, "either a prompt or messages"), ({"prompt": "Once", "messages": [TURN]}, "not both"),
-    ({"messages": []}, "messages"), ({"messages": [{"role": "tool", "content": "x"}]}, "role"),
-    ({"messages": [{**TURN, "name": "x"}]}, "name"), ({"prompt": None}, "prompt"), ({"messages": None}, "messages")])
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({}, "either a prompt or messages"),
+        ({"prompt": "Once", "messages": [TURN]}, "not both"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "role"),
+        ({"messages": [{**TURN, "name": "x"}]}, "name"),
+        ({"prompt": None}, "prompt"),
+        ({"messages": None}, "messages"),
+    ],
+)
 def test_exactly_one_of_prompt_and_messages_is_asked_for(given, fault):
     """And a conversation has turns, of the three roles; null is no way to leave something out."""
     with pytest.raises(ValidationError, match=fault):
         Inputs.model_validate(given)
 
 
-@pytest.mark.parametrize("given", [{"prompt": "Once"}, {"prompt": {"url": "https://example.com/a.txt"}},
-                                   {"messages": [TURN]}])
+@pytest.mark.parametrize(
+    "given", [{"prompt": "Once"}, {"prompt": {"url": "https://example.com/a.txt"}}, {"messages": [TURN]}]
+)
 def test_one_of_them_is_enough(given):
     """And comes back as it was given, with nothing beside it."""
     assert Inputs.model_validate(given).model_dump(exclude_unset=True) == given
 
 
-@pytest.mark.parametrize("given", [{"n": 0}, {"n": 17}, {"repetition_penalty": 0}, {"stop": [""]}, {"stop": ["x"] * 5},
-                                   {"mode": "chat"}, {"on_long_prompt": "ignore"}, {"seed": -1}, {"max_tokens": 2049}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"n": 0},
+        {"n": 17},
+        {"repetition_penalty": 0},
+        {"stop": [""]},
+        {"stop": ["x"] * 5},
+        {"mode": "chat"},
+        {"on_long_prompt": "ignore"},
+        {"seed": -1},
+        {"max_tokens": 2049},
+    ],
+)
 def test_params_out_of_their_range_are_refused(given):
     with pytest.raises(ValidationError):
         Params.model_validate(given)
@@ -37,7 +58,9 @@ def test_what_to_do_with_a_long_prompt_is_asked_of_models_with_a_context_alone()
     """Recurrent ones have none to overflow, so a caller who sets it there is told."""
     known = contract("generate")
     assert [name for name in ("lstm", "rnn", "transformer", "hf") if "on_long_prompt" in known.foreign(name)] == [
-        "lstm", "rnn"]
+        "lstm",
+        "rnn",
+    ]
 
 
 def test_a_result_is_texts_or_a_vector():

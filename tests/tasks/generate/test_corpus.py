@@ -12,7 +12,7 @@ from tasks.generate.training import baselines
 from tasks.generate.vocabulary import Vocabulary
 from tasks.recipe import DataMissing
 
-STORY = "The lamp was out, and the house was still.\n\n\"Who is there?\" said the old man; 1887 it was.\n\n" * 30
+STORY = 'The lamp was out, and the house was still.\n\n"Who is there?" said the old man; 1887 it was.\n\n' * 30
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +25,10 @@ def test_lines_are_joined_and_paragraphs_kept():
     assert normalise("\r\n“It’s\r\nlate”—he  said…\r\n \r\n\r\nShe left.") == '"It\'s late"--he said...\n\nShe left.'
 
 
-@pytest.mark.parametrize(("text", "plain"), [("Once ", "Once "), ("Once\n", "Once "), ("Once\n\n\n", "Once\n\n"),
-                                             ("  Once", "Once"), (" \n\n ", ""), ("", "")])
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [("Once ", "Once "), ("Once\n", "Once "), ("Once\n\n\n", "Once\n\n"), ("  Once", "Once"), (" \n\n ", ""), ("", "")],
+)
 def test_what_a_text_ends_with_is_where_the_next_word_begins(text, plain):
     """A space stays a space, an empty line a paragraph's end; white space alone is nothing."""
     assert normalise(text) == plain

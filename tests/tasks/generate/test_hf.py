@@ -22,11 +22,15 @@ from tasks.generate.hf import Model
 from tasks.registry import Registry
 
 STORIES = Registry.default().model("generate", "stories").weights_path()
-PUBLISHED = ("Once upon a time, there was a little girl named Lily. She loved to play outside in the park. "
-             "One day, she saw a big, red ball.")  # llama2.c, doc/stories260K.md
+PUBLISHED = (
+    "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. "
+    "One day, she saw a big, red ball."
+)  # llama2.c, doc/stories260K.md
 PROMPTS = ("Once upon a time", "Lily and Tom", "The big dog was sad. He", "é—")
-CHAT = ("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
-        "{% if add_generation_prompt %}assistant:{% endif %}")
+CHAT = (
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant:{% endif %}"
+)
 TURNS = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Yes?"}, {"role": "user", "content": "A"}]
 
 
@@ -61,25 +65,36 @@ def made(network, folder, **tokenizer) -> Model:
 
 def greedy(model: Model, prompt: list[int], count: int) -> str:
     """What generate() of transformers writes, as `made` spells it."""
-    whole = model.model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=count, min_new_tokens=count,
-                                 eos_token_id=None)
-    return "".join(f"{token} " for token in whole[0, len(prompt):].tolist())
+    whole = model.model.generate(
+        torch.tensor([prompt]), do_sample=False, max_new_tokens=count, min_new_tokens=count, eos_token_id=None
+    )
+    return "".join(f"{token} " for token in whole[0, len(prompt) :].tolist())
 
 
 def gpt2() -> GPT2LMHeadModel:
-    return GPT2LMHeadModel(GPT2Config(vocab_size=512, n_positions=64, n_embd=32, n_layer=2, n_head=2, bos_token_id=1,
-                                      eos_token_id=2))
+    return GPT2LMHeadModel(
+        GPT2Config(vocab_size=512, n_positions=64, n_embd=32, n_layer=2, n_head=2, bos_token_id=1, eos_token_id=2)
+    )
 
 
 def mistral() -> MistralForCausalLM:
-    return MistralForCausalLM(MistralConfig(vocab_size=512, hidden_size=32, intermediate_size=64, num_hidden_layers=2,
-                                            num_attention_heads=4, num_key_value_heads=2, sliding_window=6,
-                                            max_position_embeddings=64))
+    return MistralForCausalLM(
+        MistralConfig(
+            vocab_size=512,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            sliding_window=6,
+            max_position_embeddings=64,
+        )
+    )
 
 
 def test_it_tells_the_published_story(model):
     """Greedy, word for word as the model's authors print it."""
-    result, = model.run([call(temperature=0, max_tokens=120)])
+    (result,) = model.run([call(temperature=0, max_tokens=120)])
     assert ("Once upon a time" + text(result)).startswith(PUBLISHED)
 
 
@@ -88,17 +103,25 @@ def test_greedy_is_the_librarys_own(model, prompt):
     """generate() of transformers gives the same tokens, spelt by its own decoder."""
     given = model.tokenizer(prompt, return_tensors="pt").input_ids
     expected = model.model.generate(given, do_sample=False, max_new_tokens=40, temperature=None, top_p=None)
-    result, = model.run([call(prompt, temperature=0, max_tokens=40)])
+    (result,) = model.run([call(prompt, temperature=0, max_tokens=40)])
     whole = model.tokenizer.decode(expected[0], skip_special_tokens=True)
     before = model.tokenizer.decode(given[0], skip_special_tokens=True)
-    assert text(result).rstrip("\ufffd") == whole[len(before):].rstrip("\ufffd")
+    assert text(result).rstrip("\ufffd") == whole[len(before) :].rstrip("\ufffd")
 
 
 def mixed_calls() -> list[Call]:
-    sorts = ({"temperature": 0}, {"top_k": 5}, {"top_p": 0.7, "temperature": 1.3}, {"stop": ["dog", ". "]}, {"n": 3},
-             {"repetition_penalty": 1.5})
-    return [call(PROMPTS[n % len(PROMPTS)], seed=n, max_tokens=3 + 40 * (n % 4) // 3, **sorts[n % len(sorts)])
-            for n in range(9)]
+    sorts = (
+        {"temperature": 0},
+        {"top_k": 5},
+        {"top_p": 0.7, "temperature": 1.3},
+        {"stop": ["dog", ". "]},
+        {"n": 3},
+        {"repetition_penalty": 1.5},
+    )
+    return [
+        call(PROMPTS[n % len(PROMPTS)], seed=n, max_tokens=3 + 40 * (n % 4) // 3, **sorts[n % len(sorts)])
+        for n in range(9)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +139,9 @@ def test_a_call_gives_the_same_text_alone_and_in_any_batch(model, alone, order):
 
 def test_the_model_ends_its_own_text(model):
     """At its end-of-text token, which is no part of the text."""
-    result, = model.run([call(temperature=0, max_tokens=500)])
+    (result,) = model.run([call(temperature=0, max_tokens=500)])
     assert result.value["finish_reason"] == "stop" and result.value["usage"]["completion_tokens"] < 500
-    assert "<s>" not in text(result) and text(result).rstrip().endswith((".", "!", "\""))
+    assert "<s>" not in text(result) and text(result).rstrip().endswith((".", "!", '"'))
 
 
 def test_half_a_stop_text_never_leaks(model):
@@ -126,8 +149,8 @@ def test_half_a_stop_text_never_leaks(model):
     free = text(model.run([call(temperature=0, max_tokens=60)])[0])
     stop, shown = free[33:45], []
     asked = call(temperature=0, max_tokens=60, stop=[stop])
-    result, = model.run([Call(asked.inputs, asked.params, asked.workdir, lambda share, tail: shown.append(tail))])
-    assert text(result) == free[:free.index(stop)] and result.value["finish_reason"] == "stop"
+    (result,) = model.run([Call(asked.inputs, asked.params, asked.workdir, lambda share, tail: shown.append(tail))])
+    assert text(result) == free[: free.index(stop)] and result.value["finish_reason"] == "stop"
     assert shown and all(text(result).startswith(tail) for tail in shown)
 
 
@@ -154,7 +177,7 @@ def test_a_canceled_call_leaves_and_the_others_go_on(model):
 def test_messages_become_the_templates_text(tmp_path):
     """As the prompt would be that a person writes out; special tokens are the template's business."""
     model = made(gpt2(), tmp_path, chat_template=CHAT)
-    said, = model.run([Call.of("generate", {"temperature": 0, "max_tokens": 8}, messages=TURNS)])
+    (said,) = model.run([Call.of("generate", {"temperature": 0, "max_tokens": 8}, messages=TURNS)])
     wanted = model.tokenizer("user: Hi\nassistant: Yes?\nuser: A\nassistant:", add_special_tokens=False).input_ids
     assert said.value["usage"]["prompt_tokens"] == len(wanted)
     assert text(said) == greedy(model, wanted, 8)
@@ -162,7 +185,7 @@ def test_messages_become_the_templates_text(tmp_path):
 
 def test_messages_without_a_template_are_refused(model):
     """It says what to give instead."""
-    refused, = model.run([Call.of("generate", messages=[{"role": "user", "content": "Hello"}])])
+    (refused,) = model.run([Call.of("generate", messages=[{"role": "user", "content": "Hello"}])])
     assert isinstance(refused, InvalidInput) and "chat template" in refused.detail
 
 
@@ -172,7 +195,8 @@ def test_other_sorts_of_network_write_the_librarys_tokens_too(network, tmp_path)
     model = made(network(), tmp_path)
     results = model.run([call(prompt, temperature=0, max_tokens=12) for prompt in PROMPTS[:3]])
     assert [text(result) for result in results] == [
-        greedy(model, model.tokenizer(prompt).input_ids, 12) for prompt in PROMPTS[:3]]
+        greedy(model, model.tokenizer(prompt).input_ids, 12) for prompt in PROMPTS[:3]
+    ]
 
 
 def test_a_network_without_keys_and_values_is_refused(tmp_path):

@@ -17,18 +17,32 @@ from tasks.generate.vocabulary import Vocabulary
 from tasks.registry import Registry
 
 SHIPPED = Registry.default().model("generate", "lstm").weights_path()
-PROMPTS = ("It was a dark night", "“I do not think so,” said she", "Alice", "The ship " * 40, "Once upon a time \n\n",
-           "é—…")
+PROMPTS = (
+    "It was a dark night",
+    "“I do not think so,” said she",
+    "Alice",
+    "The ship " * 40,
+    "Once upon a time \n\n",
+    "é—…",
+)
 
 
 def weights(vocabulary=500, embedding=48, hidden=96, size=0.5) -> dict[str, torch.Tensor]:
     """Random weights of the trained network's names and shapes, in half precision as they ship."""
     random = torch.Generator().manual_seed(5)
-    shapes = {"embedding.weight": (vocabulary, embedding), "projection.weight": (embedding, hidden),
-              "projection.bias": (embedding,), "bias": (vocabulary,)}
+    shapes = {
+        "embedding.weight": (vocabulary, embedding),
+        "projection.weight": (embedding, hidden),
+        "projection.bias": (embedding,),
+        "bias": (vocabulary,),
+    }
     for n, width in ((0, embedding), (1, hidden)):
-        shapes |= {f"lstm.weight_ih_l{n}": (4 * hidden, width), f"lstm.weight_hh_l{n}": (4 * hidden, hidden),
-                   f"lstm.bias_ih_l{n}": (4 * hidden,), f"lstm.bias_hh_l{n}": (4 * hidden,)}
+        shapes |= {
+            f"lstm.weight_ih_l{n}": (4 * hidden, width),
+            f"lstm.weight_hh_l{n}": (4 * hidden, hidden),
+            f"lstm.bias_ih_l{n}": (4 * hidden,),
+            f"lstm.bias_hh_l{n}": (4 * hidden,),
+        }
     return {name: (torch.randn(shape, generator=random) * size).half() for name, shape in shapes.items()}
 
 
@@ -85,7 +99,8 @@ def test_it_is_the_network_that_was_trained(model):
         scores = model.network.scores(state[0][1])[0]
         cost += np.log(np.exp(scores - scores.max()).sum()) + scores.max() - scores[wanted]
     assert cost / (len(tokens) - 1) == pytest.approx(
-        train.nats_per_token(trained, torch.tensor(tokens), streams=1), abs=1e-3)
+        train.nats_per_token(trained, torch.tensor(tokens), streams=1), abs=1e-3
+    )
 
 
 def test_a_row_is_the_same_to_the_last_bit_in_every_batch():
@@ -118,8 +133,10 @@ def test_weights_too_large_for_exact_sums_are_refused():
 def mixed_calls() -> list[Call]:
     """Every sort of params, prompts of 1 to some 80 tokens, 3 to 40 tokens to write."""
     sorts = ({"temperature": 0}, {"top_k": 5}, {"top_p": 0.7, "temperature": 1.3}, {"stop": ["\n\n", "the "]}, {})
-    return [call(PROMPTS[n % len(PROMPTS)], seed=n, max_tokens=3 + 37 * (n % 4) // 3, **sorts[n % len(sorts)])
-            for n in range(11)]
+    return [
+        call(PROMPTS[n % len(PROMPTS)], seed=n, max_tokens=3 + 37 * (n % 4) // 3, **sorts[n % len(sorts)])
+        for n in range(11)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +162,7 @@ def test_seeds_differ_and_repeat(model):
 def test_the_result_fits_the_contract_and_the_file_is_the_text(model):
     """text.txt lies in the call's own folder."""
     asked = call("Alice was", max_tokens=12)
-    result, = model.run([asked])
+    (result,) = model.run([asked])
     said = Contract.model_validate(result.value)
     assert said.finish_reason == "length" and said.usage.completion_tokens == 12
     assert said.usage.prompt_tokens == len(model.vocabulary.encode("Alice was"))
@@ -158,9 +175,9 @@ def test_a_stop_text_ends_the_text_before_it(model):
     free = text(model.run([call(seed=3, max_tokens=60)])[0])
     stop, shown = free[40:47], []
     asked = call(seed=3, max_tokens=60, stop=["never to come", stop])
-    result, = model.run([Call(asked.inputs, asked.params, asked.workdir, lambda share, tail: shown.append(tail))])
+    (result,) = model.run([Call(asked.inputs, asked.params, asked.workdir, lambda share, tail: shown.append(tail))])
     assert result.value["finish_reason"] == "stop"
-    assert text(result) == free[:free.index(stop)]
+    assert text(result) == free[: free.index(stop)]
     assert shown and all(tail in text(result) for tail in shown)
     assert result.value["usage"]["completion_tokens"] < 60
 
@@ -177,8 +194,13 @@ def test_a_canceled_call_leaves_and_the_others_go_on(model):
     """It stops within a few tokens of the answer being yes; its neighbour's text is what it would have been."""
     asked, reports = [], []
     victim = call(seed=1, max_tokens=2000)
-    victim = Call(victim.inputs, victim.params, victim.workdir, lambda share, tail: reports.append(share),
-                  lambda: asked.append(None) or len(asked) > 3)
+    victim = Call(
+        victim.inputs,
+        victim.params,
+        victim.workdir,
+        lambda share, tail: reports.append(share),
+        lambda: asked.append(None) or len(asked) > 3,
+    )
     results = model.run([victim, call(seed=2, max_tokens=40)])
     assert isinstance(results[0], Canceled) and len(asked) == 4
     assert list(victim.workdir.iterdir()) == []
@@ -189,7 +211,7 @@ def test_progress_rises_and_shows_the_text_so_far(model):
     """Shares of max_tokens, with the end of what is written."""
     reports = []
     asked = call(seed=4, max_tokens=50)
-    result, = model.run([Call(asked.inputs, asked.params, asked.workdir, lambda *report: reports.append(report))])
+    (result,) = model.run([Call(asked.inputs, asked.params, asked.workdir, lambda *report: reports.append(report))])
     shares = [share for share, _ in reports]
     assert shares == sorted(shares) and shares[0] == 0 and 0.5 < shares[-1] < 1
     assert all(tail in text(result) and len(tail) <= writing.TAIL for _, tail in reports) and reports[-1][1]
@@ -253,7 +275,7 @@ def test_the_cards_perplexity_is_met_on_the_held_out_text(model, real_data):
     held_out = json.loads((SHIPPED / "config.json").read_text())["held_out"]
     tokens = np.array(model.vocabulary.encode(PARAGRAPH.join(test)))
     assert len(tokens) == held_out["tokens"]
-    streams = tokens[:len(tokens) // 64 * 64].reshape(64, -1)[:, :301]
+    streams = tokens[: len(tokens) // 64 * 64].reshape(64, -1)[:, :301]
     state, costs = model.network.blank(64), []
     for read, wanted in zip(streams.T, streams.T[1:], strict=False):
         state = model.network.step(read.tolist(), *state)

@@ -13,7 +13,7 @@ from tasks.generate.training import recurrent as train_recurrent
 from tasks.generate.vocabulary import Vocabulary
 from tasks.registry import Registry
 
-STORY = "It was a dark night, and the old man went down to the sea. \"Who is there?\" said she.\n\n" * 20
+STORY = 'It was a dark night, and the old man went down to the sea. "Who is there?" said she.\n\n' * 20
 PROMPTS = ("It was a dark night", "She", "the old man " * 20, "It was \n\n", "é—…")
 
 
@@ -21,8 +21,9 @@ def weights(size=0.3) -> dict[str, torch.Tensor]:
     """Random weights of the trained network's names and shapes, in half precision as they ship."""
     random = torch.Generator().manual_seed(5)
     network = train_recurrent.Network(300, 24, 48, 2, cell="rnn")
-    return {name: (torch.randn(value.shape, generator=random) * size).half()
-            for name, value in network.state_dict().items()}
+    return {
+        name: (torch.randn(value.shape, generator=random) * size).half() for name, value in network.state_dict().items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +76,10 @@ def test_a_call_gives_the_same_answer_alone_and_in_any_batch(model, order):
 
 def test_an_embedding_does_not_depend_on_the_seed_and_tells_texts_apart(model):
     """The same text, the same vector; another, another."""
-    same, again, other = (model.run([call(prompt, mode="embed", seed=seed)])[0].value["embedding"]
-                          for prompt, seed in (("The old man", 1), ("The old man", 2), ("the sea", 1)))
+    same, again, other = (
+        model.run([call(prompt, mode="embed", seed=seed)])[0].value["embedding"]
+        for prompt, seed in (("The old man", 1), ("The old man", 2), ("the sea", 1))
+    )
     assert same == again != other
     assert np.linalg.norm(same) == pytest.approx(1, abs=1e-5)
 
@@ -85,7 +88,7 @@ def test_an_embedding_does_not_depend_on_the_seed_and_tells_texts_apart(model):
 @pytest.mark.parametrize("mode", ["generate", "embed"])
 def test_what_it_cannot_read_is_refused(model, inputs, mode):
     """A prompt of nothing, and a conversation, to write on or to embed."""
-    refused, = model.run([Call.of("generate", {"mode": mode}, **inputs)])
+    (refused,) = model.run([Call.of("generate", {"mode": mode}, **inputs)])
     assert isinstance(refused, InvalidInput) and "prompt" in refused.detail
 
 

@@ -60,6 +60,7 @@ def test_draws_follow_the_distribution():
 
 def test_a_token_left_out_is_never_drawn():
     """Even where the source gives the ends of its range."""
+
     class Ends:
         def __init__(self, value):
             self.random = lambda: value
@@ -101,10 +102,10 @@ def said(pieces, stops):
 def test_the_text_ends_before_the_first_stop_text(pieces, stops):
     """As if all were written first, and cut where the earliest stop text to be complete begins."""
     _, continuation = said([piece.encode() for piece in pieces], stops)
-    wholes = ["".join(pieces[:n + 1]) for n in range(len(pieces))]
+    wholes = ["".join(pieces[: n + 1]) for n in range(len(pieces))]
     hit = next((whole for whole in wholes if any(stop in whole for stop in stops)), None)
     assert continuation.stopped == (hit is not None)
-    expected = "".join(pieces) if hit is None else hit[:min(hit.find(stop) for stop in stops if stop in hit)]
+    expected = "".join(pieces) if hit is None else hit[: min(hit.find(stop) for stop in stops if stop in hit)]
     assert continuation.text == expected
 
 

@@ -19,9 +19,11 @@ from tasks.generate.training.recipes import RECIPES
 from tasks.recipe import DataMissing
 
 WORDS = ["the", "old", "man", "saw", "a", "ship", "and", "said", "nothing", "to", "her", "while", "it", "was", "dark"]
-SIZES = {"lstm": {"embedding": 12, "hidden": 16, "texts": 4, "warm_up": 5, "steps": 60},
-         "rnn": {"embedding": 12, "hidden": 16, "texts": 4, "warm_up": 5, "steps": 60},
-         "transformer": {"width": 32, "context": 24, "texts": 4, "steps": 60}}
+SIZES = {
+    "lstm": {"embedding": 12, "hidden": 16, "texts": 4, "warm_up": 5, "steps": 60},
+    "rnn": {"embedding": 12, "hidden": 16, "texts": 4, "warm_up": 5, "steps": 60},
+    "transformer": {"width": 32, "context": 24, "texts": 4, "steps": 60},
+}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -126,7 +128,7 @@ def test_what_is_exported_is_what_was_measured(exported):
     held_out = json.loads((folder / "config.json").read_text())["held_out"]
     test = recipe.tokens.test
     length = (len(test) - 1) // 16
-    streams = torch.stack([test[n * length:(n + 1) * length + 1] for n in range(16)])
+    streams = torch.stack([test[n * length : (n + 1) * length + 1] for n in range(16)])
     state, cost = model.network.blank(16), 0.0
     for place in range(length):
         state = model.network.step(streams[:, place].tolist(), *state)
@@ -142,6 +144,7 @@ def test_what_is_exported_is_what_was_measured(exported):
 
 def test_windows_that_overlap_score_each_token_once():
     """By a network that looks at the last 16 tokens, with overlaps as much: the same as one window over all."""
+
     class Near(torch.nn.Module):
         def forward(self, read):
             told, places = torch.nn.functional.one_hot(read, 5), read.shape[1]
@@ -163,7 +166,8 @@ def test_shakespeare_is_cut_in_three_that_share_nothing(tmp_path):
     whole = torch.cat([read.train, read.validation, read.test]).tolist()
     assert "".join(read.identity[token] for token in whole) == play
     assert [len(part) / len(play) for part in (read.train, read.validation, read.test)] == pytest.approx(
-        [0.85, 0.05, 0.1], abs=1e-3)
+        [0.85, 0.05, 0.1], abs=1e-3
+    )
     with pytest.raises(DataMissing, match="tinyshakespeare"):
         tokens.shakespeare(tmp_path / "nowhere")
 

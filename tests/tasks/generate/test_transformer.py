@@ -19,7 +19,7 @@ from tasks.generate.writing import Answer
 from tasks.registry import Registry
 
 SHIPPED = Registry.default().model("generate", "transformer").weights_path()
-STORY = "It was a dark night, and the old man went down to the sea. \"Who is there?\" said she.\n\n" * 20
+STORY = 'It was a dark night, and the old man went down to the sea. "Who is there?" said she.\n\n' * 20
 PROMPTS = ("It was a dark night", "“Who is there”", "She", "the old man " * 30, "It was \n\n", "é—…")
 
 
@@ -82,7 +82,7 @@ def test_a_row_is_the_same_to_the_last_bit_in_every_batch():
     def last(rows):
         cache = Cache(served, len(rows))
         for place in range(5):
-            top = served.read(given[rows, place:place + 1], cache, slice(None))
+            top = served.read(given[rows, place : place + 1], cache, slice(None))
         return top
 
     whole = last(list(range(9)))
@@ -120,7 +120,7 @@ def test_a_row_kept_twice_goes_on_as_two():
     for row in range(2):
         portions = reading.portions([10 * (row == 0), 10])
         assert portions == [10 * (row == 0), 10 * (row == 1)]
-        reading.read([given[n, :portions[n]].tolist() for n in range(2)], [row])
+        reading.read([given[n, : portions[n]].tolist() for n in range(2)], [row])
     reading.keep([1, 0, 1])
     scores = reading.read([[5], [6], [5]], [0, 1, 2])
     assert np.array_equal(scores[0], scores[2]) and not np.array_equal(scores[0], scores[1])
@@ -166,7 +166,7 @@ def test_the_cards_perplexity_is_met_on_the_held_out_text(shipped, real_data):
     held_out = json.loads((SHIPPED / "config.json").read_text())["held_out"]
     told = torch.tensor(shipped.vocabulary.encode(PARAGRAPH.join(test)))
     assert len(told) == held_out["tokens"]
-    streams = told[:len(told) // 24 * 24].view(24, -1)[:, :CONTEXT + 1]
+    streams = told[: len(told) // 24 * 24].view(24, -1)[:, : CONTEXT + 1]
     top = shipped.network.read(streams[:, :-1], Cache(shipped.network, 24), slice(None))[:, 128:]
     scores = torch.from_numpy(shipped.network.scores(top))
     nats = torch.nn.functional.cross_entropy(scores.flatten(0, 1), streams[:, 129:].flatten()).item()
@@ -174,10 +174,18 @@ def test_the_cards_perplexity_is_met_on_the_held_out_text(shipped, real_data):
 
 
 def mixed_calls() -> list[Call]:
-    sorts = ({"temperature": 0}, {"top_k": 5}, {"top_p": 0.7, "temperature": 1.3}, {"stop": ["e", "the "]}, {"n": 3},
-             {"repetition_penalty": 1.5})
-    return [call(PROMPTS[n % len(PROMPTS)], seed=n, max_tokens=3 + 20 * (n % 4) // 3, **sorts[n % len(sorts)])
-            for n in range(9)]
+    sorts = (
+        {"temperature": 0},
+        {"top_k": 5},
+        {"top_p": 0.7, "temperature": 1.3},
+        {"stop": ["e", "the "]},
+        {"n": 3},
+        {"repetition_penalty": 1.5},
+    )
+    return [
+        call(PROMPTS[n % len(PROMPTS)], seed=n, max_tokens=3 + 20 * (n % 4) // 3, **sorts[n % len(sorts)])
+        for n in range(9)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -196,8 +204,8 @@ def test_a_call_gives_the_same_text_alone_and_in_any_batch(model, alone, order):
 
 def test_the_first_of_n_choices_is_that_of_one(model):
     """And the others are those of other draws, as long, in choices.json too."""
-    one, = model.run([call(seed=3, max_tokens=12)])
-    four, = model.run([call(seed=3, max_tokens=12, n=4)])
+    (one,) = model.run([call(seed=3, max_tokens=12)])
+    (four,) = model.run([call(seed=3, max_tokens=12, n=4)])
     assert four.value["choices"][0] == one.value["choices"][0] and text(four) == text(one)
     assert len({choice["text"] for choice in four.value["choices"]}) == 4
     assert four.value["usage"]["completion_tokens"] == 48
@@ -209,15 +217,17 @@ def test_more_choices_than_fit_in_memory_are_written_in_turn(model, monkeypatch)
     calls = [call(prompt, seed=3, max_tokens=4, n=n) for prompt, n in (("She", 2), ("the", 3), ("It", 1), ("old", 4))]
     expected = [result.value for result in model.run(calls)]
     monkeypatch.setattr(language, "ROWS", 4)
-    assert [[answer.call.params.n for answer in share] for share in language.shares(
-        [Answer(each, model.prompt(each)) for each in calls])] == [[2], [3, 1], [4]]
+    assert [
+        [answer.call.params.n for answer in share]
+        for share in language.shares([Answer(each, model.prompt(each)) for each in calls])
+    ] == [[2], [3, 1], [4]]
     assert [result.value for result in model.run(calls)] == expected
 
 
 def test_a_prompt_over_the_context_is_refused_with_its_limit_or_cut_as_asked(model):
     """Cut, its last tokens are read, and what stands before them changes nothing."""
     long = "the old man " * 300
-    refused, = model.run([call(long, max_tokens=2)])
+    (refused,) = model.run([call(long, max_tokens=2)])
     assert isinstance(refused, TooLarge) and "255" in refused.detail and "on_long_prompt" in refused.detail
     cut = model.run([call(begin + long, max_tokens=4, on_long_prompt="cut") for begin in ("", "She said: ")])
     assert text(cut[0]) == text(cut[1]) and cut[0].value["usage"]["prompt_tokens"] == 255
@@ -225,7 +235,7 @@ def test_a_prompt_over_the_context_is_refused_with_its_limit_or_cut_as_asked(mod
 
 def test_a_text_may_be_longer_than_the_context(model):
     """Attention moves on with it."""
-    result, = model.run([call(max_tokens=CONTEXT + 30, seed=2)])
+    (result,) = model.run([call(max_tokens=CONTEXT + 30, seed=2)])
     assert result.value["usage"]["completion_tokens"] == CONTEXT + 30
 
 
@@ -252,8 +262,12 @@ def test_an_embedding_has_length_one_and_does_not_depend_on_the_batch(model):
     asked = [call("The old man", mode="embed"), call(STORY, mode="embed"), call(max_tokens=3)]
     short, long, _ = model.run(asked)
     assert [model.run([call(prompt, mode="embed")])[0].value for prompt in ("The old man", STORY)] == [
-        short.value, long.value]
+        short.value,
+        long.value,
+    ]
     assert np.linalg.norm(short.value["embedding"]) == pytest.approx(1, abs=1e-5)
-    assert long.value["usage"] == {"prompt_tokens": len(model.vocabulary.encode(STORY.rstrip() + "\n\n")),
-                                   "completion_tokens": 0}
+    assert long.value["usage"] == {
+        "prompt_tokens": len(model.vocabulary.encode(STORY.rstrip() + "\n\n")),
+        "completion_tokens": 0,
+    }
     assert [file.name for file in short.files] == ["embedding.json"]

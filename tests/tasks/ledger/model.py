@@ -92,8 +92,10 @@ class Model:
             return held if token == last and self._owned(held, last) else None
         if job := self._owned(held, last):
             self._release(job, "own")
-        heads = [min((j for j in self.jobs.values() if j.waits and j.line == line), key=lambda j: j.place, default=None)
-                 for line in lines]
+        heads = [
+            min((j for j in self.jobs.values() if j.waits and j.line == line), key=lambda j: j.place, default=None)
+            for line in lines
+        ]
         heads = [job for job in heads if job]
         beside = self._beside(slot)
         if not heads or any(other.suspect for other in beside):
@@ -112,8 +114,11 @@ class Model:
     def _beside(self, slot: str) -> list[Job]:
         """What runs in the other slots of the same process."""
         process = slot.rpartition(":")[0]
-        held = [self._owned(job_id, token) for other, (token, job_id) in self.slots.items()
-                if other != slot and other.rpartition(":")[0] == process]
+        held = [
+            self._owned(job_id, token)
+            for other, (token, job_id) in self.slots.items()
+            if other != slot and other.rpartition(":")[0] == process
+        ]
         return [job for job in held if job]
 
     def renew(self, worker: str) -> dict[str, str]:

@@ -33,12 +33,15 @@ def test_a_running_job_is_asked_to_stop_and_its_worker_woken(desk, ledger):
     assert ledger.renew(desk.worker)[1][0].state == "canceling"
 
 
-@pytest.mark.parametrize(("end", "answer"), [
-    (lambda desk, claimed: desk.commit(claimed), "succeeded"),
-    (lambda desk, claimed: desk.fail(claimed, AWAY), "canceled"),
-    (lambda desk, claimed: desk.fail(claimed, ModelFailed("boom")), "canceled"),
-    (lambda desk, claimed: desk.release(claimed), "canceled"),
-])
+@pytest.mark.parametrize(
+    ("end", "answer"),
+    [
+        (lambda desk, claimed: desk.commit(claimed), "succeeded"),
+        (lambda desk, claimed: desk.fail(claimed, AWAY), "canceled"),
+        (lambda desk, claimed: desk.fail(claimed, ModelFailed("boom")), "canceled"),
+        (lambda desk, claimed: desk.release(claimed), "canceled"),
+    ],
+)
 def test_while_canceling_commit_succeeds_and_anything_else_cancels(desk, end, answer):
     """It is never requeued; a repetition hears the same, even from another verb."""
     claimed = desk.running()

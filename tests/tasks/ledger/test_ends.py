@@ -21,7 +21,8 @@ def test_a_committed_job_has_succeeded_with_its_outputs(desk, ledger, clock, eve
     seen = Job.of_record(ledger.record(claimed.fixed.id))
     assert (seen.status, seen.done, seen.result, seen.progress) == ("succeeded", True, {"text": "…"}, 1)
     assert [(o.name, o.bytes, o.url) for o in seen.outputs] == [
-        ("text.txt", 3, f"/v1/jobs/{claimed.fixed.id}/outputs/text.txt")]
+        ("text.txt", 3, f"/v1/jobs/{claimed.fixed.id}/outputs/text.txt")
+    ]
     assert seen.attempts[0].outcome == "succeeded" and seen.attempts[0].ended_at == seen.completed_at
     assert (seen.metrics.fetch_s, seen.metrics.run_s) == (0.1, 3.5)
     assert (seen.retained_until - seen.completed_at).total_seconds() == claimed.fixed.retention_s
@@ -215,7 +216,7 @@ def test_a_new_attempt_starts_without_the_old_ones_progress(desk, ledger):
 def test_an_error_keeps_its_words(desk):
     """Whatever a detail holds, it comes back as it was."""
     claimed = desk.running()
-    error = ModelFailed("line 1\n\"quoted\" é 🎬 \\ 100%")
+    error = ModelFailed('line 1\n"quoted" é 🎬 \\ 100%')
     desk.fail(claimed, error)
     assert json.loads(desk.record(claimed)["error"]) == error.as_dict()
     assert desk.fail(claimed, AWAY) == "failed"

@@ -18,11 +18,13 @@ def events(settings):
 @pytest.fixture
 def job_ids(ledger, fixed):
     """Makes that many jobs that wait."""
+
     def make(count: int) -> list[str]:
         made = [fixed() for _ in range(count)]
         for one in made:
             ledger.submit(one)
         return [one.id for one in made]
+
     return make
 
 

@@ -31,15 +31,20 @@ def answer_to(client, ask):
 SET = "return redis.call('SET', 'str', 'x')"
 
 
-@pytest.mark.parametrize(("code", "setting", "values"), [
-    ("OOM", "maxmemory", ("1mb", "0")), ("NOREPLICAS", "min-replicas-to-write", ("1", "0"))])
+@pytest.mark.parametrize(
+    ("code", "setting", "values"),
+    [("OOM", "maxmemory", ("1mb", "0")), ("NOREPLICAS", "min-replicas-to-write", ("1", "0"))],
+)
 def test_a_server_that_cannot_take_writes_is_away_and_named(server, code, setting, values):
     """By a script, by a command and in a pipeline."""
     client = server.client()
     client.config_set(setting, values[0])
     try:
-        for ask in (lambda c: c.eval(SET, 0), lambda c: c.set("str", "x"),
-                    lambda c: c.pipeline(transaction=False).set("str", "a secret").execute()):
+        for ask in (
+            lambda c: c.eval(SET, 0),
+            lambda c: c.set("str", "x"),
+            lambda c: c.pipeline(transaction=False).set("str", "a secret").execute(),
+        ):
             error = answer_to(client, ask)
             assert isinstance(error, NotReady) and error.retryable
             assert error.detail == f"Redis cannot be used now ({code}: {AWAY[code]})"
@@ -60,8 +65,9 @@ def test_a_replica_is_away(server):
 
 
 def test_a_missing_right_is_named_and_the_user_is_not(server):
-    server.client().acl_setuser("stagehand", enabled=True, passwords=["+pass"], keys=["*"],
-                                commands=["+@all", "-info"], reset=True)
+    server.client().acl_setuser(
+        "stagehand", enabled=True, passwords=["+pass"], keys=["*"], commands=["+@all", "-info"], reset=True
+    )
     user = connect_as(server, "stagehand", "pass")
     for ask in (lambda c: c.info(), lambda c: c.eval("return redis.call('INFO', 'server')", 0)):
         error = answer_to(user, ask)
@@ -76,11 +82,15 @@ def connect_as(server, user, password):
     return redis.Redis(port=server.port, username=user, password=password, decode_responses=True)
 
 
-@pytest.mark.parametrize(("script", "words"), [
-    ("return redis.call('HGET', 'str', 'x')", "WRONGTYPE Operation against a key holding the wrong kind of value"),
-    ("return cjson.decode('\"\\\\ud800\"')", "Expected value but found invalid unicode escape code at character 2"),
-    ("return 1 < nil", "attempt to compare number with nil"),
-    ("return redis.call('INCRBY', 'str', 1)", "value is not an integer or out of range")])
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("return redis.call('HGET', 'str', 'x')", "WRONGTYPE Operation against a key holding the wrong kind of value"),
+        ("return cjson.decode('\"\\\\ud800\"')", "Expected value but found invalid unicode escape code at character 2"),
+        ("return 1 < nil", "attempt to compare number with nil"),
+        ("return redis.call('INCRBY', 'str', 1)", "value is not an integer or out of range"),
+    ],
+)
 def test_an_error_inside_a_script_is_broken_and_logged_with_its_words(server, caplog, script, words):
     client = server.client()
     client.set("str", "x")

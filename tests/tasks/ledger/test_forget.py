@@ -60,5 +60,10 @@ def test_a_late_verb_for_a_forgotten_job_brings_nothing_back(desk, ledger):
 
 def everything(redis, key):
     return {
-        "string": redis.get, "hash": redis.hgetall, "set": redis.smembers, "stream": redis.xrange,
-        "zset": lambda k: redis.zrange(k, 0, -1), "list": lambda k: redis.lrange(k, 0, -1)}[redis.type(key)](key)
+        "string": redis.get,
+        "hash": redis.hgetall,
+        "set": redis.smembers,
+        "stream": redis.xrange,
+        "zset": lambda k: redis.zrange(k, 0, -1),
+        "list": lambda k: redis.lrange(k, 0, -1),
+    }[redis.type(key)](key)

@@ -53,15 +53,22 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # -- steps
 
-    @rule(tenant=st.sampled_from("abc"), priority=st.sampled_from([0, 0, 0, 1, -1, 10, -10]),
-          model=st.sampled_from(list(MODELS)), start_s=st.sampled_from([None, None, None, 0.5, 30]),
-          queue_ttl_s=st.sampled_from([3600, 3600, 5]), deadline_s=st.sampled_from([None, None, 8, 40]),
-          max_attempts=st.integers(1, 3), tie=A_NUMBER)
+    @rule(
+        tenant=st.sampled_from("abc"),
+        priority=st.sampled_from([0, 0, 0, 1, -1, 10, -10]),
+        model=st.sampled_from(list(MODELS)),
+        start_s=st.sampled_from([None, None, None, 0.5, 30]),
+        queue_ttl_s=st.sampled_from([3600, 3600, 5]),
+        deadline_s=st.sampled_from([None, None, 8, 40]),
+        max_attempts=st.integers(1, 3),
+        tie=A_NUMBER,
+    )
     def submit(self, start_s, model, tie, **chosen) -> None:
         """Of equal scores the lower id is first: ids are chosen too, so that a history can be replayed."""
         start = None if start_s is None else self.clock.ms + round(start_s * 1000)
-        fixed = make_fixed(id=f"job_{tie:013d}{len(self.submitted):013d}", model=model,
-                           kind=MODELS[model], start_ms=start, **chosen)
+        fixed = make_fixed(
+            id=f"job_{tie:013d}{len(self.submitted):013d}", model=model, kind=MODELS[model], start_ms=start, **chosen
+        )
         self.submitted.append(fixed.id)
         self.do("submit", fixed)
 
@@ -163,8 +170,10 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _fail(self, job_id, token, retryable, delay_s):
         error = AWAY if retryable else ModelFailed("boom")
-        return (self.model.fail(job_id, token, retryable, delay_s * 1000),
-                self.ledger.fail(job_id, token, error, delay_s))
+        return (
+            self.model.fail(job_id, token, retryable, delay_s * 1000),
+            self.ledger.fail(job_id, token, error, delay_s),
+        )
 
     def _release(self, job_id, token, cause):
         return self.model.release(job_id, token, cause), self.ledger.release(job_id, token, cause)
@@ -257,8 +266,11 @@ class LedgerMachine(RuleBasedStateMachine):
 
     def _attempt(self, which: int) -> tuple[str, str]:
         """One that runs, if any does; else one of before."""
-        running = [(job_id, token) for job_id, token in self.tokens
-                   if job_id in self.model.jobs and self.model.jobs[job_id].token == token]
+        running = [
+            (job_id, token)
+            for job_id, token in self.tokens
+            if job_id in self.model.jobs and self.model.jobs[job_id].token == token
+        ]
         chosen = running or self.tokens
         return chosen[which % len(chosen)]
 
@@ -280,8 +292,14 @@ def _or_error(ask):
         return type(error).__name__
 
 
-USUAL = settings(max_examples=40, stateful_step_count=50, deadline=None, derandomize=True, database=None,
-                 suppress_health_check=list(HealthCheck))
+USUAL = settings(
+    max_examples=40,
+    stateful_step_count=50,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 
 
 def test_the_ledger_does_what_the_model_says(ledger, clock):

@@ -57,8 +57,10 @@ class Bench:
             uploads = {"upload_1": Upload(key="k", bytes=3, etag="e")}
             ledger.submit(make_fixed(uploads=uploads, deadline_s=60), Idempotency("d", "f"))
         elif self.verb == "conclude":
-            ledger.conclude(self.claimed.fixed.id, {**self.claimed.record, "ended_ms": "1", "status": "canceled",
-                                                    "retained_ms": "2"})
+            ledger.conclude(
+                self.claimed.fixed.id,
+                {**self.claimed.record, "ended_ms": "1", "status": "canceled", "retained_ms": "2"},
+            )
         elif self.verb == "commit":
             ledger.commit(self.claimed.fixed.id, self.claimed.token, {}, [{"bytes": 3}], {}, 1)
         elif self.verb == "fail":

@@ -38,8 +38,11 @@ def parked(desk, tenant, line="cpu.generate:lstm"):
 
 def nothing_left(desk):
     """No trace of parking in Redis."""
-    return not [key for key in desk.ledger.redis.keys("bl:*")
-                if key.startswith(("bl:parked", "bl:running", "bl:later", "bl:pauses"))]
+    return not [
+        key
+        for key in desk.ledger.redis.keys("bl:*")
+        if key.startswith(("bl:parked", "bl:running", "bl:later", "bl:pauses"))
+    ]
 
 
 def test_a_tenant_runs_no_more_than_it_may_and_blocks_nobody(limited):
@@ -67,8 +70,10 @@ def test_a_job_that_ends_lets_the_next_start(limited, end):
 
 def test_all_of_them_run_in_the_end_in_their_order(limited):
     desk = limited(max_running_jobs=1)
-    jobs = [desk.submit(tenant="a", kind=kind, model=model)
-            for kind, model in [("generate", "lstm"), ("caption", "cnn-lstm")] * 10]
+    jobs = [
+        desk.submit(tenant="a", kind=kind, model=model)
+        for kind, model in [("generate", "lstm"), ("caption", "cnn-lstm")] * 10
+    ]
     running, done = desk.claim(slot="0"), []
     while running:
         assert desk.claim(slot="1") is None
@@ -214,5 +219,3 @@ def test_a_pause_keeps_its_first_reason_and_there_is_a_bound(desk, ledger):
     ledger.pause("tenant/a", 'the "first"')
     ledger.pause("tenant/a", "the second")
     assert '"reason": "the \\"first\\""' in ledger.redis.hget(keys.PAUSES, "tenant/a")
-
-

@@ -22,8 +22,10 @@ from tests.conftest import make_fixed
 from tests.tasks.ledger.conftest import AWAY
 
 LINES = {"lstm": "cpu.generate:lstm", "gru": "cpu.generate:gru"}
-WORKERS = [Worker("both", "cpu", ["cpu.generate"], list(LINES.values())),
-           Worker("one", "cpu", ["cpu.generate"], [LINES["gru"]], most=[2], shared=True)]
+WORKERS = [
+    Worker("both", "cpu", ["cpu.generate"], list(LINES.values())),
+    Worker("one", "cpu", ["cpu.generate"], [LINES["gru"]], most=[2], shared=True),
+]
 TENANTS, PAUSED = "abc", ["tenant/a", "tenant/b", "model/generate/lstm", "pool/cpu"]
 A_NUMBER = st.integers(0, 1000)
 
@@ -47,12 +49,23 @@ class ParkingMachine(RuleBasedStateMachine):
 
     # -- steps
 
-    @rule(tenant=st.sampled_from(TENANTS), model=st.sampled_from(list(LINES)), count=st.integers(1, 4),
-          priority=st.sampled_from([0, 0, 5]), later=st.sampled_from([0, 0, 2]))
+    @rule(
+        tenant=st.sampled_from(TENANTS),
+        model=st.sampled_from(list(LINES)),
+        count=st.integers(1, 4),
+        priority=st.sampled_from([0, 0, 5]),
+        later=st.sampled_from([0, 0, 2]),
+    )
     def submit(self, tenant, model, count, priority, later) -> None:
         for _ in range(count):
-            fixed = make_fixed(id=f"job_{len(self.jobs):026d}", tenant=tenant, model=model, priority=priority,
-                               start_ms=self.clock.ms + later * 1000 if later else None, max_attempts=9)
+            fixed = make_fixed(
+                id=f"job_{len(self.jobs):026d}",
+                tenant=tenant,
+                model=model,
+                priority=priority,
+                start_ms=self.clock.ms + later * 1000 if later else None,
+                max_attempts=9,
+            )
             self.jobs[fixed.id] = tenant
             self.ledger.submit(fixed)
 
@@ -126,8 +139,12 @@ class ParkingMachine(RuleBasedStateMachine):
         redis = self.ledger.redis
         lines = {line: redis.zrange(keys.line(line), 0, -1) for line in LINES.values()}
         parked = {(t, line): redis.zrange(keys.parked(t, line), 0, -1) for t in TENANTS for line in LINES.values()}
-        places = [*sum(lines.values(), []), *sum(parked.values(), []), *redis.zrange(keys.leases("cpu"), 0, -1),
-                  *redis.zrange(keys.DUE, 0, -1)]
+        places = [
+            *sum(lines.values(), []),
+            *sum(parked.values(), []),
+            *redis.zrange(keys.leases("cpu"), 0, -1),
+            *redis.zrange(keys.DUE, 0, -1),
+        ]
         assert sorted(places) == sorted(set(self.jobs) - self.ended)
         assert sorted(redis.zrange(keys.leases("cpu"), 0, -1)) == sorted(self.running)
         in_line = Counter(self.jobs[job_id] for job_id in sum(lines.values(), []))
@@ -164,8 +181,14 @@ class ParkingMachine(RuleBasedStateMachine):
             self.ended.add(job_id)
 
 
-USUAL = settings(max_examples=20, stateful_step_count=40, deadline=None, derandomize=True, database=None,
-                 suppress_health_check=list(HealthCheck))
+USUAL = settings(
+    max_examples=20,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 
 
 def test_no_job_is_lost_or_starves(ledger, clock):

@@ -13,6 +13,7 @@ KEY = Idempotency.of(["acme", "k"], ["content"])
 @pytest.fixture
 def limited(settings, clock):
     """limited(submits_per_minute=3): a ledger with these limits, on the test's clock."""
+
     def make(**limits) -> Ledger:
         made = Ledger(settings.model_copy(update=limits), connect(settings, read_timeout_s=PATIENT_S), clock)
         made.set_epoch()
@@ -81,8 +82,10 @@ class TestStoredBytes:
 
     def commit(self, ledger, worker, size: int, token: str = "1") -> str:
         claimed = ledger.claim(worker, "w1:1", token)
-        outputs = [{"name": name, "media_type": "text/plain", "bytes": size // 2, "sha256": "", "key": name}
-                   for name in ("a.txt", "b.txt")]
+        outputs = [
+            {"name": name, "media_type": "text/plain", "bytes": size // 2, "sha256": "", "key": name}
+            for name in ("a.txt", "b.txt")
+        ]
         assert ledger.commit(claimed.fixed.id, claimed.token, {}, outputs, {}) == "succeeded"
         ledger.commit(claimed.fixed.id, claimed.token, {}, outputs, {})  # its first answer was lost
         return claimed.fixed.id
@@ -129,8 +132,12 @@ class TestStoredBytes:
         assert self.stored(ledger) == 1000
         with pytest.raises(QuotaExceeded):
             ledger.upload("acme", "upload_3", 0, kept_s=60)
-        ledger.submit(make_fixed(uploads=self.UPLOADS | {
-            "upload_2": Upload(key="tenants/acme/uploads/upload_2/a.wav", bytes=300, etag="x")}))
+        ledger.submit(
+            make_fixed(
+                uploads=self.UPLOADS
+                | {"upload_2": Upload(key="tenants/acme/uploads/upload_2/a.wav", bytes=300, etag="x")}
+            )
+        )
         assert self.stored(ledger) == 900
         assert ledger.count("acme", "upload_1", 0) == 300
 

@@ -21,9 +21,11 @@ BROKEN = {
 @pytest.fixture(params=BROKEN)
 def spoil(request, ledger):
     """Breaks a job's record; says whether enough is left of it to be failed."""
+
     def broken(job):
         BROKEN[request.param](ledger.redis, keys.job(job.id))
         return request.param not in ("gone", "another type")
+
     return broken
 
 
@@ -34,8 +36,10 @@ def faults(ledger):
 def nowhere(ledger, job):
     """Whether no list leads to the job that a verb goes through."""
     redis = ledger.redis
-    return not any(redis.zscore(key, job.id) for key in (
-        keys.line(job.line), keys.waiting("cpu"), keys.leases("cpu"), keys.DUE, keys.EXPIRIES))
+    return not any(
+        redis.zscore(key, job.id)
+        for key in (keys.line(job.line), keys.waiting("cpu"), keys.leases("cpu"), keys.DUE, keys.EXPIRIES)
+    )
 
 
 def failed(ledger, job):

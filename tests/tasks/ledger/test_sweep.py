@@ -172,7 +172,11 @@ def test_a_worker_is_listed_until_its_lease_would_lapse(desk, ledger, clock):
     assert ledger.redis.zscore(keys.WORKERS, "w1") == clock.ms + 10_000
     told = ledger.redis.hgetall(keys.worker("w1"))
     assert (told["pool"], told["queues"], told["slots"], told["draining"]) == (
-        "cpu", "cpu.generate,cpu.caption", "4", "0")
+        "cpu",
+        "cpu.generate,cpu.caption",
+        "4",
+        "0",
+    )
 
 
 def prefix(claimed) -> str:
@@ -186,8 +190,10 @@ def test_what_a_lost_attempt_uploads_after_the_sweep_goes_too(desk, ledger, cloc
     lapsed(desk, clock, zombie)
     again = desk.claim(worker="w2")
     ledger.redis.delete(keys.TRASH)
-    tell = {"commit": lambda: ledger.commit(zombie.fixed.id, zombie.token, {}, [], {}, zombie.number),
-            "fail": lambda: ledger.fail(zombie.fixed.id, zombie.token, LeaseLost("x"), number=zombie.number)}[say]
+    tell = {
+        "commit": lambda: ledger.commit(zombie.fixed.id, zombie.token, {}, [], {}, zombie.number),
+        "fail": lambda: ledger.fail(zombie.fixed.id, zombie.token, LeaseLost("x"), number=zombie.number),
+    }[say]
     assert tell() == "lost"
     assert ledger.redis.zrange(keys.TRASH, 0, -1, withscores=True) == [(prefix(zombie), clock.ms + 60_000)]
     assert ledger.commit(again.fixed.id, again.token, {}, [], {}, again.number) == "succeeded"
@@ -221,8 +227,7 @@ def test_the_checkpoints_go_when_the_job_ends(desk, ledger, clock):
     assert ledger.report(first.fixed.id, first.token, checkpoint="another") == "lost"
     desk.commit(second)
     assert "checkpoint" not in desk.record(second)
-    assert ledger.redis.zrange(keys.TRASH, 0, -1) == [
-        prefix(first), f"tenants/acme/jobs/{first.fixed.id}/checkpoints/"]
+    assert ledger.redis.zrange(keys.TRASH, 0, -1) == [prefix(first), f"tenants/acme/jobs/{first.fixed.id}/checkpoints/"]
 
 
 def test_a_job_without_checkpoints_leaves_no_trash(desk, ledger):

@@ -24,31 +24,39 @@ def read(tmp_path, text: str | bytes) -> list[catalogue.Title]:
 
 def test_a_row_is_read_in_full(tmp_path):
     """Quoted commas and line ends, lists by '|', a year."""
-    title, = read(tmp_path, 'id,title,year,genres,director,cast,plot\n'
-                            '7,"Good, Bad",1966,Western | Drama|,Leone,"Eastwood|Wallach","Three men.\nOne grave."\n')
-    assert title == catalogue.Title("7", "Good, Bad", 1966, ("Western", "Drama"), ("Leone",),
-                                    ("Eastwood", "Wallach"), "Three men. One grave.", 3)
+    (title,) = read(
+        tmp_path,
+        "id,title,year,genres,director,cast,plot\n"
+        '7,"Good, Bad",1966,Western | Drama|,Leone,"Eastwood|Wallach","Three men.\nOne grave."\n',
+    )
+    assert title == catalogue.Title(
+        "7", "Good, Bad", 1966, ("Western", "Drama"), ("Leone",), ("Eastwood", "Wallach"), "Three men. One grave.", 3
+    )
 
 
-@pytest.mark.parametrize(("header", "expected"), [("wikidata_id,id,title", "b"), ("title,wikidata_id", "b"),
-                                                  ("title,year", "a")])
+@pytest.mark.parametrize(
+    ("header", "expected"), [("wikidata_id,id,title", "b"), ("title,wikidata_id", "b"), ("title,year", "a")]
+)
 def test_the_id_is_the_first_column_of_three(tmp_path, header, expected):
     """id, else wikidata_id, else the title itself."""
-    title, = read(tmp_path, f"{header}\na,b,c\n" if header.count(",") == 2 else f"{header}\na,b\n")
+    (title,) = read(tmp_path, f"{header}\na,b,c\n" if header.count(",") == 2 else f"{header}\na,b\n")
     assert title.id == expected
 
 
 @pytest.mark.parametrize("nothing", ["", "NaN", "nan", "NULL", "None", " "])
 def test_what_tables_write_for_nothing_is_nothing(tmp_path, nothing):
     """Missing values of spreadsheets and data frames are no genre and no director."""
-    title, = read(tmp_path, f"id,title,year,genres,director,cast,plot\n1,A,{','.join([nothing] * 5)}\n")
+    (title,) = read(tmp_path, f"id,title,year,genres,director,cast,plot\n1,A,{','.join([nothing] * 5)}\n")
     assert (title.year, title.genres, title.director, title.cast, title.plot) == (None, (), (), (), "")
 
 
 def test_json_numbers_lists_and_nan_are_read(tmp_path):
     """Ids may be numbers, genres a list or a text; NaN and null are nothing."""
-    one, two = read(tmp_path, '{"id": 7, "title": "A", "year": 1990.0, "genres": ["X", "Y"], "plot": NaN}\n\n'
-                              '{"id": 8, "genres": "X|Z", "cast": null, "other": {"deep": []}}\n')
+    one, two = read(
+        tmp_path,
+        '{"id": 7, "title": "A", "year": 1990.0, "genres": ["X", "Y"], "plot": NaN}\n\n'
+        '{"id": 8, "genres": "X|Z", "cast": null, "other": {"deep": []}}\n',
+    )
     assert (one.id, one.year, one.genres, one.plot) == ("7", 1990, ("X", "Y"), "")
     assert (two.id, two.title, two.genres, two.cast, two.line) == ("8", "8", ("X", "Z"), (), 3)
 
@@ -90,10 +98,16 @@ def test_every_mistake_is_named(case, tmp_path):
 CLEANED = {
     "semicolons": (b"id;title\n1;Jaws, the film\n", ["Jaws, the film"], "semicolons"),
     "tabs": (b"id\ttitle\n1\tJaws\n", ["Jaws"], "tabs"),
-    "latin-1": ("id,title\n1,Amélie\n2,Le Père Noël est une ordure\n".encode("latin-1"),
-                ["Amélie", "Le Père Noël est une ordure"], "cp1252"),
-    "cyrillic": ("id,title\n1,Броненосец Потёмкин\n2,Летят журавли\n".encode("cp1251"),
-                 ["Броненосец Потёмкин", "Летят журавли"], "cp1251"),
+    "latin-1": (
+        "id,title\n1,Amélie\n2,Le Père Noël est une ordure\n".encode("latin-1"),
+        ["Amélie", "Le Père Noël est une ordure"],
+        "cp1252",
+    ),
+    "cyrillic": (
+        "id,title\n1,Броненосец Потёмкин\n2,Летят журавли\n".encode("cp1251"),
+        ["Броненосец Потёмкин", "Летят журавли"],
+        "cp1251",
+    ),
     "utf-16": ("id,title\n1,Amélie\n".encode("utf-16"), ["Amélie"], "utf-16"),
     "a row again": (b"id,title\n1,a\n2,b\n1,a\n", ["a", "b"], "repeats an earlier row"),
     "an id again": (b"id,title\n1,a\n2,b\n1,c\n", ["a", "b"], "has the id of an earlier row but differs"),
@@ -142,7 +156,7 @@ def content():
 
 
 def answer(content, path) -> None:
-    result, = content.run([Call.of("recommend", catalogue=path, history=["f0"])])
+    (result,) = content.run([Call.of("recommend", catalogue=path, history=["f0"])])
     assert isinstance(result, Result | BacklotError)
     if isinstance(result, Result):
         assert all(item["id"] != "f0" for item in result.value["items"])
@@ -154,8 +168,9 @@ def answer(content, path) -> None:
 def test_any_csv_is_answered_or_refused(rows, content, tmp_path):
     """However dirty the rows: a result or an error of ours, nothing else."""
     table = io.StringIO()
-    csv.writer(table).writerows([["id", "genres", "director", "cast", "plot", "year"], ["f0", "a", "b", "c", "d", ""],
-                                 *rows])
+    csv.writer(table).writerows(
+        [["id", "genres", "director", "cast", "plot", "year"], ["f0", "a", "b", "c", "d", ""], *rows]
+    )
     path = tmp_path / "dirty.csv"
     path.write_text(table.getvalue(), newline="")
     answer(content, path)

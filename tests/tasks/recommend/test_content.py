@@ -41,7 +41,7 @@ def films(tmp_path):
 
 def ask(content, path, *history, k=10):
     """The items, or the error."""
-    result, = content.run([Call.of("recommend", {"k": k}, catalogue=path, history=list(history))])
+    (result,) = content.run([Call.of("recommend", {"k": k}, catalogue=path, history=list(history))])
     return result if isinstance(result, BacklotError) else result.value["items"]
 
 
@@ -125,8 +125,9 @@ def test_a_byte_order_mark_and_foreign_columns_do_not_matter(content, films, tmp
     """What spreadsheets add is passed over."""
     lines = films.read_text().splitlines()
     path = tmp_path / "excel.csv"
-    path.write_text("\r\n".join([lines[0].upper() + ",shelf", *(line + ",7" for line in lines[1:])]),
-                    encoding="utf-8-sig")
+    path.write_text(
+        "\r\n".join([lines[0].upper() + ",shelf", *(line + ",7" for line in lines[1:])]), encoding="utf-8-sig"
+    )
     assert ask(content, path, "f1") == ask(content, films, "f1")
 
 
@@ -139,7 +140,7 @@ def test_unknown_entries_are_passed_over_and_said(content, films):
     """A catalogue may have lost a title: the rest of the history still counts, and the answer tells."""
     made, said = Call.of("recommend", catalogue=films, history=["f1", "gone"]), []
     call = Call(made.inputs, made.params, made.workdir, lambda progress, message: said.append(message))
-    result, = content.run([call])
+    (result,) = content.run([call])
     assert result.value["items"] == ask(content, films, "f1")
     told = json.loads((call.workdir / "recommendations.json").read_text())
     assert told["unknown"] == [{"asked": "gone", "why": "no such id or title in the catalogue"}]
@@ -174,11 +175,18 @@ def test_a_catalogue_that_says_nothing_is_refused(content, tmp_path):
 def test_the_file_holds_all_that_is_known(content, films):
     """Beside rank, score and reason: the catalogue's own fields."""
     call = Call.of("recommend", {"k": 1}, catalogue=films, history=["f1"])
-    result, = content.run([call])
+    (result,) = content.run([call])
     assert result.files == [call.workdir / "recommendations.json"]
-    item, = json.loads(result.files[0].read_text())["items"]
-    assert item == {**result.value["items"][0], "rank": 1, "year": None, "genres": ["Adventure", "Family"],
-                    "director": ["Steven Spielberg"], "cast": ["Robin Williams"], "plot": "grown boy returns island"}
+    (item,) = json.loads(result.files[0].read_text())["items"]
+    assert item == {
+        **result.value["items"][0],
+        "rank": 1,
+        "year": None,
+        "genres": ["Adventure", "Family"],
+        "director": ["Steven Spielberg"],
+        "cast": ["Robin Williams"],
+        "plot": "grown boy returns island",
+    }
 
 
 def test_progress_rises_and_a_canceled_call_stops(content, films):
@@ -192,7 +200,7 @@ def test_progress_rises_and_a_canceled_call_stops(content, films):
     assert seen == sorted(seen) and seen[-1] == 1.0
     for allowed in range(len(seen) - 1):
         left = iter([False] * allowed)
-        stopped, = content.run([Call(made.inputs, made.params, made.workdir, report, partial(next, left, True))])
+        (stopped,) = content.run([Call(made.inputs, made.params, made.workdir, report, partial(next, left, True))])
         assert isinstance(stopped, Canceled)
 
 
@@ -200,6 +208,14 @@ def test_the_shipped_sample_recommends_bond_to_who_likes_bond(content):
     """The sample catalogue is read as it is, and its answer makes sense."""
     sample = catalogue.__file__.replace("catalogue.py", "samples/films.csv")
     items = ask(content, sample, "Goldfinger", "Moonraker", k=5)
-    bonds = {"The Spy Who Loved Me", "You Only Live Twice", "Live and Let Die", "Diamonds Are Forever", "Thunderball",
-             "On Her Majesty's Secret Service", "For Your Eyes Only", "Octopussy"}
+    bonds = {
+        "The Spy Who Loved Me",
+        "You Only Live Twice",
+        "Live and Let Die",
+        "Diamonds Are Forever",
+        "Thunderball",
+        "On Her Majesty's Secret Service",
+        "For Your Eyes Only",
+        "Octopussy",
+    }
     assert len({item["title"] for item in items} & bonds) >= 4

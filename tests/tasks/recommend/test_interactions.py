@@ -26,8 +26,10 @@ def read(tmp_path, text: str | bytes) -> tuple[Chosen, Cleaning]:
 
 
 def rows(chosen: Chosen) -> list[tuple[str, str, float]]:
-    return [(chosen.users[user], TITLES[item].id, None if np.isnan(rating) else rating)
-            for user, item, rating in zip(chosen.user, chosen.item, chosen.rating, strict=True)]
+    return [
+        (chosen.users[user], TITLES[item].id, None if np.isnan(rating) else rating)
+        for user, item, rating in zip(chosen.user, chosen.item, chosen.rating, strict=True)
+    ]
 
 
 WHOLE = [("ann", "f1", 3.0), ("ann", "f0", 5.0), ("bob", "f2", 1.5)]
@@ -40,8 +42,8 @@ SAME = {
     "iso times": "user,item,rating,time\nann,f0,5,2024-05-02T10:00:00Z\nann,f1,3,2024-05-02\nbob,f2,1.5,2023-01-01\n",
     "titles for ids": "user,item,rating,time\nann,Jaws,5,200\nann,Hook,3,100\nbob,Alien,1.5,50\n",
     "json lines": '{"user": "ann", "item": "f0", "rating": 5, "time": 200}\n'
-                  '{"user": "ann", "item": "f1", "rating": "3", "time": 100}\n'
-                  '{"user": "bob", "item": "f2", "rating": 1.5, "time": 50}\n',
+    '{"user": "ann", "item": "f1", "rating": "3", "time": 100}\n'
+    '{"user": "bob", "item": "f2", "rating": 1.5, "time": 50}\n',
 }
 
 
@@ -54,8 +56,14 @@ def test_every_form_gives_the_same_choices(form, tmp_path):
 
 def test_parquet_gives_the_same_choices_and_the_same_digest(tmp_path):
     """Whatever the file, the same data is the same model's."""
-    table = pyarrow.table({"user": ["ann", "ann", "bob"], "item": ["f0", "f1", "f2"], "rating": [5, 3, 1.5],
-                           "time": pyarrow.array([200, 100, 50], pyarrow.timestamp("s"))})
+    table = pyarrow.table(
+        {
+            "user": ["ann", "ann", "bob"],
+            "item": ["f0", "f1", "f2"],
+            "rating": [5, 3, 1.5],
+            "time": pyarrow.array([200, 100, 50], pyarrow.timestamp("s")),
+        }
+    )
     path = tmp_path / "interactions.parquet"
     parquet.write_table(table, path)
     chosen = interactions.read(path, TITLES)
@@ -65,23 +73,63 @@ def test_parquet_gives_the_same_choices_and_the_same_digest(tmp_path):
 
 CLEANED = {
     "a row again": ("ann,f0,5,1\nann,f0,5,1\n", "dropped", "repeats another row", [2], [("ann", "f0", 5)]),
-    "a newer rating": ("ann,f0,5,9\nann,f0,2,1\nbob,f0,1,1\n", "dropped", "contradicts another row", [3],
-                       [("ann", "f0", 5), ("bob", "f0", 1)]),
-    "the later row of equal times": ("ann,f0,5,1\nann,f0,2,1\n", "dropped", "contradicts another row", [2],
-                                     [("ann", "f0", 2)]),
+    "a newer rating": (
+        "ann,f0,5,9\nann,f0,2,1\nbob,f0,1,1\n",
+        "dropped",
+        "contradicts another row",
+        [3],
+        [("ann", "f0", 5), ("bob", "f0", 1)],
+    ),
+    "the later row of equal times": (
+        "ann,f0,5,1\nann,f0,2,1\n",
+        "dropped",
+        "contradicts another row",
+        [2],
+        [("ann", "f0", 2)],
+    ),
     "unknown item": ("ann,f0,5,1\nann,gone,2,1\n", "dropped", "item is not in the catalogue", [3], [("ann", "f0", 5)]),
-    "a title that two films have": ("ann,f0,5,1\nann,Twice,2,1\n", "dropped", "item is not in the catalogue", [3],
-                                    [("ann", "f0", 5)]),
-    "text for a number": ("ann,f0,4,1\nann,f1,good,2\nann,f2,2,3\n", "filled", "rating is no number", [3],
-                          [("ann", "f0", 4), ("ann", "f1", 3), ("ann", "f2", 2)]),
-    "no rating": ("ann,f0,4,1\nbob,f1,,2\nann,f2,2,3\n", "filled", "rating is missing: filled with the mean", [3],
-                  [("ann", "f0", 4), ("ann", "f2", 2), ("bob", "f1", 3)]),
-    "infinite rating": ("ann,f0,4,1\nann,f1,inf,2\n", "filled", "rating is no number", [3],
-                        [("ann", "f0", 4), ("ann", "f1", 4)]),
-    "no time": ("ann,f0,4,7\nann,f1,5,\n", "filled", "time is missing: counts as the oldest", [3],
-                [("ann", "f1", 5), ("ann", "f0", 4)]),
-    "a time that is none": ("ann,f0,4,7\nann,f1,5,soon\n", "filled", "time is neither a number nor ISO 8601", [3],
-                            [("ann", "f1", 5), ("ann", "f0", 4)]),
+    "a title that two films have": (
+        "ann,f0,5,1\nann,Twice,2,1\n",
+        "dropped",
+        "item is not in the catalogue",
+        [3],
+        [("ann", "f0", 5)],
+    ),
+    "text for a number": (
+        "ann,f0,4,1\nann,f1,good,2\nann,f2,2,3\n",
+        "filled",
+        "rating is no number",
+        [3],
+        [("ann", "f0", 4), ("ann", "f1", 3), ("ann", "f2", 2)],
+    ),
+    "no rating": (
+        "ann,f0,4,1\nbob,f1,,2\nann,f2,2,3\n",
+        "filled",
+        "rating is missing: filled with the mean",
+        [3],
+        [("ann", "f0", 4), ("ann", "f2", 2), ("bob", "f1", 3)],
+    ),
+    "infinite rating": (
+        "ann,f0,4,1\nann,f1,inf,2\n",
+        "filled",
+        "rating is no number",
+        [3],
+        [("ann", "f0", 4), ("ann", "f1", 4)],
+    ),
+    "no time": (
+        "ann,f0,4,7\nann,f1,5,\n",
+        "filled",
+        "time is missing: counts as the oldest",
+        [3],
+        [("ann", "f1", 5), ("ann", "f0", 4)],
+    ),
+    "a time that is none": (
+        "ann,f0,4,7\nann,f1,5,soon\n",
+        "filled",
+        "time is neither a number nor ISO 8601",
+        [3],
+        [("ann", "f1", 5), ("ann", "f0", 4)],
+    ),
 }
 
 
@@ -142,7 +190,8 @@ def test_a_parquet_bomb_is_refused(tmp_path, monkeypatch):
 
 
 CELL = st.text(st.characters(codec="utf-8"), max_size=6) | st.sampled_from(
-    ["f0", "f1", "Jaws", "NaN", "inf", "1e400", "4,5", "-1", "2024-01-01", "9" * 400, '"'])
+    ["f0", "f1", "Jaws", "NaN", "inf", "1e400", "4,5", "-1", "2024-01-01", "9" * 400, '"']
+)
 
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -150,8 +199,12 @@ CELL = st.text(st.characters(codec="utf-8"), max_size=6) | st.sampled_from(
 def test_any_json_is_read_or_refused_by_name(cells, tmp_path):
     """However dirty: finite arrays, or an error of ours."""
     path = tmp_path / "interactions"
-    path.write_text("\n".join(json.dumps(dict(zip(("user", "item", "rating", "time"), row, strict=True)))
-                              for row in [["u", "f0", 3, 1], *cells]))
+    path.write_text(
+        "\n".join(
+            json.dumps(dict(zip(("user", "item", "rating", "time"), row, strict=True)))
+            for row in [["u", "f0", 3, 1], *cells]
+        )
+    )
     try:
         chosen = interactions.read(path, TITLES)
     except BacklotError:

@@ -37,14 +37,17 @@ def catalogue(tmp_path_factory) -> Path:
 def choices(catalogue) -> Path:
     """u0, u2, ... choose horror, u1, u3, ... comedies; nobody chooses film 23."""
     path, random = catalogue.with_name("choices.csv"), np.random.default_rng(0)
-    rows = [(f"u{user}", f"f{int(item)}", 4 + int(item) % 2, time) for user in range(PEOPLE)
-            for time, item in enumerate(random.choice(np.arange(user % 2, FILMS - 1, 2), 6, replace=False))]
+    rows = [
+        (f"u{user}", f"f{int(item)}", 4 + int(item) % 2, time)
+        for user in range(PEOPLE)
+        for time, item in enumerate(random.choice(np.arange(user % 2, FILMS - 1, 2), 6, replace=False))
+    ]
     path.write_text("user,item,rating,time\n" + "\n".join(",".join(map(str, row)) for row in rows) + "\n")
     return path
 
 
 def ask(name: str, params: dict | None = None, **inputs) -> Result | Exception:
-    result, = load("recommend", name).run([Call.of("recommend", params, **inputs)])
+    (result,) = load("recommend", name).run([Call.of("recommend", params, **inputs)])
     if isinstance(result, Result):
         contract("recommend").result.model_validate(result.value)
     return result
@@ -84,7 +87,8 @@ def test_all_users_come_as_parquet(name, catalogue, choices):
     own = [row for row in rows if row["user"] == "u7"]
     assert [row["rank"] for row in own] == list(range(1, len(own) + 1))
     assert [(row["id"], row["title"], row["reason"]) for row in own] == [
-        (item["id"], item["title"], item["reason"]) for item in alone]
+        (item["id"], item["title"], item["reason"]) for item in alone
+    ]
     assert [row["score"] for row in own] == pytest.approx([item["score"] for item in alone])
     assert all(row["id"] not in chosen_by(row["user"], choices) for row in rows)
 
@@ -135,8 +139,14 @@ def test_tags_beside_a_history_are_passed_over_and_said(catalogue, choices):
 
 def test_a_users_fresh_likes_are_newer_than_the_data(catalogue, choices):
     """A comedy person who now likes horror, with a short memory, is shown horror."""
-    items = ask("item-knn", {"k": 3, "half_life": 0.5}, catalogue=catalogue, interactions=choices, user="u1",
-                history=["f0", "f2", "Film 4"]).value["items"]
+    items = ask(
+        "item-knn",
+        {"k": 3, "half_life": 0.5},
+        catalogue=catalogue,
+        interactions=choices,
+        user="u1",
+        history=["f0", "f2", "Film 4"],
+    ).value["items"]
     assert all(int(item["id"][1:]) % 2 == 0 for item in items)
 
 
@@ -174,7 +184,8 @@ def test_the_report_says_what_cleaning_did(catalogue, tmp_path):
     report = saved(ask("popular", catalogue=films, interactions=table, user="a"), "data-report.json")
     assert report["catalogue"]["format"] == "CSV, cp1252, semicolons"
     assert report["catalogue"]["dropped"] == {
-        "has the id of an earlier row but differs; the first stays": {"count": 1, "first_lines": [4]}}
+        "has the id of an earlier row but differs; the first stays": {"count": 1, "first_lines": [4]}
+    }
     told = report["interactions"]
     assert (told["rows"], told["unusable"]) == (5, {"count": 1, "first": ["line 6 has no user"]})
     assert told["items that are not in the catalogue"] == {"count": 1, "first": ["9"]}
@@ -200,7 +211,7 @@ class Kept:
 
     def ask(self, name: str, params: dict | None = None, **inputs) -> Result:
         call = Call.of("recommend", params, **inputs)
-        result, = load("recommend", name).run([Call(call.inputs, call.params, call.workdir, artefact=self)])
+        (result,) = load("recommend", name).run([Call(call.inputs, call.params, call.workdir, artefact=self)])
         return result
 
 
@@ -256,8 +267,9 @@ def test_ten_jobs_at_once_fit_once(catalogue, choices, settings, storage, fixed,
         folder.mkdir()
         call = Call.of("recommend", catalogue=catalogue, interactions=choices, user=f"u{number}")
         start.wait()
-        result, = load("recommend", "popular").run([Call(
-            call.inputs, call.params, call.workdir, artefact=artefacts.of(fixed(), folder, lambda: False))])
+        (result,) = load("recommend", "popular").run(
+            [Call(call.inputs, call.params, call.workdir, artefact=artefacts.of(fixed(), folder, lambda: False))]
+        )
         return result.value
 
     monkeypatch.setattr(popular.Model, "fit", slow)
@@ -339,23 +351,28 @@ def test_a_canceled_job_stops_at_each_stage(catalogue, choices):
     assert seen == sorted(seen) and seen[-1] == 1
     for allowed in range(len(seen) - 1):
         left = iter([False] * allowed)
-        stopped, = model.run([Call(made.inputs, made.params, made.workdir,
-                                   canceled=lambda left=left: next(left, True))])
+        (stopped,) = model.run(
+            [Call(made.inputs, made.params, made.workdir, canceled=lambda left=left: next(left, True))]
+        )
         assert isinstance(stopped, Canceled)
 
 
 # -- the contract
 
 
-@pytest.mark.parametrize(("inputs", "message"), [
-    ({}, "say for whom: history, tags, user or users is needed"),
-    ({"interactions": "https://example.com/i.csv"}, "say for whom"),
-    ({"user": "a"}, "interactions, which are not given"),
-    ({"users": "all", "user": "a", "interactions": "https://example.com/i.csv"}, "users stands alone"),
-    ({"users": [], "interactions": "https://example.com/i.csv"}, "at least 1 item"),
-    ({"users": "some", "interactions": "https://example.com/i.csv"}, "'all'"),
-    ({"history": ["a"], "interactions": None}, "valid string"),
-    ({"history": [True]}, "valid string")])
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({}, "say for whom: history, tags, user or users is needed"),
+        ({"interactions": "https://example.com/i.csv"}, "say for whom"),
+        ({"user": "a"}, "interactions, which are not given"),
+        ({"users": "all", "user": "a", "interactions": "https://example.com/i.csv"}, "users stands alone"),
+        ({"users": [], "interactions": "https://example.com/i.csv"}, "at least 1 item"),
+        ({"users": "some", "interactions": "https://example.com/i.csv"}, "'all'"),
+        ({"history": ["a"], "interactions": None}, "valid string"),
+        ({"history": [True]}, "valid string"),
+    ],
+)
 def test_a_request_that_asks_for_nobody_is_refused(inputs, message):
     """At submit, before anything is fetched."""
     with pytest.raises(ValidationError, match=message):
@@ -384,8 +401,10 @@ def test_on_movielens_the_split_is_clean_and_item_knn_beats_popularity(real_data
     for choices, held in ((train, last), (earlier, last), (earlier, last_but_one)):
         assert not choices.seen()[np.arange(943), held].any()
     params = Call.of("recommend", catalogue="").params
-    ndcg = {name: evaluate._model(name, evaluate.Data(data.titles, train), train, last, params)["ndcg"]
-            for name in ("popular", "item-knn")}
+    ndcg = {
+        name: evaluate._model(name, evaluate.Data(data.titles, train), train, last, params)["ndcg"]
+        for name in ("popular", "item-knn")
+    }
     assert ndcg["popular"] == pytest.approx(0.025, abs=0.001) and ndcg["item-knn"] >= 0.035
 
 

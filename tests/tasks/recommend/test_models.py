@@ -34,8 +34,10 @@ def chosen() -> Chosen:
         own = [i for i in range(ITEMS - 1) if i % THEMES == user % THEMES]
         others = [i for i in range(ITEMS - 1) if i % THEMES != user % THEMES]
         picked = [*random.choice(own, 8, replace=False), *random.choice(others, 2, replace=False)]
-        rows += [(user, int(item), float(random.integers(3, 6) if item in own else random.integers(1, 3)), time)
-                 for time, item in enumerate(random.permutation(picked))]
+        rows += [
+            (user, int(item), float(random.integers(3, 6) if item in own else random.integers(1, 3)), time)
+            for time, item in enumerate(random.permutation(picked))
+        ]
     user, item, rating, time = map(np.array, zip(*rows, strict=True))
     return Chosen.of([f"u{n}" for n in range(USERS)], ITEMS, user, item, rating.astype(float), time.astype(float))
 
@@ -101,8 +103,9 @@ def test_user_knn_is_what_loops_compute(data, chosen, neighbours, half_life):
         assert np.where(np.isfinite(scores[user]), scores[user], 0) == pytest.approx(expected, abs=1e-12)
 
 
-def loss_of_a_user(x: np.ndarray, target: np.ndarray, c: np.ndarray, items: np.ndarray, goal: svd.Goal,
-                   n: int) -> float:
+def loss_of_a_user(
+    x: np.ndarray, target: np.ndarray, c: np.ndarray, items: np.ndarray, goal: svd.Goal, n: int
+) -> float:
     """What svd.py says it minimises, of one user's vector and bias, over all items."""
     s = x[:-1] @ items[:, :-1].T + x[-1] + items[:, -1]
     return float((c * (target - s) ** 2).sum() + (goal.penalty(n, len(x) - 1) * x**2).sum())
@@ -161,8 +164,16 @@ def test_nmf_makes_scikit_learns_steps(chosen):
     w, h = random.random((USERS, 4)) + 0.1, random.random((ITEMS, 4)) + 0.1
     x = sparse.csr_matrix(x.toarray()[:, :-1])  # scikit-learn's epsilon differs where a column is empty
     theirs_w, theirs_h, _ = non_negative_factorization(
-        x.toarray(), W=w.copy(), H=h[:-1].T.copy(), init="custom", n_components=4, solver="mu",
-        beta_loss="kullback-leibler", max_iter=25, tol=0)
+        x.toarray(),
+        W=w.copy(),
+        H=h[:-1].T.copy(),
+        init="custom",
+        n_components=4,
+        solver="mu",
+        beta_loss="kullback-leibler",
+        max_iter=25,
+        tol=0,
+    )
     h = h[:-1]
     for _ in range(25):
         w = nmf.update(x, w, h, rating=False)
@@ -244,7 +255,7 @@ def test_item_knns_reason_names_what_adds_most(data, chosen):
     asked, x = chosen.select(np.array([-1])).liking([1, 0, 3]), chosen.interest().toarray()
     adds = {j: cosine(x[:, 6], x[:, j], 10) * weight for j, weight in ((1, 0.5**0.4), (0, 0.5**0.2), (3, 1))}
     first, second = sorted(adds, key=adds.get, reverse=True)[:2]
-    said, = reasons("item-knn", data, asked, [6], neighbours=1000)
+    (said,) = reasons("item-knn", data, asked, [6], neighbours=1000)
     assert said == f"people who chose Film {first} and Film {second} chose it too"
 
 
@@ -253,7 +264,7 @@ def test_user_knns_reason_counts_the_neighbours_likes(data, chosen):
     x, q = chosen.interest().toarray(), chosen.interest(5).toarray()[4]
     near = sorted(((cosine(q, x[v]), v) for v in range(USERS) if v != 4), reverse=True)[:10]
     liked = sum(x[v, 1] >= 0.6 for _, v in near)
-    said, = reasons("user-knn", data, chosen.select(np.array([4])), [1], neighbours=10)
+    (said,) = reasons("user-knn", data, chosen.select(np.array([4])), [1], neighbours=10)
     assert liked > 0 and said == f"liked by {liked} of the 10 people of the nearest taste"
 
 
@@ -268,8 +279,7 @@ def test_svds_parts_add_up_to_the_score(data, chosen):
     constant = side.bias[item] - side.v[item] @ np.linalg.solve(left, side.pull)
     assert model.scores(arrays, asked, params)[0, item] == pytest.approx(adds.sum() + constant)
     best = known.indices[np.argsort(-adds)[:2]]
-    assert reasons("svd", data, asked, [item]) == [
-        f"fits the taste that shows in Film {best[0]} and Film {best[1]}"]
+    assert reasons("svd", data, asked, [item]) == [f"fits the taste that shows in Film {best[0]} and Film {best[1]}"]
 
 
 def test_nmfs_reason_names_the_theme_that_adds_most(data, chosen):

@@ -68,8 +68,13 @@ class TestEndedBeforeARestore:
         claimed = ledger.claim(worker, "w1:0", "1" * 32)
         key = attempt_prefix("acme", job.id, 1, claimed.token) + "text.txt"
         storage.put_bytes(key, b"the end", "text/plain")
-        ledger.commit(job.id, claimed.token, {"text": "the end"}, [
-            {"name": "text.txt", "media_type": "text/plain", "bytes": 7, "sha256": "0" * 64, "key": key}], {})
+        ledger.commit(
+            job.id,
+            claimed.token,
+            {"text": "the end"},
+            [{"name": "text.txt", "media_type": "text/plain", "bytes": 7, "sha256": "0" * 64, "key": key}],
+            {},
+        )
         seen = jobs.get("acme", job.id)
         storage.put_bytes(job_json_key("acme", job.id), seen.model_dump_json().encode(), "application/json")
         ledger.redis.flushdb()
@@ -105,8 +110,10 @@ def test_a_retry_keeps_within_the_models_limits(jobs, ledger, settings, tmp_path
     job = jobs.submit("acme", request()).job
     jobs.cancel("acme", job.id)
     models = tmp_path / "models.toml"
-    models.write_text('[[model]]\nkind = "generate"\nname = "transformer"\nalgorithm = "transformer"\ndefault = true\n'
-                      'pool = "cpu"\nrun_timeout_s = 7\n')
+    models.write_text(
+        '[[model]]\nkind = "generate"\nname = "transformer"\nalgorithm = "transformer"\ndefault = true\n'
+        'pool = "cpu"\nrun_timeout_s = 7\n'
+    )
     later = Jobs.of(settings.model_copy(update={"models": models}))
     again = Fixed.model_validate_json(ledger.record(later.retry("acme", job.id).job.id)["fixed"])
     assert (again.run_timeout_s, again.pool, again.retry_of) == (7, "cpu", job.id)

@@ -49,7 +49,7 @@ def decode(path: Path) -> np.ndarray:
 @pytest.fixture(scope="module")
 def speech() -> np.ndarray:
     """Six seconds of a reading, int16, 16 kHz."""
-    return decode(SAMPLES / "reading_female.opus")[:6 * audio.RATE]
+    return decode(SAMPLES / "reading_female.opus")[: 6 * audio.RATE]
 
 
 @pytest.mark.parametrize("ending", FORMATS)
@@ -63,9 +63,9 @@ def test_every_format_gives_the_same_sound(ending, speech, tmp_path):
 
 def _similarity(one: np.ndarray, other: np.ndarray) -> float:
     """The largest correlation within 50 ms: codecs add a little silence in front."""
-    middle = one[audio.RATE:4 * audio.RATE].astype(float)
+    middle = one[audio.RATE : 4 * audio.RATE].astype(float)
     shifts = range(-800, 801, 4)
-    shifted = [other[audio.RATE + s:4 * audio.RATE + s] for s in shifts]
+    shifted = [other[audio.RATE + s : 4 * audio.RATE + s] for s in shifts]
     return max(float(np.corrcoef(middle, s)[0, 1]) for s in shifted)
 
 
@@ -120,7 +120,7 @@ def test_a_video_without_sound_is_refused(tmp_path):
 def test_a_file_cut_in_the_middle_says_at_what_second(ending, speech, tmp_path):
     """Half a recording is not passed off as the whole."""
     path = encode(speech, tmp_path, ending)
-    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(InvalidInput, match=r"(breaks off at|cannot be decoded past) second [123]\.\d"):
         decode(path)
 
@@ -198,8 +198,11 @@ def test_a_recording_without_a_single_sample_is_refused(tmp_path):
 
 def _wav_header(data: int) -> bytes:
     """8 kHz, mono, 8 bits a sample."""
-    return (struct.pack("<4sI4s", b"RIFF", 36 + data, b"WAVE")
-            + struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 8000, 8000, 1, 8) + struct.pack("<4sI", b"data", data))
+    return (
+        struct.pack("<4sI4s", b"RIFF", 36 + data, b"WAVE")
+        + struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 8000, 8000, 1, 8)
+        + struct.pack("<4sI", b"data", data)
+    )
 
 
 def test_more_than_four_hours_are_refused_by_the_header(tmp_path):
@@ -232,7 +235,7 @@ def test_a_damaged_file_is_read_or_refused_but_never_crashes(ending, at, junk, s
         sound.write_bytes(encode(speech[:16_000], tmp_path, ending).read_bytes())
     data = bytearray(sound.read_bytes())
     start = int(at * len(data))
-    data[start:start + len(junk)] = junk
+    data[start : start + len(junk)] = junk
     path.write_bytes(data)
     try:
         assert decode(path).dtype == np.int16

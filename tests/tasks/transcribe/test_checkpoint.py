@@ -33,8 +33,9 @@ class Parrot(Listener):
         return [[Word(f"{len(sound)} samples", 0.0, len(sound) / 16_000, 1 / 3)] for sound in sounds]
 
 
-def call(audio: Path = RECORDING, saved: bytes | None = None, save: Callable[[bytes], None] = lambda data: None,
-         **params) -> Call:
+def call(
+    audio: Path = RECORDING, saved: bytes | None = None, save: Callable[[bytes], None] = lambda data: None, **params
+) -> Call:
     return replace(Call.of("transcribe", params, audio=str(audio)), saved=lambda: saved, save=save)
 
 
@@ -42,7 +43,7 @@ def stopped(model: Listener, after: int = 2) -> bytes:
     """What a run that is canceled after so many stretches had saved last."""
     saves: list[bytes] = []
     begun = replace(call(save=saves.append), canceled=lambda: len(saves) * model.at_once >= after)
-    outcome, = model.run([begun])
+    (outcome,) = model.run([begun])
     assert isinstance(outcome, Canceled)
     return saves[-1]
 
@@ -53,9 +54,9 @@ def written(outcome: Result) -> list[str]:
 
 def stretches_heard(saved: bytes | None, audio: Path = RECORDING, **params) -> int:
     """How many a run with this checkpoint hears. It says what one without says, to the byte."""
-    undisturbed, = Parrot().run([call(audio, **params)])
+    (undisturbed,) = Parrot().run([call(audio, **params)])
     model = Parrot()
-    outcome, = model.run([call(audio, saved, **params)])
+    (outcome,) = model.run([call(audio, saved, **params)])
     assert written(outcome) == written(undisturbed) and outcome.value == undisturbed.value
     return model.heard
 
@@ -64,8 +65,8 @@ def stretches_heard(saved: bytes | None, audio: Path = RECORDING, **params) -> i
 def test_the_whole_is_the_same_to_the_byte(name):
     """PocketSphinx's noise goes from stretch to stretch, so the last one that was finished is heard again."""
     model = load("transcribe", name)
-    undisturbed, = model.run([call()])
-    resumed, = model.run([call(saved=stopped(model))])
+    (undisturbed,) = model.run([call()])
+    (resumed,) = model.run([call(saved=stopped(model))])
     assert written(resumed) == written(undisturbed) and resumed.value == undisturbed.value
 
 

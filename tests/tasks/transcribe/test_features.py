@@ -14,7 +14,7 @@ RATE = 16_000
 
 @pytest.fixture(scope="module")
 def speech() -> np.ndarray:
-    return decode(SAMPLES / "reading_female.opus")[:4 * RATE]
+    return decode(SAMPLES / "reading_female.opus")[: 4 * RATE]
 
 
 def test_log_mel_is_the_logarithm_of_windowed_energy(speech):
@@ -22,12 +22,14 @@ def test_log_mel_is_the_logarithm_of_windowed_energy(speech):
     wave = speech.astype(np.float64) / 32768
     frames = np.lib.stride_tricks.sliding_window_view(np.pad(wave, features.FFT // 2, mode="reflect"), features.FFT)
     window = np.pad(np.hanning(features.WINDOW + 1)[:-1], (features.FFT - features.WINDOW) // 2)
-    power = np.abs(np.fft.rfft(frames[::features.HOP] * window)) ** 2
+    power = np.abs(np.fft.rfft(frames[:: features.HOP] * window)) ** 2
     to_mel, hertz = lambda f: 2595 * np.log10(1 + f / 700), np.fft.rfftfreq(features.FFT, 1 / RATE)[:, None]
     mel = np.linspace(to_mel(features.LOWEST_HZ), to_mel(features.HIGHEST_HZ), features.MELS + 2)
     edges = 700 * (10 ** (mel / 2595) - 1)
-    triangles = np.maximum(0, np.minimum((hertz - edges[:-2]) / (edges[1:-1] - edges[:-2]),
-                                         (edges[2:] - hertz) / (edges[2:] - edges[1:-1])))
+    triangles = np.maximum(
+        0,
+        np.minimum((hertz - edges[:-2]) / (edges[1:-1] - edges[:-2]), (edges[2:] - hertz) / (edges[2:] - edges[1:-1])),
+    )
     energy = power @ triangles
     level = np.log(energy + features.FLOOR * energy.mean())
     level -= level.mean(axis=0)
@@ -63,7 +65,7 @@ def test_noise_is_mixed_at_the_ratio_asked_for(speech):
     for snr in (20, 0):
         quiet = speech // 8  # so that nothing is cut off
         added = augment.mixed(quiet, noise, snr, np.random.default_rng(0)).astype(float) - quiet
-        assert 10 * np.log10(np.mean(quiet.astype(float)**2) / np.mean(added**2)) == pytest.approx(snr, abs=0.05)
+        assert 10 * np.log10(np.mean(quiet.astype(float) ** 2) / np.mean(added**2)) == pytest.approx(snr, abs=0.05)
 
 
 def test_a_loud_sum_is_made_softer_not_cut_off():
@@ -102,7 +104,7 @@ def test_steady_noise_is_taken_out_and_speech_stays(speech):
     noisy = augment.mixed(clean, noise, 5, np.random.default_rng(0))
 
     def ratio(heard: np.ndarray) -> float:
-        return 10 * np.log10(np.mean(clean.astype(float)**2) / np.mean((heard.astype(float) - clean)**2))
+        return 10 * np.log10(np.mean(clean.astype(float) ** 2) / np.mean((heard.astype(float) - clean) ** 2))
 
     assert ratio(noisy) == pytest.approx(5, abs=0.2)
     assert ratio(denoised(noisy)) > 9

@@ -9,11 +9,18 @@ from hypothesis import strategies as st
 
 from tasks.transcribe.transcript import CUE_S, LINE, LINES, Segment, Transcript, Word, clock, cues, srt, vtt
 
-TALK = Transcript((
-    Segment(0.5, 3.0, (Word("but", 0.5, 0.9, 0.5), Word("as", 1.0, 1.5, 0.9), Word("sure", 1.5, 2.9, 0.7))),
-    Segment(4.0, 5.0, ()),
-    Segment(3600.0, 3601.5, (Word("at&t", 3600.1, 3600.5), Word("<b>", 3600.5, 3601.0), Word("-->", 3601.0, 3601.4))),
-), 3605.0, "en", "by hand")
+TALK = Transcript(
+    (
+        Segment(0.5, 3.0, (Word("but", 0.5, 0.9, 0.5), Word("as", 1.0, 1.5, 0.9), Word("sure", 1.5, 2.9, 0.7))),
+        Segment(4.0, 5.0, ()),
+        Segment(
+            3600.0, 3601.5, (Word("at&t", 3600.1, 3600.5), Word("<b>", 3600.5, 3601.0), Word("-->", 3601.0, 3601.4))
+        ),
+    ),
+    3605.0,
+    "en",
+    "by hand",
+)
 
 TIME = r"(\d+):(\d\d):(\d\d)[,.](\d{3})"
 
@@ -31,7 +38,7 @@ def read(captions: str) -> list[tuple[int, int, list[str]]]:
         at = next((i for i, line in enumerate(lines) if re.fullmatch(f"{TIME} --> {TIME}", line)), None)
         if at is not None:
             start, end = lines[at].split(" --> ")
-            found.append((milliseconds(start), milliseconds(end), lines[at + 1:]))
+            found.append((milliseconds(start), milliseconds(end), lines[at + 1 :]))
     return found
 
 
@@ -79,8 +86,9 @@ def test_a_transcript_of_silence_is_four_valid_files(tmp_path):
 
 def test_captions_fit_a_screen_and_keep_every_word():
     """Two lines of 42 characters, six seconds at most, and a pause starts a new caption."""
-    words = tuple(Word(f"word{i}", i * 0.5 + (5 if i >= 20 else 0), i * 0.5 + 0.4 + (5 if i >= 20 else 0))
-                  for i in range(40))
+    words = tuple(
+        Word(f"word{i}", i * 0.5 + (5 if i >= 20 else 0), i * 0.5 + 0.4 + (5 if i >= 20 else 0)) for i in range(40)
+    )
     made = cues([Segment(0, 30, words)])
     assert [word for cue in made for line in cue.lines for word in line.split()] == [word.text for word in words]
     assert all(len(cue.lines) <= LINES and max(map(len, cue.lines)) <= LINE for cue in made)

@@ -20,6 +20,7 @@ public <order> = [please] (<move> | /3/ stop {halt} "right now");
 
 def accepts(graph: Graph, sentence: str) -> bool:
     """Whether some way through the arcs says just these words."""
+
     def closed(states: set[int]) -> set[int]:
         while more := {end for start, end, _, word in graph.arcs if word is None and start in states} - states:
             states = states | more
@@ -43,9 +44,12 @@ def test_a_grammar_says_its_sentences_and_no_others():
 def test_it_accepts_what_pocketsphinx_reads_of_it():
     """The same sentences of up to three words, as PocketSphinx' own parser and graph accept them (but for a quote,
     which to PocketSphinx is one word with a space in it)."""
-    config = {"hmm": get_model_path("en-us/en-us"), "dict": get_model_path("en-us/cmudict-en-us.dict"),
-              "loglevel": "FATAL"}
-    theirs = Decoder(lm=None, **config).parse_jsgf(ORDERS.replace('"', '').encode())
+    config = {
+        "hmm": get_model_path("en-us/en-us"),
+        "dict": get_model_path("en-us/cmudict-en-us.dict"),
+        "loglevel": "FATAL",
+    }
+    theirs = Decoder(lm=None, **config).parse_jsgf(ORDERS.replace('"', "").encode())
     ours = of_jsgf(ORDERS)
     words = ["please", "go", "left", "stop", "right", "now", "back", "up"]
     said = [" ".join(choice) for length in (1, 2, 3) for choice in product(words, repeat=length)]
@@ -54,8 +58,11 @@ def test_it_accepts_what_pocketsphinx_reads_of_it():
 
 def test_weights_share_a_choice():
     """Probabilities of one choice sum to one: /3/ beside none is three of four."""
-    out = [probability for start, _, probability, word in of_jsgf("public <x> = /3/ a | b;").arcs
-           if start == 0 and word is None]
+    out = [
+        probability
+        for start, _, probability, word in of_jsgf("public <x> = /3/ a | b;").arcs
+        if start == 0 and word is None
+    ]
     assert out == [0.75, 0.25]
 
 
@@ -64,8 +71,9 @@ def test_ways_that_say_nothing_are_put_together():
     graph = of_jsgf("public <x> = (/3/ a | b)+ [c];")
     closed = graph.closed()
     silent = {(start, end): probability for start, end, probability, word in closed.arcs if word is None}
-    assert all((one, other) in silent or one == other for one, middle in silent for start, other in silent
-               if start == middle)
+    assert all(
+        (one, other) in silent or one == other for one, middle in silent for start, other in silent if start == middle
+    )
     said = {word: (start, end) for start, end, _, word in closed.arcs if word is not None}
     assert silent[said["b"][1], said["a"][0]] == pytest.approx(0.5 * 0.75)  # once more, and then a
     for sentence in ("a", "b a b", "a c", "c", "a c a"):
@@ -79,15 +87,26 @@ def test_words_are_a_loop():
     assert accepts(graph, "no no yes") and not accepts(graph, "no maybe")
 
 
-@pytest.mark.parametrize(("text", "told"), [
-    ("", "no public rule"), ("<x> = a;", "no public rule"), ("public <x> = a", "line 1: ';' was expected"),
-    ("public <x> = a;\n\npublic <y> = ;", "line 3: words or a rule were expected"),
-    ("public <x> = (a | b;", "')' was expected, not ';'"), ("public <x> = <y>;", "no rule <y>"),
-    ("public <x> = a <x>;", "refers to itself"), ("import <other.*>;", "import is not accepted"),
-    ("public <x> = a;\npublic <x> = b;", "line 2: the rule <x> is there twice"), ("public x = a;", "line 1: a rule"),
-    ("public <x> = * a;", "'*' stands where"), ("public <x> = /0/ a | b;", "weight must be more than 0"),
-    ("public <x> = a } b;", "cannot be read at line 1"), ("public <x> = " + "(" * 60, "more than 50 brackets"),
-    ("#JSGF V1.0", "ends in the middle")])
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "no public rule"),
+        ("<x> = a;", "no public rule"),
+        ("public <x> = a", "line 1: ';' was expected"),
+        ("public <x> = a;\n\npublic <y> = ;", "line 3: words or a rule were expected"),
+        ("public <x> = (a | b;", "')' was expected, not ';'"),
+        ("public <x> = <y>;", "no rule <y>"),
+        ("public <x> = a <x>;", "refers to itself"),
+        ("import <other.*>;", "import is not accepted"),
+        ("public <x> = a;\npublic <x> = b;", "line 2: the rule <x> is there twice"),
+        ("public x = a;", "line 1: a rule"),
+        ("public <x> = * a;", "'*' stands where"),
+        ("public <x> = /0/ a | b;", "weight must be more than 0"),
+        ("public <x> = a } b;", "cannot be read at line 1"),
+        ("public <x> = " + "(" * 60, "more than 50 brackets"),
+        ("#JSGF V1.0", "ends in the middle"),
+    ],
+)
 def test_a_bad_grammar_is_told_where_and_why(text, told):
     """Every fault is InvalidInput, with the line where there is one."""
     with pytest.raises(InvalidInput, match="grammar|rule") as error:
@@ -110,7 +129,7 @@ def hmm():
 @pytest.fixture(scope="module")
 def phrase(tmp_path_factory) -> str:
     """'Of course he could not': 1.5 s out of the reading."""
-    sound = decode(SAMPLES / "reading_female.opus")[int(4.6 * 16_000):int(6.1 * 16_000)]
+    sound = decode(SAMPLES / "reading_female.opus")[int(4.6 * 16_000) : int(6.1 * 16_000)]
     return str(encode(sound, tmp_path_factory.mktemp("phrase"), "flac"))
 
 
@@ -133,10 +152,13 @@ def test_nothing_but_the_words_is_heard(hmm, phrase):
 
 def test_words_that_nobody_can_pronounce_are_named(hmm, phrase):
     """All of them that fit in a sentence, and what can be done; other calls of the list go on."""
-    unknown, both, good = hmm.run([
-        Call.of("transcribe", {"words": ["yes", "xqzt", "42", "<s>", "the(2)"]}, audio=phrase),
-        Call.of("transcribe", {"words": ["yes"], "grammar": "public <x> = yes;"}, audio=phrase),
-        Call.of("transcribe", {"words": ["yes", "no"]}, audio=phrase)])
+    unknown, both, good = hmm.run(
+        [
+            Call.of("transcribe", {"words": ["yes", "xqzt", "42", "<s>", "the(2)"]}, audio=phrase),
+            Call.of("transcribe", {"words": ["yes"], "grammar": "public <x> = yes;"}, audio=phrase),
+            Call.of("transcribe", {"words": ["yes", "no"]}, audio=phrase),
+        ]
+    )
     assert isinstance(unknown, InvalidInput)
     assert all(word in unknown.detail for word in ("xqzt", "42", "<s>", "the(2)")) and "yes" not in unknown.detail
     assert isinstance(both, InvalidInput) and "not both" in both.detail

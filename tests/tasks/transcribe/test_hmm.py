@@ -21,7 +21,7 @@ def hmm():
 @pytest.fixture(scope="module")
 def phrase() -> np.ndarray:
     """'Of course he could not': 1.5 s out of the reading."""
-    return decode(SAMPLES / "reading_female.opus")[int(4.6 * 16_000):int(6.1 * 16_000)]
+    return decode(SAMPLES / "reading_female.opus")[int(4.6 * 16_000) : int(6.1 * 16_000)]
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +81,13 @@ def test_fillers_and_variants_are_no_words(reading):
 
 def test_words_do_not_depend_on_the_container(hmm, phrase, tmp_path):
     """Whatever the codec, at most one word in five is heard differently."""
-    results = dict(zip(FORMATS, hmm.run([Call.of("transcribe", audio=str(encode(phrase, tmp_path, ending)))
-                                         for ending in FORMATS]), strict=True))
+    results = dict(
+        zip(
+            FORMATS,
+            hmm.run([Call.of("transcribe", audio=str(encode(phrase, tmp_path, ending))) for ending in FORMATS]),
+            strict=True,
+        )
+    )
     first = results["flac"].value["text"]
     assert error_rate("of course he could not", first) < 0.3
     for ending, result in results.items():
@@ -102,14 +107,14 @@ def test_words_do_not_depend_on_what_came_before(hmm, phrase, tmp_path):
 def test_silence_is_an_empty_transcript(hmm, tmp_path):
     """Nothing said is an answer, not a failure."""
     call = Call.of("transcribe", audio=str(encode(np.zeros(48_000, np.int16), tmp_path, "wav")))
-    result, = hmm.run([call])
+    (result,) = hmm.run([call])
     assert result.value == {"text": "", "language": "en", "duration_s": 3.0, "confidence": None}
     assert json.loads((call.workdir / "transcript.json").read_text())["segments"] == []
 
 
 def test_progress_counts_segments(hmm, tmp_path):
     """A person sees which segment of how many is being recognised."""
-    sound = decode(SAMPLES / "reading_male.opus")[:7 * 16_000]
+    sound = decode(SAMPLES / "reading_male.opus")[: 7 * 16_000]
     call, seen = Call.of("transcribe", audio=str(encode(sound, tmp_path, "flac"))), []
     hmm.run([Call(call.inputs, call.params, call.workdir, lambda *report: seen.append(report))])
     assert [message for _, message in seen] == ["segment 1 of 2", "segment 2 of 2", "2 segments"]
@@ -122,7 +127,7 @@ def test_a_canceled_call_stops_between_segments(hmm):
     """The second segment of the reading is never begun, and no file is left behind."""
     made, seen = Call.of("transcribe", audio=str(SAMPLES / "reading_female.opus")), []
     call = Call(made.inputs, made.params, made.workdir, lambda *report: seen.append(report), lambda: len(seen) > 0)
-    error, = hmm.run([call])
+    (error,) = hmm.run([call])
     assert isinstance(error, Canceled)
     assert len(seen) == 1
     assert list(made.workdir.iterdir()) == []
@@ -130,7 +135,7 @@ def test_a_canceled_call_stops_between_segments(hmm):
 
 def test_another_language_is_refused(hmm):
     """The answer says which language there is."""
-    error, = hmm.run([Call.of("transcribe", {"language": "de"}, audio=str(SAMPLES / "jfk_1961.opus"))])
+    (error,) = hmm.run([Call.of("transcribe", {"language": "de"}, audio=str(SAMPLES / "jfk_1961.opus"))])
     assert isinstance(error, InvalidInput)
     assert "'en'" in error.detail and "'de'" in error.detail
 

@@ -15,7 +15,7 @@ def test_probabilities_are_those_of_the_formula():
     """Witten and Bell's method C, order 2, worked out by hand for p(on | go)."""
     model = WordModel.learn(TEXTS, 2)
     # words and ends: go 3, on 2, back 1, stop 1, </s> 4: 11 in all, 5 kinds; after 'go': on 2, back 1
-    never = LETTERS ** -3.0
+    never = LETTERS**-3.0
     on = (2 + 5 * never) / (11 + 5)
     assert model.log_p("on", ("go",)) == pytest.approx(log((2 + 2 * on) / (3 + 2)))
 

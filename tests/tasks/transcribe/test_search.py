@@ -100,7 +100,7 @@ def test_a_text_too_long_for_its_steps_has_no_place():
 def test_words_have_steps_and_confidence():
     """Two words on a hand-made path; the second is said with p = 0.5."""
     heard = np.full((7, len(SIGNS)), log(1e-9))
-    for step, (sign, p) in enumerate([(BLANK, 1), (A, 1), (A, 1), (SPACE, 1), (B, .5), (A, .5), (BLANK, 1)]):
+    for step, (sign, p) in enumerate([(BLANK, 1), (A, 1), (A, 1), (SPACE, 1), (B, 0.5), (A, 0.5), (BLANK, 1)]):
         heard[step, sign] = log(p)
     one, two = spoken(heard, encode("a ba"))
     assert (one.text, one.start, one.end) == ("a", 1, 3)

@@ -19,12 +19,12 @@ def recording(seconds: float, *bursts: tuple[float, float]) -> np.ndarray:
     sound = np.random.default_rng(0).normal(0, 20, round(seconds * RATE))
     for start, end in bursts:
         hum = voice(end - start)
-        sound[round(start * RATE):round(start * RATE) + len(hum)] += hum
+        sound[round(start * RATE) : round(start * RATE) + len(hum)] += hum
     return sound.astype(np.int16)
 
 
 def blocks(sound: np.ndarray, size: int = RATE) -> list[np.ndarray]:
-    return [sound[i:i + size] for i in range(0, len(sound), size)]
+    return [sound[i : i + size] for i in range(0, len(sound), size)]
 
 
 def test_bursts_are_found_where_they_are():
@@ -52,7 +52,7 @@ def test_speech_up_to_the_very_end_is_kept():
 def test_a_long_stretch_is_cut_at_its_quietest_place():
     """50 s without a pause, but for a softer tenth at second 17: that is where it is cut."""
     sound = voice(50)
-    sound[17 * RATE:round(17.3 * RATE)] *= 0.01
+    sound[17 * RATE : round(17.3 * RATE)] *= 0.01
     spans = find(blocks(sound.astype(np.int16)))
     assert 17.0 <= spans[0].end <= 17.3
     assert all(span.end - span.start <= MAX_S for span in spans)
@@ -66,8 +66,11 @@ def test_spans_follow_one_another():
     assert all(0 <= span.start < span.end <= 40 for span in spans)
 
 
-@pytest.mark.parametrize("sound", [np.zeros(0, np.int16), np.zeros(100, np.int16), np.zeros(60_000, np.int16),
-                                   recording(5)], ids=["nothing", "one frame", "digital silence", "quiet room"])
+@pytest.mark.parametrize(
+    "sound",
+    [np.zeros(0, np.int16), np.zeros(100, np.int16), np.zeros(60_000, np.int16), recording(5)],
+    ids=["nothing", "one frame", "digital silence", "quiet room"],
+)
 def test_where_nobody_speaks_there_is_nothing(sound):
     """Silence has no spans, however short or long it is."""
     assert find(blocks(sound)) == []

@@ -16,8 +16,9 @@ WEIGHTS = Path(__file__).parents[3] / "tasks" / "transcribe" / "weights"
 @pytest.mark.parametrize("name", ["rnn", "dnn"])
 def test_nothing_said_is_an_empty_transcript(name, tmp_path):
     """Silence, and a stretch in which no word is heard."""
-    result, = load("transcribe", name).run([Call.of("transcribe", audio=str(encode(np.zeros(30_000, np.int16), tmp_path,
-                                                                                   "wav")))])
+    (result,) = load("transcribe", name).run(
+        [Call.of("transcribe", audio=str(encode(np.zeros(30_000, np.int16), tmp_path, "wav")))]
+    )
     assert result.value == {"text": "", "language": "en", "duration_s": 1.875, "confidence": None}
     assert timed([], 1.0) == []
 
@@ -28,9 +29,12 @@ def test_words_have_times_and_confidence(name):
     model = load("transcribe", name)
     for params in ({}, {"beams": 1}, {"language_model": False, "beams": 4}, {"denoise": "spectral"}):
         call = Call.of("transcribe", params, audio=str(SAMPLES / "reading_female.opus"))
-        result, = model.run([call])
-        words = [word for segment in json.loads((call.workdir / "transcript.json").read_text())["segments"]
-                 for word in segment["words"]]
+        (result,) = model.run([call])
+        words = [
+            word
+            for segment in json.loads((call.workdir / "transcript.json").read_text())["segments"]
+            for word in segment["words"]
+        ]
         assert words and result.value["text"] == " ".join(word["text"] for word in words)
         assert all(0 <= word["start"] <= word["end"] <= 12.3 and 0 < word["confidence"] <= 1 for word in words)
         assert all(one["end"] <= other["start"] + 1e-6 for one, other in zip(words, words[1:], strict=False))

@@ -21,8 +21,10 @@ from tasks.transcribe.training import recipes as train
 from tasks.transcribe.training.wer import edits
 from tests.tasks.transcribe.test_audio import encode
 
-SMALL = {"rnn": {"width": 24, "hidden": 24, "layers": 1, "dropout": 0.1},
-         "dnn": {"width": 32, "reach": (1, 2), "dropout": 0.1}}
+SMALL = {
+    "rnn": {"width": 24, "hidden": 24, "layers": 1, "dropout": 0.1},
+    "dnn": {"width": 32, "reach": (1, 2), "dropout": 0.1},
+}
 TONES = {"go": (400, 800), "no": (1500, 800), "up": (2500, 3400)}  # hertz of each half of a made-up word
 ALL = ["rnn", "dnn"]
 STEPS = 60
@@ -181,7 +183,7 @@ def test_a_recording_is_heard_alike_alone_and_in_a_batch(name):
         with torch.no_grad():
             both = network(frames, torch.tensor([100, 61]))
     tail = 2 if name == "rnn" else 0
-    assert both[1, :21 - tail].numpy() == pytest.approx(alone[0, :21 - tail].numpy(), abs=0.5 if tail else 1e-4)
+    assert both[1, : 21 - tail].numpy() == pytest.approx(alone[0, : 21 - tail].numpy(), abs=0.5 if tail else 1e-4)
     assert both.exp().sum(dim=-1).numpy() == pytest.approx(1, abs=1e-4)
 
 
@@ -196,7 +198,7 @@ def test_what_is_exported_is_what_was_measured(data, teacher):
     card = (folder / "CARD.md").read_text()
     assert f"{config['held_out']['language_model']:.3f}" in card and "Carnegie Mellon" in card
     assert model.judge.model.words == set(TONES)
-    result, = model.run([Call.of("transcribe", {"beams": 8}, audio=str(test[0].path))])
+    (result,) = model.run([Call.of("transcribe", {"beams": 8}, audio=str(test[0].path))])
     assert set(result.value) == {"text", "language", "duration_s", "confidence"} and len(result.files) == 4
 
 

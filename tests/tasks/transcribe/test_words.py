@@ -21,15 +21,22 @@ def random_model(seed: int, offset: float = 0.0, states: int = STATES) -> WordHm
     transitions = 0.7 * np.eye(states) + 0.3 * np.eye(states, k=1)
     transitions[-1, -1] = 1
     weights = random.dirichlet([5] * MIXTURES, states)
-    return WordHmm(transitions, weights, random.normal(offset, 2, (states, MIXTURES, SIZE)),
-                   random.uniform(0.5, 2, (states, MIXTURES, SIZE)))
+    return WordHmm(
+        transitions,
+        weights,
+        random.normal(offset, 2, (states, MIXTURES, SIZE)),
+        random.uniform(0.5, 2, (states, MIXTURES, SIZE)),
+    )
 
 
 def sample(model: WordHmm, frames_a_state: int, seed: int) -> np.ndarray:
     """Frames drawn from a word's states, one after another."""
     random = np.random.default_rng(seed)
-    chosen = [(state, random.choice(MIXTURES, p=model.weights[state]))
-              for state in range(len(model.transitions)) for _ in range(frames_a_state)]
+    chosen = [
+        (state, random.choice(MIXTURES, p=model.weights[state]))
+        for state in range(len(model.transitions))
+        for _ in range(frames_a_state)
+    ]
     return np.array([random.normal(model.means[one], np.sqrt(model.variances[one])) for one in chosen])
 
 
@@ -88,8 +95,13 @@ def test_training_makes_recordings_likelier():
 def loop() -> Loop:
     """Two words and silence, far from one another."""
     quiet = random_model(9, -12, states=1)
-    return Loop({SILENCE: WordHmm(np.ones((1, 1)), quiet.weights, quiet.means, quiet.variances),
-                 "yes": random_model(1, 4), "no": random_model(2, -4)})
+    return Loop(
+        {
+            SILENCE: WordHmm(np.ones((1, 1)), quiet.weights, quiet.means, quiet.variances),
+            "yes": random_model(1, 4),
+            "no": random_model(2, -4),
+        }
+    )
 
 
 def test_words_are_heard_in_their_order(loop):
@@ -142,8 +154,9 @@ WEIGHTS = Path(__file__).parents[3] / "tasks" / "transcribe" / "weights" / "hmm-
 
 def test_silence_is_no_digit(tmp_path):
     """The shipped weights; nothing said is an answer."""
-    result, = Model.load(WEIGHTS).run([Call.of("transcribe", audio=str(encode(np.zeros(30_000, np.int16), tmp_path,
-                                                                           "wav")))])
+    (result,) = Model.load(WEIGHTS).run(
+        [Call.of("transcribe", audio=str(encode(np.zeros(30_000, np.int16), tmp_path, "wav")))]
+    )
     assert result.value["text"] == ""
 
 

@@ -35,9 +35,22 @@ def keeper(settings, storage) -> Keeper:
     return Keeper(settings)
 
 
-@pytest.mark.parametrize("prefix", [
-    "", "/", "tenants/", "tenants/acme/", "tenants/acme/jobs/", "tenants/acme/uploads//", "tenants/acme/models/x/",
-    "journal/", "artefacts/", "tenants/acme/jobs/job_1", "tenants/acme/jobs/job_1/2-a/b/"])
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "",
+        "/",
+        "tenants/",
+        "tenants/acme/",
+        "tenants/acme/jobs/",
+        "tenants/acme/uploads//",
+        "tenants/acme/models/x/",
+        "journal/",
+        "artefacts/",
+        "tenants/acme/jobs/job_1",
+        "tenants/acme/jobs/job_1/2-a/b/",
+    ],
+)
 def test_trash_of_another_shape_deletes_nothing(ledger, storage, keeper, prefix):
     """'tenants/' would be everything that everybody has."""
     kept = ["tenants/acme/jobs/job_1/1-a/a.txt", "journal/1-1-2-2.jsonl", "artefacts/acme/recommend/x.tar"]
@@ -53,8 +66,10 @@ def test_trash_of_another_shape_deletes_nothing(ledger, storage, keeper, prefix)
 def test_artefacts_go_by_their_own_keys(ledger, storage, keeper, monkeypatch):
     """A folder marker, deleted as a prefix, would take all with it; what is none of ours stays."""
     storage.put_bytes(artefact_key("acme", "recommend", "young"), b"x", "application/x-tar")
-    old = [Object(key, 0, "e", NOW - timedelta(days=400)) for key in (
-        ARTEFACTS, f"{ARTEFACTS}acme/", f"{ARTEFACTS}notes", artefact_key("acme", "recommend", "you"))]
+    old = [
+        Object(key, 0, "e", NOW - timedelta(days=400))
+        for key in (ARTEFACTS, f"{ARTEFACTS}acme/", f"{ARTEFACTS}notes", artefact_key("acme", "recommend", "you"))
+    ]
     monkeypatch.setattr(keeper.storage, "list", lambda prefix: old)
     keeper.duties["artefacts"].work()
     assert storage.head(artefact_key("acme", "recommend", "young"))
@@ -64,9 +79,20 @@ def test_artefacts_go_by_their_own_keys(ledger, storage, keeper, monkeypatch):
 class TestStock:
     """The look through the bucket meets whatever lies there."""
 
-    @pytest.mark.parametrize("key", [
-        "tenants/", "tenants/notes", "tenants/acme/", "tenants/acme/jobs/", "tenants/acme/notes/a/b", "tenants//jobs/a",
-        "tenants/acme/jobs/notes.txt", "tenants/acme/uploads/notes.txt", "tenants/acme/uploads/notes/a.txt"])
+    @pytest.mark.parametrize(
+        "key",
+        [
+            "tenants/",
+            "tenants/notes",
+            "tenants/acme/",
+            "tenants/acme/jobs/",
+            "tenants/acme/notes/a/b",
+            "tenants//jobs/a",
+            "tenants/acme/jobs/notes.txt",
+            "tenants/acme/uploads/notes.txt",
+            "tenants/acme/uploads/notes/a.txt",
+        ],
+    )
     def test_what_is_neither_a_jobs_nor_an_uploads_is_passed_over(self, ledger, storage, monkeypatch, key):
         upload = f"tenants/zoo/uploads/{UPLOAD}/a.wav"
         storage.put_bytes(upload, b"xyz", "audio/wav")
@@ -79,9 +105,20 @@ class TestStock:
         assert ledger.redis.zrange(keys.UPLOADS, 0, -1) == [f"zoo/{UPLOAD}"]
         assert not ledger.redis.exists(keys.TRASH)
 
-    @pytest.mark.parametrize("text", [
-        b"remember the milk", b"[]", b"{}", b"\xff", b'{"outputs": 1}', b"null", b"",
-        b'{"outputs": [], "retained_until": "soon"}', b'{"outputs": [{}], "retained_until": null}'])
+    @pytest.mark.parametrize(
+        "text",
+        [
+            b"remember the milk",
+            b"[]",
+            b"{}",
+            b"\xff",
+            b'{"outputs": 1}',
+            b"null",
+            b"",
+            b'{"outputs": [], "retained_until": "soon"}',
+            b'{"outputs": [{}], "retained_until": null}',
+        ],
+    )
     def test_a_job_json_that_cannot_be_read_is_left_alone(self, settings, ledger, storage, text):
         """A caller is told that it is damaged, and may erase it."""
         job_id = new_id("job")
@@ -150,6 +187,7 @@ class TestDebris:
     @pytest.fixture
     def begin(self, storage):
         """begin(key): an upload in parts that nobody finishes."""
+
         def upload(key: str) -> str:
             client = storage._client()
             begun = client.create_multipart_upload(Bucket=storage.bucket, Key=key)["UploadId"]
@@ -209,6 +247,7 @@ class TestDebris:
 
     def test_a_bucket_that_is_away_is_an_error(self, storage, monkeypatch):
         """And is asked again."""
+
         def away(folder):
             raise StorageUnavailable("the bucket did not answer")
             yield

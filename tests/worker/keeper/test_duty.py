@@ -147,8 +147,9 @@ class TestSkipped:
         ledger.redis.zadd("a:list", {**{f"odd{n}": n for n in range(250)}, "even": 300})
         done, skipped = [], Skipped("list")
         for _ in range(2):
-            skipped.handle_due(ledger.redis, "a:list", lambda member: done.append(member) if member == "even" else int(
-                member))
+            skipped.handle_due(
+                ledger.redis, "a:list", lambda member: done.append(member) if member == "even" else int(member)
+            )
         assert done == ["even"] and skipped.count == 250
         assert ledger.redis.zcard("a:list") == 251
 

@@ -122,6 +122,7 @@ class TestOddEntries:
     @pytest.fixture
     def poison(self, ledger):
         """A journal entry as if the job had ended again, with other fields."""
+
         def add(job_id: str, **fields) -> str:
             record = {**ledger.redis.hgetall(keys.job(job_id)), **fields}
             return ledger.redis.xadd(keys.JOURNAL, {"type": "ended", "id": job_id, **record})
@@ -129,15 +130,29 @@ class TestOddEntries:
         return add
 
     def unreadable(self, storage) -> dict[str, bytes]:
-        return {seen.key.removeprefix(journal.UNREADABLE): storage.get_bytes(seen.key)
-                for seen in storage.list(journal.UNREADABLE)}
+        return {
+            seen.key.removeprefix(journal.UNREADABLE): storage.get_bytes(seen.key)
+            for seen in storage.list(journal.UNREADABLE)
+        }
 
-    @pytest.mark.parametrize(("fields", "left_out"), [
-        ({"status": "over"}, None), ({"created_ms": "soon"}, None), ({"fixed": "[]"}, None), ({"fixed": "{"}, None),
-        ({"started_ms": "soon"}, "started_ms"), ({"result": "["}, "result"), ({"outputs": '[{"name": 1}]'}, "outputs"),
-        ({"starts": "two"}, "attempts"), ({"attempt:1": "{}"}, "attempts"), ({"retained_ms": "inf?"}, "retained_ms"),
-        ({"metrics": '{"run_s": "long"}'}, "metrics"), ({"error": '{"code": 1}'}, "error"),
-        ({"progress": "7"}, "progress")])
+    @pytest.mark.parametrize(
+        ("fields", "left_out"),
+        [
+            ({"status": "over"}, None),
+            ({"created_ms": "soon"}, None),
+            ({"fixed": "[]"}, None),
+            ({"fixed": "{"}, None),
+            ({"started_ms": "soon"}, "started_ms"),
+            ({"result": "["}, "result"),
+            ({"outputs": '[{"name": 1}]'}, "outputs"),
+            ({"starts": "two"}, "attempts"),
+            ({"attempt:1": "{}"}, "attempts"),
+            ({"retained_ms": "inf?"}, "retained_ms"),
+            ({"metrics": '{"run_s": "long"}'}, "metrics"),
+            ({"error": '{"code": 1}'}, "error"),
+            ({"progress": "7"}, "progress"),
+        ],
+    )
     def test_an_end_that_cannot_be_shown(self, ledger, storage, keeper_side, ended, poison, fields, left_out):
         """What can be shown is in its job.json; where nothing can, the job.json that there was stays."""
         job_id = ended()
@@ -158,8 +173,9 @@ class TestOddEntries:
             assert written == whole
 
     @pytest.mark.parametrize(("error", "tries"), [(ObjectRefused, 1), (StorageUnavailable, journal.TRIES)])
-    def test_one_whose_job_json_alone_cannot_be_put_is_set_aside(self, storage, keeper_side, ended, monkeypatch, error,
-                                                                 tries):
+    def test_one_whose_job_json_alone_cannot_be_put_is_set_aside(
+        self, storage, keeper_side, ended, monkeypatch, error, tries
+    ):
         """At once where the bucket refuses it, after some rounds where the bucket does not answer."""
         refused, after, takes = ended(), ended(), storage.put_bytes
 
@@ -177,9 +193,11 @@ class TestOddEntries:
         assert len(self.unreadable(storage)) == 1
 
     @pytest.mark.parametrize("error", [ObjectRefused, StorageUnavailable])
-    def test_where_the_bucket_takes_nothing_nothing_is_set_aside(self, ledger, storage, keeper_side, ended, monkeypatch,
-                                                                 error):
+    def test_where_the_bucket_takes_nothing_nothing_is_set_aside(
+        self, ledger, storage, keeper_side, ended, monkeypatch, error
+    ):
         """Its rights are wrong, or it is away; however long, the entries wait."""
+
         def put(*_):
             raise error("the bucket does not take it")
 
@@ -207,8 +225,17 @@ class TestOddEntries:
         keeper_side.write_segment()
         (name,) = journal.segments(storage)
         whole = storage.get_bytes(name)
-        odd = [b"\xff", b"[]", b"{}", b"null", b'{"type": []}', b"[" * 100_000, whole.replace(b'"created_ms"', b'"x"'),
-               whole.replace(b'"sid": "', b'"sid": "x'), whole[:-9]]
+        odd = [
+            b"\xff",
+            b"[]",
+            b"{}",
+            b"null",
+            b'{"type": []}',
+            b"[" * 100_000,
+            whole.replace(b'"created_ms"', b'"x"'),
+            whole.replace(b'"sid": "', b'"sid": "x'),
+            whole[:-9],
+        ]
         storage.put_bytes(name, b"\n".join([odd[0], b"", whole, *odd[1:]]), "application/jsonl")
         (entry,) = journal.read(storage, name)
         assert entry == json.loads(whole)

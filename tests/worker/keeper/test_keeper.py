@@ -77,8 +77,13 @@ def test_what_an_uncommitted_attempt_left_is_deleted_and_the_committed_stays(led
     ledger.release(job.id, "00000001aa")
     ledger.claim(worker, "w1:1:1:1", "00000002aa")
     storage.put_bytes(kept, b"whole", "text/plain")
-    ledger.commit(job.id, "00000002aa", {}, [{"name": "a.txt", "media_type": "text/plain", "bytes": 5,
-                                              "sha256": "0" * 64, "key": kept}], {})
+    ledger.commit(
+        job.id,
+        "00000002aa",
+        {},
+        [{"name": "a.txt", "media_type": "text/plain", "bytes": 5, "sha256": "0" * 64, "key": kept}],
+        {},
+    )
     keeper.duties["trash"].work()
     assert storage.head(left), "not before its time"
     for prefix in (left, kept):

@@ -38,6 +38,7 @@ def desk(settings, clock, worker) -> Desk:
 @pytest.fixture
 def reconciled(desk, settings):
     """reconciled(models, pools): a keeper of such a deployment has looked at the lines."""
+
     def look(*models, among=("cpu", "gpu")):
         lines = Lines(desk.ledger, Registry(models, among), Broker(settings))
         lines.reconcile(Skipped("lines"))

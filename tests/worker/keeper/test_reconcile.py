@@ -34,8 +34,13 @@ class House:
             key = attempt_prefix("acme", fixed.id, claimed.number, claimed.token) + "a.txt"
             self.storage.put_bytes(key, b"x" * size, "text/plain")
             if last:
-                self.ledger.commit(fixed.id, claimed.token, {}, [
-                    {"name": "a.txt", "media_type": "text/plain", "bytes": size, "sha256": "", "key": key}], {})
+                self.ledger.commit(
+                    fixed.id,
+                    claimed.token,
+                    {},
+                    [{"name": "a.txt", "media_type": "text/plain", "bytes": size, "sha256": "", "key": key}],
+                    {},
+                )
             else:
                 self.ledger.fail(fixed.id, claimed.token, StorageUnavailable("away"))
         journal = Journal(self.ledger, self.storage)

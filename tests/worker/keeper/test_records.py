@@ -35,8 +35,9 @@ class House:
         key = attempt_prefix("acme", fixed.id, claimed.number, claimed.token) + "text.txt"
         self.storage.put_bytes(key, b"the end", "text/plain")
         outputs = [{"name": "text.txt", "media_type": "text/plain", "bytes": 7, "sha256": "0" * 64, "key": key}]
-        self.ledger.commit(fixed.id, claimed.token, result, outputs * (8 if len(json.dumps(result)) > 1024 else 1),
-                           {"run_s": 0.25})
+        self.ledger.commit(
+            fixed.id, claimed.token, result, outputs * (8 if len(json.dumps(result)) > 1024 else 1), {"run_s": 0.25}
+        )
         return fixed
 
     def failed(self, **changes):

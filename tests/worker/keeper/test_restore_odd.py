@@ -53,8 +53,9 @@ def house(settings, ledger, storage) -> House:
     return House(settings, ledger, storage)
 
 
-@pytest.mark.parametrize("fields", [
-    {"fixed": "{}"}, {"fixed": "["}, {"created_ms": "inf"}, {"sid": "9" * 15 + "-1", "type": "ended"}])
+@pytest.mark.parametrize(
+    "fields", [{"fixed": "{}"}, {"fixed": "["}, {"created_ms": "inf"}, {"sid": "9" * 15 + "-1", "type": "ended"}]
+)
 def test_an_entry_that_cannot_be_put_back_is_set_aside(house, fixed, fields):
     """Where it was accepted, or ended, and nothing of it can be read."""
     odd, even = fixed(), fixed()
