@@ -3,7 +3,7 @@
 run := @deploy/local/python.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs test test-data test-slow strangers faults soak bench bench-recommend \
+.PHONY: help demo up down status logs check test test-data test-slow strangers faults soak bench bench-recommend \
         bench-transcribe bench-caption bench-generate clean
 
 help:       ## this list
@@ -23,6 +23,11 @@ status:     ## what runs, and where it listens
 
 logs:       ## follow all logs
 	$(run) base -m deploy.local logs
+
+check:      ## lint, format and types: ruff and mypy
+	$(run) base,torch,dev -m ruff check .
+	$(run) base,torch,dev -m ruff format --check .
+	$(run) base,torch,dev -m mypy
 
 test:       ## all tests but the slow ones
 	$(run) base,torch,dev -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
