@@ -30,6 +30,7 @@ from tasks.ledger.pools import Pool
 from tasks.registry import KINDS, contract
 from tasks.request import adapter, request_of
 from tasks.service.erasure import Erasure
+from tasks.service.explain import Explanation
 
 routes = Blueprint("openapi", __name__)
 REF = "#/components/schemas/"
@@ -83,6 +84,13 @@ OPERATIONS = (
         ("Prefer", "Idempotency-Key"),
     ),
     Operation("get", "/v1/jobs/{job_id}/outputs/{name}", "Where an output can be had now", {307: None}, (404, 410)),
+    Operation(
+        "get",
+        "/v1/jobs/{job_id}/explanation",
+        "How a job stands, and what it waits for; operators only",
+        {200: "Explanation"},
+        (403, 404),
+    ),
     Operation("get", "/v1/dead-letters", "List dead letters, those that ended last first", {200: "JobList"}, (422,)),
     Operation("delete", "/v1/dead-letters", "Erase dead letters, and what they left", {200: "Purge"}, (422,)),
     Operation(
@@ -180,6 +188,7 @@ OF_A_JOB = [
     ("post", "/v1/jobs/{job_id}/cancel"),
     ("post", "/v1/jobs/{job_id}/retry"),
     ("get", "/v1/jobs/{job_id}/outputs/{name}"),
+    ("get", "/v1/jobs/{job_id}/explanation"),
 ]
 QUERIES = {
     **dict.fromkeys(OF_A_JOB, Whose),
@@ -325,6 +334,7 @@ def _schemas() -> dict[str, Any]:
             PauseList,
             KeyList,
             Erasure,
+            Explanation,
             Health,
             Problem,
         )

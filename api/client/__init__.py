@@ -165,6 +165,11 @@ class Client:
         """All API keys by the beginning of their hashes, and when each was last used; for operators."""
         return self._json("GET", "/v1/keys")["data"]
 
+    def explain(self, job_id: str, tenant: str | None = None) -> dict[str, Any]:
+        """How a job stands and what it waits for, in sentences; for operators. `tenant`: whose, where Redis does not
+        know the job."""
+        return self._json("GET", f"/v1/jobs/{job_id}/explanation", params={"tenant": tenant} if tenant else None)
+
     def pauses(self) -> list[dict[str, Any]]:
         """What is paused, and why; for operators."""
         return self._json("GET", "/v1/pauses")["data"]

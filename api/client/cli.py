@@ -16,6 +16,7 @@ import click
 
 from api.client import Client, Job
 from api.client.arguments import Input, Param, grouped, once
+from api.client.explain import explain
 from api.client.keys import keys
 from api.client.pauses import pause, pauses, resume
 from api.client.tenants import tenants
@@ -219,7 +220,7 @@ def download(client, job_id: str, names: tuple[str, ...], folder: Path) -> None:
 
 
 main.add_command(keys)
-for command in (tenants, pause, resume, pauses):
+for command in (explain, tenants, pause, resume, pauses):
     main.add_command(command)
 
 

@@ -29,6 +29,7 @@ OF_A_TENANT = {
     ("POST", "/v1/dead-letters/replay"),
 }
 OF_OPERATORS = {
+    ("GET", "/v1/jobs/<job_id>/explanation"),
     ("GET", "/v1/pools"),
     ("GET", "/v1/pools/<name>"),
     ("GET", "/v1/keys"),

@@ -1,0 +1,20 @@
+"""One job explained over HTTP, for operators: how it stands, and what it waits for, in sentences."""
+
+from flask import Blueprint, Response, g
+
+from api.answers import answer, read_query, services
+from api.auth import Whose, require_operator, whose
+from tasks.service import facts
+from tasks.service.explain import explain
+
+routes = Blueprint("explanations", __name__, url_prefix="/v1/jobs")
+
+
+@routes.get("/<job_id>/explanation")
+def get(job_id: str) -> Response:
+    """Also where no keeper has reconciled with Redis, and for a record that is damaged."""
+    require_operator()
+    jobs, named = services().jobs, read_query(Whose).tenant
+    explained = explain(facts.read(jobs.ledger, jobs.archive, jobs.registry, job_id, named, g.key.tenant))
+    whose(explained.tenant)  # for the audit log
+    return answer(explained)
