@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flask import Flask
 
-    from api.auth import Keys
+    from api.keyring import Keys
     from tasks.service.jobs import Jobs
     from tasks.settings import Settings
 
@@ -33,6 +33,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from flask import Flask
 
     from api import audit, auth, browsers, openapi, problems, strict
+    from api.keyring import Keys
     from api.server import prefix
     from api.v1 import dead_letters, explanations, health, jobs, keys, models, pauses, pools, tenants, uploads
     from tasks.service.jobs import Jobs
@@ -42,7 +43,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask("backlot", static_folder=None)
     app.url_map.merge_slashes = False
     app.config.update(MAX_CONTENT_LENGTH=settings.upload_max_bytes)
-    app.extensions["backlot"] = Services(settings, auth.Keys(settings.keys_file), Jobs.of(settings))
+    app.extensions["backlot"] = Services(settings, Keys(settings.keys_file), Jobs.of(settings))
     prefix.register(app)  # first of all: what is asked after a request is asked backwards, and the logs say our paths
     audit.register(app, settings)
     problems.register(app)

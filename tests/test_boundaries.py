@@ -57,6 +57,80 @@ def test_imports_run_one_way(path):
     assert ours <= ALLOWED[path.relative_to(ROOT).parts[0]]
 
 
+def dotted(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+NAMES = {dotted(path): path for path in MODULES}
+
+
+def arrows(tree: ast.AST, functions: bool) -> set[str]:
+    """Modules of ours that a module imports: `from a import b` knows a.b where that is a module, else a.
+
+    TYPE_CHECKING's imports count, because a type is knowledge; a function's own count on demand.
+    """
+    found: set[str] = set()
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            inside = {name.name: f"{node.module}.{name.name}" for name in node.names}
+            found |= {full if full in NAMES else node.module for full in inside.values()}
+        elif functions or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            found |= arrows(node, functions)
+    return found & {*NAMES}
+
+
+def circle(graph: dict[str, set[str]]) -> str:
+    """One circle, as 'a -> b -> a'; empty where there is none."""
+    done: set[str] = set()
+
+    def found(module: str, before: list[str]) -> str:
+        if module in before:
+            return " -> ".join([*before[before.index(module) :], module])
+        if module in done:
+            return ""
+        round_trip = next((c for to in sorted(graph[module]) if (c := found(to, [*before, module]))), "")
+        done.add(module)
+        return round_trip
+
+    return next((c for module in graph if (c := found(module, []))), "")
+
+
+def test_no_modules_import_one_another_in_a_circle():
+    """At the level of modules; an import in a function is how a process loads late, and is not counted."""
+    graph = {name: arrows(ast.parse(path.read_text()), functions=False) - {name} for name, path in NAMES.items()}
+    assert sum(map(len, graph.values())) > 500
+    assert circle(graph) == ""
+
+
+def test_a_circle_of_imports_is_found():
+    """The search itself: a circle behind a tail, and none."""
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"d"}, "d": {"b"}}) == "b -> c -> d -> b"
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == ""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_job_loads_a_training(kind):
+    """No module beside training/ imports one inside, wherever in its text."""
+    inside = {name for name in NAMES if name.startswith(f"tasks.{kind}.training")}
+    for path in (ROOT / "tasks" / kind).glob("*.py"):
+        assert not arrows(ast.parse(path.read_text()), functions=True) & inside, named(path)
+
+
+def test_training_keeps_all_that_no_job_needs():
+    """Every module beside training/ is an algorithm, or is imported by a module that jobs load."""
+    used = {
+        name
+        for path in MODULES
+        if "training" not in path.parts
+        for name in arrows(ast.parse(path.read_text()), functions=True)
+    }
+    beside = {name: path for name, path in NAMES.items() if path.parent.name in KINDS and path.name != "__init__.py"}
+    idle = {name for name, path in beside.items() if not re.search(r"^class Model\(", path.read_text(), re.M)} - used
+    assert idle == set()
+
+
 @pytest.mark.parametrize("path", [p for p in MODULES if {*p.parts} & {*KINDS} and p.name != "__init__.py"], ids=named)
 def test_an_algorithm_knows_nothing_of_redis_celery_s3_or_http(path):
     """It can be called from a REPL; of Backlot it knows the interface, the errors and its own kind."""

@@ -13,15 +13,15 @@ from safetensors.torch import load_file
 
 from tasks.algorithm import Call
 from tasks.errors import InvalidInput, ModelFailed
-from tasks.generate.corpus import normalise
 from tasks.generate.language import LanguageModel, usable
+from tasks.generate.plain import normalise
 from tasks.generate.vocabulary import Vocabulary
 from tasks.generate.writing import Prompt
 
 
 class ProseModel(LanguageModel):
     """Continues English prose. The prompt is read as the training text was written: plain quotes and dashes, lines
-    joined into paragraphs, single spaces (tasks/generate/corpus.py).
+    joined into paragraphs, single spaces (tasks/generate/plain.py).
 
     name     the algorithm's
     network  made of a folder's tensors, for a device

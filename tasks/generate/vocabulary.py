@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from tasks.generate.corpus import PARAGRAPH
+from tasks.generate.plain import PARAGRAPH
 
 # No pair is merged across these borders: a word with the space before it, a digit, marks, ends of paragraphs.
 BORDERS = Regex(r"'(?:[sdmt]|ll|ve|re)\b| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]+|\n+|\s+")

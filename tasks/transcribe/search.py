@@ -9,14 +9,18 @@ large vocabulary continuous speech recognition using bi-directional recurrent DN
 
 from dataclasses import dataclass, field
 from math import exp, inf, log1p
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.transcribe.alphabet import BLANK, SIGNS, SPACE
 from tasks.transcribe.ngram import WordModel
 
 LEAST = -9.0  # ln p of a sign that is worth a beam at a step
 NARROW = 20.0  # a beam that many nats behind the best is let go
+Emission = NDArray[np.floating[Any]]  # (steps, signs), ln p
+Ends = tuple[float, float]  # ln p of a beam's paths that end in a blank, and of those that end in its last sign
 
 
 @dataclass(frozen=True)
@@ -67,20 +71,20 @@ class Prefix:
         return self.judged + (judge.word(self.part, self.words) if self.part else 0.0) + judge.end(words)
 
 
-def best_path(emission: np.ndarray) -> list[int]:
+def best_path(emission: Emission) -> list[int]:
     """The likeliest sign of each step; repeats are one, blanks fall away."""
     best = emission.argmax(axis=1)
     return [int(n) for i, n in enumerate(best) if n != BLANK and (i == 0 or n != best[i - 1])]
 
 
-def beam_search(emission: np.ndarray, beams: int, judge: Judge | None = None) -> list[int]:
+def beam_search(emission: Emission, beams: int, judge: Judge | None = None) -> list[int]:
     """The signs of the text with the highest score, among texts whose words are parted by one space.
 
     Each beam carries ln p of all its paths that end in a blank, and of those that end in its last sign.
     """
-    live = {Prefix(): (0.0, -inf)}
+    live: dict[Prefix, Ends] = {Prefix(): (0.0, -inf)}
     for step in emission:
-        grown: dict[Prefix, tuple[float, float]] = {}
+        grown: dict[Prefix, Ends] = {}
         likely = [(int(sign), float(step[sign])) for sign in np.flatnonzero(step > LEAST) if sign != BLANK]
         for prefix, (blank, same) in live.items():
             total = _add(blank, same)
@@ -95,12 +99,12 @@ def beam_search(emission: np.ndarray, beams: int, judge: Judge | None = None) ->
     return list(max(live, key=lambda prefix: _add(*live[prefix]) + prefix.final(judge)).signs)
 
 
-def _put(grown: dict, prefix: Prefix, blank: float, same: float) -> None:
+def _put(grown: dict[Prefix, Ends], prefix: Prefix, blank: float, same: float) -> None:
     old = grown.get(prefix)
     grown[prefix] = (blank, same) if old is None else (_add(old[0], blank), _add(old[1], same))
 
 
-def _best(grown: dict, beams: int) -> dict:
+def _best(grown: dict[Prefix, Ends], beams: int) -> dict[Prefix, Ends]:
     scored = sorted(((_add(*ends) + prefix.judged, n) for n, (prefix, ends) in enumerate(grown.items())), reverse=True)
     prefixes = list(grown)
     return {prefixes[n]: grown[prefixes[n]] for score, n in scored[:beams] if score > scored[0][0] - NARROW}
@@ -112,7 +116,7 @@ def _add(a: float, b: float) -> float:
     return high if low == -inf else high + log1p(exp(low - high))
 
 
-def align(emission: np.ndarray, signs: list[int]) -> list[tuple[int, int]]:
+def align(emission: Emission, signs: list[int]) -> list[tuple[int, int]]:
     """First step and step past the last of each sign on the likeliest path that spells them; [] where none can
     (too few steps). Viterbi over blank, sign, blank, sign, ..., blank."""
     states = np.array([BLANK, *(x for sign in signs for x in (sign, BLANK))])
@@ -152,12 +156,13 @@ class Spoken:
     confidence: float
 
 
-def spoken(emission: np.ndarray, signs: list[int]) -> list[Spoken]:
+def spoken(emission: Emission, signs: list[int]) -> list[Spoken]:
     """The words of a text, placed. Confidence: the geometric mean over its signs of each one's highest p where it
     stands on the path."""
     places = align(emission, signs)
-    made, word = [], []
-    for sign, place in [*zip(signs, places, strict=bool(places)), (SPACE, None)]:
+    made: list[Spoken] = []
+    word: list[tuple[int, tuple[int, int]]] = []
+    for sign, place in [*zip(signs, places, strict=bool(places)), (SPACE, (len(emission), len(emission)))]:
         if sign != SPACE:
             word.append((sign, place))
         elif word:

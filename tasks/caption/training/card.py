@@ -27,7 +27,7 @@ CHANCE_SCENES = 20_000  # composed to find the most frequent caption, and the ca
 RIGHT_BUT_DOUBTED = 0.05
 BATCH = 50
 CONFUSED = 12
-SAMPLES = Path(__file__).parent / "samples"
+SAMPLES = Path(__file__).parent.parent / "samples"
 LEARNED = {
     "cnn-lstm": "Vinyals et al. 2015, 'Show and Tell'",
     "cnn-attention": "Xu et al. 2015, 'Show, Attend and Tell'",

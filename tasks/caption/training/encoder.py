@@ -28,7 +28,7 @@ PEAK_RATE, WEIGHT_DECAY = 3e-3, 0.02
 CLIP = 20.0  # largest norm of a gradient
 CROWDS = 0.65  # of the training; then scenes
 VALIDATION_SCENES = 384
-FOLDER = Path(__file__).parent / "weights" / "encoder"
+FOLDER = Path(__file__).parent.parent / "weights" / "encoder"
 
 
 class Encoder(Recipe):

@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tasks.generate.corpus import PARAGRAPH, read_prose
+from tasks.generate.plain import PARAGRAPH
+from tasks.generate.training.corpus import read_prose
 from tasks.generate.vocabulary import Vocabulary
 from tasks.recipe import DataMissing
 

@@ -16,15 +16,15 @@ from tasks.recipe import DataMissing, Recipe
 from tasks.transcribe import alphabet
 from tasks.transcribe.features import FRAMES_PER_S, log_mel
 from tasks.transcribe.networks import NETWORKS, read, steps
-from tasks.transcribe.search import best_path
+from tasks.transcribe.search import Emission, best_path
 from tasks.transcribe.training import augment, corpora
 from tasks.transcribe.training.corpora import Utterance
-from tasks.transcribe.training.export import export
+from tasks.transcribe.training.export import Trained, export
 from tasks.transcribe.training.wer import word_error_rate
 
 BATCH_S = 40.0  # seconds of sound a step
 WARM_UP, FALL, CLIP, DECAY = 100, 0.4, 5.0, 0.01  # warm-up in steps; the last FALL of all steps, the rate falls
-TEACHER = Path(__file__).parent / "weights" / "rnn"  # whom `dnn` learns from
+TEACHER = Path(__file__).parent.parent / "weights" / "rnn"  # the weights that ship; `dnn` learns from them
 LESSON = 3.0  # weight of what the teacher says beside CTC
 
 
@@ -58,7 +58,8 @@ class CtcRecipe(Recipe):
             group["lr"] = self.peak_rate * schedule(number, self.steps)
         torch.manual_seed(number)  # dropout draws what this step always draws
         self.network.train()
-        loss = self._loss(*map(list, zip(*pairs, strict=True)), [self.train[one] for one in chosen])
+        plain, masked = [one for one, _ in pairs], [other for _, other in pairs]
+        loss = self._loss(plain, masked, [self.train[one] for one in chosen])
         self.optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
@@ -84,7 +85,7 @@ class CtcRecipe(Recipe):
         heard = (alphabet.decode(best_path(emission)) for emission in self.emissions_of_validation())
         return {"word_errors": word_error_rate(zip((u.text for u in self.validation), heard, strict=True))}
 
-    def emissions_of_validation(self) -> list[np.ndarray]:
+    def emissions_of_validation(self) -> list[Emission]:
         return emissions(self.network, self.heard, self.device)
 
     def state(self) -> dict:
@@ -95,7 +96,17 @@ class CtcRecipe(Recipe):
         self.optimiser.load_state_dict(state["optimiser"])
 
     def export(self, folder: Path, history: list[dict]) -> None:
-        export(self, folder, history)
+        trained = Trained(
+            name=self.name,
+            size=self.size,
+            network=self.network,
+            device=self.device,
+            data=self.data,
+            train=self.train,
+            validation=self.validation,
+            emissions=self.emissions_of_validation,
+        )
+        export(trained, folder, history)
 
 
 class Rnn(CtcRecipe):
@@ -163,11 +174,11 @@ def ctc_loss(emission: Tensor, lengths: Tensor, said: list[Utterance]) -> Tensor
 
 
 @torch.no_grad()
-def emissions(network: nn.Module, frames: list[Tensor], device: str, at_once: int = 16) -> list[np.ndarray]:
+def emissions(network: nn.Module, frames: list[Tensor], device: str, at_once: int = 16) -> list[Emission]:
     """ln p of each sign, (steps, signs) float32 a recording, in order."""
     network.eval()
     order = sorted(range(len(frames)), key=lambda one: len(frames[one]))
-    made: dict[int, np.ndarray] = {}
+    made: dict[int, Emission] = {}
     for start in range(0, len(order), at_once):
         chosen = order[start : start + at_once]
         lengths = torch.tensor([len(frames[one]) for one in chosen])

@@ -12,6 +12,8 @@ import tasks.caption
 from tasks.algorithm import Call, load
 from tasks.caption import Result
 from tasks.caption.pictures import open_picture
+from tasks.caption.training import card as train_card
+from tasks.caption.training import encoder as train_encoder
 from tasks.caption.training.card import TEST_SCENES, score, tell
 from tasks.caption.training.scenes import SAMPLE_SEEDS, TEST_SEEDS, Composer
 from tasks.caption.vocabulary import sentence
@@ -48,6 +50,11 @@ def test_each_sample_is_told_as_the_card_says(model):
         assert found.caption == caption and "; ".join(found.warnings) == warnings
         assert found.alternatives[0].logprob == pytest.approx(float(logprob), abs=0.02)
     assert sum(SCENES.get(name) == caption for name, caption, *_ in told) >= 3
+
+
+def test_a_training_looks_beside_the_algorithms():
+    """Decoders learn from the encoder that its own training leaves there, and cards tell those samples."""
+    assert train_encoder.FOLDER == WEIGHTS / "encoder" and train_card.SAMPLES == SAMPLES
 
 
 @pytest.mark.data("images/emoji")

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.generate.corpus import clean, cut, normalise, read_prose
+from tasks.generate.plain import normalise
 from tasks.generate.training import baselines
+from tasks.generate.training.corpus import clean, cut, read_prose
 from tasks.generate.vocabulary import Vocabulary
 from tasks.recipe import DataMissing
 

@@ -269,7 +269,8 @@ def test_what_ships_is_small_and_has_a_card():
 @pytest.mark.data("text/prose")
 def test_the_cards_perplexity_is_met_on_the_held_out_text(model, real_data):
     """Through the very network that serves, on 19,000 tokens from 64 places of the test text: within 6 %."""
-    from tasks.generate.corpus import PARAGRAPH, read_prose
+    from tasks.generate.plain import PARAGRAPH
+    from tasks.generate.training.corpus import read_prose
 
     test = read_prose(real_data).test
     held_out = json.loads((SHIPPED / "config.json").read_text())["held_out"]

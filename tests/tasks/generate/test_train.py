@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from tasks.algorithm import Call, implementation
-from tasks.generate.corpus import PARAGRAPH, read_prose
+from tasks.generate.plain import PARAGRAPH
 from tasks.generate.training import recurrent as train_recurrent
 from tasks.generate.training import tokens
 from tasks.generate.training import transformer as train_transformer
+from tasks.generate.training.corpus import read_prose
 from tasks.generate.training.language import schedule
 from tasks.generate.training.muon import orthogonal
 from tasks.generate.training.recipes import RECIPES

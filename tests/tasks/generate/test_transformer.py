@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 from tasks.algorithm import Call, load
 from tasks.errors import Canceled, InvalidInput, ModelFailed, TooLarge
 from tasks.generate import language
-from tasks.generate.corpus import PARAGRAPH, read_prose
+from tasks.generate.plain import PARAGRAPH
 from tasks.generate.training import transformer as train_transformer
+from tasks.generate.training.corpus import read_prose
 from tasks.generate.transformer import CONTEXT, Attending, Cache, Model, Network
 from tasks.generate.vocabulary import Vocabulary
 from tasks.generate.writing import Answer

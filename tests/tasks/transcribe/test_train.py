@@ -10,6 +10,7 @@ import torch
 from tasks.algorithm import Call
 from tasks.errors import ModelFailed
 from tasks.recipe import DataMissing
+from tasks.registry import Registry
 from tasks.transcribe import rnn
 from tasks.transcribe.alphabet import SIGNS, decode
 from tasks.transcribe.features import MELS
@@ -128,6 +129,12 @@ def test_rnn_learns(teacher):
     before, after, *losses = teacher[1]
     assert np.mean(losses[-10:]) < losses[0] / 3
     assert after < before / 4
+
+
+def test_dnns_teacher_is_the_rnn_that_ships():
+    """The weights beside the algorithms, which `python -m worker.train transcribe/rnn` writes."""
+    assert Registry.default().model("transcribe", "rnn").weights_path() == train_ctc.TEACHER
+    assert (train_ctc.TEACHER / "model.safetensors").is_file()
 
 
 @pytest.mark.slow

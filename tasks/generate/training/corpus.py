@@ -1,6 +1,6 @@
-"""The prose the language models learn from, and the one way all text is written before they see it.
+"""The novels that the language models learn from, cut into training, validation and test.
 
-It knows files and characters; it does not know tokens.
+It knows files and characters; it knows no tokens.
 """
 
 import gzip
@@ -8,29 +8,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.generate.plain import PARAGRAPH, normalise
 from tasks.recipe import DataMissing
 
-PARAGRAPH = "\n\n"
-TYPOGRAPHY = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "—": "--", "–": "-", "…": "...", "\ufeff": ""})
 END = re.compile(r"^\s*(THE END|FINIS)\b.*", re.MULTILINE | re.DOTALL)
 HELD_OUT = 0.05  # of each book, by characters: its last part is the test, the part before it the validation
-
-
-def normalise(text: str) -> str:
-    """Plain quotes and dashes; lines unwrapped into paragraphs, which a blank line parts; single spaces.
-
-    What the text begins with in white space goes; what it ends with stays, as one space or one
-    paragraph's end, because there a continuation begins.
-    """
-    text = text.translate(TYPOGRAPHY).replace("\r\n", "\n").replace("\r", "\n")
-    paragraphs = (" ".join(part.split()) for part in re.split(r"\n\s*\n", text))
-    joined = PARAGRAPH.join(part for part in paragraphs if part)
-    return joined + _ending(text) if joined else ""
-
-
-def _ending(text: str) -> str:
-    white = text[len(text.rstrip()) :]
-    return PARAGRAPH if white.count("\n") > 1 else " " if white else ""
 
 
 @dataclass(frozen=True)
