@@ -53,7 +53,7 @@ def console(block: Block) -> Iterator[tuple[str, str]]:
 
 def shape(text: str) -> str:
     """Without blanks; ids and numbers are all alike."""
-    return NUMBER.sub("0", ID.sub(r"\1_ID", "".join(text.split())))
+    return NUMBER.sub("0", "".join(ID.sub(r"\1_ID", text).split()))
 
 
 def has_shape(shown: str, documented: str) -> bool:

@@ -145,7 +145,7 @@ def _attempts(facts: Facts) -> Iterator[str]:
         return
     yield (
         f"It was started {_count(starts, 'time')}; {starts - releases} of {most or 'an unknown number of'} starts "
-        "count" + (f", {releases} were handed back and do not." if releases else ".")
+        "count" + (f", {releases} handed back." if releases else ".")
     )
     for one in facts.attempts()[-SHOWN:]:
         if one["ended_ms"] is not None:
@@ -239,7 +239,8 @@ def _workers(facts: Facts) -> Iterator[str]:
     if not facts.workers:
         yield f"No worker of the pool {pool} is alive."
     elif not serving:
-        yield f"{_count(len(facts.workers), 'worker')} of the pool {pool} live, and none serves this line."
+        alive = len(facts.workers)
+        yield f"{_count(alive, 'worker')} of the pool {pool} {_is(alive)} alive; none serves this line."
     for one in serving[:SHOWN]:
         of = f" of {one.slots}" if one.slots is not None else ""
         yield (
@@ -253,7 +254,7 @@ def _workers(facts: Facts) -> Iterator[str]:
 def _bells(facts: Facts) -> Iterator[str]:
     queue = facts.record.get("line", "").partition(":")[0]
     if queue:
-        yield f"{_count(facts.bells, 'bell')} in the queue {queue}."
+        yield f"{_count(facts.bells, 'bell')} {_is(facts.bells)} in the queue {queue}."
 
 
 def _keeper(facts: Facts) -> Iterator[str]:
@@ -350,6 +351,10 @@ def _code(error: str | None) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _is(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def _at(ms: float) -> str:

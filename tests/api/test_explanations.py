@@ -26,7 +26,7 @@ def explained(operator):
 
 def test_without_a_worker_it_waits_for_one(acme, explained):
     word, told = explained(acme.submit()["id"])
-    assert word == "worker" and f"number 1 of 1 in the line {LINE}" in told and "1 bell in the queue" in told
+    assert word == "worker" and f"number 1 of 1 in the line {LINE}" in told and "1 bell is in the queue" in told
     assert "No worker of the pool gpu is alive." in told and "No keeper is alive" in told
 
 

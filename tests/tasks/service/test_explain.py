@@ -104,7 +104,7 @@ def test_a_waiting_job_is_told_in_order():
         "It expires unless it starts within 1 h 0 min (queue_ttl_s).",
         "It is number 1 of 2 in the line gpu.generate:lstm.",
         "The worker w2 serves this line: 0 of 1 slots are busy, heard 0.2 s ago.",
-        "1 bell in the queue gpu.generate.",
+        "1 bell is in the queue gpu.generate.",
         "The keeper is late with sweep.",
     ]
 
@@ -151,7 +151,7 @@ def test_attempts_are_told_by_their_codes_and_never_by_their_words():
             )
         ).sentences
     )
-    assert "It was started 2 times; 1 of 3 starts count, 1 were handed back and do not." in told
+    assert "It was started 2 times; 1 of 3 starts count, 1 handed back." in told
     assert "Attempt 1 on w1 ended as retry with worker_lost after 2.5 s." in told and "nothing beside it" in told
     assert "secret" not in told
 

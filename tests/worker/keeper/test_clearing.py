@@ -240,7 +240,7 @@ class TestDebris:
 
     def test_the_documented_rule_is_one_that_s3_knows(self, storage):
         """By the shape that the SDK sends."""
-        (rule,) = (block.text for block in blocks(ROOT / "docs" / "keeper.md") if block.language == "json")
+        (rule,) = (block.text for block in blocks(ROOT / "docs" / "operations.md") if block.language == "json")
         wanted = storage._client().meta.service_model.operation_model("PutBucketLifecycleConfiguration").input_shape
         report = ParamValidator().validate({"Bucket": "b", "LifecycleConfiguration": json.loads(rule)}, wanted)
         assert not report.has_errors(), report.generate_report()

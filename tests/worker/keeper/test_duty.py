@@ -207,6 +207,6 @@ class TestTold:
         keeper.tell()
         told = {duty.name: duty for duty in keepers.read(ledger).duties}
         assert list(told) == list(keeper.duties)
-        documented = (ROOT / "docs" / "keeper.md").read_text()
+        documented = (ROOT / "docs" / "operations.md").read_text()
         assert [name for name in told if f"`{name}`" not in documented] == []
         assert all(duty.succeeded_s is not None and not duty.late and not duty.error for duty in told.values())
