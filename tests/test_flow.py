@@ -174,7 +174,7 @@ def test_a_link_to_an_output_answers_with_its_type(client):
     """307 to a presigned URL, which needs no key and names the file."""
     job = client.submit("generate", {"prompt": "Once"}, params={"max_tokens": 4}, wait=ENDS_S)
     (output,) = job["outputs"]
-    redirect = client._http.get(output["url"], follow_redirects=False)
+    redirect = client._sender.http.get(output["url"], follow_redirects=False)
     assert (redirect.status_code, redirect.headers["Cache-Control"]) == (307, "private, no-store")
     file = httpx.get(redirect.headers["Location"], trust_env=False)
     assert file.text == job["result"]["text"]

@@ -1,4 +1,4 @@
-"""Reads the command line's words: name=text, name=@file, name:=JSON. Knows no command and no request."""
+"""Reads the command line's arguments: name=text, name=@file, name:=JSON. Knows no command and no request."""
 
 import json
 import re
@@ -9,15 +9,28 @@ from typing import Any
 
 import click
 
-WORD = re.compile(r"(?P<name>[^=:]+)(?P<sign>:?=)(?P<text>.*)", re.DOTALL)
+KEY_FILE = click.option(
+    "--file",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="BACKLOT_KEYS_FILE",
+    default=Path(".backlot/keys.json"),
+    show_default=True,
+    help="the key file; BACKLOT_KEYS_FILE",
+)
+ARGUMENT = re.compile(r"(?P<name>[^=:]+)(?P<sign>:?=)(?P<text>.*)", re.DOTALL)
 
 
-class Input(click.ParamType):
-    """An input. A text stays the text that it is, whatever it looks like; JSON is written name:=JSON."""
+Named = tuple[str, Any]
+"""A name and its value."""
+
+
+class Input(click.ParamType[Named]):
+    """An input. A text is never read as JSON; JSON is written name:=JSON."""
 
     name = "name=text|name=@file|name:=json"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Named:
         name, is_json, text = _split(self, value, param, ctx)
         if is_json:
             return name, _json(self, name, text, param, ctx)
@@ -32,13 +45,13 @@ class Input(click.ParamType):
         return name, path
 
 
-class Param(click.ParamType):
-    """A parameter. What reads as JSON is JSON, any other value is text: seed=3, language=en; a text of digits is
-    name:='"1984"'."""
+class Param(click.ParamType[Named]):
+    """A parameter. A value that reads as JSON is JSON, any other is text: seed=3, language=en; a text of digits is
+    written name:='"1984"'."""
 
     name = "name=value|name:=json"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Any]:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Named:
         name, is_json, text = _split(self, value, param, ctx)
         if is_json:
             return name, _json(self, name, text, param, ctx)
@@ -49,7 +62,7 @@ class Param(click.ParamType):
 
 
 def parse(text: str) -> Any:
-    """The JSON value. Errors: ValueError, also for what could not be sent: NaN, infinity, half a surrogate pair."""
+    """The JSON value. Errors: ValueError, also for values that cannot be sent: NaN, infinity, a lone surrogate."""
     try:
         value = json.loads(text)
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
@@ -58,9 +71,9 @@ def parse(text: str) -> Any:
     return value
 
 
-def grouped(pairs: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
-    """Inputs by name; a name given more than once is a list. Errors: click.UsageError for files among texts."""
-    values: dict[str, list] = {}
+def grouped(pairs: tuple[Named, ...]) -> dict[str, Any]:
+    """Inputs by name; a repeated name is a list. Errors: click.UsageError for files among texts."""
+    values: dict[str, list[Any]] = {}
     for name, value in pairs:
         values.setdefault(name, []).append(value)
     for name, given in values.items():
@@ -69,7 +82,7 @@ def grouped(pairs: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
     return {name: given if len(given) > 1 else given[0] for name, given in values.items()}
 
 
-def once(pairs: tuple[tuple[str, Any], ...], option: str) -> dict[str, Any] | None:
+def once(pairs: tuple[Named, ...], option: str) -> dict[str, Any] | None:
     """Parameters by name; None where there are none. Errors: click.UsageError for a name given twice."""
     names = [name for name, _ in pairs]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -78,9 +91,11 @@ def once(pairs: tuple[tuple[str, Any], ...], option: str) -> dict[str, Any] | No
     return dict(pairs) or None
 
 
-def _split(kind: click.ParamType, value: str, param: Any, ctx: Any) -> tuple[str, bool, str]:
-    """(name, whether JSON is meant, text)."""
-    found = WORD.fullmatch(value)
+def _split(
+    kind: click.ParamType[Named], value: str, param: click.Parameter | None, ctx: click.Context | None
+) -> tuple[str, bool, str]:
+    """(name, is the text JSON, text)."""
+    found = ARGUMENT.fullmatch(value)
     if not found:
         kind.fail(f"{value!r} is not {kind.name.replace('|', ', ')}", param, ctx)
     try:
@@ -95,16 +110,18 @@ def _split(kind: click.ParamType, value: str, param: Any, ctx: Any) -> tuple[str
     return found["name"], found["sign"] == ":=", found["text"]
 
 
-def _json(kind: click.ParamType, name: str, text: str, param: Any, ctx: Any) -> Any:
+def _json(
+    kind: click.ParamType[Named], name: str, text: str, param: click.Parameter | None, ctx: click.Context | None
+) -> Any:
     try:
         return parse(text)
     except ValueError as error:
         kind.fail(f"{name}:= wants JSON, and {text!r:.80} is none: {error}", param, ctx)
 
 
-def _standard_input(kind: click.ParamType, param: Any, ctx: click.Context) -> Path:
-    """Standard input as a file, for as long as the command runs."""
-    root = ctx.find_root()
+def _standard_input(kind: click.ParamType[Named], param: click.Parameter | None, ctx: click.Context | None) -> Path:
+    """Standard input as a temporary file, which a retry can send again. It is deleted when the command ends."""
+    root = (ctx or click.get_current_context()).find_root()
     if "stdin" in root.meta:
         kind.fail("@- is standard input, which can be read once", param, ctx)
     root.meta["stdin"] = "read"

@@ -1,4 +1,4 @@
-"""`backlot keys`: the API keys of a key file. When each was last used is asked of the API, with an operator's key."""
+"""`backlot keys`: the API keys of a key file. The API, asked with an operator's key, knows when each was last used."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,8 @@ from typing import Any
 import click
 
 from api import keyfile
-from api.client.tenants import operator
+from api.client.arguments import KEY_FILE
+from api.client.credentials import operator
 from api.client.terminal import say, table
 from tasks.registry import KINDS
 
@@ -15,7 +16,7 @@ UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 COLUMNS = ("id", "tenant", "scope", "access", "kinds", "name", "created_at", "expires_at")
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType[float]):
     """Seconds, from 90s, 15m, 12h or 30d."""
 
     name = "30d|12h|15m|90s"
@@ -28,32 +29,24 @@ class Duration(click.ParamType):
 
 
 @click.group()
-@click.option(
-    "--file",
-    "path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    envvar="BACKLOT_KEYS_FILE",
-    default=Path(".backlot/keys.json"),
-    show_default=True,
-    help="the key file; BACKLOT_KEYS_FILE",
-)
+@KEY_FILE
 @click.pass_context
 def keys(ctx: click.Context, path: Path) -> None:
     """Add, list, rotate and remove API keys.
 
-    They are changed in the key file itself."""
+    These commands change the key file itself."""
     ctx.obj = path
 
 
 @keys.command("add")
 @click.argument("tenant")
 @click.option("--scope", type=click.Choice(["tenant", "operator"]), default="tenant", show_default=True)
-@click.option("--name", default="", help="to know it by")
-@click.option("--read-only", "access", flag_value="read", default="full", help="it may look and do nothing else")
-@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="of which it may make jobs; else of all")
-@click.option("--expires", "lives_s", type=Duration(), help="it is refused after so long")
+@click.option("--name", default="", help="a name for people")
+@click.option("--read-only", "access", flag_value="read", default="full", help="the key may read and do nothing else")
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="a kind it may submit; default: all")
+@click.option("--expires", "lives_s", type=Duration(), help="the key expires after this time")
 @click.pass_obj
-def add_key(path: Path, tenant: str, **limits: Any) -> None:
+def add_key(path: Path, /, tenant: str, **limits: Any) -> None:
     """Make a key for a tenant (a-z, 0-9 and -, at most 40) and print it, once: the file keeps its hash only."""
     try:
         click.echo(keyfile.add(path, tenant, **limits))
@@ -63,7 +56,7 @@ def add_key(path: Path, tenant: str, **limits: Any) -> None:
 
 
 @keys.command("list")
-@click.option("--last-use", is_flag=True, help="ask the API, with BACKLOT_OPERATOR_KEY, when each was")
+@click.option("--last-use", is_flag=True, help="add the last use, which the API tells the BACKLOT_OPERATOR_KEY")
 @click.pass_obj
 def list_keys(path: Path, last_use: bool) -> None:
     """List the keys by the beginning of their hashes."""
@@ -71,7 +64,7 @@ def list_keys(path: Path, last_use: bool) -> None:
         rows = [{"id": key.id, **key.model_dump(mode="json")} for key in keyfile.read(path)]
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
-    columns = COLUMNS
+    columns: tuple[str, ...] = COLUMNS
     if last_use:
         used = {key["id"]: key["last_used_at"] for key in operator().api_keys()}
         rows = [{**row, "last_used_at": used.get(row["id"])} for row in rows]
@@ -87,12 +80,12 @@ def list_keys(path: Path, last_use: bool) -> None:
     type=Duration(),
     default="1d",
     show_default=True,
-    help="for so long the old one is good yet",
+    help="the old key stays valid for this time",
 )
 @click.pass_obj
 def rotate_key(path: Path, which: str, overlap_s: float) -> None:
-    """Make a new key in place of one (its name, or the beginning of its hash) and print it, once. It has the same
-    rights and the name; the old one expires when the overlap is over."""
+    """Replace a key (its name, or the beginning of its hash) by a new one, and print that, once. The new key takes
+    over name and rights; the old one expires after the overlap."""
     try:
         old, new = keyfile.rotate(path, which, overlap_s)
     except (OSError, ValueError) as error:
@@ -105,7 +98,7 @@ def rotate_key(path: Path, which: str, overlap_s: float) -> None:
 @click.argument("which")
 @click.pass_obj
 def remove_key(path: Path, which: str) -> None:
-    """Take a key back: its name, or the beginning of its hash. It is refused within a second."""
+    """Revoke a key: its name, or the beginning of its hash. The API refuses it within a second."""
     try:
         gone = keyfile.remove(path, which)
     except (OSError, ValueError) as error:

@@ -1,9 +1,9 @@
-"""`backlot pause`, `resume` and `pauses`: stop taking jobs of something, let the rest run. Needs BACKLOT_URL and
-BACKLOT_OPERATOR_KEY."""
+"""`backlot pause`, `resume` and `pauses`: stop and restart the jobs of a pool, a model or a tenant. Needs BACKLOT_URL
+and BACKLOT_OPERATOR_KEY."""
 
 import click
 
-from api.client.tenants import operator
+from api.client.credentials import operator
 from api.client.terminal import show
 
 WHAT = click.argument("what", metavar="SCOPE/NAME")
@@ -15,18 +15,18 @@ WHAT = click.argument("what", metavar="SCOPE/NAME")
 def pause(what: str, reason: str) -> None:
     """Start no more jobs of a pool, model or tenant.
 
-    It is named pool/NAME, model/KIND/NAME or tenant/NAME. Submits are taken, and jobs that run go on."""
+    SCOPE/NAME is pool/NAME, model/KIND/NAME or tenant/NAME. Submits are accepted, and running jobs go on."""
     show(operator().pause(what, reason))
 
 
 @click.command()
 @WHAT
 def resume(what: str) -> None:
-    """Start jobs of it again, and those that waited."""
+    """End a pause: start the jobs that waited, and new ones."""
     show(operator().resume(what))
 
 
 @click.command()
 def pauses() -> None:
-    """Show what is paused."""
+    """Show all pauses."""
     show(operator().pauses())

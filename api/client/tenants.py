@@ -1,20 +1,20 @@
-"""`backlot tenants`: what an operator does with a tenant as a whole. Needs BACKLOT_URL and BACKLOT_OPERATOR_KEY."""
+"""`backlot tenants`: erases a tenant and shows the receipt. Needs BACKLOT_URL and BACKLOT_OPERATOR_KEY."""
 
-import os
 import re
 import time
 from pathlib import Path
-from typing import Any
 
 import click
 
 from api import keyfile
-from api.client import Client
-from api.client.terminal import Wrong, say, show
+from api.client.arguments import KEY_FILE
+from api.client.credentials import operator
+from api.client.terminal import say, show
 
-ASK_AGAIN_S = 1.0
-HEARD_S = 1.0
-"""For so long after a key was taken back may an API process answer it yet."""
+POLL_S = 1.0
+"""Seconds between two looks at the receipt."""
+KEY_REVOKED_S = 1.0
+"""Seconds in which an API process may still accept a revoked key: twice api.auth's REREAD_S."""
 
 
 @click.group()
@@ -24,19 +24,11 @@ def tenants() -> None:
 
 @tenants.command()
 @click.argument("tenant")
-@click.option(
-    "--file",
-    "path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    envvar="BACKLOT_KEYS_FILE",
-    default=Path(".backlot/keys.json"),
-    show_default=True,
-    help="the key file; BACKLOT_KEYS_FILE",
-)
+@KEY_FILE
 @click.option("--yes", is_flag=True, help="do not ask")
 def erase(tenant: str, path: Path, yes: bool) -> None:
-    """Take back all keys of a TENANT, cancel its jobs, and erase all that it has: jobs, outputs, uploads, fitted
-    models, its lines of the journal. Waits for the receipt, which stays."""
+    """Revoke all keys of a TENANT, cancel its jobs, and erase all that it has: jobs, outputs, uploads, fitted models,
+    its lines of the journal. Waits for the receipt, which is kept."""
     client = operator()
     if not re.match(keyfile.TENANT, tenant):
         raise click.UsageError(f"{tenant!r} is no tenant: a-z, 0-9 and -, at most 40 of them")
@@ -47,10 +39,10 @@ def erase(tenant: str, path: Path, yes: bool) -> None:
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     say(f"took back {len(gone)} key{'' if len(gone) == 1 else 's'} of {path}; erasing")
-    time.sleep(HEARD_S if gone else 0)
+    time.sleep(KEY_REVOKED_S if gone else 0)
     receipt = client.erase_tenant(tenant)
     while not receipt["done"]:
-        time.sleep(ASK_AGAIN_S)
+        time.sleep(POLL_S)
         receipt = client.erasure(tenant)
     show(receipt)
 
@@ -58,13 +50,8 @@ def erase(tenant: str, path: Path, yes: bool) -> None:
 @tenants.command()
 @click.argument("tenant")
 def receipt(tenant: str) -> None:
-    """Show the receipt of a TENANT's newest erasure, or how far it is."""
+    """Show the receipt of a TENANT's newest erasure, finished or not."""
     show(operator().erasure(tenant))
 
 
-def operator() -> Any:
-    """A client with the operator's key."""
-    key = os.environ.get("BACKLOT_OPERATOR_KEY")
-    if not key:
-        raise Wrong("BACKLOT_OPERATOR_KEY is not set; for the stack of this machine: . .backlot/env")
-    return Client(key=key)
+

@@ -1,13 +1,14 @@
-"""How the command line speaks: answers on standard output, everything else on standard error; its exit statuses.
+"""The command line's output and exit statuses: answers on standard output, all else on standard error.
 
     0  all went well; with --wait, the job succeeded        3  the API gave no answer, or was not ready
     1  the API refused, or a file could not be used         4  the job that was waited for did not succeed
     2  the command line is wrong, or no key is set          130, 141  interrupted; the reader of a pipe went away
 
-It knows no command.
+Knows no command.
 """
 
 import contextlib
+import io
 import json
 import os
 import sys
@@ -27,7 +28,8 @@ UNREACHED = 3
 NOT_SUCCEEDED = 4
 INTERRUPTED = 128 + 2
 PIPE_CLOSED = 128 + 13
-AWAY = (502, 503, 504)
+UNAVAILABLE = (502, 503, 504)
+"""HTTP statuses of an API that is not ready, or of a proxy that does not reach it."""
 STATUSES = (
     "Exit status: 0 done; 1 refused; 2 wrong command line; 3 no answer from the API; 4 the job did not "
     "succeed; 130 interrupted."
@@ -38,28 +40,28 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class Wrong(click.ClickException):
-    """What the caller must set or write otherwise before anything is sent."""
+    """An error in the environment or the arguments, found before anything is sent."""
 
     exit_code = USAGE
 
 
 class Group(click.Group):
-    """Turns errors into one line on standard error and an exit status."""
+    """The command group that turns an error into one line on standard error and an exit status."""
 
     def invoke(self, ctx: click.Context) -> Any:
         for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(AttributeError):
-                stream.reconfigure(errors="backslashreplace")  # a locale without the letters of a title is no crash
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # a locale may lack the letters of a title
         try:
             return super().invoke(ctx)
         except ApiError as error:
             refusal(error)
-            ctx.exit(UNREACHED if error.code == "unreachable" or error.status in AWAY else REFUSED)
+            ctx.exit(UNREACHED if error.code == "unreachable" or error.status in UNAVAILABLE else REFUSED)
         except KeyboardInterrupt:
             say("interrupted")
             ctx.exit(INTERRUPTED)
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python still has to flush
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at exit
             ctx.exit(PIPE_CLOSED)
         except OSError as error:
             say(f"error: {error}")
@@ -67,12 +69,12 @@ class Group(click.Group):
 
 
 def say(line: str) -> None:
-    """A line for a person, never cut or wrapped."""
+    """Prints a line for a person on standard error, neither cut nor wrapped."""
     err.print(line, markup=False)
 
 
 def refusal(error: ApiError) -> None:
-    """Each thing that is wrong, once, and the way out where it is known."""
+    """Prints every fault that the API found, and the remedy where one is known."""
     wrong = [f"{one['pointer'] or 'the request'}: {one['detail']}" for one in error.problem.get("errors", ())]
     first, *more = wrong or [error.detail]
     err.print(f"[red]{escape(error.code)}[/]: {escape(first)}")
@@ -84,18 +86,18 @@ def refusal(error: ApiError) -> None:
         say("  The key is that of BACKLOT_API_KEY; for the stack of this machine: . .backlot/env")
 
 
-def pausing(error: ApiError, seconds: float) -> None:
-    """Says that, and why, a request is about to be sent again."""
+def say_retry(error: ApiError, seconds: float) -> None:
+    """Prints the reason and the delay of a retry."""
     say(f"waiting: {error.detail}; asking again in {seconds:.1f} s")
 
 
 def show(value: Any) -> None:
-    """JSON: for a person in colours and many lines, for a pipe in one."""
+    """Prints JSON: in colours on a terminal, on one line into a pipe."""
     out.print_json(json.dumps(value)) if out.is_terminal else click.echo(json.dumps(value))
 
 
 def table(names: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
-    """A table for a person; for a pipe, fields between tabs."""
+    """Prints a table on a terminal, tab-separated rows into a pipe."""
     cells = [["" if row[name] is None else str(row[name]) for name in names] for row in rows]
     if not out.is_terminal:
         for row in cells:
@@ -111,7 +113,8 @@ def table(names: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
 
 @contextlib.contextmanager
 def watching(job_id: str) -> Iterator[Callable[[str], None]]:
-    """Gives what changes the line that a terminal shows while a job is waited for; Ctrl-C leaves the job alone."""
+    """Shows a status line while a job is waited for; gives the function that updates it. Ctrl-C ends the wait and
+    leaves the job running."""
     try:
         with err.status(job_id) as status:
             yield lambda line: status.update(escape(line))

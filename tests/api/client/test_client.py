@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from api import client, keyfile
-from api.client import ApiError, Client, cli, terminal
+from api.client import ApiError, Client, cli, credentials, sender, terminal
 from tasks.bucket.layout import attempt_prefix
 from tasks.errors import WorkerLost
 from tasks.job import Fixed
@@ -58,7 +58,7 @@ def kill(hand):
 
 @pytest.fixture(autouse=True)
 def _no_long_sleeps(monkeypatch):
-    monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(sender.time, "sleep", lambda seconds: None)
 
 
 def jobs_of(ledger) -> int:
@@ -166,7 +166,7 @@ class TestClient:
             if len(slept) == 2:
                 ledger.set_epoch()
 
-        monkeypatch.setattr(client.time, "sleep", sleep)
+        monkeypatch.setattr(sender.time, "sleep", sleep)
         acme.submit("generate", {"prompt": "Once"})
         assert len(slept) == 2 and min(slept) >= 2 and jobs_of(ledger) == 1
 
@@ -174,11 +174,11 @@ class TestClient:
         transport.lose = 100
         with pytest.raises(ApiError, match="the answer was lost") as raised:
             acme.models()
-        assert len(transport.seen) == client.TRIES and raised.value.retryable
+        assert len(transport.seen) == sender.TRIES and raised.value.retryable
 
     def test_where_nobody_has_answered_it_gives_up_soon_and_later_it_is_patient(self, monkeypatch):
         """An address that is wrong stays wrong; an API that restarts comes back. Each pause is told of."""
-        monkeypatch.setattr(client, "FIRST_ANSWER_S", 0)
+        monkeypatch.setattr(sender, "FIRST_ANSWER_S", 0)
         tried, told = [], []
 
         def refuse(request):
@@ -204,7 +204,7 @@ class TestClient:
         assert patient.models() == []
         with pytest.raises(ApiError):
             patient.models()
-        assert len(tried) == 1 + client.TRIES and len(told) == client.TRIES - 1
+        assert len(tried) == 1 + sender.TRIES and len(told) == sender.TRIES - 1
 
     @pytest.mark.parametrize(
         ("url", "key"), [("api:8080", "k"), ("http://", "k"), ("http://api", "clé"), ("http://api", "a b\nc")]
@@ -277,7 +277,7 @@ class TestCommandLine:
     @pytest.fixture
     def run(self, acme, monkeypatch):
         """Runs `backlot` with words, and looks at its exit status."""
-        monkeypatch.setattr(cli, "Client", lambda *_, **__: acme)
+        monkeypatch.setattr(credentials, "Client", lambda *_, **__: acme)
         monkeypatch.setenv("BACKLOT_API_KEY", "read by nobody here")
 
         def run(*words: str, status: int = 0):
