@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -129,5 +130,5 @@ def _standard_input(kind: click.ParamType[Named], param: click.Parameter | None,
     root.call_on_close(folder.cleanup)
     path = Path(folder.name, "stdin")
     with path.open("wb") as file:
-        shutil.copyfileobj(click.get_binary_stream("stdin"), file)
+        shutil.copyfileobj(sys.stdin.buffer, file)
     return path

@@ -1,4 +1,4 @@
-"""Makes the client of a command from the environment: BACKLOT_API_KEY for a caller, BACKLOT_OPERATOR_KEY for an operator.
+"""Makes a command's client from the environment: BACKLOT_API_KEY for a caller, BACKLOT_OPERATOR_KEY for an operator.
 
 Keys are never options, because every process list shows a command line.
 """

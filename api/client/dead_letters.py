@@ -61,9 +61,7 @@ def show_dead_letter(connect: Connect, job_id: str) -> None:
 @_with_filters
 @click.option("--all", "everything", is_flag=True, help="all of them")
 @click.pass_obj
-def replay_dead_letters(
-    connect: Connect, /, job_ids: tuple[str, ...], everything: bool, **filters: Filter
-) -> None:
+def replay_dead_letters(connect: Connect, /, job_ids: tuple[str, ...], everything: bool, **filters: Filter) -> None:
     """Submit their requests again, each as a new job. Prints the old id and the new."""
     _check_selection(job_ids, everything, filters)
     client = connect()
@@ -77,9 +75,7 @@ def replay_dead_letters(
 @_with_filters
 @click.option("--all", "everything", is_flag=True, help="all of them")
 @click.pass_obj
-def purge_dead_letters(
-    connect: Connect, /, job_ids: tuple[str, ...], everything: bool, **filters: Filter
-) -> None:
+def purge_dead_letters(connect: Connect, /, job_ids: tuple[str, ...], everything: bool, **filters: Filter) -> None:
     """Erase dead letters and their files. Prints their ids."""
     _check_selection(job_ids, everything, filters)
     client = connect()

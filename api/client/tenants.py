@@ -52,6 +52,3 @@ def erase(tenant: str, path: Path, yes: bool) -> None:
 def receipt(tenant: str) -> None:
     """Show the receipt of a TENANT's newest erasure, finished or not."""
     show(operator().erasure(tenant))
-
-
-

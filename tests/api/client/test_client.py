@@ -206,6 +206,13 @@ class TestClient:
             patient.models()
         assert len(tried) == 1 + sender.TRIES and len(told) == sender.TRIES - 1
 
+    @pytest.mark.parametrize("body", ["[]", '"ok"', "null", "{}", '{"data": 1}', "<html>"])
+    def test_an_answer_of_another_service_is_an_api_error(self, body):
+        """JSON that is no object, or has no list where one is due, is refused as text that is no JSON is."""
+        other = httpx.MockTransport(lambda request: httpx.Response(200, text=body))
+        with pytest.raises(ApiError, match="http://other is not Backlot's API: HTTP 200 without"):
+            Client("http://other", "key", transport=other).models()
+
     @pytest.mark.parametrize(
         ("url", "key"), [("api:8080", "k"), ("http://", "k"), ("http://api", "clé"), ("http://api", "a b\nc")]
     )

@@ -153,8 +153,9 @@ def test_ctrl_c_says_that_the_job_goes_on(url_and_key):
 
 
 def test_standard_input_is_a_file(backlot, url_and_key):
-    """`@-`, once; for a text input too."""
-    job = json.loads(backlot("submit", "transcribe", "audio=@-", stdin=b"RIFF1234").stdout)
+    """`@-`, once; for a text input too. Nothing deprecated reads it: the next major version of click lacks that."""
+    strict = {"PYTHONWARNINGS": "error::DeprecationWarning"}
+    job = json.loads(backlot("submit", "transcribe", "audio=@-", stdin=b"RIFF1234", **strict).stdout)
     assert job["input"]["audio"].startswith("upload:")
     act = json.loads(backlot("submit", "generate", "prompt=@-", stdin=b"Once upon a time").stdout)
     assert act["input"]["prompt"]["url"].startswith("upload:")
