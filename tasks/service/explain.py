@@ -99,7 +99,7 @@ def _without_record(facts: Facts) -> Iterator[str]:
     if facts.erased:
         yield f"The {facts.erased}." if facts.erased.startswith("job ") else facts.erased
     elif facts.bucket_away:
-        yield f"Redis has no record of {facts.job_id}, and the bucket does not answer: {facts.bucket_away}."
+        yield f"Redis has no record of {facts.job_id}. What the bucket has of it cannot be read: {facts.bucket_away}."
     elif not facts.reconciled:
         yield f"Redis has no record of {facts.job_id} now. The bucket was not asked."
     else:

@@ -163,3 +163,9 @@ def test_nothing_is_changed_by_asking(acme, ledger, operator):
     before = everything()
     operator.get(f"/v1/jobs/{job}/explanation")
     assert everything() == before and until(lambda: ledger.record(job))["status"] == "queued"
+
+
+def test_a_job_json_that_cannot_be_read_is_told(storage, explained):
+    job = unknown_job()
+    storage.put_bytes(job_json_key("acme", job), b"no json", "application/json")
+    assert "What the bucket has of it cannot be read" in explained(job)[1]
