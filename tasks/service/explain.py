@@ -84,28 +84,25 @@ def _of(facts: Facts, status: str | None, told: list[str], waits_for: WaitsFor |
 
 
 def _reconciled(facts: Facts) -> str:
+    if facts.reconciled:
+        return ""
     return (
-        ""
-        if facts.reconciled
-        else (
-            "The keeper has not yet reconciled with this start of Redis: no job starts, and what is missing here may "
-            "come back."
-        )
+        "The keeper has not yet reconciled with this start of Redis: no job starts, and what is missing here may come "
+        "back."
     )
 
 
 def _without_record(facts: Facts) -> Iterator[str]:
-    whose = f"of the tenant {facts.tenant}"
     if facts.erased:
-        yield f"The {facts.erased}." if facts.erased.startswith("job ") else facts.erased
+        yield f"The {facts.erased}."
     elif facts.bucket_away:
         yield f"Redis has no record of {facts.job_id}. What the bucket has of it cannot be read: {facts.bucket_away}."
     elif not facts.reconciled:
         yield f"Redis has no record of {facts.job_id} now. The bucket was not asked."
     else:
         yield (
-            f"There is no job {facts.job_id}: Redis has no record of it, and the bucket has no job.json {whose}. "
-            "One that another tenant had is found with its tenant named."
+            f"There is no job {facts.job_id}: Redis has no record of it, and the bucket has no job.json of the tenant "
+            f"{facts.tenant}. One that another tenant had is found with its tenant named."
         )
 
 
@@ -168,11 +165,9 @@ def _clocks(facts: Facts) -> Iterator[str]:
 
 def _clock(facts: Facts, at_ms: float, what: str, clock: str) -> str:
     left = at_ms - facts.now_ms
-    return (
-        f"{what} within {_span(left)} ({clock})."
-        if left > 0
-        else (f"Its {clock} was over {_span(-left)} ago: the keeper's next round ends it.")
-    )
+    if left > 0:
+        return f"{what} within {_span(left)} ({clock})."
+    return f"Its {clock} was over {_span(-left)} ago: the keeper's next round ends it."
 
 
 def _ended(facts: Facts) -> Iterator[str]:
