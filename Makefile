@@ -3,7 +3,7 @@
 run := @deploy/local/python.sh
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs check test test-data test-slow strangers faults soak bench bench-recommend \
+.PHONY: help demo up down status logs check docs test test-data test-slow strangers faults soak bench bench-recommend \
         bench-transcribe bench-caption bench-generate clean
 
 help:       ## this list
@@ -28,6 +28,9 @@ check:      ## lint, format and types: ruff and mypy
 	$(run) base,torch,dev -m ruff check .
 	$(run) base,torch,dev -m ruff format --check .
 	$(run) base,torch,dev -m mypy
+
+docs:       ## write the generated parts of docs/ (settings, error codes, models)
+	$(run) base -m deploy.docs
 
 test:       ## all tests but the slow ones
 	$(run) base,torch,dev -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile

@@ -40,7 +40,16 @@ STATUS: dict[type[errors.BacklotError], int] = {
     errors.StorageUnavailable: 503,
 }
 RETRY_AFTER_S = {429: 5, 503: 2}
-CODES = {400: "malformed", 404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media"}
+HTTP_ALONE = {
+    "method_not_allowed": (405, "The route has no such method; `Allow` lists those it has."),
+    "request_timeout": (408, "The request body arrived too slowly, or took too long in all."),
+    "request_header_fields_too_large": (431, "The header fields are larger than the server reads."),
+    "internal": (500, "The service has a defect; the detail names a reference to look for in its log."),
+}
+"""Codes that no class of tasks/errors.py has: the status and the meaning, as docs/api.md has them."""
+CODES = {400: "malformed", 404: "not_found", 413: "too_large", 415: "unsupported_media"} | {
+    status: code for code, (status, _) in HTTP_ALONE.items()
+}
 
 
 class FieldError(BaseModel):

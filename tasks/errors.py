@@ -1,5 +1,7 @@
 """Every error of Backlot, as one tree; knows nothing of HTTP, Redis or S3.
 
+A class that sets `code` is a row of the table in docs/api.md, with its docstring as the meaning (`make docs`).
+
 BacklotError                     code, detail, retryable: the same object in answers and records
 ├── CallerError                  the caller must change something
 │   ├── InvalidInput             invalid_input
@@ -45,7 +47,7 @@ DETAIL_MAX = 2000
 
 
 class BacklotError(Exception):
-    """The base. `detail` is a sentence for a person, in one line; `retryable` says whether the same job may yet
+    """The base. `detail` is a sentence for a person, in one line; `retryable` says that the same job may yet
     succeed."""
 
     code = "internal"
@@ -66,7 +68,7 @@ class CallerError(BacklotError):
 
 
 class InvalidInput(CallerError):
-    """An input or a parameter that is well-formed but cannot be used."""
+    """An input, parameter or field is well-formed but cannot be used; `errors` of the answer names the fields."""
 
     code = "invalid_input"
 
@@ -82,80 +84,80 @@ class InvalidRequest(InvalidInput):
 
 
 class MalformedRequest(CallerError):
-    """A body or a header that cannot be read at all."""
+    """The body or a header cannot be parsed."""
 
     code = "malformed"
 
 
 class InputUnreachable(CallerError):
-    """An input's source that could not be fetched."""
+    """The source of an input could not be fetched; retried where the source may recover."""
 
     code = "input_unreachable"
 
 
 class UnsupportedMedia(CallerError):
-    """Bytes that are not of a media type this kind reads."""
+    """The bytes are of a media type that the kind does not read, or the request body is compressed."""
 
     code = "unsupported_media"
 
 
 class UnsupportedCoding(UnsupportedMedia):
-    """A request's body that is packed, such as by gzip."""
+    """The request body is compressed, e.g. by gzip."""
 
 
 class TooLarge(CallerError):
-    """More bytes, pixels, seconds or rows than allowed; the detail names the limit."""
+    """The input has more bytes, pixels, seconds or rows than allowed; the detail names the limit."""
 
     code = "too_large"
 
 
 class UnknownModel(CallerError):
-    """No such kind, or no such model of that kind."""
+    """The kind does not exist, or has no model of that name."""
 
     code = "unknown_model"
 
 
 class Unauthorized(CallerError):
-    """No key, or one that is not known."""
+    """The request carries no API key, or an unknown, expired or removed one."""
 
     code = "unauthorized"
 
 
 class UnknownKey(Unauthorized):
-    """A key that was shown and is none of ours, or one no longer."""
+    """The API key that was sent is unknown, expired or removed."""
 
 
 class Forbidden(CallerError):
-    """A known key that may not do this."""
+    """The API key is known but may not do this."""
 
     code = "forbidden"
 
 
 class NotFound(CallerError):
-    """Nothing of that name that this caller may see."""
+    """The job or resource does not exist, or belongs to another tenant."""
 
     code = "not_found"
 
 
 class Gone(NotFound):
-    """A job that was erased, or whose retention is over."""
+    """The job was erased, or its retention is over; told for 30 days, then `not_found`."""
 
     code = "gone"
 
 
 class Conflict(CallerError):
-    """The job is in a status that does not allow this."""
+    """The status of the job does not allow this, e.g. a cancel after the end."""
 
     code = "conflict"
 
 
 class Replayed(Conflict):
-    """A job that is no dead letter, or is one no longer."""
+    """The job is not a dead letter, or was replayed already."""
 
 
 class RateLimited(CallerError):
-    """More submits a minute than a tenant may make; the next may be made after `retry_after_s`. `policy` names what is
-    limited."""
+    """The tenant makes more submits or uploads a minute, or has more requests under way, than allowed; `Retry-After`
+    says when to ask again."""
 
     code = "rate_limited"
     retryable = True
@@ -168,34 +170,34 @@ class RateLimited(CallerError):
 
 
 class UploadsLimited(RateLimited):
-    """More uploads a minute than a tenant may begin."""
+    """The tenant began more uploads than allowed in a minute."""
 
     policy = "uploads"
     says = "a tenant may begin {:,} uploads a minute"
 
 
 class QuotaExceeded(CallerError):
-    """The tenant has all that it may have; some of it must end first."""
+    """The tenant has reached a quota: waiting jobs, stored bytes or bytes of job records; the detail says which."""
 
     code = "quota_exceeded"
     retryable = True
 
 
 class KeyReused(CallerError):
-    """An Idempotency-Key that was first used with another request."""
+    """The Idempotency-Key was first used with a different request."""
 
     code = "idempotency_key_reused"
 
 
 class WaitingTooMany(QuotaExceeded):
-    """As many of the tenant's jobs wait as may."""
+    """The tenant has the most waiting jobs that it may have."""
 
     def __init__(self, waiting: int, most: int) -> None:
         super().__init__(f"{waiting:,} of your jobs wait; a tenant may have {most:,} waiting")
 
 
 class StoredTooMuch(QuotaExceeded):
-    """Of outputs and uploads the tenant has all the bytes that it may have."""
+    """The tenant's outputs and uploads have reached their quota of bytes."""
 
     def __init__(self, stored: int, most: int, more: int = 0) -> None:
         wanted = f", and these are {more:,} more" if more else ""
@@ -206,7 +208,7 @@ class StoredTooMuch(QuotaExceeded):
 
 
 class RecordsTooLarge(QuotaExceeded):
-    """The tenant's job records take all of Redis' memory that they may take."""
+    """The tenant's job records have reached their quota of Redis memory."""
 
     def __init__(self, held: int, most: int) -> None:
         super().__init__(
@@ -220,20 +222,20 @@ class OperatorError(BacklotError):
 
 
 class NotReady(OperatorError):
-    """Redis is away or cannot serve, or the keeper has not yet set the epoch."""
+    """Redis is away or cannot serve, or the keeper has not finished reconciling with it."""
 
     code = "not_ready"
     retryable = True
 
 
 class LedgerFault(OperatorError):
-    """A ledger script failed: a record or an argument is not as it should be, and asking again changes nothing."""
+    """A ledger script failed on a damaged record or argument; asking again changes nothing."""
 
     code = "ledger_fault"
 
 
 class Overloaded(OperatorError):
-    """Redis is nearly full; running jobs go on, new ones are refused."""
+    """Redis is nearly full, or the server has no room for more request bodies; running jobs continue."""
 
     code = "overloaded"
     retryable = True
@@ -247,7 +249,7 @@ class StorageUnavailable(OperatorError):
 
 
 class ModelFailed(OperatorError):
-    """The algorithm raised something that is none of these errors."""
+    """The algorithm raised an unexpected exception, or returned a result that breaks its contract."""
 
     code = "model_failed"
 
@@ -259,7 +261,7 @@ class OutOfMemory(OperatorError):
 
 
 class Timeout(OperatorError):
-    """The attempt ran longer than `run_timeout_s`, or its model loaded longer than allowed."""
+    """The attempt ran longer than `run_timeout_s`, or its model took longer to load than allowed."""
 
     code = "timeout"
 
@@ -276,19 +278,19 @@ class Stopped(BacklotError):
 
 
 class DeadlineExceeded(Stopped):
-    """`deadline_s` passed after the job had started."""
+    """The deadline (`deadline_s`) passed after the job had started."""
 
     code = "deadline_exceeded"
 
 
 class Canceled(Stopped):
-    """A caller canceled the job."""
+    """The caller canceled the job."""
 
     code = "canceled"
 
 
 class LeaseLost(Stopped):
-    """Another worker owns this job now; what this one made is thrown away."""
+    """The job belongs to another worker now; the result of this attempt is discarded."""
 
     code = "lease_lost"
     retryable = True

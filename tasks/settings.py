@@ -1,7 +1,7 @@
 """The settings of every Backlot process: one frozen object, read from the environment once where a process starts.
 
-Each field is the environment variable BACKLOT_<NAME IN CAPITALS>; units stand in the names. The
-README's table is made from the descriptions here, and a test holds the two together.
+Each field is the environment variable BACKLOT_<NAME IN CAPITALS>; units stand in the names. `make docs` writes
+docs/settings.md from the descriptions here; tests/test_docs.py fails where the page differs.
 """
 
 import ipaddress
@@ -33,143 +33,219 @@ class Settings(BaseSettings):
         env_prefix="BACKLOT_", frozen=True, extra="ignore", hide_input_in_errors=True, allow_inf_nan=False
     )
 
+    # Redis. Each group's first field opens a section of docs/settings.md (deploy/docs.py).
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
-        description="Redis or Valkey, `noeviction`: `redis://`, `rediss://`, `unix://` or `sentinel://` "
-        "([docs/redis.md](docs/redis.md))",
+        description="URL of the Redis or Valkey server, policy `noeviction`: `redis://`, `rediss://`, `unix://` or "
+        "`sentinel://` ([redis.md](redis.md))",
     )
     redis_password_file: Path | None = Field(
-        None, description="the password of the URL's user, read at each connect: it may be changed without a stop"
+        None,
+        description="File with the password of the URL's user. Read at each connect, so a rotation needs no restart",
     )
-    s3_endpoint_url: str | None = Field(None, description="the S3 server; unset for AWS")
-    s3_public_endpoint_url: str | None = Field(None, description="the same as callers reach it; unset where equal")
-    s3_bucket: str = Field("backlot", description="where inputs, outputs and the journal lie")
-    s3_region: str = Field("us-east-1", description="the bucket's region")
-    s3_access_key_id: SecretStr | None = Field(None, description="unset for the machine's own credentials")
-    s3_secret_access_key: SecretStr | None = Field(None, description="beside it")
+
+    # The bucket, and where inputs come from.
+    s3_endpoint_url: str | None = Field(None, description="URL of the S3 server; unset for AWS")
+    s3_public_endpoint_url: str | None = Field(
+        None, description="URL of the S3 server as callers reach it; unset where it is the same"
+    )
+    s3_bucket: str = Field("backlot", description="Bucket of inputs, outputs and the journal")
+    s3_region: str = Field("us-east-1", description="Region of the bucket")
+    s3_access_key_id: SecretStr | None = Field(
+        None, description="S3 access key; unset for the machine's own credentials"
+    )
+    s3_secret_access_key: SecretStr | None = Field(None, description="S3 secret key that belongs to the access key")
     s3_credentials_file: Path | None = Field(
         None,
-        description="in place of the two: a file as AWS' `credentials` (profile `default`), re-read when it changes",
+        description="File in the format of AWS `credentials` (profile `default`), in place of the two keys. Read again "
+        "when it changes",
     )
     s3_sse: Literal["AES256", "aws:kms"] | None = Field(
-        None, description="encryption by the S3 server, asked for with all that is put; unset for the bucket's own"
+        None,
+        description="Server-side encryption, `AES256` or `aws:kms`, of every object; unset for the bucket's default",
     )
-    s3_sse_kms_key_id: str | None = Field(None, description="the key, with `aws:kms`; unset for the account's own")
+    s3_sse_kms_key_id: str | None = Field(
+        None, description="KMS key id, with `aws:kms` alone; unset for the account's default key"
+    )
     s3_sources: Annotated[dict[str, list[str]], NoDecode] = Field(
-        {}, description="what `s3://` inputs may name, by tenant: `tenant=bucket/prefix`, comma-separated"
+        {},
+        description="Prefixes of other buckets that a tenant's `s3://` inputs may name: `tenant=bucket/prefix`, "
+        "comma-separated",
     )
     fetch_allow: Annotated[list[str], NoDecode] = Field(
         [],
-        description="hosts or networks that inputs may come from although private, e.g. `127.0.0.1,10.0.0.0/8`; "
-        "only for these is plain `http://` accepted",
-    )
-    keys_file: Path = Field(Path(".backlot/keys.json"), description="the API keys (hashes), re-read when it changes")
-    models: Path | None = Field(None, description="the operator's models.toml; unset for the package's own")
-    pools: Annotated[list[PoolName], NoDecode] = Field(
-        ["cpu", "gpu"], min_length=1, description="the pools this deployment has; a model of another goes to the first"
+        description="Private hosts or networks that inputs may be fetched from, e.g. `127.0.0.1,10.0.0.0/8`. Plain "
+        "`http://` is accepted from these alone",
     )
 
-    upload_max_bytes: int = Field(100 * 1024 * 1024, gt=0, description="a multipart request's body")
-    json_max_bytes: int = Field(1024 * 1024, gt=0, description="a JSON request's body")
-    max_run_timeout_s: float = Field(
-        86_400, gt=0, le=LONGEST_S, description="the most `run_timeout_s` a model may have"
+    # Models and pools.
+    models: Path | None = Field(
+        None, description="File of models ([models.md](models.md)); unset for the package's own models.toml"
     )
-    queue_ttl_s: float = Field(86_400, gt=0, le=LONGEST_S, description="default of a job's `queue_ttl_s`")
-    max_queue_ttl_s: float = Field(7 * 86_400, gt=0, le=LONGEST_S, description="the most a job may ask")
-    retention_s: float = Field(7 * 86_400, gt=0, le=LONGEST_S, description="default of a job's `retention_s`")
-    max_retention_s: float = Field(90 * 86_400, gt=0, le=LONGEST_S, description="the most a job may ask")
-    max_attempts: int = Field(3, ge=1, le=10, description="default of a job's `max_attempts`")
-    max_wait_s: float = Field(60, ge=0, description="the most `Prefer: wait` holds a request")
-    submits_per_minute: int = Field(0, ge=0, description="jobs a tenant may submit a minute; 0 for any number")
-    max_waiting_jobs: int = Field(
-        0, ge=0, description="jobs a tenant may have waiting, for a slot, a start time or a retry; 0 for any number"
+    pools: Annotated[list[PoolName], NoDecode] = Field(
+        ["cpu", "gpu"],
+        min_length=1,
+        description="Pools of this deployment. A model of a pool that is not listed runs in the first",
     )
-    max_running_jobs: int = Field(0, ge=0, description="jobs a tenant may have running at once; 0 for any number")
-    uploads_per_minute: int = Field(300, ge=0, description="uploads a tenant may begin a minute; 0 for any number")
     unknown_model_s: float = Field(
         900,
         ge=0,
         le=31_536_000,
-        description="how long a job waits for a worker that knows its model, which is in no "
-        "models.toml, before it fails; longer than a deploy takes",
+        description="Seconds that a job whose model is in no models.toml waits for a worker that knows it, before it "
+        "fails. Longer than a deploy takes",
+    )
+    cpu_slots: int = Field(1, ge=1, le=256, description="Processes of a cpu worker; each runs one job")
+    gpu_slots: int = Field(8, ge=1, le=256, description="Threads of a gpu worker; each holds one job")
+    cache_dir: Path = Field(
+        Path(".backlot/cache"),
+        description="Folder of weights fetched from a bucket. Weights of the Hugging Face hub lie in its `HF_HOME`",
+    )
+    models_mb: int = Field(8192, gt=0, description="Memory for loaded models in one process, MiB")
+
+    # What a job may ask.
+    upload_max_bytes: int = Field(100 * 1024 * 1024, gt=0, description="Largest multipart body, bytes")
+    json_max_bytes: int = Field(1024 * 1024, gt=0, description="Largest JSON body, bytes")
+    max_run_timeout_s: float = Field(
+        86_400, gt=0, le=LONGEST_S, description="Largest `run_timeout_s` that a model may have, seconds"
+    )
+    queue_ttl_s: float = Field(
+        86_400, gt=0, le=LONGEST_S, description="Default of a job's `queue_ttl_s`, seconds from submit to first start"
+    )
+    max_queue_ttl_s: float = Field(
+        7 * 86_400, gt=0, le=LONGEST_S, description="Largest `queue_ttl_s` that a job may ask, seconds"
+    )
+    retention_s: float = Field(
+        7 * 86_400,
+        gt=0,
+        le=LONGEST_S,
+        description="Default of a job's `retention_s`, seconds that record and outputs are kept after the end",
+    )
+    max_retention_s: float = Field(
+        90 * 86_400, gt=0, le=LONGEST_S, description="Largest `retention_s` that a job may ask, seconds"
+    )
+    max_attempts: int = Field(3, ge=1, le=10, description="Default of a job's `max_attempts`, starts")
+    max_wait_s: float = Field(60, ge=0, description="Longest time that `Prefer: wait` holds a request, seconds")
+
+    # Keys, and limits of a tenant.
+    keys_file: Path = Field(
+        Path(".backlot/keys.json"), description="File of the API keys, as hashes. Read again when it changes"
+    )
+    submits_per_minute: int = Field(0, ge=0, description="Jobs that a tenant may submit in a minute; 0 for no limit")
+    max_waiting_jobs: int = Field(
+        0, ge=0, description="Jobs that a tenant may have waiting, for a slot, a start time or a retry; 0 for no limit"
+    )
+    max_running_jobs: int = Field(0, ge=0, description="Jobs that a tenant may have running at once; 0 for no limit")
+    uploads_per_minute: int = Field(
+        300, ge=0, description="Uploads that a tenant may begin in a minute; 0 for no limit"
     )
     max_stored_bytes: int = Field(
-        0, ge=0, description="outputs and uploads a tenant may have in the bucket; 0 for any number"
+        0, ge=0, description="Bytes of outputs and uploads that a tenant may have in the bucket; 0 for no limit"
     )
     max_record_bytes: int = Field(
         1024**3,
         ge=0,
-        description="bytes of Redis that a tenant's job records may take, at most a quarter of its "
-        "`maxmemory`; 0 for any number",
+        description="Bytes of Redis that a tenant's job records may take, at most a quarter of its `maxmemory`; 0 for "
+        "no limit",
     )
-    audit_log: str = Field("stdout", description="where the API's audit log goes: `stdout`, `stderr`, a file, or `off`")
-    access_log: str = Field("off", description="the same for a line of every request")
+
+    # The API over HTTP.
     cors_origins: Annotated[list[str], NoDecode] = Field(
-        [], description="origins whose pages may call the API from a browser, e.g. `https://app.example`; `*` for any"
+        [], description="Origins whose pages may call the API from a browser, e.g. `https://app.example`; `*` for any"
     )
     http_threads: int = Field(
         8,
         ge=2,
         le=256,
-        description="threads of one API process that answer requests; half of "
-        "them at most for one tenant, or one address without a key",
+        description="Threads of one API process that answer requests. One tenant, or one address without a key, takes "
+        "half of them at most",
     )
-    http_connections: int = Field(2500, ge=1, description="connections one API process holds")
+    http_connections: int = Field(2500, ge=1, description="Connections that one API process holds")
     http_idle_s: float = Field(
         75,
         ge=1,
-        description="a connection without a whole request head, or that takes "
-        "nothing of its answer, for so long is closed; more than the idle timeout of a load "
-        "balancer in front",
+        description="Seconds after which a connection is closed that has sent no whole request head, or takes nothing "
+        "of its answer. Longer than the idle timeout of a load balancer in front",
     )
-    http_grace_s: float = Field(10, ge=1, description="from being asked to stop to being killed, of an API process")
+    http_grace_s: float = Field(
+        10, ge=1, description="Grace of an API process from SIGTERM until it is killed, seconds"
+    )
     http_requests_per_tenant: int = Field(
-        100, ge=1, description="requests of a tenant, or of an address without a key, that one API process takes in"
+        100, ge=1, description="Requests of one tenant, or of one address without a key, under way in one API process"
     )
-    http_held: int = Field(1000, ge=0, description="requests that wait for a job, an API process")
-    http_held_per_tenant: int = Field(100, ge=0, description="of them one tenant's")
-    body_timeout_s: float = Field(600, gt=0, description="the longest that a request's body may take to come")
-    body_min_bytes_per_s: int = Field(1024, ge=1, description="the lowest average speed of a body, after 10 s")
+    http_held: int = Field(1000, ge=0, description="Requests that one API process holds for `Prefer: wait`")
+    http_held_per_tenant: int = Field(
+        100, ge=0, description="Requests that one API process holds for `Prefer: wait` for one tenant"
+    )
+    body_timeout_s: float = Field(600, gt=0, description="Longest time that a request's body may take, seconds")
+    body_min_bytes_per_s: int = Field(
+        1024, ge=1, description="Lowest average speed of a body after its first 10 s, bytes a second"
+    )
     spool_dir: Path | None = Field(
-        None, description="where request bodies lie while they come; unset for the system's temporary folder"
+        None, description="Folder of request bodies while they arrive; unset for the system's temporary folder"
     )
     spool_max_bytes: int = Field(
         2 * 1024**3,
         gt=0,
-        description="request bodies an API process holds at one time; one tenant's, no more than stays free",
+        description="Bytes of request bodies that an API process holds at one time. One tenant takes at most as much "
+        "as it leaves free",
     )
     trusted_proxies: Annotated[list[str], NoDecode] = Field(
-        [], description="networks whose `X-Forwarded-*` headers count, e.g. `127.0.0.1/32,10.0.0.0/8`"
+        [],
+        description="Networks of proxies whose `X-Forwarded-*` headers count, e.g. `127.0.0.1/32,10.0.0.0/8` "
+        "([proxy.md](proxy.md))",
     )
     http_metrics_port: int = Field(
-        9096, ge=0, le=65535, description="where the API answers /metrics, on `BACKLOT_METRICS_HOST`; 0 for any"
+        9096, ge=0, le=65535, description="Port of the API's /metrics, on `BACKLOT_METRICS_HOST`; 0 for any free one"
     )
 
-    lease_s: float = Field(10, gt=0, description="an attempt not renewed for so long may go to another worker")
-    renew_s: float = Field(1, gt=0, description="how often a worker renews its leases, and the keeper makes its rounds")
+    # Workers and the keeper.
+    lease_s: float = Field(
+        10, gt=0, description="Lease of an attempt, seconds: not renewed for so long, its job may go to another worker"
+    )
+    renew_s: float = Field(
+        1, gt=0, description="Interval at which a worker renews its leases and the keeper makes its rounds, seconds"
+    )
     grace_s: float = Field(
         30,
         ge=0,
-        description="from being asked to stop to being killed: cancel, drain, and in a "
-        "process that jobs share a job over a limit of its own",
+        description="Grace from being asked to stop until the kill, seconds: of a drain, of a cancel, and of a job "
+        "over a caller's limit in a process that jobs share",
     )
-    stop_s: float = Field(1, ge=0, description="the same for a job over its model's limit, or in a process of its own")
-    retry_s: float = Field(2, ge=0, description="the first retry's delay, doubled each time, full jitter")
-    max_retry_s: float = Field(300, ge=0, description="the longest")
-    bells: int = Field(16, ge=1, description="doorbells that lie in a queue at most; at least a worker's slots")
-    linger_s: float = Field(1, ge=0, le=1, description="how long an idle slot stays awake before it goes to Celery")
-    watchdog_s: float = Field(30, gt=0, description="bells that lie so long before a free slot: Celery is replaced")
-    cpu_slots: int = Field(1, ge=1, le=256, description="processes of a cpu worker")
-    gpu_slots: int = Field(8, ge=1, le=256, description="threads of a gpu worker")
-    cache_dir: Path = Field(
-        Path(".backlot/cache"), description="weights that came from a bucket; those of the hub lie in its `HF_HOME`"
+    stop_s: float = Field(
+        1, ge=0, description="Grace of a job over its model's limit, or over any limit in a process of its own, seconds"
     )
-    models_mb: int = Field(8192, gt=0, description="memory for loaded models in one process, MiB")
+    retry_s: float = Field(
+        2, ge=0, description="Backoff before the first retry, seconds; doubled at each retry, with full jitter"
+    )
+    max_retry_s: float = Field(300, ge=0, description="Longest backoff before a retry, seconds")
+    bells: int = Field(
+        16, ge=1, description="Doorbells that lie in a Celery queue at most; no fewer than the largest worker's slots"
+    )
+    linger_s: float = Field(
+        1, ge=0, le=1, description="Time that an idle slot looks for a next job before it waits for a doorbell, seconds"
+    )
+    watchdog_s: float = Field(
+        30,
+        gt=0,
+        description="Age of a doorbell before a free slot at which a worker replaces its Celery process, seconds",
+    )
+
+    # Logs and metrics.
+    audit_log: str = Field("stdout", description="Target of the API's audit log: `stdout`, `stderr`, a file, or `off`")
+    access_log: str = Field(
+        "off", description="Target of a log line for every request: `stdout`, `stderr`, a file, or `off`"
+    )
     metrics_host: str = Field(
-        "127.0.0.1", description="the address the keeper answers /metrics and /readyz on, and the API /metrics"
+        "127.0.0.1", description="Address of the keeper's /metrics and /readyz, and of the API's /metrics"
     )
-    metrics_port: int = Field(9095, ge=0, le=65535, description="the port of the same; 0 for any")
-    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="of all processes")
+    metrics_port: int = Field(
+        9095, ge=0, le=65535, description="Port of the keeper's /metrics and /readyz; 0 for any free one"
+    )
+    log_level: str = Field(
+        "INFO",
+        pattern="^(DEBUG|INFO|WARNING|ERROR)$",
+        description="Level of all processes' logs: `DEBUG`, `INFO`, `WARNING` or `ERROR`",
+    )
 
     @field_validator("redis_url")
     @classmethod

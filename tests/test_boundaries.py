@@ -12,7 +12,6 @@ import pytest
 
 from tasks.ledger import VERBS, Ledger, keys
 from tasks.registry import KINDS, Registry
-from tasks.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("api", "tasks", "worker")
@@ -317,16 +316,3 @@ def test_the_wheel_holds_every_package_and_its_data():
     tops = (*PACKAGES, "deploy")
     found = {".".join(p.parent.relative_to(ROOT).parts) for top in tops for p in (ROOT / top).rglob("*.py")}
     assert packages == found
-
-
-def test_every_setting_is_a_row_of_the_readmes_table():
-    rows = [line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("|")]
-    missing = [name for name in Settings.model_fields if not any(f"`BACKLOT_{name.upper()}`" in row for row in rows)]
-    assert missing == []
-
-
-def test_the_readme_names_no_setting_that_is_not_there():
-    named_there = set(re.findall(r"\bBACKLOT_([A-Z0-9_]+)", (ROOT / "README.md").read_text()))
-    ours = {name.upper() for name in Settings.model_fields}
-    elsewhere = {"DATA", "URL", "API_KEY", "OPERATOR_KEY"}  # for training; for callers, from .backlot/env
-    assert named_there <= ours | elsewhere

@@ -22,11 +22,13 @@ import pytest
 
 from api import keyfile
 from api.client import Client
+from api.problems import CODES
+from deploy import docs
 from deploy.local.programs import MARK
 from deploy.local.state import _shell_lines
 from tasks.errors import WorkerLost
 from tasks.ledger import Ledger, Worker
-from tasks.registry import Registry
+from tasks.registry import KINDS, Registry
 from tasks.settings import CALLERS, Settings
 from tests.conftest import make_fixed
 from tests.documents import ID, Block, blocks, code, console, documents, has_shape, links
@@ -209,8 +211,34 @@ def test_targets_modules_and_variables_that_are_named_exist(path):
 
 
 def test_the_models_that_readme_lists_are_those_that_ship():
-    """In its table of the four kinds, but for those of models.hub.toml."""
+    """The table of the four kinds, a row a kind, names every model of models.toml and no other, the default first."""
     table = (ROOT / "README.md").read_text().split("## The four kinds")[1].split("\n\n")[1]
-    named = {name for row in table.splitlines()[2:] for name in re.findall(r"`([\w-]+)`", row.split("|")[2])}
-    hub = {model["name"] for model in tomllib.loads((ROOT / "tasks" / "models.hub.toml").read_text())["model"]}
-    assert named - hub == {model.name for model in Registry.default().models}
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in table.splitlines()[2:]]
+    listed = {kind.strip("`"): re.findall(r"`([\w-]+)`", models) for kind, models, *_ in cells}
+    shipped = Registry.default()
+    assert {kind: names[0] for kind, names in listed.items()} == {kind: shipped.model(kind).name for kind in KINDS}
+    named = {f"{kind}/{name}" for kind, names in listed.items() for name in names}
+    assert named == {model.key for model in shipped.models}
+
+
+# -- what is generated
+
+
+@pytest.mark.parametrize("path", docs.pages(), ids=lambda path: path.name)
+def test_generated_parts_are_those_of_the_code(path):
+    """Settings, error codes and models, as the source describes them."""
+    assert path.read_text() == docs.written(path), f"docs/{path.name} is not that of the code: run `make docs`"
+
+
+def test_every_part_is_generated_somewhere():
+    """A page that loses its markers is noticed, and so is a group of settings whose first was renamed."""
+    parts = {part for path in docs.pages() for _, part, _ in docs.PART.findall(path.read_text())}
+    assert parts == {"settings", "errors", "models", "hub"}
+    assert docs.GROUPS.keys() <= Settings.model_fields.keys()
+
+
+def test_every_code_of_an_answer_is_in_the_table():
+    """Each class with a code of its own, and each refusal that the server makes by itself."""
+    table = docs.error_codes()
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) >= set(CODES.values())
+    assert "`input_unreachable` | 422 | no | caller" in table and "`worker_lost` | in jobs alone | yes" in table
