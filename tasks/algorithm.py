@@ -15,8 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
-
 from tasks.errors import BacklotError
 
 
@@ -34,7 +32,7 @@ class Call:
     inputs    by name: a file input is the Path of the fetched file, a text input the text, a JSON
               input the value; a field of repeated files is a list of Paths. What the caller left
               out is None
-    params    the kind's validated Params
+    params    the kind's validated Params; each kind's own functions name the type
     workdir   an empty folder of this call's own; files of the result are written there
     report    report(progress 0-1, message) for people; may be called often, the worker throttles
     canceled  canceled() is True once the work should stop: raise errors.Canceled soon after
@@ -50,7 +48,7 @@ class Call:
     """
 
     inputs: Mapping[str, Any]
-    params: BaseModel
+    params: Any
     workdir: Path
     report: Callable[[float, str], None] = lambda progress, message: None
     canceled: Callable[[], bool] = lambda: False
@@ -83,6 +81,13 @@ class Result:
 
     value: dict
     files: Sequence[Path] = field(default_factory=tuple)
+
+
+def succeeded(outcome: Result | BacklotError) -> Result:
+    """The result; raises the error where the call has ended with one."""
+    if isinstance(outcome, BacklotError):
+        raise outcome
+    return outcome
 
 
 class Algorithm(ABC):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from tasks.algorithm import Algorithm, Call, Result
 from tasks.caption import beam, quality
-from tasks.caption.encoder import SceneEncoder, Sight, SqueezeNetEncoder
+from tasks.caption.encoder import SceneEncoder, Sight, SqueezeNetEncoder, channels_last
 from tasks.caption.image import normalise, to_square
 from tasks.caption.pictures import open_picture
 from tasks.caption.stored import FILE, read_tensors
@@ -70,18 +70,15 @@ class Captioner(Algorithm):
         config = json.loads((weights / "config.json").read_text())
         made = network(config, cls.teller)
         made.load_state_dict(read_tensors(weights))
-        return cls(
-            made.to(device, memory_format=torch.channels_last).eval(),
-            vocabulary(config),
-            config["side"],
-            config["doubt"],
-            device,
-        )
+        channels_last(made)
+        return cls(made.to(device).eval(), vocabulary(config), config["side"], config["doubt"], device)
 
     def run(self, calls: Sequence[Call]) -> list[Result | BacklotError]:
         answers: list = [self._opened(call) for call in calls]
         good = [n for n, answer in enumerate(answers) if isinstance(answer, Opened)]
-        seen = self.encode([answers[n].square for n in good]) if good else None
+        if not good:
+            return answers
+        seen = self.encode([answers[n].square for n in good])
         for row, n in enumerate(good):
             answers[n] = self._told(calls[n], answers[n], seen[[row]])
             calls[n].answer(answers[n])

@@ -52,8 +52,7 @@ class AttendAndTell(Teller):
         for word in self.embed(tokens).unbind(dim=1):
             logits, alpha, state = self._word(word, state)
             told.append((logits, alpha))
-        logits, alphas = zip(*told, strict=True)
-        return torch.stack(logits, dim=1), torch.stack(alphas, dim=1)
+        return torch.stack([logits for logits, _ in told], dim=1), torch.stack([alpha for _, alpha in told], dim=1)
 
     def begin(self, sight: Sight) -> tuple[Tensor, ...]:
         a = self.annotate(sight)
@@ -83,7 +82,9 @@ class Model(Captioner):
     @torch.inference_mode()
     def draw(self, picture: Image.Image, sight: Sight, tokens: tuple[int, ...], folder: Path) -> list[Path]:
         said = torch.tensor([[self.vocabulary.start, *tokens[:-1]]], device=sight.x.device)
-        alphas = self.network.teller.attend(sight, said)[1][0]
+        teller = self.network.teller
+        assert isinstance(teller, AttendAndTell)
+        alphas = teller.attend(sight, said)[1][0]
         maps = alphas.new_zeros(len(tokens), math.prod(sight.grid)).index_add(1, sight.places[0], alphas)
         strip(
             picture, maps.unflatten(1, sight.grid).cpu().numpy(), [self.vocabulary.tokens[token] for token in tokens]

@@ -52,7 +52,7 @@ class Sight:
         return Sight(self.features[rows], self.x[rows], self.y[rows], self.places[rows], self.grid)
 
     def to(self, device: str) -> "Sight":
-        return Sight(*(part.to(device) for part in (self.features, self.x, self.y, self.places)), self.grid)
+        return Sight(self.features.to(device), self.x.to(device), self.y.to(device), self.places.to(device), self.grid)
 
 
 class SceneEncoder(nn.Module):
@@ -75,6 +75,7 @@ class SceneEncoder(nn.Module):
             )
         )
         self.what = nn.Conv2d(widths[-1], things + 1, 1)
+        assert self.what.bias is not None
         nn.init.constant_(self.what.bias[-1:], RARE)
 
     def map(self, pictures: Tensor) -> Tensor:
@@ -89,6 +90,8 @@ class SqueezeNetEncoder(nn.Module):
     """Iandola et al. 2016, version 1.0: the last features before its classifier, 7 x 7 means of them."""
 
     features = 512
+    mean: Tensor
+    std: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,6 +106,11 @@ class SqueezeNetEncoder(nn.Module):
     def map(self, pictures: Tensor) -> Tensor:
         """I -> (batch, 512, 7, 7)."""
         return self.pool(self.layers(((pictures * SPREAD + CENTRE) / 255 - self.mean) / self.std))
+
+
+def channels_last(network: nn.Module) -> None:
+    """Lays the weights out as convolutions on a CPU read them, in place."""
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's types lack it
 
 
 def likelihood(M: Tensor) -> Tensor:
@@ -121,20 +129,22 @@ def peaks(L: Tensor) -> Sight:
     height = around + anything
     highest = (height == functional.max_pool2d(height, 3, 1, padding=1)) & (around >= PRESENT)
     found, places = (height * highest).flatten(1).topk(min(MOST, height[0].numel()))
-    x, y = axes(*L.shape[2:], L.device)
-    weighed = torch.stack([x, y]).unflatten(1, L.shape[2:]) * anything
+    rows, columns = L.shape[2:]
+    x, y = axes(rows, columns, L.device)
+    weighed = torch.stack([x, y]).unflatten(1, (rows, columns)) * anything
     whole, where = (_at(part, places) for part in (around, _around(weighed)))
     there = (found > 0)[..., None]
     features = there * _at(_around(L), places) / whole.clamp(min=1e-6)
     x, y = (there * where / whole.clamp(min=1e-6)).unbind(dim=2)
-    return Sight(features, x, y, places, tuple(L.shape[2:]))
+    return Sight(features, x, y, places, (rows, columns))
 
 
 def everywhere(F: Tensor) -> Sight:
     """Features (batch, features, rows, columns) of all places."""
-    x, y = (axis.expand(len(F), -1) for axis in axes(*F.shape[2:], F.device))
+    rows, columns = F.shape[2:]
+    x, y = (axis.expand(len(F), -1) for axis in axes(rows, columns, F.device))
     places = torch.arange(x.shape[1], device=F.device).expand(len(F), -1)
-    return Sight(F.flatten(2).transpose(1, 2), x, y, places, tuple(F.shape[2:]))
+    return Sight(F.flatten(2).transpose(1, 2), x, y, places, (rows, columns))
 
 
 def _around(values: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ def decoded(file: BinaryIO) -> Iterator[bytes]:
     yield shown.tobytes()
 
 
-def _identified(file) -> Image.Image:
+def _identified(file: BinaryIO) -> Image.Image:
     """The picture with only its header read."""
     beginning = file.read(16)
     file.seek(0)

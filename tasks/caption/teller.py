@@ -51,7 +51,7 @@ class Teller(nn.Module):
 
     def annotate(self, sight: Sight) -> Tensor:
         """What is seen, as a."""
-        if self.things:
+        if self.see is None:
             return sight.features @ self.vectors()[-sight.features.shape[2] :] * self.scale
         return self.see(sight.features)
 
@@ -99,7 +99,7 @@ class Teller(nn.Module):
 
     def out(self, states: Tensor) -> Tensor:
         """Vectors (..., size) -> logits (..., vocabulary); a blank has the bias of the mean thing."""
-        bias = self.bias
+        bias: Tensor = self.bias
         if self.blanks is not None:
             bias = torch.cat([bias, bias[-self.things :].mean().expand(len(self.blanks))])
         return functional.linear(self.dropout(states), self.vectors() * self.scale, bias)

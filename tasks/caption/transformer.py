@@ -10,6 +10,8 @@ Vaswani et al., 'Attention Is All You Need' (2017), section 3, with patches of a
     - CPTR cuts raw pixels and learns a Transformer encoder from ImageNet; here convolutions (encoder.py) come first.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -36,7 +38,12 @@ class PatchesToWords(Teller):
         self.place = nn.Linear(4 * WAVES, size)
         self.order = nn.Parameter(torch.randn(longest, size) * 0.1)
         self.read = nn.LayerNorm(size)
-        kind = {"dim_feedforward": 4 * size, "dropout": dropout, "batch_first": True, "norm_first": True}
+        kind: dict[str, Any] = {
+            "dim_feedforward": 4 * size,
+            "dropout": dropout,
+            "batch_first": True,
+            "norm_first": True,
+        }
         self.encoder = nn.TransformerEncoderLayer(size, heads, **kind)
         self.decoder = nn.TransformerDecoder(
             nn.TransformerDecoderLayer(size, heads, **kind), layers, nn.LayerNorm(size)

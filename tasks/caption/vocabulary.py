@@ -122,7 +122,8 @@ def meaning(tokens: Sequence[str]) -> tuple[Counter, str | None]:
 
     A thing without a number before it counts once; tokens that make no sentence still have a meaning.
     """
-    things, number = Counter(), 1
+    things: Counter[str] = Counter()
+    number = 1
     for token in tokens:
         if token not in WORDS:
             things[token] += number

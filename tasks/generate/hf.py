@@ -16,6 +16,7 @@ import copy
 import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,11 +69,11 @@ class Decoding(Reading):
             return np.empty((0, 0))
         return (torch.round(logits.double() / GRID) * GRID).cpu().numpy()
 
-    def _forward(self, tokens: Sequence[Sequence[int]], cache: DynamicCache, **more: Tensor) -> Tensor:
+    def _forward(self, tokens: Sequence[Sequence[int]], cache: DynamicCache, **more: Any) -> Tensor:
         """(rows, vocabulary): scores after each row's last token."""
         given = torch.tensor([list(row) for row in tokens], device=self.model.device)
-        more = {name: value for name, value in {**more, "logits_to_keep": 1}.items() if name in self.takes}
-        return self.model(input_ids=given, past_key_values=cache, use_cache=True, **more).logits[:, -1]
+        known = {name: value for name, value in {**more, "logits_to_keep": 1}.items() if name in self.takes}
+        return self.model(input_ids=given, past_key_values=cache, use_cache=True, **known).logits[:, -1]
 
     def _join(self) -> None:
         """One cache of all rows, shorter ones padded on the left; the mask says where."""

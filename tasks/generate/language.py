@@ -84,7 +84,8 @@ class Meaning:
         if call.inputs.get("messages") is not None:
             raise InvalidInput("mode embed reads a prompt, not messages")
         self.call, self.windows = call, model.windows(usable(call.inputs.get("prompt")))
-        self.sum, self.weight, self.done = 0.0, 0.0, 0
+        self.sum: np.ndarray | float = 0.0
+        self.weight, self.done = 0.0, 0
         self.error: BacklotError | None = None
 
     def look(self) -> None:
@@ -100,7 +101,7 @@ class Meaning:
 
     @cached_property
     def outcome(self) -> Result | BacklotError:
-        return self.error or embedded(self.call, sum(map(len, self.windows)), self.sum / self.weight)
+        return self.error or embedded(self.call, sum(map(len, self.windows)), np.asarray(self.sum / self.weight))
 
 
 def embed(model: LanguageModel, meanings: Sequence[Meaning]) -> None:

@@ -32,9 +32,11 @@ class Network(recurrent.Network):
         zeros = self.bias.new_zeros(self.layers, rows, self.hidden)
         return zeros, zeros.clone()
 
-    def step(self, tokens: Sequence[int], h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, tokens: Sequence[int], *state: Tensor) -> tuple[Tensor, Tensor]:
         """One token a row: (rows,), and the state after it."""
-        new_h, new_c = [], []
+        h, c = state
+        new_h: list[Tensor] = []
+        new_c: list[Tensor] = []
         for layer in range(self.layers):
             heard = self.heard(layer, tokens, new_h[-1] if new_h else None)
             i, f, g, o = (heard + h[layer] @ self.recurrent[layer]).chunk(4, dim=1)

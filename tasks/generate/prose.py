@@ -38,9 +38,10 @@ class ProseModel(LanguageModel):
     @classmethod
     def load(cls, weights: Path | None, device: str) -> "ProseModel":
         """From a folder with model.safetensors and tokenizer.json; errors: ModelFailed."""
-        for file in ("model.safetensors", "tokenizer.json"):
-            if weights is None or not (weights / file).is_file():
-                raise ModelFailed(f"generate by {cls.name} needs a folder of weights with {file}; {weights} has none")
+        files = ("model.safetensors", "tokenizer.json")
+        missing = [file for file in files if weights is None or not (weights / file).is_file()]
+        if weights is None or missing:
+            raise ModelFailed(f"generate by {cls.name} needs a folder of weights with {missing[0]}; {weights} has none")
         return cls(
             cls.network_class(load_file(weights / "model.safetensors"), device),
             Vocabulary.read(weights / "tokenizer.json"),

@@ -45,7 +45,9 @@ class Network(ABC):
     def _check_exact(self, first: Tensor) -> None:
         """Activations are at most 1, words and the query what they are; up to four such sums and biases are added."""
         query = self.projection.abs().sum(0).max() + self.projection_bias.abs().max()
-        sums = [(weight, 1.0) for weight in (*self.recurrent, *self.inputs, self.projection)]
+        sums: list[tuple[Tensor, Tensor | float]] = [
+            (weight, 1.0) for weight in (*self.recurrent, *self.inputs, self.projection)
+        ]
         sums += [(first, self.words.abs().max()), (self.embedding, query)]
         largest = max(float(weight.abs().sum(0).max() * size) for weight, size in sums)
         if not largest < EXACT / 4:

@@ -29,8 +29,9 @@ class Network(recurrent.Network):
         """No past: h, (layers, rows, hidden)."""
         return (self.bias.new_zeros(self.layers, rows, self.hidden),)
 
-    def step(self, tokens: Sequence[int], h: Tensor) -> tuple[Tensor]:
+    def step(self, tokens: Sequence[int], *state: Tensor) -> tuple[Tensor]:
         """One token a row: (rows,), and the state after it."""
+        (h,) = state
         new_h: list[Tensor] = []
         for layer in range(self.layers):
             heard = self.heard(layer, tokens, new_h[-1] if new_h else None)

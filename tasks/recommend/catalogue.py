@@ -85,11 +85,14 @@ def _title(row: Row, key: str, line: int, cleaning: Cleaning) -> Title:
     if not name:
         raise Unusable(f"has no {key}")
     plot = text(row, "plot")
+    genres, director, cast = (_list(row, column) for column in LISTS)
     return Title(
         name,
         text(row, "title") or name,
         _year(text(row, "year"), line, cleaning),
-        *(_list(row, column) for column in LISTS),
+        genres,
+        director,
+        cast,
         "" if plot.lower() in MISSING else plot,
         line,
     )

@@ -122,7 +122,7 @@ def score(rows: sparse.csr_matrix, interest: sparse.csr_matrix) -> np.ndarray:
     return np.round((normalize(interest @ rows) @ rows.T).toarray(), 9)
 
 
-def reason(space: Space, titles: Sequence[Title], history: Sequence[int], row: int) -> str:
+def reason(space: Space, titles: Sequence[Title], history: np.ndarray, row: int) -> str:
     """What the title shares with that title of the history which added most to its score."""
     shared = space.rows[list(history)].multiply(space.rows[row]).tocsr()
     nearest = int(np.argmax(np.asarray(shared.sum(axis=1)).ravel()))

@@ -22,6 +22,8 @@ Step = Callable[[float, str], None]
 class Scorer(Protocol):
     """A model as those see it who compare models; recommender.py has the whole."""
 
+    def fit(self, data: "Data", params: Params, step: Step) -> Arrays: ...
+
     def scores(self, fitted: Arrays, asked: Chosen, params: Params) -> np.ndarray: ...
 
 
@@ -31,6 +33,12 @@ class Data:
 
     titles: Sequence[Title]
     chosen: Chosen | None
+
+    @property
+    def interactions(self) -> Chosen:
+        """For the models that need them: recommender.py refuses a call without before it fits one of those."""
+        assert self.chosen is not None
+        return self.chosen
 
     def digest(self) -> str:
         """Of all that a fit can depend on."""

@@ -7,6 +7,7 @@ this. With one item held back, average precision and reciprocal rank are the sam
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def evaluation(call: Call, data: Data, artefact: str, asked: str, step: Step) ->
 
 def measure(data: Data, params: Params, step: Step) -> dict:
     """The figures of all models: {"held_out", "users", "k", "seed", "models": [{model, ndcg, low, high, ...}]}."""
-    train, last = data.chosen.without_last()
+    train, last = data.interactions.without_last()
     users = np.flatnonzero(last >= 0)
     if not len(users):
         raise InvalidInput("params.evaluate holds back each user's newest item, but no user has two items")
@@ -62,7 +63,7 @@ def measure(data: Data, params: Params, step: Step) -> dict:
 
 def _model(name: str, data: Data, asked: Chosen, last: np.ndarray, params: Params) -> dict | None:
     """None for content where the catalogue says nothing to compare by."""
-    model = implementation("recommend", name)()
+    model = cast(Scorer, implementation("recommend", name)())
     try:
         fitted = model.fit(data, params, lambda done, said: None)
     except InvalidInput:

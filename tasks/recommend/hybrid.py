@@ -101,7 +101,9 @@ class Model(Recommender):
 
 
 def _part(name: str) -> Recommender:
-    return implementation("recommend", name)()
+    part = implementation("recommend", name)()
+    assert isinstance(part, Recommender)
+    return part
 
 
 def _fit(data: Data, own: Params, step: Step) -> dict[str, Arrays]:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -123,7 +124,7 @@ def _id(row: Row, column: str) -> str:
     return name
 
 
-def _number(value: object, column: str, line: int, cleaning: Cleaning) -> float:
+def _number(value: Any, column: str, line: int, cleaning: Cleaning) -> float:
     """NaN for what is none; '4,5' is 4.5."""
     if value is None or isinstance(value, str) and value.strip().lower() in MISSING:
         return math.nan

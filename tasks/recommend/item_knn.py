@@ -35,7 +35,7 @@ class Model(Recommender):
         return {"neighbours": params.neighbours, "shrinkage": params.shrinkage}
 
     def fit(self, data: Data, params: Params, step: Step) -> Arrays:
-        nearest = similar(data.chosen.interest(), params.neighbours, params.shrinkage, step)
+        nearest = similar(data.interactions.interest(), params.neighbours, params.shrinkage, step)
         return {"data": nearest.data, "indices": nearest.indices, "indptr": nearest.indptr}
 
     def scores(self, fitted: Arrays, asked: Chosen, params: Params) -> np.ndarray:

@@ -45,10 +45,11 @@ class Model(Recommender):
 
     def fit(self, data: Data, params: Params, step: Step) -> Arrays:
         rating = params.objective == "rating"
-        mean = rating_mean(data.chosen) if rating else 0
-        if rating and data.chosen.scale[0] < 0:
-            raise InvalidInput(f"nmf learns ratings of 0 and more; the lowest here is {data.chosen.scale[0]:g}")
-        x = data.chosen.ratings() if rating else data.chosen.interest()
+        mean = rating_mean(data.interactions) if rating else 0
+        scale = data.interactions.scale
+        if rating and scale is not None and scale[0] < 0:
+            raise InvalidInput(f"nmf learns ratings of 0 and more; the lowest here is {scale[0]:g}")
+        x = data.interactions.ratings() if rating else data.interactions.interest()
         themes, rounds = params.factors or FACTORS[params.objective], ROUNDS[params.objective]
         random = np.random.default_rng(params.seed)
         w, h = (random.random((side, themes)) + 0.1 for side in x.shape)
@@ -104,7 +105,7 @@ def _reason(
     rating: bool,
 ) -> str:
     theme = int(adds.argmax())
-    own, known = names[of_history[:, theme].argmax()], titles[best[theme]].title
+    own, known = names[int(of_history[:, theme].argmax())], titles[best[theme]].title
     said = f"of one kind with {own}" + (f" (the theme around {known})" if known != own else "")
     return f"a rating of {adds.sum():.1f} is expected; {said}" if rating else said
 

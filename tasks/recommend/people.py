@@ -38,9 +38,10 @@ class Asked:
 def find(inputs: Mapping[str, Any], titles: Sequence[Title], chosen: Chosen | None) -> Asked:
     """Errors: InvalidInput where the inputs name nobody, or where nothing of a history is known."""
     users, user = inputs.get("users"), None if inputs.get("user") is None else str(inputs["user"])
-    if (users or user) and chosen is None:
-        raise InvalidInput("user and users are looked up in interactions, which are not given")
-    if users:
+    if chosen is None:
+        if users or user:
+            raise InvalidInput("user and users are looked up in interactions, which are not given")
+    elif users:
         return _many(users, chosen)
     if user is None and all(inputs.get(name) is None for name in ("history", "tags")):
         raise InvalidInput(f"say for whom: {WHO} is needed")
@@ -72,7 +73,7 @@ def _one(
 ) -> Asked:
     notes = []
     person = nobody(len(titles), chosen.scale if chosen else None)
-    if user is not None and user in chosen.users:
+    if chosen is not None and user is not None and user in chosen.users:
         person = chosen.select(np.array([list(chosen.users).index(user)]))
     elif user is not None:
         notes.append(f"user {user!r} is not in the interactions")

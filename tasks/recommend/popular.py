@@ -22,8 +22,8 @@ class Model(Recommender):
 
     def fit(self, data: Data, params: Params, step: Step) -> Arrays:
         return {
-            "counts": np.bincount(data.chosen.item, minlength=len(data.titles)),
-            "people": np.array([len(data.chosen.users)]),
+            "counts": np.bincount(data.interactions.item, minlength=len(data.titles)),
+            "people": np.array([len(data.interactions.users)]),
         }
 
     def scores(self, fitted: Arrays, asked: Chosen, params: Params) -> np.ndarray:

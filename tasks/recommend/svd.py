@@ -94,8 +94,8 @@ class Model(Recommender):
 
     def fit(self, data: Data, params: Params, step: Step) -> Arrays:
         goal = GOALS[params.objective]
-        mean = rating_mean(data.chosen) if params.objective == "rating" else 0.0
-        known, weight = _known(data.chosen, params.objective, mean, None)
+        mean = rating_mean(data.interactions) if params.objective == "rating" else 0.0
+        known, weight = _known(data.interactions, params.objective, mean, None)
         turned, turned_weight = known.T.tocsr(), weight.T.tocsr()
         factors = params.factors or goal.factors
         items = np.random.default_rng(params.seed).normal(0, FIRST, (known.shape[1], factors + 1))

@@ -47,7 +47,7 @@ def rows(path: Path, needed: Needed, cleaning: Cleaning) -> Iterator[tuple[int, 
     with path.open("rb") as file:
         head = file.read(4096)
     if head.startswith(b"PAR1"):
-        found = _parquet_rows(path, needed, cleaning)
+        found: Iterator[tuple[int, Row | None]] = _parquet_rows(path, needed, cleaning)
     else:
         encoding = _encoding(path, head, cleaning.table)
         with path.open("rb") as file:
@@ -211,9 +211,11 @@ def _object(line: str, number: int, cleaning: Cleaning) -> Row | None:
     try:
         row = json.loads(line)
     except (ValueError, RecursionError) as error:
-        return cleaning.refuse(number, f"is not JSON: {error}")
+        cleaning.refuse(number, f"is not JSON: {error}")
+        return None
     if not isinstance(row, dict):
-        return cleaning.refuse(number, "is not a JSON object")
+        cleaning.refuse(number, "is not a JSON object")
+        return None
     return {name.strip().lower(): value for name, value in row.items()}
 
 

@@ -27,7 +27,7 @@ class Model(Recommender):
     name = "user-knn"
 
     def fit(self, data: Data, params: Params, step: Step) -> Arrays:
-        x = data.chosen.interest()
+        x = data.interactions.interest()
         return {"data": x.data, "indices": x.indices, "indptr": x.indptr, "shape": np.array(x.shape)}
 
     def scores(self, fitted: Arrays, asked: Chosen, params: Params) -> np.ndarray:

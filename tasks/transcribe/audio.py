@@ -133,11 +133,13 @@ def _samples(container: av.container.InputContainer) -> Iterator[np.ndarray]:
     broken: Exception | None = None
     count = 0
     for frame in _frames(container):
-        broken = frame if isinstance(frame, Exception) else None
-        if broken is None:
-            for piece in _resampled(resampler, frame):
-                count += len(piece)
-                yield piece
+        if isinstance(frame, Exception):
+            broken = frame
+            continue
+        broken = None
+        for piece in _resampled(resampler, frame):
+            count += len(piece)
+            yield piece
     if broken is not None:
         raise InvalidInput(f"the recording cannot be decoded past second {count / RATE:.1f}") from broken
     if count == 0:

@@ -9,6 +9,7 @@ sign that parts words, a stretch's words share its time by their lengths.
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from tasks.transcribe import Params, audio
 from tasks.transcribe.listening import Listener, shared
 from tasks.transcribe.transcript import Word
 
+Run = tuple[int, int, int, float]  # a sign, its first step, the step past its last, its highest p
+
 
 class Model(Listener):
     """One stretch a pass: many of these networks hear the padding of a batch."""
@@ -26,7 +29,7 @@ class Model(Listener):
     name = "ctc"
     languages = ()
 
-    def __init__(self, processor: object, network: PreTrainedModel, device: str) -> None:
+    def __init__(self, processor: Any, network: PreTrainedModel, device: str) -> None:
         self.processor, self.network, self.device = processor, network.eval().to(device), device
         self.tokens = processor.tokenizer
         self.delimiter = getattr(self.tokens, "word_delimiter_token_id", None)
@@ -60,19 +63,19 @@ class Model(Listener):
 
     def _read(self, log_p: np.ndarray) -> Iterator[tuple[str, int, int, float]]:
         """(steps, signs) to words, first step, step past the last, confidence: the mean p of a word's signs."""
-        runs, at = [], 0
+        runs: list[Run] = []
+        at = 0
         for sign, run in groupby(log_p.argmax(axis=1).tolist()):
             length = len(list(run))
             if sign != self.tokens.pad_token_id:
                 runs.append((sign, at, at + length, float(np.exp(log_p[at : at + length, sign].max()))))
             at += length
-        word: list[tuple] = []
-        for run in [*runs, None]:
-            parts = run is None or run[0] == self.delimiter
-            if parts and word:
+        word: list[Run] = []
+        for one in [*runs, None]:
+            if one is not None and one[0] != self.delimiter:
+                word.append(one)
+            elif word:
                 text = self.tokens.decode([sign for sign, *_ in word], group_tokens=False).strip()
                 if text:
-                    yield text, word[0][1], word[-1][2], float(np.mean([one[3] for one in word]))
+                    yield text, word[0][1], word[-1][2], float(np.mean([sure for *_, sure in word]))
                 word = []
-            if not parts:
-                word.append(run)

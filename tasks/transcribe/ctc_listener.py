@@ -37,9 +37,11 @@ class CtcListener(Listener):
     @classmethod
     def load(cls, weights: Path | None, device: str) -> "CtcListener":
         """Errors: ModelFailed, where a file is missing or another network's."""
-        for name in FILES:
-            if weights is None or not (weights / name).is_file():
-                raise ModelFailed(f"transcribe by {cls.name} needs a folder of weights with {name}; {weights} has none")
+        missing = [name for name in FILES if weights is None or not (weights / name).is_file()]
+        if weights is None or missing:
+            raise ModelFailed(
+                f"transcribe by {cls.name} needs a folder of weights with {missing[0]}; {weights} has none"
+            )
         network = read(weights, cls.name)
         judge = json.loads((weights / "config.json").read_text())["judge"]
         return cls(network, Judge(WordModel.read(weights / "words.json"), **judge), device)

@@ -112,7 +112,7 @@ class _Reader:
 
     def rules(self) -> tuple[dict[str, tuple], str]:
         """All rules by name, and the name of the first public one."""
-        if self.tokens and self._peek().startswith("#JSGF"):
+        if self.tokens and (self._peek() or "").startswith("#JSGF"):
             self._until(";")
         if self._peek() == "grammar":
             self._until(";")

@@ -62,8 +62,10 @@ class Model(Listener):
         self.decoder.activate_search(self.usual)
         if params.grammar is not None and params.words is not None:
             raise InvalidInput("give a grammar or words, not both")
-        if params.grammar is not None or params.words is not None:
-            self._search(grammar.of_words(params.words) if params.words else grammar.of_jsgf(params.grammar))
+        if params.words is not None:
+            self._search(grammar.of_words(params.words))
+        elif params.grammar is not None:
+            self._search(grammar.of_jsgf(params.grammar))
         self.decoder.reinit_feat()  # else the last recording's noise is subtracted from this one
 
     def _search(self, graph: grammar.Graph) -> None:

@@ -33,9 +33,13 @@ class Model(Listener):
     @classmethod
     def load(cls, weights: Path | None, device: str = "cpu") -> "Model":
         """Errors: ModelFailed, where a file is missing."""
-        for name in ("config.json", "model.safetensors"):
-            if weights is None or not (weights / name).is_file():
-                raise ModelFailed(f"transcribe by hmm-words needs a folder of weights with {name}; {weights} has none")
+        missing = [
+            name for name in ("config.json", "model.safetensors") if weights is None or not (weights / name).is_file()
+        ]
+        if weights is None or missing:
+            raise ModelFailed(
+                f"transcribe by hmm-words needs a folder of weights with {missing[0]}; {weights} has none"
+            )
         words = json.loads((weights / "config.json").read_text())["words"]
         return cls(Loop(of_tensors(load_file(weights / "model.safetensors"), [SILENCE, *words])))
 

@@ -73,7 +73,7 @@ class Dnn(nn.Module):
         """(batch, frames, MELS), (batch,) to (batch, steps, signs). What stands past a length is zero in every layer,
         as what lies before the beginning is: a recording comes out alike alone and in a batch."""
         inside = (
-            torch.arange(steps(torch.tensor(frames.shape[1])), device=frames.device)[None, :]
+            torch.arange(int(steps(torch.tensor(frames.shape[1]))), device=frames.device)[None, :]
             < steps(lengths.to(frames.device))[:, None]
         )[..., None]  # (batch, steps, 1)
         heard = torch.relu(self.norm(self.splice(frames.transpose(1, 2)).transpose(1, 2))) * inside

@@ -9,6 +9,7 @@ share its time by their lengths. Confidence: each word has the mean p of its str
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ class Model(Listener):
     languages = ()
     at_once = 8
 
-    def __init__(self, processor: object, network: GenerationMixin, device: str) -> None:
+    def __init__(self, processor: Any, network: GenerationMixin, device: str) -> None:
         self.processor, self.network, self.device = processor, network.eval().to(device), device
         settings = network.generation_config
         self.asks = bool(getattr(settings, "lang_to_id", None))  # whether it can be told the language
@@ -80,7 +81,7 @@ class Model(Listener):
             for text, sound, sure in zip(texts, sounds, self._sure(made), strict=True)
         ]
 
-    def _sure(self, made: object) -> list[float]:
+    def _sure(self, made: Any) -> list[float]:
         """Mean p of the tokens of each text that are none of the special ones."""
         tokens = made.sequences[:, -len(made.scores) :]
         chosen = torch.stack(made.scores, dim=1).softmax(dim=-1).gather(2, tokens[..., None])[..., 0]

@@ -7,18 +7,18 @@ loaded as a worker loads them.
 import json
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tasks.algorithm import Call
+from tasks.algorithm import Call, succeeded
 from tasks.caption.captioner import Captioner, Network
 from tasks.caption.stored import write_tensors
 from tasks.caption.training.card_text import CARD
-from tasks.caption.training.scenes import TEST_SEEDS, TRAIN_SEEDS, VALIDATION_SEEDS, Composer, Scene
+from tasks.caption.training.scenes import BOTH, TEST_SEEDS, TRAIN_SEEDS, VALIDATION_SEEDS, Composer, Scene, Sort
 from tasks.caption.vocabulary import meaning
 
 TEST_SCENES = 600  # of known and of new compositions
@@ -80,7 +80,9 @@ def tell(model: Captioner, composer: Composer, shown: Sequence[Scene], beams: in
 
 def most_confused(shown: Sequence[Scene], told: Sequence[Sequence[str]]) -> list[str]:
     """Table rows of the things most often not named where they are: how often, and what was named instead."""
-    seen, missed, instead = Counter(), Counter(), {}
+    seen: Counter[str] = Counter()
+    missed: Counter[str] = Counter()
+    instead: dict[str, Counter[str]] = {}
     for scene, tokens in zip(shown, told, strict=True):
         true, said = meaning(scene.tokens)[0], meaning(tokens)[0]
         seen.update(set(true))
@@ -122,13 +124,13 @@ def export(
         (folder / "config.json").write_text(json.dumps({**config, "doubt": limit}, indent=1) + "\n")
         return kind.load(folder, "cpu")
 
-    def scenes_of(seeds: range, number: int, sort: str) -> list[Scene]:
+    def scenes_of(seeds: range, number: int, sort: Sort) -> list[Scene]:
         return [composer.scene(seed, sort) for seed in seeds[:number]]
 
     write_tensors(network, folder)
     limit = doubt(tell(written(0.0), composer, scenes_of(VALIDATION_SEEDS, DOUBT_SCENES, "known")))
     model = written(limit)
-    known, new = (tell(model, composer, scenes_of(TEST_SEEDS, TEST_SCENES, sort)) for sort in ("known", "new"))
+    known, new = (tell(model, composer, scenes_of(TEST_SEEDS, TEST_SCENES, sort)) for sort in BOTH)
     strange = tell(model, composer, scenes_of(TEST_SEEDS, STRANGE_SCENES, "strange"))
     both = (known.shown + new.shown, known.tokens + new.tokens)
     best, last = min(history, key=lambda entry: entry["wrong_captions"]), history[-1]
@@ -229,7 +231,7 @@ def _doubts(limit: float, known: Told, strange: Told) -> str:
 def _samples(model: Captioner) -> list[str]:
     """What it says of the pictures in samples/."""
     files = sorted(path for path in SAMPLES.iterdir() if path.suffix in (".png", ".jpg"))
-    results = model.run([Call.of("caption", image=path) for path in files])
+    results = map(succeeded, model.run([Call.of("caption", image=path) for path in files]))
     return [
         f"| {path.name} | {result.value['caption']} | {result.value['alternatives'][0]['logprob']:.2f} | "
         f"{'; '.join(result.value['warnings'])} |"
@@ -241,6 +243,6 @@ def _range(seeds: range) -> str:
     return f"{seeds.start:,} to {seeds.stop - 1:,}"
 
 
-def _share(true) -> float:
-    true = list(true)
-    return sum(true) / len(true) if true else float("nan")
+def _share(true: Iterable[bool]) -> float:
+    each = list(true)
+    return sum(each) / len(each) if each else float("nan")

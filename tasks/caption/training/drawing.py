@@ -25,11 +25,16 @@ QUALITY, JPEG = (30, 95), 0.4  # of the JPEG; how often
 class Thing(Protocol):
     """What is drawn: see scenes.Placed."""
 
-    thing: str
-    x: float
-    y: float
-    size: float
-    mirrored: bool
+    @property
+    def thing(self) -> str: ...
+    @property
+    def x(self) -> float: ...
+    @property
+    def y(self) -> float: ...
+    @property
+    def size(self) -> float: ...
+    @property
+    def mirrored(self) -> bool: ...
 
 
 def read_sprites(folder: Path, rows: Sequence[dict]) -> dict[str, Image.Image]:

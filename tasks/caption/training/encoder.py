@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tasks.caption.encoder import SceneEncoder
+from tasks.caption.encoder import SceneEncoder, channels_last
 from tasks.caption.image import normalise
 from tasks.caption.stored import read_tensors, write_tensors
-from tasks.caption.training.scenes import TRAIN_SEEDS, VALIDATION_SEEDS, Composer, Scene
+from tasks.caption.training.scenes import TRAIN_SEEDS, VALIDATION_SEEDS, Composer, Scene, Sort
 from tasks.caption.training.schedule import one_cycle
 from tasks.recipe import DataMissing, Recipe
 
@@ -44,12 +44,13 @@ class Encoder(Recipe):
         torch.manual_seed(0)
         torch.set_num_threads(1)
         self.device = device
-        self.network = SceneEncoder(WIDTHS, len(self.composer.things)).to(device, memory_format=torch.channels_last)
+        self.network = SceneEncoder(WIDTHS, len(self.composer.things)).to(device)
+        channels_last(self.network)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), lr=PEAK_RATE, weight_decay=WEIGHT_DECAY)
 
     def step(self, number: int) -> float:
         """One batch of pictures that no other step sees."""
-        sort = "crowd" if number < CROWDS * self.steps else "known"
+        sort: Sort = "crowd" if number < CROWDS * self.steps else "known"
         shown = [self.composer.scene(seed, sort) for seed in seeds(number)]
         self.network.train()
         M = self.network.map(pictures(self.composer, shown, SIDE).to(self.device))
@@ -68,7 +69,7 @@ class Encoder(Recipe):
         self.network.eval()
         return {"wrong_scenes": self.wrong("known"), "wrong_new": self.wrong("new")}
 
-    def wrong(self, sort: str) -> float:
+    def wrong(self, sort: Sort) -> float:
         """Of scenes of one sort; a peak counts as the thing that it more likely is than not."""
         shown = [self.composer.scene(seed, sort) for seed in VALIDATION_SEEDS[:VALIDATION_SCENES]]
         wrong = 0
@@ -118,7 +119,8 @@ def trained(folder: Path = FOLDER) -> tuple[SceneEncoder, dict]:
     config = json.loads((folder / "config.json").read_text())
     network = SceneEncoder(config["widths"], len(config["things"]))
     network.load_state_dict(read_tensors(folder))
-    return network.to(memory_format=torch.channels_last).eval(), config
+    channels_last(network)
+    return network.eval(), config
 
 
 def pictures(drawn_by: Composer, shown: list[Scene], side: int) -> Tensor:

@@ -31,6 +31,7 @@ from tasks.caption.training.drawing import Painter, read_sprites
 from tasks.caption.vocabulary import NUMBERS
 
 Sort = Literal["known", "new", "strange", "crowd"]
+BOTH: tuple[Sort, Sort] = ("known", "new")  # sorts that captioners are measured on
 
 TEST_SEEDS = range(0, 10_000)
 VALIDATION_SEEDS = range(10_000, 20_000)
@@ -216,9 +217,9 @@ def _caption(one: Sequence[Placed], other: Sequence[Placed]) -> tuple[str, ...] 
     if not other:
         return _side(one)
     for first, second in ((one, other), (other, one)):
-        relation, sides = _relation(first, second), (_side(first), _side(second))
-        if relation and all(sides):
-            return (*sides[0], relation, *sides[1])
+        relation, before, behind = _relation(first, second), _side(first), _side(second)
+        if relation and before and behind:
+            return (*before, relation, *behind)
     return None
 
 

@@ -9,6 +9,7 @@ see. Training takes TRAIN_SEEDS of scenes.py and nothing that things.py holds ou
 test of the card (card.py) TEST_SEEDS; the three are disjoint.
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,7 +22,7 @@ from tasks.caption.encoder import MOST, Sight
 from tasks.caption.teller import Teller
 from tasks.caption.training import encoder as train_encoder
 from tasks.caption.training.lessons import IGNORED, Lessons
-from tasks.caption.training.scenes import TRAIN_SEEDS, VALIDATION_SEEDS, Scene
+from tasks.caption.training.scenes import BOTH, TRAIN_SEEDS, VALIDATION_SEEDS, Scene, Sort
 from tasks.caption.vocabulary import MAX_TOKENS, Vocabulary, meaning
 from tasks.recipe import Recipe
 
@@ -80,7 +81,7 @@ class SceneTeller(Recipe):
 
     def evaluate(self) -> dict[str, float]:
         """Shares of validation scenes whose greedy caption is wrong: at all, in its things, in its relation."""
-        self._validation = self._validation or [self._looked_at(sort) for sort in ("known", "new")]
+        self._validation = self._validation or [self._looked_at(sort) for sort in BOTH]
         (shown, sight), (new, of_new) = self._validation
         exact, things, relations = wrong(shown, self.lessons.greedy(sight))
         return {
@@ -91,7 +92,7 @@ class SceneTeller(Recipe):
         }
 
     @torch.no_grad()
-    def _looked_at(self, sort: str) -> tuple[list[Scene], Sight]:
+    def _looked_at(self, sort: Sort) -> tuple[list[Scene], Sight]:
         shown = [self.composer.scene(seed, sort) for seed in VALIDATION_SEEDS[:VALIDATION_SCENES]]
         return shown, self.encoder(train_encoder.pictures(self.composer, shown, self.seen["side"]).to(self.device))
 
@@ -189,6 +190,6 @@ def seeds(number: int) -> range:
     return TRAIN_SEEDS[FIRST_SEED + number * BATCH : FIRST_SEED + (number + 1) * BATCH]
 
 
-def _share(true) -> float:
-    true = list(true)
-    return sum(true) / len(true)
+def _share(true: Iterable[bool]) -> float:
+    each = list(true)
+    return sum(each) / len(each)

@@ -60,7 +60,7 @@ class KneserNey:
         """`discounts`: (D1, D2, D3+) of each order, from 1 on; None estimates them. vocabulary ** order < 2^63."""
         self.vocabulary, self.order = vocabulary, order
         grams, counts = np.unique(_grams(np.asarray(tokens), vocabulary, order), return_counts=True)
-        self.levels = []
+        self.levels: list[_Level] = []
         for n in range(order, 0, -1):
             taken = discounts[n - 1] if discounts else _discounts(counts)
             self.levels.insert(0, _Level(grams, counts, vocabulary, np.array([0.0, *taken])))

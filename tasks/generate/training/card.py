@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tasks.algorithm import Call, implementation
+from tasks.algorithm import Call, implementation, succeeded
 
 PROMPTS = ("It was a dark and stormy night, and", '"My dear Watson," said Holmes,', "The old house by the sea")
 
@@ -108,7 +108,7 @@ def _parameters(folder: Path) -> int:
 def _samples(algorithm: str, folder: Path) -> list[str]:
     model = implementation("generate", algorithm).load(folder, "cpu")
     params = {"seed": 0, "temperature": 0.8, "top_p": 0.95, "max_tokens": 80}
-    results = model.run([Call.of("generate", params, prompt=prompt) for prompt in PROMPTS])
+    results = map(succeeded, model.run([Call.of("generate", params, prompt=prompt) for prompt in PROMPTS]))
     return [
         "> **" + prompt + "**" + result.value["text"].replace("\n\n", "\n>\n> ")
         for prompt, result in zip(PROMPTS, results, strict=True)

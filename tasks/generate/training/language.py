@@ -6,9 +6,8 @@ It knows tokens and perplexities; it does not know how any network is built or s
 import json
 import math
 from abc import abstractmethod
-from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from safetensors.torch import save_file
@@ -31,8 +30,9 @@ class LanguageRecipe(Recipe):
 
     metric = "perplexity"
     algorithm: ClassVar[str]
-    read: ClassVar[Callable[[Path], Tokens]]
+    read: "ClassVar[staticmethod[[Path], Tokens]]"
     network: nn.Module
+    optimiser: Any  # one of torch's, or Muon; a subclass steps it
 
     def __init__(self, data: Path, device: str) -> None:
         self.device = device
@@ -77,7 +77,8 @@ class LanguageRecipe(Recipe):
         weights = {name: value.half().cpu().contiguous() for name, value in self.network.state_dict().items()}
         self.network.load_state_dict({name: value.float() for name, value in weights.items()})
         save_file(weights, folder / "model.safetensors")
-        self.tokens.write(folder / "tokenizer.json")
+        if self.tokens.write is not None:
+            self.tokens.write(folder / "tokenizer.json")
         measured = self.measure()
         config = {**self.shape(), "held_out": measured}
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")

@@ -37,8 +37,10 @@ class Muon:
             group["lr"] = self.other_rate * share
         self.adam.step()
         for matrix, momentum in zip(self.matrices, self.momenta, strict=True):
-            momentum.lerp_(matrix.grad, 1 - MOMENTUM)
-            ahead = matrix.grad.lerp(momentum, MOMENTUM)
+            gradient = matrix.grad
+            assert gradient is not None, "a step follows loss.backward()"
+            momentum.lerp_(gradient, 1 - MOMENTUM)
+            ahead = gradient.lerp(momentum, MOMENTUM)
             tall = max(1.0, matrix.shape[-2] / matrix.shape[-1]) ** 0.5
             matrix.add_(orthogonal(ahead), alpha=-self.rate * share * tall)
 

@@ -75,6 +75,7 @@ def nats_per_token(network: Network, tokens: Tensor, streams: int = 16, span: in
 class Recurrent(LanguageRecipe):
     """Two layers, stepped by Muon; each step reads 64 tokens of each text, and goes on in the next where it ended."""
 
+    network: Network
     embedding, hidden, texts = EMBEDDING, HIDDEN, 32
     warm_up, fall = 30, 0.6
     read = staticmethod(prose)

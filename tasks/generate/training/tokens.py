@@ -5,7 +5,7 @@ It knows the data sets and how each is cut; it does not know any network.
 
 import gzip
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -39,8 +39,9 @@ class Tokens:
     write: Callable[[Path], None] | None = None
 
     def to(self, device: str) -> "Tokens":
-        moved = (part.to(device) for part in (self.train, self.validation, self.test))
-        return Tokens(*moved, self.size, self.test_characters, self.identity, self.write)
+        return replace(
+            self, train=self.train.to(device), validation=self.validation.to(device), test=self.test.to(device)
+        )
 
 
 def prose(data: Path) -> Tokens:
@@ -48,12 +49,9 @@ def prose(data: Path) -> Tokens:
     text = read_prose(data)
     vocabulary = Vocabulary.learn(text.train, VOCABULARY)
     parts = [PARAGRAPH.join(part) for part in (text.train, text.validation, text.test)]
+    train, validation, test = (torch.tensor(vocabulary.encode(part)) for part in parts)
     return Tokens(
-        *(torch.tensor(vocabulary.encode(part)) for part in parts),
-        len(vocabulary),
-        len(parts[2]),
-        vocabulary.tokenizer.to_str(),
-        vocabulary.write,
+        train, validation, test, len(vocabulary), len(parts[2]), vocabulary.tokenizer.to_str(), vocabulary.write
     )
 
 

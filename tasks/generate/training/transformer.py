@@ -64,8 +64,8 @@ class Network(nn.Module):
         x = self.embedding[tokens]
         for back, table in enumerate(self.before, start=1):
             x = x + pad(table[tokens[:, : max(0, places - back)]], (0, 0, min(back, places), 0))
-        x, turn = norm(x), angles(places, self.head)
-        turn = tuple(part.to(x.device) for part in turn)
+        x, (cosine, sine) = norm(x), angles(places, self.head)
+        turn = cosine.to(x.device), sine.to(x.device)
         for block in self.blocks:
             x = block(x, turn)
         return norm(x)
@@ -113,6 +113,7 @@ def nats_per_token(network: Network, tokens: Tensor, context: int, overlap: int,
 class Transformer(LanguageRecipe):
     """Four layers of 192; each step reads 8 places of 256 tokens."""
 
+    network: Network
     algorithm = "transformer"
     steps = 1150
     every = 100

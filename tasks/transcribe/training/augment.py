@@ -31,9 +31,9 @@ def mixed(sound: np.ndarray, noise: np.ndarray, snr_db: float, random: np.random
     """
     speech = sound.astype(np.float64)
     under = noise[(int(random.integers(len(noise))) + np.arange(len(sound))) % len(noise)].astype(np.float64)
-    gain = np.sqrt(np.mean(speech**2) / max(np.mean(under**2), 1e-12) / 10 ** (snr_db / 10))
+    gain = np.sqrt(np.mean(speech**2) / max(float(np.mean(under**2)), 1e-12) / 10 ** (snr_db / 10))
     total = speech + gain * under
-    return (total / max(1.0, np.abs(total).max() / 32767)).round().astype(np.int16)
+    return (total / max(1.0, float(np.abs(total).max()) / 32767)).round().astype(np.int16)
 
 
 def noisy(sound: np.ndarray, noises: list[np.ndarray], random: np.random.Generator) -> np.ndarray:

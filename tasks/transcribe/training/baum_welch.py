@@ -25,7 +25,7 @@ def begun(recordings: Sequence[np.ndarray], states: int, mixtures: int) -> WordH
         means.append(found.cluster_centers_)
         weights.append(np.bincount(found.labels_, minlength=mixtures) / len(part))
         variances.append([part[found.labels_ == one].var(axis=0) + LEAST_VARIANCE for one in range(mixtures)])
-    go = min(0.9, states / np.mean([len(one) for one in recordings]))
+    go = min(0.9, states / float(np.mean([len(one) for one in recordings])))
     transitions = (1 - go) * np.eye(states) + go * np.eye(states, k=1)
     transitions[-1, -1] = 1
     return WordHmm(transitions, np.array(weights), np.array(means), np.array(variances))

@@ -14,8 +14,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import nn
 
-from tasks.algorithm import Call, implementation
-from tasks.errors import BacklotError
+from tasks.algorithm import Call, implementation, succeeded
 from tasks.transcribe.alphabet import decode
 from tasks.transcribe.ctc_listener import CtcListener
 from tasks.transcribe.ngram import WordModel
@@ -127,10 +126,8 @@ def _listener(name: str) -> type[CtcListener]:
 
 
 def _job(model: CtcListener, path: Path) -> str:
-    (result,) = model.run([Call.of("transcribe", audio=str(path))])
-    if isinstance(result, BacklotError):
-        raise result
-    return str(result.value["text"])
+    (outcome,) = model.run([Call.of("transcribe", audio=str(path))])
+    return str(succeeded(outcome).value["text"])
 
 
 def _rate(said: Sequence[Utterance], heard: Iterable[str]) -> float:

@@ -7,6 +7,7 @@ stretches of some quiet room (a background clip far below it), whose frames teac
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -138,11 +139,15 @@ class HmmWords(Recipe):
         """Accuracy on each speaker's recordings, all of them, of models that never heard the speaker."""
         found = {}
         for speaker in sorted(corpora.speakers(self.digits)):
-            self._begin(lambda digit, speaker=speaker: digit.speaker != speaker)
+            self._begin(partial(_is_of_another, speaker))
             for number in range(LEFT_OUT_ITERATIONS * len(WORDS)):
                 self.step(number)
             found[speaker] = accuracy(self.loop(), [digit for digit in self.digits if digit.speaker == speaker])
         return found
+
+
+def _is_of_another(speaker: str, digit: Digit) -> bool:
+    return digit.speaker != speaker
 
 
 def accuracy(loop: Loop, digits: Sequence[Digit]) -> float:
