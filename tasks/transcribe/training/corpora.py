@@ -109,5 +109,5 @@ def _table(path: Path) -> list[dict[str, str]]:
 
 def _folder(data: Path, name: str) -> Path:
     if not (data / name).is_dir():
-        raise DataMissing(f"{name} is not below {data}; its origin is in the README, under Data")
+        raise DataMissing(f"{name} is not below {data}; its origin stands in the CARD.md of the weights")
     return data / name
