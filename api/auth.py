@@ -1,4 +1,7 @@
-"""The key in the header -> who is calling, and whose things the call may touch. The keys themselves: keyring.py."""
+"""Authenticates requests by API key, and authorizes them by its scope, access and kinds. The keys: keyring.py.
+
+`g.shown` is the key that a request showed, `g.key` the same key once accepted, `g.owner` the tenant asked for.
+"""
 
 import contextlib
 
@@ -6,15 +9,15 @@ from flask import Response, g, request
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.answers import read_query, services
-from api.keyfile import Tenant
+from api.keyfile import Key, Tenant
 from tasks.errors import BacklotError, Forbidden, Unauthorized, UnknownKey
 
-READING = ("GET", "HEAD")
+READ_METHODS = ("GET", "HEAD")
 
 
 def check_key() -> None:
-    """Before every request: whatever lies under /v1 needs a key, but OPTIONS, which a browser asks without one and
-    which tells only what the document does. Errors: Unauthorized."""
+    """Authenticates every request under /v1 except OPTIONS, which browsers send without a key and which tells no more
+    than the document. Errors: Unauthorized, UnknownKey; Forbidden where a read-only key would write."""
     if not request.path.startswith("/v1/") or request.method == "OPTIONS":
         return
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
@@ -26,13 +29,12 @@ def check_key() -> None:
     if found.expired():
         raise UnknownKey(f"this key expired at {found.expires_at:%Y-%m-%dT%H:%M:%SZ}")
     g.key = found
-    if found.access == "read" and request.method not in READING:
+    if found.access == "read" and request.method not in READ_METHODS:
         raise Forbidden("this key may read and do nothing else")
 
 
 def note_use(answer: Response) -> Response:
-    """After every request: the ledger hears now and then that the key is used. Not after a 503, which has waited for
-    Redis already."""
+    """Notes in the ledger that the key is in use. Skipped after a 503, which has already waited for Redis."""
     if "key" in g and answer.status_code < 500 and services().keys.is_to_be_noted(g.key):
         with contextlib.suppress(BacklotError):
             services().jobs.ledger.note_use(g.key.id)
@@ -40,42 +42,49 @@ def note_use(answer: Response) -> Response:
 
 
 class Whose(BaseModel):
-    """Whose things are meant. An operator may name any tenant; a tenant, itself alone."""
+    """The tenant of a query. An operator may name any tenant; a tenant only itself."""
 
     model_config = ConfigDict(extra="forbid")
-    tenant: Tenant | None = Field(None, description="whose; for operators, who may name any tenant")
+    tenant: Tenant | None = Field(None, description="tenant, default the key's own; operators may name another")
+
+
+def caller() -> Key:
+    """The key of this request, which check_key has accepted."""
+    key: Key = g.key
+    return key
 
 
 def tenant() -> str:
-    """Whose jobs a new one belongs to."""
-    return g.key.tenant
+    """The key's tenant, which owns what this request makes."""
+    return caller().tenant
 
 
 def whose(named: str | None) -> str:
-    """The tenant that is named, or the key's own. Errors: Forbidden for another's, but for an operator."""
-    g.owner = named or g.key.tenant
-    if g.owner != g.key.tenant:
+    """The named tenant, or the key's own. Errors: Forbidden where a tenant names another."""
+    owner: str = named or caller().tenant
+    g.owner = owner
+    if owner != caller().tenant:
         require_operator()
-    return g.owner
+    return owner
 
 
 def owner(job_id: str) -> str:
-    """Whose job is asked for: the key's own tenant's, or for an operator whosever it is. One that Redis knows no more
-    (from before a restore) is found with its tenant named in the query. Errors: as `whose`."""
+    """The tenant that owns the job: the key's own, or for an operator any. A job from before a restore, unknown to
+    Redis, is found where the query names its tenant. Errors: as `whose`."""
     named = read_query(Whose).tenant
-    if named is None and g.key.scope == "operator":
+    if named is None and caller().scope == "operator":
         named = services().jobs.tenant_of(job_id)
     return whose(named)
 
 
 def require_kind(kind: str | None) -> None:
-    """That the key may make jobs of this kind; None: of whatever kind. Errors: Forbidden."""
-    kinds = g.key.kinds
+    """Checks that the key may submit jobs of this kind; None: of every kind. Errors: Forbidden."""
+    kinds = caller().kinds
     if kinds is not None and kind not in kinds:
         raise Forbidden(f"this key makes jobs of {', '.join(kinds)} alone" + ("" if kind else "; name one of them"))
 
 
 def require_operator() -> None:
-    """Errors: Forbidden for a tenant's key."""
-    if g.key.scope != "operator":
+    """Checks the key's scope. Errors: Forbidden for a tenant's key."""
+    if caller().scope != "operator":
         raise Forbidden("this needs an operator's key")

@@ -13,38 +13,39 @@ from api.keyfile import Key, digest, read
 from tasks.errors import NotReady
 
 log = logging.getLogger(__name__)
-LOOK_EVERY_S = 0.5
+REREAD_S = 0.5
+"""Seconds between two looks for a changed key file."""
 NOTE_EVERY_S = 60
-"""How often the ledger hears that a key is in use."""
+"""Seconds between two notes in the ledger that a key is in use."""
 
 
 class Keys:
-    """The keys of the file as it is now; of a file that cannot be read, those it had when it could."""
+    """The keys of the key file. While the file cannot be read, the keys read last stay valid."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._known: dict[str, Key] = {}
-        self._seen: tuple | None = None
-        self._looked = float("-inf")
+        self._file_version: tuple[int, int, int] | None = None
+        self._checked = float("-inf")
         self._lock = threading.Lock()
         self._noted: dict[str, float] = {}
 
     def find(self, key: str) -> Key | None:
-        """Who holds this key. Errors: NotReady where the file could not be read since the process started."""
+        """The key with this secret. Errors: NotReady while the file was never read since the process started."""
         self._refresh()
-        if self._seen is None:
+        if self._file_version is None:
             raise NotReady("the API keys cannot be read; the operator's log says why")
         hashed = digest(key)
         known = self._known.get(hashed)
         return known if known and hmac.compare_digest(known.sha256, hashed) else None
 
     def all(self) -> list[Key]:
-        """As the file has them."""
+        """All keys, in the file's order."""
         self._refresh()
         return list(self._known.values())
 
     def is_to_be_noted(self, key: Key) -> bool:
-        """Whether its use was last noted so long ago that it is to be now."""
+        """True once every NOTE_EVERY_S for each key: its use is then noted in the ledger."""
         now = time.monotonic()
         if now - self._noted.get(key.id, float("-inf")) < NOTE_EVERY_S:
             return False
@@ -52,16 +53,16 @@ class Keys:
         return True
 
     def _refresh(self) -> None:
-        if time.monotonic() - self._looked < LOOK_EVERY_S:
+        if time.monotonic() - self._checked < REREAD_S:
             return
         with self._lock:
-            if time.monotonic() - self._looked < LOOK_EVERY_S:
-                return  # another thread has just looked
+            if time.monotonic() - self._checked < REREAD_S:
+                return  # another thread has just checked
             try:
                 stat = self._path.stat()
-                seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
-                if seen != self._seen:
-                    self._known, self._seen = {key.sha256: key for key in read(self._path)}, seen
+                version = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+                if version != self._file_version:
+                    self._known, self._file_version = {key.sha256: key for key in read(self._path)}, version
             except (OSError, ValueError) as error:
                 log.error("the key file cannot be used (%s); the keys known before stay", error)
-            self._looked = time.monotonic()  # last: until then whoever comes waits for the keys
+            self._checked = time.monotonic()  # last, so that other threads wait at the lock until the keys are read

@@ -1,6 +1,6 @@
-"""Every error as application/problem+json (RFC 9457): one table from error class to HTTP status.
+"""Answers errors as application/problem+json (RFC 9457), by one table from error class to HTTP status.
 
-Never HTML, never a traceback: what nobody foresaw is logged with a reference, which the answer names.
+An answer is never HTML and has no traceback: an unforeseen error is logged with a reference that the answer names.
 """
 
 import logging
@@ -40,6 +40,7 @@ STATUS: dict[type[errors.BacklotError], int] = {
     errors.StorageUnavailable: 503,
 }
 RETRY_AFTER_S = {429: 5, 503: 2}
+"""Seconds of Retry-After by status, where the error has none of its own."""
 HTTP_ALONE = {
     "method_not_allowed": (405, "The route has no such method; `Allow` lists those it has."),
     "request_timeout": (408, "The request body arrived too slowly, or took too long in all."),
@@ -53,38 +54,39 @@ CODES = {400: "malformed", 404: "not_found", 413: "too_large", 415: "unsupported
 
 
 class FieldError(BaseModel):
-    """What is wrong at one place of the request."""
+    """An error at one place of the request."""
 
     pointer: str = Field(description="JSON Pointer (RFC 6901) into the body, or /name of a query parameter")
-    detail: str
+    detail: str = Field(description="a sentence for a person")
 
 
 class Problem(BaseModel):
-    """An error (RFC 9457). More codes may come."""
+    """A refusal (RFC 9457). Later versions may add codes."""
 
     type: Literal["about:blank"] = "about:blank"
-    title: str
-    status: int
+    title: str = Field(description="name of the HTTP status")
+    status: int = Field(description="HTTP status")
     detail: str = Field(description="a sentence for a person")
-    code: str = Field(description="for a program")
-    retryable: bool = Field(description="whether the same request may succeed later")
-    instance: str
-    errors: list[FieldError] | None = Field(None, min_length=1)
+    code: str = Field(description="code for a program, such as `invalid_input`")
+    retryable: bool = Field(description="true where the same request may succeed later")
+    instance: str = Field(description="path of the request")
+    errors: list[FieldError] | None = Field(None, min_length=1, description="every error found in the request")
 
 
 def register(app: Flask) -> None:
-    """Answer all errors of this app here."""
+    """Makes this module answer all errors of the app."""
     app.register_error_handler(errors.BacklotError, of_ours)
     app.register_error_handler(HTTPException, of_http)
     app.register_error_handler(Exception, of_unforeseen)
 
 
 def status_of(error: errors.BacklotError) -> int:
-    """By its class, or the nearest above it that the table names."""
+    """The HTTP status of an error: its class's, or that of the nearest base class in the table; else 500."""
     return next((STATUS[cls] for cls in type(error).__mro__ if cls in STATUS), 500)
 
 
 def of_ours(error: errors.BacklotError) -> Response:
+    """The answer to an error of tasks/errors.py."""
     status = status_of(error)
     if status == 500:
         return of_unforeseen(error)
@@ -98,7 +100,7 @@ def of_ours(error: errors.BacklotError) -> Response:
 
 
 def _headers(error: errors.BacklotError) -> dict[str, str]:
-    """What the refusal is told with, beside its body."""
+    """Headers that the refusal itself demands."""
     match error:
         case errors.UnknownKey():
             return challenge("invalid_token", error.detail)
@@ -112,7 +114,7 @@ def _headers(error: errors.BacklotError) -> dict[str, str]:
 
 
 def of_http(error: HTTPException) -> Response:
-    """Flask's own refusals."""
+    """The answer to a refusal by Flask itself."""
     status = error.code or 500
     detail = too_large(services().settings) if isinstance(error, RequestEntityTooLarge) else _sentence(error)
     code = CODES.get(status, HTTPStatus(status).phrase.lower().replace(" ", "_"))
@@ -121,8 +123,10 @@ def of_http(error: HTTPException) -> Response:
 
 
 def of_unforeseen(error: Exception) -> Response:
+    """The answer to a defect: 500 and a reference to the log. The log names the route, not the path, because callers
+    paste keys and line breaks into paths."""
     reference = secrets.token_hex(8)
-    # the route, not the path: callers paste keys into paths, and line breaks
+
     log.error("%s failed, reference %s", request.url_rule or "no route", reference, exc_info=error)
     return problem(500, "internal", f"a defect of the service; its log has more under {reference}", retryable=False)
 
@@ -132,10 +136,10 @@ def problem(
     code: str,
     detail: str,
     retryable: bool,
-    errors: list[dict] | None = None,
+    errors: list[dict[str, str]] | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    """The answer itself."""
+    """An answer with a Problem as its body."""
     body = Problem(
         title=HTTPStatus(status).phrase,
         status=status,
@@ -143,7 +147,7 @@ def problem(
         code=code,
         retryable=retryable,
         instance=request.path,
-        errors=errors,
+        errors=None if errors is None else [FieldError(**error) for error in errors],
     )
     return Response(
         body.model_dump_json(exclude_none=True),
@@ -154,7 +158,7 @@ def problem(
 
 
 def too_large(s: Settings) -> str:
-    """The sentence that names the limits of a body."""
+    """The detail of a 413, with the limits of a body."""
     return (
         f"a JSON body may have {s.json_max_bytes:,} bytes; a multipart body {s.upload_max_bytes:,}, of which text "
         f"fields {s.json_max_bytes:,}, in 1,000 parts; larger files go through POST /v1/uploads"

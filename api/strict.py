@@ -1,7 +1,7 @@
-"""Refuses what a route does not read: a body, a query, a body that is packed. What is not understood is never passed
-over, for `DELETE /v1/dead-letters` with its filter in a body would erase all.
+"""Refuses a body or a query that the route does not read, and a compressed body. Ignoring them would be dangerous:
+`DELETE /v1/dead-letters` with its filter in a body would erase all.
 
-The document says what each route reads (openapi.py); this holds callers to it.
+Knows the routes from operations.py.
 """
 
 import re
@@ -9,17 +9,17 @@ from urllib.parse import unquote_to_bytes
 
 from flask import request
 
-from api.openapi import BY_ROUTE, QUERIES
+from api.operations import BY_ROUTE, QUERIES
 from tasks.errors import InvalidRequest, MalformedRequest, UnsupportedCoding
 from tasks.request import pointer
 
-NOTHING = {b"", b"{}", b"null"}
-"""Bodies that say nothing; HTTP libraries send them of their own."""
-NOTHING_MAX_BYTES = 64
+EMPTY_BODIES = {b"", b"{}", b"null"}
+"""Bodies without content, which some HTTP libraries send by default."""
+EMPTY_MAX_BYTES = 64
 
 
 def check() -> None:
-    """Before every request for a route under /v1. Errors: UnsupportedCoding, MalformedRequest, InvalidRequest."""
+    """Checks a request for a route under /v1. Errors: UnsupportedCoding, MalformedRequest, InvalidRequest."""
     rule = request.url_rule
     if rule is None or not rule.rule.startswith("/v1/") or request.method == "OPTIONS":
         return
@@ -51,5 +51,5 @@ def _check_no_body(instead: str) -> None:
     length = request.content_length
     if length == 0 or (length is None and "chunked" not in request.headers.get("Transfer-Encoding", "").lower()):
         return
-    if (length or 0) > NOTHING_MAX_BYTES or request.stream.read(NOTHING_MAX_BYTES).strip() not in NOTHING:
+    if (length or 0) > EMPTY_MAX_BYTES or request.stream.read(EMPTY_MAX_BYTES).strip() not in EMPTY_BODIES:
         raise MalformedRequest(f"{request.method} takes no body here, so this one would not be heeded{instead}")

@@ -24,7 +24,8 @@ SCHEMA = 2
 
 
 class Status(StrEnum):
-    """Where a job is. Callers are told that more may come."""
+    """State of a job: scheduled -> queued -> running (-> canceling) -> succeeded, failed, canceled or expired. The last
+    four are final. Later versions may add statuses."""
 
     SCHEDULED = "scheduled"
     QUEUED = "queued"
@@ -53,7 +54,7 @@ MOVES: dict[Status, frozenset[Status]] = {
 FINAL = frozenset(status for status, moves in MOVES.items() if not moves)
 
 Phase = Literal["fetching", "loading", "batching", "running", "uploading"]
-Metadata = Annotated[dict[str, JsonValue], Field(description="the caller's own, given back as it came")]
+Metadata = Annotated[dict[str, JsonValue], Field(description="the caller's own data, returned unchanged")]
 
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -81,111 +82,130 @@ Time = Annotated[AwareDatetime, BeforeValidator(_rfc_3339)]
 
 
 class JobRequest(BaseModel):
-    """What a caller submits. Times in seconds; defaults come from the model and the operator."""
+    """A request for a job. Durations are seconds; the model and the operator set their defaults and maxima."""
 
     model_config = ConfigDict(extra="forbid")
 
     kind: Kind
-    model: str | None = Field(None, description="a model of that kind; its default where left out", max_length=64)
-    input: dict[str, JsonValue] = Field(description="by name, as the kind's contract says")
-    params: dict[str, JsonValue] = Field({}, description="as the kind's contract says")
-    priority: int = Field(0, ge=-10, le=10, description="ten places in the line a point, higher sooner")
+    model: str | None = Field(None, description="a model of the kind; default: the kind's default model", max_length=64)
+    input: dict[str, JsonValue] = Field(description="inputs by name; `GET /v1/models/{kind}/{name}` has their schema")
+    params: dict[str, JsonValue] = Field(
+        {}, description="parameters by name; `GET /v1/models/{kind}/{name}` has their schema"
+    )
+    priority: int = Field(
+        0, ge=-10, le=10, description="higher starts sooner: each point moves the job ten places forward in its line"
+    )
     metadata: Metadata = {}
     start_at: Time | None = Field(
-        None, description="not before this time (RFC 3339), at most a year from now; a time that is past means now"
+        None, description="earliest start (RFC 3339), at most a year from now; a past time means now"
     )
-    queue_ttl_s: FiniteFloat | None = Field(None, ge=SHORTEST_S, description="expires if not started within")
+    queue_ttl_s: FiniteFloat | None = Field(
+        None, ge=SHORTEST_S, description="seconds in the queue after which a job that never started ends as `expired`"
+    )
     run_timeout_s: FiniteFloat | None = Field(
-        None, ge=SHORTEST_LIMIT_S, description="the most the model's turn may take in one attempt"
+        None, ge=SHORTEST_LIMIT_S, description="limit of the model's computation in one attempt, in seconds"
     )
     deadline_s: FiniteFloat | None = Field(
-        None, ge=SHORTEST_LIMIT_S, le=31_536_000, description="the most all of it may take"
+        None,
+        ge=SHORTEST_LIMIT_S,
+        le=31_536_000,
+        description="limit from submit to end, in seconds, all attempts and waits included",
     )
     retention_s: FiniteFloat | None = Field(
-        None, ge=SHORTEST_S, description="how long record and outputs stay after the end"
+        None, ge=SHORTEST_S, description="seconds after the end for which record and outputs are kept"
     )
-    max_attempts: int | None = Field(None, ge=1, le=10, description="starts at most, crashes included")
+    max_attempts: int | None = Field(
+        None, ge=1, le=10, description="number of starts after which a failing job is given up, crashes included"
+    )
 
 
 class Output(BaseModel):
-    """A named object of a succeeded job. `url` is a stable path that redirects to a fresh link."""
+    """A file that a succeeded job made."""
 
-    name: str
-    media_type: str
-    bytes: int = Field(ge=0)
-    sha256: str
-    url: str
+    name: str = Field(description="file name, unique within the job")
+    media_type: str = Field(description="media type such as text/plain")
+    bytes: int = Field(ge=0, description="size")
+    sha256: str = Field(description="SHA-256 of the content, in hexadecimal")
+    url: str = Field(description="stable path that redirects to a fresh download link")
 
 
 class JobError(BaseModel):
-    """Why a job failed. Callers are told that more codes may come."""
+    """The error of a failed job or attempt. Later versions may add codes."""
 
-    code: str
-    detail: str
-    retryable: bool
+    code: str = Field(description="code for a program, such as `timeout` or `worker_lost`")
+    detail: str = Field(description="a sentence for a person")
+    retryable: bool = Field(description="true where another attempt may succeed")
 
 
 class Attempt(BaseModel):
-    """One start of the job by one worker. `outcome`: succeeded, failed, retry, released, canceled; null: it runs."""
+    """One start of the job by one worker."""
 
-    number: int = Field(ge=1)
-    worker: str
-    started_at: datetime
-    ended_at: datetime | None = None
-    outcome: str | None = None
-    error: JobError | None = None
+    number: int = Field(ge=1, description="1 for the first attempt")
+    worker: str = Field(description="id of the worker")
+    started_at: datetime = Field(description="time of the start")
+    ended_at: datetime | None = Field(None, description="time of the end; null while it runs")
+    outcome: str | None = Field(
+        None,
+        description="succeeded, failed, canceled, retry (failed, and tried again) or released (handed back, and not "
+        "counted); null while it runs",
+    )
+    error: JobError | None = Field(None, description="error that ended the attempt")
 
 
 class Metrics(BaseModel):
-    """Seconds spent; of the last attempt, but for `queued_s`, which is all waiting."""
+    """Durations in seconds. `queued_s` sums all waits in the queue; the others are of the last attempt."""
 
-    queued_s: float | None = None
-    fetch_s: float | None = None
-    load_s: float | None = None
-    batch_s: float | None = Field(None, description="its turn at the model was waited for")
-    run_s: float | None = None
-    upload_s: float | None = None
+    queued_s: float | None = Field(None, description="in the queue")
+    fetch_s: float | None = Field(None, description="fetching inputs")
+    load_s: float | None = Field(None, description="loading the model")
+    batch_s: float | None = Field(None, description="waiting for the model, which was busy with other jobs")
+    run_s: float | None = Field(None, description="computing")
+    upload_s: float | None = Field(None, description="uploading outputs")
 
 
 class Links(BaseModel):
-    """Paths of what can be done next."""
+    """Paths of the job's routes."""
 
-    self: str
-    cancel: str
-    retry: str
+    self: str = Field(description="path to read the job")
+    cancel: str = Field(description="path to cancel the job, by POST")
+    retry: str = Field(description="path to submit the request again, by POST")
 
 
 class Job(BaseModel):
-    """A job as callers see it."""
+    """One request of one kind: its state, attempts, result and outputs. Times are RFC 3339, UTC."""
 
     object: Literal["job"] = "job"
-    id: str
-    tenant: str = Field(description="whose job it is")
-    kind: str
-    model: str
-    pool: str
+    id: str = Field(description="id, which sorts by time of submit")
+    tenant: str = Field(description="tenant that owns the job")
+    kind: str = Field(description="kind of job")
+    model: str = Field(description="name of the model that runs it")
+    pool: str = Field(description="worker pool that runs it")
     status: Status
-    done: bool
-    phase: Phase | None = None
-    progress: float | None = Field(None, ge=0, le=1)
-    message: str | None = None
-    queue_position: int | None = Field(None, ge=1, description="1 is next in its line")
-    priority: int
-    created_at: datetime
-    started_at: datetime | None = None
-    completed_at: datetime | None = None
-    retry_at: datetime | None = None
-    retry_of: str | None = None
-    start_at: datetime | None = None
-    start_by: datetime | None = Field(None, description="expires if not started by then")
-    retained_until: datetime | None = None
-    input: dict[str, JsonValue] = Field(description="as submitted, long texts and query strings of URLs left out")
-    params: dict[str, JsonValue]
-    result: dict[str, JsonValue] | None = None
-    outputs: list[Output] = []
-    error: JobError | None = None
-    attempts: list[Attempt] = []
-    max_attempts: int
+    done: bool = Field(description="true in a final status")
+    phase: Phase | None = Field(None, description="step of the running attempt, for people")
+    progress: float | None = Field(None, ge=0, le=1, description="share done, from 0 to 1, where the model tells")
+    message: str | None = Field(None, description="progress in words, or the reason for a wait")
+    queue_position: int | None = Field(
+        None, ge=1, description="rank in its waiting line, 1 being next; null unless it waits there"
+    )
+    priority: int = Field(description="as submitted")
+    created_at: datetime = Field(description="time of the submit")
+    started_at: datetime | None = Field(None, description="start of the first attempt")
+    completed_at: datetime | None = Field(None, description="time of the end")
+    retry_at: datetime | None = Field(None, description="time of the next attempt, while a failed one waits for it")
+    retry_of: str | None = Field(None, description="id of the ended job whose request this job repeats")
+    start_at: datetime | None = Field(None, description="earliest start, as submitted")
+    start_by: datetime | None = Field(None, description="time at which it ends as `expired` if it has never started")
+    retained_until: datetime | None = Field(None, description="time at which record and outputs are erased")
+    input: dict[str, JsonValue] = Field(
+        description="inputs as submitted; long texts are cut, and query strings of URLs left out"
+    )
+    params: dict[str, JsonValue] = Field(description="parameters as submitted")
+    result: dict[str, JsonValue] | None = Field(None, description="result of a succeeded job, by its kind")
+    outputs: list[Output] = Field([], description="files of a succeeded job")
+    error: JobError | None = Field(None, description="error of a failed job")
+    attempts: list[Attempt] = Field([], description="starts, oldest first; of very many, the last ones")
+    max_attempts: int = Field(description="number of starts after which a failing job is given up")
     metrics: Metrics = Metrics()
     metadata: Metadata = {}
     links: Links

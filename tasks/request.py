@@ -84,8 +84,8 @@ def request_of(kind: str) -> type[JobRequest]:
     return create_model(
         f"{kind.title()}Request",
         __base__=JobRequest,
-        __doc__=f"A {kind} job to be done.",
-        kind=(Literal[kind], Field(description="what is to be done")),
+        __doc__=f"A request for a {kind} job.",
+        kind=(Literal[kind], Field(description="kind of job")),
         input=(known.inputs, Field(description=known.inputs.__doc__)),
         params=(known.params, Field(default_factory=known.params, description=known.params.__doc__)),
     )

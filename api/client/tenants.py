@@ -14,7 +14,7 @@ from api.client.terminal import say, show
 POLL_S = 1.0
 """Seconds between two looks at the receipt."""
 KEY_REVOKED_S = 1.0
-"""Seconds in which an API process may still accept a revoked key: twice api.auth's REREAD_S."""
+"""Seconds in which an API process may still accept a revoked key: twice api.keyring's REREAD_S."""
 
 
 @click.group()

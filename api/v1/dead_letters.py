@@ -1,4 +1,4 @@
-"""Dead letters over HTTP: list them, replay many, purge many. One is looked at, retried and erased as any job is."""
+"""Dead letters over HTTP: lists, replays and purges many. A single one is read, retried and erased as any job is."""
 
 from typing import Literal
 
@@ -13,68 +13,71 @@ from tasks.registry import Kind
 from tasks.service.dead_letters import DeadLetters, Which
 
 routes = Blueprint("dead_letters", __name__, url_prefix="/v1/dead-letters")
-LONGEST_S = 31_536_000
+OLDEST_S = 31_536_000
+"""Seconds of a year."""
 
 
 class DeadQuery(Whose):
-    """Which dead letters, those that ended last first; the same words for all three."""
+    """A selection of dead letters, the latest end first; the same for all three routes."""
 
-    kind: Kind | None = None
-    model: str | None = Field(None, max_length=64)
-    error_code: str | None = Field(None, max_length=64, description="`code` of the job's error")
-    older_than_s: FiniteFloat | None = Field(None, ge=0, le=LONGEST_S, description="ended so many seconds ago, or more")
-    limit: int = Field(100, ge=1, le=100, description="jobs of one call at most")
-    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the call before")
+    kind: Kind | None = Field(None, description="only jobs of this kind")
+    model: str | None = Field(None, max_length=64, description="only jobs of this model")
+    error_code: str | None = Field(None, max_length=64, description="only jobs whose error has this `code`")
+    older_than_s: FiniteFloat | None = Field(
+        None, ge=0, le=OLDEST_S, description="only jobs that ended at least so many seconds ago"
+    )
+    limit: int = Field(100, ge=1, le=100, description="maximum of jobs in one call")
+    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the previous call")
 
 
 class Refusal(BaseModel):
-    """A dead letter that was not replayed, and stays one."""
+    """A dead letter whose replay was refused. It stays a dead letter."""
 
-    id: str
-    error: JobError
+    id: str = Field(description="id of the job")
+    error: JobError = Field(description="the refusal")
 
 
 class Replay(BaseModel):
-    """The new jobs, each with the old one in `retry_of`. There is more where `next_cursor` is given."""
+    """The new jobs of one call; `retry_of` of each names the dead letter."""
 
     object: Literal["replay"] = "replay"
-    data: list[Job]
-    refused: list[Refusal] = []
-    next_cursor: str | None = None
+    data: list[Job] = Field(description="new jobs")
+    refused: list[Refusal] = Field([], description="dead letters that were not replayed")
+    next_cursor: str | None = Field(None, description="`cursor` of the next call; null where none is left")
 
 
 class Purged(BaseModel):
-    """A job that was erased."""
+    """An erased job."""
 
-    id: str
+    id: str = Field(description="id of the job")
 
 
 class Purge(BaseModel):
-    """The jobs that were erased. There is more where `next_cursor` is given."""
+    """The jobs that one call erased."""
 
     object: Literal["purge"] = "purge"
-    data: list[Purged]
-    next_cursor: str | None = None
+    data: list[Purged] = Field(description="erased jobs")
+    next_cursor: str | None = Field(None, description="`cursor` of the next call; null where none is left")
 
 
 @routes.get("")
 def list_dead_letters() -> Response:
-    page = _dead_letters().read(*_which())
+    page = _dead_letters().read(*_selection())
     return answer(JobList(data=page.jobs, next_cursor=page.next_cursor))
 
 
 @routes.post("/replay")
 def replay() -> Response:
-    of, which = _which()
+    tenant, which = _selection()
     require_kind(which.kind)
-    done = _dead_letters().replay(of, which, idempotency_key())
+    done = _dead_letters().replay(tenant, which, idempotency_key())
     refused = [Refusal(id=one.id, error=JobError(**one.error.as_dict())) for one in done.refused]
     return answer(Replay(data=done.jobs, refused=refused, next_cursor=done.next_cursor), 202, {"Retry-After": "1"})
 
 
 @routes.delete("")
 def purge() -> Response:
-    done = _dead_letters().purge(*_which())
+    done = _dead_letters().purge(*_selection())
     return answer(Purge(data=[Purged(id=job_id) for job_id in done.ids], next_cursor=done.next_cursor))
 
 
@@ -82,7 +85,7 @@ def _dead_letters() -> DeadLetters:
     return DeadLetters(services().jobs)
 
 
-def _which() -> tuple[str, Which]:
-    """Whose, and which of them."""
+def _selection() -> tuple[str, Which]:
+    """The tenant and the selection that the query names."""
     query = read_query(DeadQuery)
     return whose(query.tenant), Which(**query.model_dump(exclude={"tenant"}))

@@ -1,4 +1,4 @@
-"""One job explained over HTTP, for operators: how it stands, and what it waits for, in sentences."""
+"""Explanation of a job over HTTP, for operators: its state and the causes of its wait, in sentences."""
 
 from flask import Blueprint, Response, g
 
@@ -12,7 +12,7 @@ routes = Blueprint("explanations", __name__, url_prefix="/v1/jobs")
 
 @routes.get("/<job_id>/explanation")
 def get(job_id: str) -> Response:
-    """Also where no keeper has reconciled with Redis, and for a record that is damaged."""
+    """Answers even where no keeper has reconciled with Redis, and for a damaged record."""
     require_operator()
     jobs, named = services().jobs, read_query(Whose).tenant
     explained = explain(facts.read(jobs.ledger, jobs.archive, jobs.registry, job_id, named, g.key.tenant))

@@ -1,11 +1,11 @@
-"""Whether the process lives and can work, and a page for a person who came with a browser."""
+"""Health of the process, and an index page for a person with a browser."""
 
 import logging
 import re
 from typing import Literal
 
 from flask import Blueprint, Response, request
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from api.answers import answer, services
 from tasks.errors import StorageUnavailable
@@ -16,25 +16,27 @@ log = logging.getLogger(__name__)
 INDEX = """Backlot runs models as jobs.
 
 POST /v1/jobs                      submit a job: recommend, transcribe, caption, generate
-GET  /v1/jobs, /v1/jobs/{id}       look; with `Prefer: wait=30`, wait
-POST /v1/jobs/{id}/cancel, /retry  cancel one, do one again
-GET  /v1/jobs/{id}/outputs/{name}  what it made
-POST /v1/uploads                   a place for a large file
-GET  /v1/models                    what can be asked for
-GET  /v1/pools                     who works (operators)
-GET  /openapi.json                 all of it, for machines
-GET  /healthz, /readyz             how this process is
+GET  /v1/jobs, /v1/jobs/{id}       list jobs, read one; with `Prefer: wait=30`, wait for it
+POST /v1/jobs/{id}/cancel, /retry  cancel a job, submit it again
+GET  /v1/jobs/{id}/outputs/{name}  download an output
+POST /v1/uploads                   create an upload for a large file
+GET  /v1/models                    list models
+GET  /v1/pools                     list worker pools (operators)
+GET  /openapi.json                 every route, for machines
+GET  /healthz, /readyz             health of this process
 
 Everything under /v1 needs the header `Authorization: Bearer <key>`.
 """
 
 
 class Health(BaseModel):
-    """How the process is. `degraded`: jobs go on, but files can neither be taken in nor given out."""
+    """Health of the process."""
 
-    status: Literal["ok", "degraded"] = "ok"
-    redis: str | None = None
-    bucket: str | None = None
+    status: Literal["ok", "degraded"] = Field(
+        "ok", description="`degraded`: jobs run, but files can be neither sent nor downloaded"
+    )
+    redis: str | None = Field(None, description="`ok`; null where it was not checked")
+    bucket: str | None = Field(None, description="`ok`, or the fault; null where it was not checked")
 
 
 @routes.get("/")
@@ -56,7 +58,7 @@ def healthz() -> Response:
 
 @routes.get("/readyz")
 def readyz() -> Response:
-    """503 without Redis; without the bucket jobs can still be seen, canceled and, if they bring no file, submitted."""
+    """Answers 503 without Redis. Without the bucket jobs can still be read, canceled and submitted without files."""
     jobs = services().jobs
     jobs.ledger.ready()
     jobs.broker.prove(jobs.ledger.redis)

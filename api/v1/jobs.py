@@ -1,4 +1,4 @@
-"""Jobs over HTTP: submit, look, wait, list, cancel, retry, erase, and the way to an output."""
+"""Jobs over HTTP: submits, lists, reads, cancels, retries and erases them, and redirects to their outputs."""
 
 import re
 from typing import Literal
@@ -14,6 +14,7 @@ from tasks.errors import MalformedRequest, UnsupportedMedia
 from tasks.job import Job, Status
 from tasks.registry import Kind
 from tasks.request import parse
+from tasks.service.intake import File
 from tasks.service.jobs import Accepted
 
 routes = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
@@ -21,13 +22,13 @@ IDEMPOTENCY_KEY = re.compile(r'^(?:"([\x20-\x21\x23-\x7e]{1,255})"|([\x21\x23-\x
 
 
 class ListQuery(Whose):
-    """Which jobs, newest first."""
+    """A selection of jobs, newest first."""
 
-    status: Status | None = None
-    kind: Kind | None = None
-    model: str | None = Field(None, max_length=64)
-    limit: int = Field(20, ge=1, le=100)
-    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the page before")
+    status: Status | None = Field(None, description="only jobs in this status")
+    kind: Kind | None = Field(None, description="only jobs of this kind")
+    model: str | None = Field(None, max_length=64, description="only jobs of this model")
+    limit: int = Field(20, ge=1, le=100, description="maximum of jobs on one page")
+    cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the previous page")
 
     @field_validator("status", mode="before")
     @classmethod
@@ -36,18 +37,20 @@ class ListQuery(Whose):
 
 
 class JobList(BaseModel):
-    """A page of jobs. A call looks at a bounded number of them, so that with a filter a page may be short, or empty,
-    and still have a next one: only where `next_cursor` is null is there no more. An hour after its end a job's row
-    leaves out what is large of its input, params, metadata, result and outputs: look at the job itself."""
+    """A page of jobs.
+
+    One call examines a bounded number of jobs. With a filter a page may therefore be short or empty while `next_cursor`
+    names another. An hour after a job's end its row leaves out large values of input, params, metadata, result and
+    outputs; `GET /v1/jobs/{job_id}` has them."""
 
     object: Literal["list"] = "list"
-    data: list[Job]
-    next_cursor: str | None = None
+    data: list[Job] = Field(description="jobs of this page")
+    next_cursor: str | None = Field(None, description="`cursor` of the next page; null on the last one")
 
 
 @routes.post("")
 def submit() -> Response:
-    files = {}
+    files: dict[str, File] = {}
     if request.mimetype == "application/json":
         asked = parse(json_body(request))
     elif request.mimetype == "multipart/form-data":
@@ -83,10 +86,10 @@ def cancel(job_id: str) -> Response:
 
 @routes.post("/<job_id>/retry")
 def retry(job_id: str) -> Response:
-    of = owner(job_id)
+    tenant = owner(job_id)
     if g.key.kinds:
-        require_kind(services().jobs.get(of, job_id).kind)
-    return _accepted(services().jobs.retry(of, job_id, idempotency_key()))
+        require_kind(services().jobs.get(tenant, job_id).kind)
+    return _accepted(services().jobs.retry(tenant, job_id, idempotency_key()))
 
 
 @routes.delete("/<job_id>")
@@ -102,7 +105,7 @@ def output(job_id: str, name: str) -> Response:
 
 
 def idempotency_key() -> str | None:
-    """The header, quoted or bare (IETF draft -07). Errors: MalformedRequest."""
+    """The header Idempotency-Key, quoted or bare (IETF draft -07). Errors: MalformedRequest."""
     given = request.headers.get("Idempotency-Key")
     if given is None:
         return None

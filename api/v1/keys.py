@@ -1,5 +1,5 @@
-"""API keys over HTTP, for operators: which there are, and when each was last used. They are made and taken back in the
-key file alone (`backlot keys`)."""
+"""API keys over HTTP, for operators: lists them with their last use. Keys are made and revoked in the key file alone
+(`backlot keys`)."""
 
 from datetime import datetime
 from typing import Literal
@@ -17,25 +17,25 @@ routes = Blueprint("keys", __name__, url_prefix="/v1/keys")
 
 
 class KeyCard(BaseModel):
-    """A key, by the beginning of its hash."""
+    """An API key, without its secret."""
 
     object: Literal["key"] = "key"
-    id: str
-    tenant: str
-    scope: Scope
-    access: Access = Field(description="`read`: it may look and do nothing else")
-    kinds: list[Kind] | None = Field(description="of which it may make jobs; null: of all")
-    name: str
-    created_at: datetime | None
-    expires_at: datetime | None
-    last_used_at: datetime | None = Field(description="to a minute; null: not since Redis began")
+    id: str = Field(description="beginning of the key's SHA-256")
+    tenant: str = Field(description="tenant of the key")
+    scope: Scope = Field(description="`tenant`: the tenant's own jobs; `operator`: all tenants' and operators' routes")
+    access: Access = Field(description="`full`, or `read`: the key may read and do nothing else")
+    kinds: list[Kind] | None = Field(description="kinds of jobs that it may submit; null: all")
+    name: str = Field(description="name for people")
+    created_at: datetime | None = Field(description="time of its making; null where the file does not tell")
+    expires_at: datetime | None = Field(description="time from which it is refused; null: never")
+    last_used_at: datetime | None = Field(description="time of its last use, to a minute; null: none in Redis' memory")
 
 
 class KeyList(BaseModel):
-    """All keys."""
+    """All API keys."""
 
     object: Literal["list"] = "list"
-    data: list[KeyCard]
+    data: list[KeyCard] = Field(description="keys in the file's order")
 
 
 @routes.get("")

@@ -1,4 +1,4 @@
-"""Models over HTTP: what can be asked for, and the contract of each kind as JSON Schema."""
+"""Models over HTTP: lists them, and shows the contract of each as JSON Schema."""
 
 import functools
 from typing import Any, Literal
@@ -15,42 +15,42 @@ routes = Blueprint("models", __name__, url_prefix="/v1/models")
 
 
 class ModelLimits(BaseModel):
-    """What one job of the model may take."""
+    """Limits of one job of the model. Times are seconds of one attempt."""
 
-    run_timeout_s: float = Field(description="default and maximum of the model's turn alone")
-    fetch_timeout_s: float
-    load_timeout_s: float
-    batch_timeout_s: float = Field(description="its turn at the model is waited for so long")
-    upload_timeout_s: float
-    memory_mb: int
-    input_bytes: dict[str, int] = Field(description="of each file or text input, as fetched")
+    run_timeout_s: float = Field(description="computing: default and maximum of a job's `run_timeout_s`")
+    fetch_timeout_s: float = Field(description="fetching inputs")
+    load_timeout_s: float = Field(description="loading the model")
+    batch_timeout_s: float = Field(description="waiting for the model, which is busy with other jobs")
+    upload_timeout_s: float = Field(description="uploading outputs")
+    memory_mb: int = Field(description="resident memory of the process that runs it, in MiB")
+    input_bytes: dict[str, int] = Field(description="bytes of each file or text input")
 
 
 class ModelCard(BaseModel):
-    """A model, without its schemas."""
+    """A model that jobs can name."""
 
     object: Literal["model"] = "model"
-    kind: str
-    name: str
-    description: str
-    pool: str
-    default: bool = Field(description="taken where a job of the kind names none")
+    kind: str = Field(description="kind of job that it runs")
+    name: str = Field(description="name, unique within the kind")
+    description: str = Field(description="a sentence for a person")
+    pool: str = Field(description="worker pool that runs it")
+    default: bool = Field(description="true where jobs of the kind that name no model get this one")
     limits: ModelLimits
 
 
 class ModelDetail(ModelCard):
-    """A model and its kind's contract, each part a JSON Schema; of the params, those that this model takes."""
+    """A model and its contract."""
 
-    inputs: dict[str, Any]
-    params: dict[str, Any]
-    result: dict[str, Any]
+    inputs: dict[str, Any] = Field(description="JSON Schema of `input`")
+    params: dict[str, Any] = Field(description="JSON Schema of the `params` that this model takes")
+    result: dict[str, Any] = Field(description="JSON Schema of `result`")
 
 
 class ModelList(BaseModel):
     """All models."""
 
     object: Literal["list"] = "list"
-    data: list[ModelCard]
+    data: list[ModelCard] = Field(description="models of all kinds")
 
 
 @routes.get("")

@@ -1,4 +1,4 @@
-"""Pauses over HTTP, for operators: start no more jobs of a pool, a model or a tenant, and let the rest run."""
+"""Pauses over HTTP, for operators: pauses and resumes the start of jobs of a pool, a model or a tenant."""
 
 import re
 from collections.abc import Container
@@ -17,19 +17,17 @@ routes = Blueprint("pauses", __name__, url_prefix="/v1/pauses")
 
 
 class PauseRequest(BaseModel):
-    """Why, for those whose jobs wait."""
+    """A pause to be made."""
 
     model_config = ConfigDict(extra="forbid")
-    reason: str = Field(
-        "", max_length=500, pattern=r"^[^\x00-\x1f]*$", description="as callers whose jobs wait are told"
-    )
+    reason: str = Field("", max_length=500, pattern=r"^[^\x00-\x1f]*$", description="told to callers whose jobs wait")
 
 
 class PauseList(BaseModel):
-    """All pauses that are in force."""
+    """All pauses in force."""
 
     object: Literal["list"] = "list"
-    data: list[Pause]
+    data: list[Pause] = Field(description="pauses of pools, models and tenants")
 
 
 @routes.get("")
@@ -50,7 +48,7 @@ def pause_model(kind: str, name: str) -> Response:
 
 @routes.put("/tenant/<tenant>")
 def pause_tenant(tenant: str) -> Response:
-    """Also one that has submitted nothing yet."""
+    """Pauses a tenant, even one that has submitted nothing yet."""
     return _pause("tenant", tenant, _tenants(tenant))
 
 
@@ -70,7 +68,7 @@ def resume_tenant(tenant: str) -> Response:
 
 
 def _pause(scope: str, name: str, known: Container[str]) -> Response:
-    """What is paused already keeps its reason. Errors: NotFound; those of read_body."""
+    """Pauses and answers all pauses. A pause in force keeps its reason. Errors: NotFound; those of read_body."""
     require_operator()
     asked = read_body(PauseRequest)
     if name not in known:
@@ -80,7 +78,7 @@ def _pause(scope: str, name: str, known: Container[str]) -> Response:
 
 
 def _resume(scope: str, name: str, known: Container[str]) -> Response:
-    """Also where it was not paused. Errors: NotFound where it is neither known nor paused."""
+    """Ends the pause, if there is one, and answers all pauses. Errors: NotFound where nothing has that name."""
     require_operator()
     if name not in known and not any((one.scope, one.name) == (scope, name) for one in _all().data):
         raise NotFound(f"there is no {scope} {name[:100]!r}")
@@ -89,7 +87,7 @@ def _resume(scope: str, name: str, known: Container[str]) -> Response:
 
 
 def _tenants(name: str) -> list[str]:
-    """Any tenant there may be."""
+    """The known tenants, as far as this name goes: every well-formed name counts as known."""
     return [name] if re.fullmatch("[a-z0-9-]{1,40}", name) else []
 
 

@@ -1,4 +1,4 @@
-"""Pools over HTTP, for operators and autoscalers."""
+"""Worker pools over HTTP, for operators and autoscalers: their load and their workers."""
 
 from typing import Literal
 
@@ -18,13 +18,13 @@ routes = Blueprint("pools", __name__, url_prefix="/v1/pools")
 
 
 class PoolList(BaseModel):
-    """All pools of this deployment, others in which jobs are yet, and what concerns all of them."""
+    """All pools, with the state of the whole deployment."""
 
     object: Literal["list"] = "list"
-    data: list[Pool]
+    data: list[Pool] = Field(description="configured pools, and removed ones that still have jobs")
     keeper: Keepers
-    paused: list[Pause] = Field(description="what operators have paused")
-    unserved: list[Unserved] = Field(description="models with jobs waiting that no worker of this deployment serves")
+    paused: list[Pause] = Field(description="pauses in force")
+    unserved: list[Unserved] = Field(description="models with waiting jobs that no worker serves")
 
 
 @routes.get("")

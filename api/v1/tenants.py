@@ -1,4 +1,4 @@
-"""Tenants over HTTP, for operators: all of one erased, and the receipt of it."""
+"""Tenants over HTTP, for operators: requests the erasure of one, and shows its receipt."""
 
 from flask import Blueprint, Response, g
 from pydantic import TypeAdapter, ValidationError
@@ -15,7 +15,7 @@ TENANT = TypeAdapter(Tenant)
 
 @routes.delete("/<tenant>")
 def erase(tenant: str) -> Response:
-    """Only of a tenant without keys, so that nothing comes in again while it goes."""
+    """Requests the erasure of a tenant. Errors: Conflict while it has keys, with which it could submit meanwhile."""
     require_operator()
     _check(tenant)
     held = [key.id for key in services().keys.all() if key.tenant == tenant]

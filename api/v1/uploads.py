@@ -1,4 +1,4 @@
-"""Uploads over HTTP: a place for a file too large for a form. The bytes go to the bucket, not through here."""
+"""Uploads over HTTP: signs a URL for a file too large for a form. The bytes go to the bucket, not through this API."""
 
 from datetime import datetime
 from typing import Literal
@@ -11,30 +11,35 @@ from api.auth import tenant
 from tasks.bucket.layout import media_type_of
 
 routes = Blueprint("uploads", __name__, url_prefix="/v1/uploads")
-LARGEST_PUT = 5 * 1024**3
+PUT_MAX_BYTES = 5 * 1024**3
+"""S3's own limit of one PUT."""
 
 
 class UploadRequest(BaseModel):
-    """A file to be sent. Its extension says what it is."""
+    """A file to be uploaded."""
 
     model_config = ConfigDict(extra="forbid")
-    name: str = Field(min_length=1, max_length=255, description="a file name; folders in it are left out")
-    media_type: str | None = Field(None, max_length=100, description="as the caller knows it; the name decides")
-    bytes: int | None = Field(None, ge=1, le=LARGEST_PUT, description="its size, at most 5 GiB; the PUT must have it")
+    name: str = Field(min_length=1, max_length=255, description="file name; folders in it are dropped")
+    media_type: str | None = Field(
+        None, max_length=100, description="ignored: the extension of `name` decides the media type"
+    )
+    bytes: int | None = Field(
+        None, ge=1, le=PUT_MAX_BYTES, description="size, at most 5 GiB; the bucket refuses a PUT of another size"
+    )
 
 
 class Upload(BaseModel):
-    """Where to PUT the bytes. `source` is what a job's input names."""
+    """An upload that awaits its bytes."""
 
     object: Literal["upload"] = "upload"
-    id: str
-    source: str
-    name: str
-    media_type: str
+    id: str = Field(description="id of the upload")
+    source: str = Field(description="value for an input of a job: `upload:<id>`")
+    name: str = Field(description="file name")
+    media_type: str = Field(description="media type by the extension")
     method: Literal["PUT"] = "PUT"
-    url: str = Field(description="anybody who has it may PUT until `expires_at`")
-    headers: dict[str, str] = Field({}, description="to be sent with the PUT, as they are signed")
-    expires_at: datetime
+    url: str = Field(description="signed URL for the PUT; anybody who has it can use it until `expires_at`")
+    headers: dict[str, str] = Field({}, description="signed headers, which the PUT must carry")
+    expires_at: datetime = Field(description="time from which the URL is refused")
 
 
 @routes.post("")

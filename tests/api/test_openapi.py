@@ -9,7 +9,8 @@ import pytest
 import schemathesis
 from schemathesis.checks import positive_data_acceptance
 
-from api.openapi import OPERATIONS, document
+from api.openapi import document
+from api.operations import OPERATIONS
 from tests.api.conftest import PROMPT
 
 JOB = "#/components/schemas/Job"
@@ -94,6 +95,28 @@ def test_the_request_schema_judges_as_the_service_does():
     assert judge.is_valid(PROMPT)
     for wrong in ({}, {**PROMPT, "urgent": 1}, {**PROMPT, "params": {"speed": 1}}, {**PROMPT, "kind": "dance"}):
         assert not judge.is_valid(wrong)
+
+
+def test_every_operation_and_every_parameter_is_described():
+    """A reader of the document alone learns what each is; the descriptions of optional query parameters included."""
+    for path, methods in document()["paths"].items():
+        for method, operation in methods.items():
+            assert operation["summary"] and operation["description"].endswith("."), (method, path)
+            assert {tag["name"] for tag in document()["tags"]} >= set(operation["tags"]), (method, path)
+            nameless = [p["name"] for p in operation["parameters"] if not p.get("description")]
+            assert not nameless, (method, path, nameless)
+
+
+@pytest.mark.parametrize("model", ["Job", "JobRequest", "Problem", "Upload", "ModelCard", "KeyCard", "Attempt"])
+def test_every_field_of_what_callers_read_is_described(model):
+    schemas = document()["components"]["schemas"]
+    name = "GenerateRequest" if model == "JobRequest" else model
+    silent = [
+        field
+        for field, schema in schemas[name]["properties"].items()
+        if not ({"description", "const"} & set(schema) or "description" in schemas[schema["$ref"].rpartition("/")[2]])
+    ]
+    assert not silent
 
 
 def test_names_are_those_a_person_would_give():

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from api.openapi import BY_ROUTE, OPERATIONS, QUERIES
+from api.operations import BY_ROUTE, OPERATIONS, QUERIES
 from tasks.errors import WorkerLost
 from tasks.ledger import keys
 from tests.api.conftest import PROMPT, problem, unknown_job

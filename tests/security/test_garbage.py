@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from api.openapi import OPERATIONS
+from api.operations import OPERATIONS
 from tests.api.conftest import PROMPT, unknown_job
 
 EXAMPLES = settings(

@@ -1,0 +1,330 @@
+"""The table of the API's routes: parameters, bodies, answers, refusals, and a description for callers.
+
+openapi.py makes the document from it, and strict.py refuses requests by it. Knows no schema's content and no handler;
+a test compares the table with the app's own routes.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+from api.auth import Whose
+from api.examples import SUBMIT, UPLOAD
+from api.v1.dead_letters import DeadQuery
+from api.v1.jobs import ListQuery
+from tasks.registry import KINDS
+
+Route = tuple[str, str]
+"""Method in lower case and path."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One route. `answers` and `body` name schemas; `refusals` are its statuses beside those of every route."""
+
+    method: str
+    path: str
+    summary: str
+    description: str
+    answers: dict[int, str | None]
+    refusals: tuple[int, ...] = ()
+    body: str | None = None
+    headers: tuple[str, ...] = ()
+    examples: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def tag(self) -> str:
+        return self.path.split("/")[2] if self.path.startswith("/v1/") else "service"
+
+
+PAUSING = (400, 403, 404, 409, 413, 415, 422)
+RUNNING_GO_ON = "Submits are still accepted, jobs that wait stay queued, and running jobs go on."
+
+OPERATIONS = (
+    Operation(
+        "post",
+        "/v1/jobs",
+        "Submit a job",
+        "Accepts a job and answers at once with its id. The body is JSON, or a multipart form that carries files. Poll "
+        "`GET /v1/jobs/{job_id}` until `done` is true, or send `Prefer: wait=N` to have this answer held. An accepted "
+        "job ends in exactly one final status.",
+        {202: "Job"},
+        (400, 409, 413, 415, 422, 429),
+        "JobRequest",
+        ("Prefer", "Idempotency-Key"),
+        SUBMIT,
+    ),
+    Operation(
+        "get",
+        "/v1/jobs",
+        "List jobs",
+        "Lists the tenant's jobs, newest first, a page a call.",
+        {200: "JobList"},
+        (422,),
+    ),
+    Operation(
+        "get",
+        "/v1/jobs/{job_id}",
+        "Read a job, or wait for it",
+        "Answers with the job as it is now. With `Prefer: wait=N` the answer is held until the job is done.",
+        {200: "Job"},
+        (404, 410),
+        None,
+        ("Prefer",),
+    ),
+    Operation(
+        "delete",
+        "/v1/jobs/{job_id}",
+        "Erase a job",
+        "Erases the record and the outputs of a job that has ended. A job that has not ended is refused with 409: "
+        "cancel it first.",
+        {204: None},
+        (404, 409, 410),
+    ),
+    Operation(
+        "post",
+        "/v1/jobs/{job_id}/cancel",
+        "Cancel a job",
+        "Cancels a waiting job at once, and asks a running one to stop (`canceling`). A running job may still succeed. "
+        "A job that has ended is refused with 409.",
+        {202: "Job"},
+        (404, 409, 410),
+    ),
+    Operation(
+        "post",
+        "/v1/jobs/{job_id}/retry",
+        "Retry a job",
+        "Submits the request of an ended job again, as a new job whose `retry_of` names the old one.",
+        {202: "Job"},
+        (400, 404, 409, 410, 422, 429),
+        None,
+        ("Prefer", "Idempotency-Key"),
+    ),
+    Operation(
+        "get",
+        "/v1/jobs/{job_id}/outputs/{name}",
+        "Download an output",
+        "Redirects to a link, valid for a short time, from which anybody can download the output without a key.",
+        {307: None},
+        (404, 410),
+    ),
+    Operation(
+        "get",
+        "/v1/jobs/{job_id}/explanation",
+        "Explain a job; operators only",
+        "Tells in sentences how a job stands and what it waits for: pauses, limits, workers, its place in line.",
+        {200: "Explanation"},
+        (403, 404),
+    ),
+    Operation(
+        "get",
+        "/v1/dead-letters",
+        "List dead letters",
+        "Lists the jobs that failed after their last allowed attempt for a retryable reason, the latest end first.",
+        {200: "JobList"},
+        (422,),
+    ),
+    Operation(
+        "delete",
+        "/v1/dead-letters",
+        "Erase dead letters",
+        "Erases the selected dead letters and their files, a page a call. Without a filter it selects all.",
+        {200: "Purge"},
+        (422,),
+    ),
+    Operation(
+        "post",
+        "/v1/dead-letters/replay",
+        "Replay dead letters",
+        "Submits the request of each selected dead letter again, as a new job, a page a call. Without a filter it "
+        "selects all. A dead letter that is refused alone stays one.",
+        {202: "Replay"},
+        (400, 422, 429),
+        None,
+        ("Idempotency-Key",),
+    ),
+    Operation(
+        "post",
+        "/v1/uploads",
+        "Create an upload",
+        "Answers with a signed URL to which a file too large for a form can be sent by PUT. A job then names the "
+        "upload's `source` as an input.",
+        {201: "Upload"},
+        (400, 413, 415, 422, 429),
+        "UploadRequest",
+        (),
+        UPLOAD,
+    ),
+    Operation("get", "/v1/models", "List models", "Lists the models that a job can name.", {200: "ModelList"}),
+    Operation(
+        "get",
+        "/v1/models/{kind}/{name}",
+        "Read a model",
+        "Answers with a model's limits and the JSON Schemas of its inputs, params and result.",
+        {200: "ModelDetail"},
+        (404,),
+    ),
+    Operation(
+        "get",
+        "/v1/pools",
+        "List worker pools; operators only",
+        "Lists all pools with their load and workers, and the state of keepers, pauses and unserved models.",
+        {200: "PoolList"},
+        (403,),
+    ),
+    Operation(
+        "get",
+        "/v1/pools/{name}",
+        "Read a worker pool; operators only",
+        "Answers with the load of one pool. An autoscaler scales the pool to `wanted` slots.",
+        {200: "Pool"},
+        (403, 404),
+    ),
+    Operation(
+        "get",
+        "/v1/pauses",
+        "List pauses; operators only",
+        "Lists the pools, models and tenants whose jobs are not started.",
+        {200: "PauseList"},
+        (403,),
+    ),
+    Operation(
+        "put",
+        "/v1/pauses/pool/{name}",
+        "Pause a pool; operators only",
+        f"Starts no more jobs of a pool. {RUNNING_GO_ON}",
+        {200: "PauseList"},
+        PAUSING,
+        "PauseRequest",
+    ),
+    Operation(
+        "put",
+        "/v1/pauses/model/{kind}/{name}",
+        "Pause a model; operators only",
+        f"Starts no more jobs of a model. {RUNNING_GO_ON}",
+        {200: "PauseList"},
+        PAUSING,
+        "PauseRequest",
+    ),
+    Operation(
+        "put",
+        "/v1/pauses/tenant/{tenant}",
+        "Pause a tenant; operators only",
+        f"Starts no more jobs of a tenant. {RUNNING_GO_ON}",
+        {200: "PauseList"},
+        PAUSING,
+        "PauseRequest",
+    ),
+    Operation(
+        "delete",
+        "/v1/pauses/pool/{name}",
+        "Resume a pool; operators only",
+        "Ends the pause of a pool; its waiting jobs start again.",
+        {200: "PauseList"},
+        (403, 404),
+    ),
+    Operation(
+        "delete",
+        "/v1/pauses/model/{kind}/{name}",
+        "Resume a model; operators only",
+        "Ends the pause of a model; its waiting jobs start again.",
+        {200: "PauseList"},
+        (403, 404),
+    ),
+    Operation(
+        "delete",
+        "/v1/pauses/tenant/{tenant}",
+        "Resume a tenant; operators only",
+        "Ends the pause of a tenant; its waiting jobs start again.",
+        {200: "PauseList"},
+        (403, 404),
+    ),
+    Operation(
+        "get",
+        "/v1/keys",
+        "List API keys; operators only",
+        "Lists all API keys by the beginning of their hashes, with the last use of each. Keys are made and revoked by "
+        "`backlot keys`.",
+        {200: "KeyList"},
+        (403,),
+    ),
+    Operation(
+        "delete",
+        "/v1/tenants/{tenant}",
+        "Erase a tenant; operators only",
+        "Requests the erasure of all that a tenant has: jobs, outputs, uploads, fitted models, lines of the journal. A "
+        "tenant that still has API keys is refused with 409.",
+        {202: "Erasure"},
+        (403, 409, 422),
+    ),
+    Operation(
+        "get",
+        "/v1/tenants/{tenant}/erasure",
+        "Read the receipt of an erasure; operators only",
+        "Answers with the progress or the receipt of the tenant's newest erasure.",
+        {200: "Erasure"},
+        (403, 404, 422),
+    ),
+    Operation(
+        "get", "/healthz", "Check that the process is alive", "Answers without Redis or the bucket.", {200: "Health"}
+    ),
+    Operation(
+        "get",
+        "/readyz",
+        "Check that the process can work",
+        "Checks Redis and the bucket. Without Redis it answers 503; without the bucket the status is `degraded`.",
+        {200: "Health"},
+        (503,),
+    ),
+)
+
+BY_ROUTE: dict[Route, Operation] = {(operation.method, operation.path): operation for operation in OPERATIONS}
+OF_EVERY_ROUTE = (400, 401, 403, 415, 422, 503)
+"""Refusals of every route under /v1: unread bodies and queries, the key, a compressed body, Redis being away."""
+TAGS = {
+    "jobs": "Submit, read, cancel, retry and erase jobs",
+    "dead-letters": "Jobs that failed after their last attempt for a reason that may have passed",
+    "uploads": "Files too large for a form",
+    "models": "Models that jobs can name, and their contracts",
+    "pools": "Groups of worker processes; operators only",
+    "pauses": "Pools, models and tenants whose jobs are not started; operators only",
+    "keys": "API keys; operators only",
+    "tenants": "Erasure of a tenant; operators only",
+    "service": "Health of this process; no key needed",
+}
+HEADERS: dict[str, dict[str, Any]] = {
+    "Prefer": {
+        "description": "`wait=N` holds the answer until the job is done, for at most N seconds. The answer carries "
+        "`Preference-Applied` where the wait was granted.",
+        "schema": {"type": "string"},
+        "example": "wait=30",
+    },
+    "Idempotency-Key": {
+        "description": "A key of the caller's choice. Within 24 hours the same request with the same key makes one "
+        "job; another request with that key is refused with 422.",
+        "schema": {"type": "string", "pattern": r'^(?:"[\x20-\x21\x23-\x7e]{1,255}"|[\x21\x23-\x7e]{1,255})$'},
+    },
+}
+OF_A_JOB: list[Route] = [
+    ("get", "/v1/jobs/{job_id}"),
+    ("delete", "/v1/jobs/{job_id}"),
+    ("post", "/v1/jobs/{job_id}/cancel"),
+    ("post", "/v1/jobs/{job_id}/retry"),
+    ("get", "/v1/jobs/{job_id}/outputs/{name}"),
+    ("get", "/v1/jobs/{job_id}/explanation"),
+]
+QUERIES: dict[Route, type[BaseModel]] = {
+    **dict.fromkeys(OF_A_JOB, Whose),
+    ("get", "/v1/jobs"): ListQuery,
+    ("get", "/v1/dead-letters"): DeadQuery,
+    ("delete", "/v1/dead-letters"): DeadQuery,
+    ("post", "/v1/dead-letters/replay"): DeadQuery,
+}
+"""The model of each route's query string; a route that is absent takes none."""
+PATH_PARAMETERS: dict[str, dict[str, Any]] = {
+    "job_id": {"description": "`id` of the job", "schema": {"type": "string", "pattern": "^job_[0-9a-z]{26}$"}},
+    "name": {"description": "name of the output, the model or the pool", "schema": {"type": "string", "minLength": 1}},
+    "kind": {"description": "kind of job", "schema": {"enum": list(KINDS)}},
+    "tenant": {"description": "name of the tenant", "schema": {"type": "string", "pattern": "^[a-z0-9-]{1,40}$"}},
+}
