@@ -16,9 +16,9 @@ from tests.faults.accounts import FLUSHED
 from tests.faults.place import Place
 from tests.faults.scenario import scenario
 from tests.stack import until
-from worker.keeper import journal
-from worker.keeper.compact import Shrinker
-from worker.keeper.journal import FOLDER
+from worker.keeper import segments
+from worker.keeper.compact import Compactor
+from worker.keeper.segments import FOLDER
 
 ANSWER_S = 2.0
 """What the API may take to say 503, while Redis is away."""
@@ -173,8 +173,8 @@ def many_old(place: Place, size: int) -> str:
     until(lambda: _journaled(place, [real]) and _segmented(place), 60, "its job.json is written")
     entries = [
         entry
-        for name in journal.segments(place.storage)
-        for entry in journal.read(place.storage, name)
+        for name in segments.names(place.storage)
+        for entry in segments.read(place.storage, name)
         if entry["id"] == real
     ]
     job_json = place.storage.get_bytes(job_json_key("acme", real)).decode()
@@ -182,9 +182,9 @@ def many_old(place: Place, size: int) -> str:
     newest, names = _copies(place, count, real, entries, job_json)
     place.s3.start()
     place.mend()
-    shrinker = Shrinker(place.ledger, place.client(), place.storage)
+    compactor = Compactor(place.ledger, place.client(), place.storage)
     for name in names[::2]:
-        shrinker.shrink(name)
+        compactor.compact(name)
     place.client().flushall()
     place.books.struck(FLUSHED)
     start = time.monotonic()

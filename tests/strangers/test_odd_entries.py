@@ -143,7 +143,7 @@ def test_an_end_that_cannot_be_shown_is_set_aside_and_told_of(odd):
         "uploads",
         "tombstones",
         "archived",
-        "stock",
+        "reconcile",
         "records",
         "set_aside",
     ):

@@ -130,6 +130,6 @@ def test_the_keeper_deletes_old_ones(artefacts, storage, settings, fixed, tmp_pa
         def now(cls, tz=None):
             return datetime.now(tz) + timedelta(seconds=settings.retention_s + 60)
 
-    monkeypatch.setattr("worker.keeper.clearing.datetime", Later)
+    monkeypatch.setattr("worker.keeper.artefacts.datetime", Later)
     keeper.duties["artefacts"].work()
     assert list(storage.list(ARTEFACTS)) == []

@@ -1,6 +1,6 @@
-"""Lost doorbells, rung again: a queue that has had fewer than it wants for a second has lost some.
+"""Rings lost doorbells again: a queue that has had too few for a second has lost some.
 
-It looks at lines and queues alone, and may run beside the sweep, which rings for what it puts back itself.
+It reads lines and queues alone. It may run beside the sweep, which rings for what it puts back itself.
 """
 
 import re
@@ -11,24 +11,26 @@ import redis
 from tasks.broker import Broker
 from tasks.ledger import keys
 from tasks.ledger.pauses import holds
+from worker.keeper.replies import texts
 from worker.keeper.skipped import Skipped
 
 LOST_S = 1
+"""Seconds for which a queue must lack bells before they count as lost."""
 QUEUE = re.compile(r"[a-z0-9-]+\.[a-z]+")
 
 
 class Bells:
-    """One keeper's; `most` bells lie in a queue. Two keepers may ring too often, which costs a look each."""
+    """The bells of one keeper; a queue gets `most` at most. Two keepers may ring twice, which costs a claim each."""
 
     def __init__(self, client: redis.Redis, broker: Broker, most: int) -> None:
         self.redis, self.broker, self.most = client, broker, most
-        self._unrung: dict[str, tuple[float, int]] = {}
+        self._missing: dict[str, tuple[float, int]] = {}  # queue -> since when bells lack, how many to ring next
 
     def ring_lost(self, skipped: Skipped) -> None:
-        """Errors: NotReady. A name that is no queue's is skipped."""
+        """Ring each queue that has lacked bells for LOST_S. A malformed line name is skipped. Errors: NotReady."""
         wanted: dict[str, int] = {}
-        pauses, orphans = self.redis.hkeys(keys.PAUSES), self.redis.hkeys(keys.ORPHANS)
-        lines = sorted(self.redis.smembers(keys.LINES))
+        pauses, orphans = texts(self.redis.hkeys(keys.PAUSES)), texts(self.redis.hkeys(keys.ORPHANS))
+        lines = sorted(texts(self.redis.smembers(keys.LINES)))
         skipped.handle_each(
             (line for line in lines if not holds(line, pauses) and line not in orphans),
             lambda line: self._count(line, wanted),
@@ -42,15 +44,17 @@ class Bells:
         wanted[queue] = min(self.most, wanted.get(queue, 0) + self.redis.zcard(keys.line(line)))
 
     def _ring(self, queue: str, want: int) -> None:
-        """Or workers take them that do not know the model (a rolling deploy): rung one at a time, they may go to the
-        same worker for ever. So each time twice as many are rung, until there is one for every worker, then from one
-        again."""
+        """Ring twice as many bells each time, up to one for every worker, then start from one again.
+
+        In a rolling deploy a bell may reach a worker that does not know the model. Single bells could reach that same
+        worker for ever.
+        """
         missing = want - self.redis.llen(queue)
         if missing <= 0:
-            self._unrung.pop(queue, None)
+            self._missing.pop(queue, None)
             return
-        since, again = self._unrung.setdefault(queue, (time.monotonic(), 1))
+        since, times = self._missing.setdefault(queue, (time.monotonic(), 1))
         if time.monotonic() - since >= LOST_S:
             workers = self.redis.zcard(keys.WORKERS)
-            self.broker.ring(queue, times=max(missing, min(again, workers)))
-            self._unrung[queue] = (since, 2 * again if again < workers else 1)
+            self.broker.ring(queue, times=max(missing, min(times, workers)))
+            self._missing[queue] = (since, 2 * times if times < workers else 1)

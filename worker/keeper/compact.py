@@ -1,13 +1,14 @@
-"""Segments of the journal give way: what of them is still needed is little, and in the end nothing.
+"""Compacts journal segments: rewrites each without the entries that a restore no longer needs; deletes empty ones.
 
-Needed are the jobs that have not ended, and the Idempotency-Keys of the last day; of an ended job only its key is
-kept, so that who puts a lost Redis back need not look for its job.json. A segment is looked at a minute after it came
-and then each time its age has doubled, so that each is read a few times in all.
+A restore needs the jobs that have not ended and the Idempotency-Keys of the last day. Of an ended job only its key
+stays, so that a restore need not look for its job.json. A segment is compacted a minute after it was written, then
+each time its age has doubled; so each is read a few times in all.
 """
 
 import json
 import logging
 import time
+from functools import partial
 
 import redis
 
@@ -15,42 +16,48 @@ from tasks.bucket.storage import Storage
 from tasks.errors import NotFound
 from tasks.ledger import Ledger, Record, keys
 from tasks.ledger.idempotency import IDEMPOTENCY_MS
-from worker.keeper import journal
+from worker.keeper import segments
+from worker.keeper.entries import NEEDED, key_of, number
+from worker.keeper.replies import text_or
 from worker.keeper.skipped import Skipped
 
 log = logging.getLogger(__name__)
-FIRST_S, LONGEST_S, A_FEW = 60, 86_400, 5
-"""Seconds from one look at a segment to the next, and segments a round."""
+FIRST_S = 60
+"""Age of a segment when it is first compacted."""
+LONGEST_S = 86_400
+"""Longest time until a segment is compacted again."""
+SEGMENTS_A_ROUND = 5
 LIST_EVERY_S = 60
+"""Seconds between two listings of the bucket's segments."""
 
 
-class Shrinker:
-    """One keeper's. Two may do the same at the same time: what they write is alike."""
+class Compactor:
+    """Compacts the segments of one keeper. Two keepers may compact the same segment: both write the same."""
 
     def __init__(self, ledger: Ledger, client: redis.Redis, storage: Storage, skipped: Skipped | None = None) -> None:
         self.ledger, self.redis, self.storage = ledger, client, storage
-        self.skipped = skipped or Skipped("shrink")
-        self._next: dict[str, float] = {}
+        self.skipped = skipped or Skipped("compact")
+        self._due: dict[str, float] = {}  # segment -> Unix time, s
         self._list_again = 0.0
 
     def round(self) -> None:
-        """Look at the few segments that are due. Errors: NotReady, StorageUnavailable."""
+        """Compact the oldest due segments, SEGMENTS_A_ROUND at most. Errors: NotReady, StorageUnavailable."""
         now = time.time()
         if now >= self._list_again:
             self._list_again = now + LIST_EVERY_S
-            names = journal.segments(self.storage, self.skipped)
-            self._next = {name: self._next.get(name, now + max(0, FIRST_S - _age_s(name, now))) for name in names}
-        due = sorted((at, name) for name, at in self._next.items() if at <= now)
-        for _, name in due[:A_FEW]:
-            self.skipped.handle(name, lambda name=name: self.shrink(name))
-            self._next[name] = now + min(LONGEST_S, max(FIRST_S, _age_s(name, now)))
+            names = segments.names(self.storage, self.skipped)
+            self._due = {name: self._due.get(name, now + max(0, FIRST_S - _age_s(name, now))) for name in names}
+        due = sorted((at, name) for name, at in self._due.items() if at <= now)
+        for _, name in due[:SEGMENTS_A_ROUND]:
+            self.skipped.handle(name, partial(self.compact, name))
+            self._due[name] = now + min(LONGEST_S, max(FIRST_S, _age_s(name, now)))
 
-    def shrink(self, name: str) -> int:
-        """Keep what is needed of a segment all of whose ends have led to a job.json; how many entries that is."""
-        if journal.span(name)[1] > journal.number(self.redis.get(keys.WRITTEN) or "0-0"):
+    def compact(self, name: str) -> int:
+        """Rewrite a segment with its needed entries. Returns their number; -1 where a job.json is not written yet."""
+        if segments.span(name)[1] > number(text_or(self.redis.get(keys.WRITTEN), "0-0")):
             return -1
         try:
-            lines = list(journal.lines(self.storage, name))
+            lines = list(segments.lines(self.storage, name))
         except NotFound:
             return 0  # another keeper was first
         entries = [entry for _, entry in lines if entry is not None]
@@ -66,32 +73,36 @@ class Shrinker:
         return len(needed)
 
     def _set_aside(self, name: str, unreadable: list[bytes]) -> None:
-        """Under the segment's name, before the segment is written without them. Two keepers, or the same one again
-        where it died between the two, write the same."""
-        journal.set_aside(self.storage, name.removeprefix(journal.FOLDER), b"\n".join(unreadable))
+        """Copy unreadable lines to an object of the segment's name, before the segment is rewritten without them.
+
+        A second keeper, or the same one after a crash in between, writes the same object.
+        """
+        segments.set_aside(self.storage, name.removeprefix(segments.FOLDER), b"\n".join(unreadable))
         self.skipped.add(name, f"{len(unreadable)} lines that cannot be read are set aside")
 
     def _needed(self, entries: list[Record]) -> list[Record]:
         living = self._living([entry["id"] for entry in entries if entry["type"] == "accepted"])
-        recent, needed = time.time() * 1000 - IDEMPOTENCY_MS, []
+        needed: list[Record] = []
+        oldest_key_ms = time.time() * 1000 - IDEMPOTENCY_MS
         for entry in entries:
-            if entry["type"] not in journal.NEEDED or entry["id"] in living and entry["type"] == "accepted":
+            if entry["type"] not in NEEDED or entry["id"] in living and entry["type"] == "accepted":
                 needed.append(entry)
-            elif entry["type"] in ("accepted", "key") and float(entry["created_ms"]) > recent:
-                needed += filter(None, [journal.key_of(entry)])
+            elif entry["type"] in ("accepted", "key") and float(entry["created_ms"]) > oldest_key_ms:
+                needed += filter(None, [key_of(entry)])
         return needed
 
     def _living(self, ids: list[str]) -> set[str]:
-        """Those that have not ended, or have no job.json yet. Errors: NotReady."""
+        """The jobs that have not ended, or whose job.json is not written yet. Errors: NotReady."""
 
         def ask(together: redis.client.Pipeline) -> None:
-            together.get(keys.WRITTEN).xrevrange(keys.JOURNAL, count=1)
+            together.get(keys.WRITTEN)
+            together.xrevrange(keys.JOURNAL, count=1)
             for job_id in ids:
                 together.hmget(keys.job(job_id), "status", "ended_ms")
 
         written, last, *seen = self.ledger.at_once(ask)
-        upto = journal.number(written or "0-0")
-        all_written = not last or journal.number(last[0][0]) <= upto
+        upto = number(written or "0-0")
+        all_written = not last or number(last[0][0]) <= upto
         return {
             job_id
             for job_id, (status, ended) in zip(ids, seen, strict=True)
@@ -100,4 +111,4 @@ class Shrinker:
 
 
 def _age_s(name: str, now: float) -> float:
-    return now - journal.span(name)[1][0] / 1000
+    return now - segments.span(name)[1][0] / 1000

@@ -1,13 +1,14 @@
-"""The keeper's own port: /metrics for Prometheus, /readyz for people and probes, /healthz for whether it lives.
+"""Serves the keeper's own port: /metrics for Prometheus, /readyz for people and probes, /healthz while it lives.
 
-It knows how the duties stand, and nothing of what they do.
+It knows how the duties stand, and nothing of their work.
 """
 
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
@@ -15,9 +16,12 @@ from prometheus_client import make_wsgi_app
 from tasks.settings import Settings
 from worker.keeper.duty import Duty
 
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
 log = logging.getLogger(__name__)
-PATIENCE_S = 10
-"""For one request to come in whole."""
+REQUEST_S = 10
+"""Seconds for one request to arrive whole."""
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -25,22 +29,22 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class _Handler(WSGIRequestHandler):
-    timeout = PATIENCE_S
+    timeout = REQUEST_S
 
     def log_message(self, *_: object) -> None:
-        """Nothing: probes would fill the log."""
+        """Logs nothing: probes would fill the log."""
 
 
 def serve(settings: Settings, duties: Iterable[Duty]) -> int:
-    """Answer from now on, on threads of their own; the port. Errors: OSError where it is taken."""
+    """Serve from now on, on threads of its own. Returns the port. Errors: OSError where it is taken."""
     app = _app(list(duties), make_wsgi_app())
     server = make_server(settings.metrics_host, settings.metrics_port, app, _Server, _Handler)
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     return server.server_port
 
 
-def _app(duties: list[Duty], show_metrics: Callable) -> Callable:
-    def app(environ: dict, start_response: Callable) -> Iterable[bytes]:
+def _app(duties: list[Duty], show_metrics: "WSGIApplication") -> "WSGIApplication":
+    def app(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         match environ["PATH_INFO"]:
             case "/metrics" | "/":
                 return show_metrics(environ, start_response)
@@ -49,7 +53,7 @@ def _app(duties: list[Duty], show_metrics: Callable) -> Callable:
                 return _answer(
                     start_response,
                     "503 Service Unavailable" if late else "200 OK",
-                    {"status": "late" if late else "ok", "duties": [_told(duty) for duty in late]},
+                    {"status": "late" if late else "ok", "duties": [_shown(duty) for duty in late]},
                 )
             case "/healthz":
                 return _answer(start_response, "200 OK", {"status": "ok"})
@@ -58,12 +62,12 @@ def _app(duties: list[Duty], show_metrics: Callable) -> Callable:
     return app
 
 
-def _told(duty: Duty) -> dict:
+def _shown(duty: Duty) -> dict[str, Any]:
     standing = duty.standing()
     return {"name": duty.name, "succeeded_s": standing.age_s, "errors": standing.errors, "error": standing.error}
 
 
-def _answer(start_response: Callable, status: str, body: dict) -> list[bytes]:
+def _answer(start_response: "StartResponse", status: str, body: dict[str, Any]) -> list[bytes]:
     text = json.dumps(body).encode() + b"\n"
     start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(text)))])
     return [text]

@@ -1,17 +1,17 @@
-"""The keeper: its duties, each on a thread of its own with its own errors, all idempotent; two keepers do no harm.
+"""The keeper: starts its duties, each on a thread of its own with its own errors. Run two; every duty is idempotent.
 
-    epoch                               puts back what Redis has lost; before it has, no other duty does anything
-    sweep, due, expire, bells, lines,   what keeps jobs moving: Redis alone
-    parked
-    set_aside                           tells of jobs that the scripts could not read
-    pauses                              a copy in the bucket of what operators paused
-    segments, job_json, shrink          the journal, each from the other's cursor
-    records, retention, archived,       what is past its time
-    tombstones, uploads, trash,
-    artefacts, stock, debris, erasures,
-    held
+    epoch                             restores what Redis has lost; no other duty works before it has succeeded
+    sweep due expire bells            lapsed leases, start times and retries, clocks that ran out, lost doorbells
+    lines parked pauses set_aside     jobs whose model moved, parked jobs, a copy of the pauses, unreadable jobs
+    segments job_json compact         the journal, each behind the other's cursor
+    records                           records of ended jobs shrink
+    retention archived tombstones     jobs past their retention
+    uploads trash artefacts debris    objects that nobody needs
+    reconcile held                    counts, and jobs that only the bucket knows
+    erasures                          all data of a tenant
 
-How each stands is told at /metrics and /readyz of its port, and to `/v1/pools` through Redis.
+/metrics and /readyz of its port, and `/v1/pools` through Redis, tell how each stands. It knows which duties there are
+and how often each works, and little of their work.
 """
 
 import logging
@@ -28,34 +28,43 @@ from tasks.errors import DeadlineExceeded, LedgerFault, NotReady
 from tasks.job import new_id
 from tasks.ledger import Ledger, connect, keepers
 from tasks.settings import Settings
-from worker.keeper import debris, erasures, health, metrics
+from worker.keeper import artefacts, debris, erasures, health, held, metrics
 from worker.keeper.bells import Bells
-from worker.keeper.clearing import Clearing
-from worker.keeper.compact import Shrinker
+from worker.keeper.compact import Compactor
+from worker.keeper.debris import Debris
 from worker.keeper.duty import Duty
 from worker.keeper.erasures import Erasures
 from worker.keeper.journal import Journal
 from worker.keeper.lines import Lines
 from worker.keeper.pauses import Pauses
-from worker.keeper.reconcile import Stock
+from worker.keeper.reconcile import Reconciler
 from worker.keeper.records import Records
 from worker.keeper.restore import Restore
+from worker.keeper.retention import Retention
 from worker.keeper.set_aside import SetAside
 from worker.keeper.skipped import Skipped
+from worker.keeper.trash import Trash
 
 log = logging.getLogger(__name__)
-SHARE, LATE_SHARE, LATE_S = 0.1, 0.9, 60
-"""Of the keeper's time that goes into job.json, and once it is a minute late: an object a job costs more than the
-ledger's share of a short job, the workers want the cores too, and until then Redis has the job. Records that shrink
-after it get the same."""
-PERIODS_S = {"artefacts": 3600, "held": 86_400, "debris": debris.EVERY_S, "erasures": erasures.EVERY_S}
-"""Of duties that are done less often than each round."""
+SHARE = 0.1
+"""Share of the keeper's time for job.json, and as much for records. An object a job costs more than the ledger's share
+of a short job, workers want the cores too, and until then Redis has the job."""
+LATE_SHARE = 0.9
+"""Share of the keeper's time for job.json once it is LATE_S behind."""
+LATE_S = 60
+PERIODS_S = {
+    "artefacts": artefacts.EVERY_S,
+    "debris": debris.EVERY_S,
+    "erasures": erasures.EVERY_S,
+    "held": held.EVERY_S,
+}
+"""Seconds between two rounds of a duty that works less often than each round of the keeper."""
 STOP_S = 5
-"""For all threads to end what they are at; whatever it is may be done twice."""
+"""Seconds for all threads to finish their round at a stop; a round that is cut off is done again."""
 
 
 class Keeper:
-    """`run()` returns after SIGTERM or SIGINT."""
+    """One keeper. `run()` returns after SIGTERM or SIGINT."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -68,46 +77,48 @@ class Keeper:
         self.id = f"{socket.gethostname()}:{os.getpid()}:{new_id('k')[-6:]}"
         self.duties: dict[str, Duty] = {}
         self._add("epoch", self.keep_epoch, gate=lambda: None)
-        self._keep_jobs_moving()
-        self._keep_the_journal()
-        self._clear_up()
+        self._add_moving()
+        self._add_journal()
+        self._add_clearing()
 
-    def _keep_jobs_moving(self) -> None:
-        bells = Bells(self.redis, self.broker, self.settings.bells)
+    def _add_moving(self) -> None:
+        """The duties that keep jobs moving; they need Redis alone."""
         late = DeadlineExceeded("deadline_s passed while the job waited to be tried again")
+        lines = Lines(self.ledger, self.registry, self.broker)
+        pauses = Pauses(self.ledger, self.storage)
         self._add("sweep", lambda _: self.sweep())
         self._add("due", lambda _: self.broker.ring_all(self.ledger.due()))
         self._add("expire", lambda _: self.ledger.expire(late))
-        lines = Lines(self.ledger, self.registry, self.broker)
-        self._add("lines", lines.reconcile)
+        self._add("lines", lines.reroute)
         self._add("parked", lines.unpark)
-        pauses = Pauses(self.ledger, self.storage)
-        self._add("pauses", lambda _: pauses.keep())
-        self._add("bells", bells.ring_lost)
-        self._add("set_aside", SetAside(self.redis).tell)
+        self._add("pauses", lambda _: pauses.write_copy())
+        self._add("bells", Bells(self.redis, self.broker, self.settings.bells).ring_lost)
+        self._add("set_aside", SetAside(self.redis).report)
 
-    def _keep_the_journal(self) -> None:
+    def _add_journal(self) -> None:
+        """The duties that bring the journal into the bucket."""
         self.journal = Journal(self.ledger, self.storage, Skipped("job_json"))
-        self.shrinker = Shrinker(self.ledger, self.redis, self.storage, Skipped("shrink"))
+        self.compactor = Compactor(self.ledger, self.redis, self.storage, Skipped("compact"))
         self._add("segments", lambda _: metrics.SEGMENTS.inc(self.journal.write_segments()))
         self._add("job_json", lambda _: self.write_job_json(), self.journal.skipped)
-        self._add("shrink", lambda _: self.shrinker.round(), self.shrinker.skipped)
+        self._add("compact", lambda _: self.compactor.round(), self.compactor.skipped)
 
-    def _clear_up(self) -> None:
-        clearing, parts = Clearing(self.ledger, self.storage), debris.Debris(self.storage)
-        share_s = self.settings.renew_s * SHARE
+    def _add_clearing(self) -> None:
+        """The duties that delete or count what is past its time."""
         self.records = Records(self.ledger, self.storage, Skipped("records"))
-        self.stock = Stock(self.ledger, self.storage, Skipped("stock"))
+        self.reconciler = Reconciler(self.ledger, self.storage, Skipped("reconcile"))
+        retention, trash = Retention(self.ledger, self.storage), Trash(self.ledger, self.storage)
+        share_s, kept_s = self.settings.renew_s * SHARE, self.settings.retention_s
         self._add("records", lambda _: self.records.shrink(share_s), self.records.skipped)
-        self._add("retention", clearing.forget_old_jobs)
-        self._add("archived", clearing.end_archived)
-        self._add("tombstones", clearing.drop_tombstones)
-        self._add("uploads", clearing.ask_for_uploads)
-        self._add("trash", clearing.empty_trash)
-        self._add("artefacts", clearing.drop_artefacts)
-        self._add("held", clearing.recount_records)
-        self._add("stock", lambda _: self.stock.take_stock(), self.stock.skipped)
-        self._add("debris", parts.abort)
+        self._add("retention", retention.forget_jobs)
+        self._add("archived", retention.trash_archived)
+        self._add("tombstones", retention.delete_tombstones)
+        self._add("uploads", trash.trash_uploads)
+        self._add("trash", trash.empty)
+        self._add("artefacts", lambda skipped: artefacts.delete_old(self.storage, kept_s, skipped))
+        self._add("held", lambda skipped: held.recount(self.ledger, skipped))
+        self._add("reconcile", lambda _: self.reconciler.reconcile(), self.reconciler.skipped)
+        self._add("debris", Debris(self.storage).abort)
         self._add("erasures", Erasures(self.ledger, self.storage).round)
 
     def _add(
@@ -128,7 +139,7 @@ class Keeper:
         )
 
     def run(self) -> int:
-        """Exit status."""
+        """Run all duties until SIGTERM or SIGINT. Returns the exit status."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.stop.set())
         port = health.serve(self.settings, self.duties.values())
@@ -147,17 +158,19 @@ class Keeper:
         return 0
 
     def round(self) -> None:
-        """Every duty once, one after the other, on this thread; what fails is logged."""
+        """Do every duty once, one after the other, on this thread; failures are logged."""
         for duty in self.duties.values():
             duty.once()
 
     def tell(self) -> None:
-        """Leave in Redis how the duties stand, for whoever asks the API. Errors: NotReady."""
+        """Write to Redis how the duties stand, for the API. Errors: NotReady."""
         keepers.tell(self.redis, self.id, {name: duty.standing() for name, duty in self.duties.items()})
 
     def keep_epoch(self, skipped: Skipped) -> None:
-        """Say that this start of Redis may be used, once what it lost is put back. Errors: NotReady where it would
-        evict, or another keeper puts it back; StorageUnavailable."""
+        """Restore what this start of Redis has lost, then set the epoch.
+
+        Errors: NotReady where Redis would evict, or another keeper restores; StorageUnavailable.
+        """
         try:
             self.ledger.ready(by_this_release=True)
         except NotReady:
@@ -166,7 +179,7 @@ class Keeper:
             Restore(self.settings, self.redis, self.storage, skipped, self.id).run()
 
     def sweep(self) -> None:
-        """Each pool by itself: what is wrong in one keeps no other from being swept. Errors: NotReady, LedgerFault."""
+        """Sweep each pool by itself: a fault in one stops no other. Errors: NotReady, LedgerFault."""
         wrong = None
         for pool in self.ledger.pools(self.registry.pools):
             try:
@@ -177,7 +190,7 @@ class Keeper:
             raise wrong
 
     def write_job_json(self) -> None:
-        """For a share of the keeper's time."""
+        """Write job.json of ended jobs for a share of the keeper's time. Errors: NotReady, StorageUnavailable."""
         share = LATE_SHARE if self.journal.lag_s() > LATE_S else SHARE
         for job in self.journal.write_job_json(self.settings.renew_s * share):
             metrics.ended(job)

@@ -1,4 +1,7 @@
-"""What the keeper answers at /metrics, in Prometheus' words. Gauges are read from Redis when they are asked for."""
+"""Metrics of the keeper for Prometheus. Gauges of the pools are read from Redis when /metrics is asked for.
+
+It knows the names of the metrics, and nothing of the duties that count them.
+"""
 
 import logging
 import time
@@ -7,6 +10,7 @@ from collections.abc import Iterator
 import redis
 from prometheus_client import REGISTRY, Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
@@ -28,21 +32,21 @@ def ended(job: Job) -> None:
 
 
 def follow(client: redis.Redis, registry: Registry) -> None:
-    """Show the pools' state from now on."""
+    """Register the gauges of the pools."""
     REGISTRY.register(_Pools(client, registry))
 
 
 class _Pools(Collector):
-    """Waiting, running, oldest wait, age of the last sweep, by pool; workers; the journal's length."""
+    """Gauges by pool (waiting, running, oldest wait, age of the last sweep), of workers and of the journal's length."""
 
     def __init__(self, client: redis.Redis, registry: Registry) -> None:
         self._redis, self._registry = client, registry
 
-    def describe(self) -> list:
+    def describe(self) -> list[Metric]:
         return []  # nothing is read from Redis before someone asks
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """None of them where Redis does not tell: the duties' own are needed then most."""
+        """The gauges; none of them where Redis is away, as the duties' own metrics are needed most then."""
         try:
             yield from list(self._gauges())
         except (RedisError, ValueError) as error:

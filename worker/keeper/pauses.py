@@ -1,7 +1,7 @@
-"""Pauses outlive Redis: the keeper keeps a copy of them in the bucket, and a restore puts them back.
+"""Keeps a copy of the pauses in the bucket, from which a restore puts them back: pauses outlive Redis.
 
-What was paused in the second before Redis was lost is lost with it. One that was resumed in that second is paused
-again, which /v1/pools shows: the safer of the two.
+A pause made in the second before Redis was lost is lost too. One resumed in that second is paused again, which
+/v1/pools shows: the safer of the two.
 """
 
 import json
@@ -15,14 +15,14 @@ KEY = "pauses.json"
 
 
 class Pauses:
-    """One keeper's."""
+    """The copy that one keeper writes."""
 
     def __init__(self, ledger: Ledger, storage: Storage) -> None:
         self.ledger, self.storage = ledger, storage
         self._written: dict[str, str] | None = None
 
-    def keep(self) -> None:
-        """Write the copy where it has changed. Errors: NotReady; StorageUnavailable."""
+    def write_copy(self) -> None:
+        """Write the copy where the pauses have changed. Errors: NotReady, StorageUnavailable."""
         (pauses,) = self.ledger.at_once(lambda together: together.hgetall(keys.PAUSES))
         if pauses == self._written or not pauses and self._written is None and self.storage.head(KEY) is None:
             return
@@ -31,8 +31,10 @@ class Pauses:
 
 
 def put_back(write: Callable[..., object], storage: Storage) -> None:
-    """While restoring, whose fence `write` carries: what was paused is paused. Errors: NotReady; StorageUnavailable;
-    ValueError where the copy is damaged."""
+    """Pause again what the copy lists, by `write`, which carries the fence of the restore.
+
+    Errors: NotReady; StorageUnavailable; ValueError, TypeError where the copy is damaged.
+    """
     try:
         kept = json.loads(storage.get_bytes(KEY))
     except NotFound:

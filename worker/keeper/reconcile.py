@@ -1,9 +1,9 @@
-"""What the bucket knows better than Redis: ended jobs without a record, and how much each tenant has there.
+"""Reconciles Redis with the bucket: ended jobs that only the bucket knows, bytes stored by each tenant, stray folders.
 
-The bucket is looked through once a day, and after Redis has lost something, a little in every round. Ended jobs that
-only it knows are listed by the end of their retention, and tombstones by theirs; what attempts left that nobody knows
-any more is trash. What is committed, or named by a job, the scripts have counted already; here is counted what they
-missed. Objects that are neither a job's nor an upload's, and a job whose job.json cannot be read, are left alone.
+The bucket is listed once a day, and after Redis has lost something, a little in every round. Ended jobs without a
+record are noted by the end of their retention, tombstones by theirs. A folder of an attempt that leads nowhere is
+trash. The scripts count what is committed or named by a job; this duty counts what they missed. Objects that are
+neither a job's nor an upload's, and a job whose job.json cannot be read, are left alone.
 """
 
 import itertools
@@ -11,45 +11,51 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from functools import partial
+from typing import Any
 
 from tasks.bucket.layout import attempt_folder, job_json_key, job_prefix
 from tasks.bucket.storage import Object, Storage
 from tasks.errors import NotFound
 from tasks.job import Status, now_ms
-from tasks.ledger import Ledger, keys
+from tasks.ledger import Ledger, Record, keys
 from tasks.service.archive import committed_folder
 from tasks.service.intake import UPLOAD_KEPT_S
+from worker.keeper.retention import TOMBSTONE_KEPT_MS
 from worker.keeper.skipped import Skipped
 
-A_FEW = 200
+OWNERS_A_ROUND = 200
+"""Jobs and uploads of one round."""
 STRAY_MS = 60_000
-"""A worker that has lost its job may be writing yet."""
-TOMBSTONE_MS = 30 * 24 * 3600 * 1000
+"""Until a stray folder is deleted: a worker that has lost its job may still write."""
 EVERY_MS = 24 * 3600 * 1000
+"""Between two listings of the bucket."""
 OWNER = re.compile(r"tenants/([^/]+)/(?:jobs/(?=job_)|uploads/(?=upload_))([^/]+)/")
 
 
-class Stock:
-    """One keeper's. Errors of everything: RedisError, NotReady, StorageUnavailable."""
+class Reconciler:
+    """The listing of one keeper. Errors of everything: RedisError, NotReady, StorageUnavailable."""
 
     def __init__(self, ledger: Ledger, storage: Storage, skipped: Skipped | None = None) -> None:
         self.ledger, self.redis, self.storage = ledger, ledger.redis, storage
-        self.skipped = skipped or Skipped("stock")
-        self._left: Iterator[list[Object] | None] | None = None
+        self.skipped = skipped or Skipped("reconcile")
+        self._left: Iterator[list[Object] | None] | None = None  # the rest of the listing; None ends it
         self._since: list[str | None] = []
 
-    def take_stock(self) -> None:
-        """A part of the bucket, if it is to be looked through. What this Redis was told is lost where it has lost
-        something since the look began: then from the beginning."""
+    def reconcile(self) -> None:
+        """Reconcile the next OWNERS_A_ROUND jobs and uploads, where a listing is due.
+
+        The listing starts again where Redis has lost something since it began: its notes are lost too.
+        """
         (asked,) = self.ledger.at_once(lambda together: together.mget(keys.STOCK, keys.STOCK_TAKEN))
         if asked != self._since:
             self._left = None
         if self._left is None and _is_due(*asked):
             self._left, self._since = itertools.chain(_by_owner(self.storage.list("tenants/")), [None]), asked
         try:
-            for seen in itertools.islice(self._left or (), A_FEW):
+            for seen in itertools.islice(self._left or (), OWNERS_A_ROUND):
                 if seen:
-                    self.skipped.handle(seen[0].key, lambda seen=seen: self._look_at(seen))
+                    self.skipped.handle(seen[0].key, partial(self._reconcile_one, seen))
                 else:
                     self.ledger.write(("SET", keys.STOCK_TAKEN, now_ms()), ("DEL", keys.STOCK))
                     self._left = None
@@ -57,8 +63,8 @@ class Stock:
             self._left = None  # a listing that broke off has no rest: from its beginning again
             raise
 
-    def _look_at(self, seen: list[Object]) -> None:
-        """All objects of an upload or of a job. Errors: ValueError where they are of neither."""
+    def _reconcile_one(self, seen: list[Object]) -> None:
+        """Reconcile all objects of one upload or one job. Errors: ValueError where they are of neither."""
         placed = OWNER.match(seen[0].key)
         if placed is None:
             raise ValueError("neither a job's nor an upload's")
@@ -72,27 +78,22 @@ class Stock:
         if ["job.json"] in rests:
             self._note(tenant, name, job_json_key(tenant, name))
         if folders := {rest[0] for rest in rests if len(rest) > 1}:
-            self._clear(tenant, name, folders)
+            self._trash_strays(tenant, name, folders)
 
-    def _clear(self, tenant: str, job_id: str, folders: set[str]) -> None:
-        """Attempts' folders that lead nowhere are trash: a Redis that lost its memory has forgotten that they are."""
+    def _trash_strays(self, tenant: str, job_id: str, folders: set[str]) -> None:
+        """Trash folders of attempts that lead nowhere: a Redis that lost its memory has forgotten that they are."""
         (record,) = self.ledger.at_once(lambda together: together.hgetall(keys.job(job_id)))
         if record:
-            listed = {output["key"].split("/")[4] for output in json.loads(record.get("outputs") or "[]")}
-            stray = folders - listed - {committed_folder(record)}
-            if "token" in record:
-                stray.discard(attempt_folder(int(record["starts"]), record["token"]))
-            if not Status(record["status"]).final:
-                stray.discard("checkpoints")
+            stray = folders - _in_use(record)
         elif len(folders) > 1:  # one alone is taken for the committed: a look at each job.json would take long
-            stray = folders - self._kept(tenant, job_id, folders)
+            stray = folders - self._committed(tenant, job_id, folders)
         else:
             stray = set()
         for one in stray:
             self.redis.zadd(keys.TRASH, {f"{job_prefix(tenant, job_id)}{one}/": now_ms() + STRAY_MS}, nx=True)
 
-    def _kept(self, tenant: str, job_id: str, folders: set[str]) -> set[str]:
-        """Of a job that only the bucket knows; all of them where it does not say."""
+    def _committed(self, tenant: str, job_id: str, folders: set[str]) -> set[str]:
+        """The committed folder of a job that only the bucket knows; all folders where job.json does not say."""
         try:
             found = json.loads(self.storage.get_bytes(job_json_key(tenant, job_id)))
         except NotFound:
@@ -102,12 +103,13 @@ class Stock:
         return {found.get("folder")}
 
     def _note(self, tenant: str, job_id: str, key: str) -> None:
-        """An ended job. job.json is read where Redis does not know what it says."""
+        """Note an ended job. Its job.json is read where Redis does not know what it says."""
         member = f"{tenant}/{job_id}"
         with self.redis.pipeline(transaction=False) as together:
             together.hmget(keys.job(job_id), "status", "shrunk", "outputs")
             together.hexists(keys.stored(tenant), job_id)
-            together.zscore(keys.ARCHIVED, member).zscore(keys.TOMBSTONES, member)
+            together.zscore(keys.ARCHIVED, member)
+            together.zscore(keys.TOMBSTONES, member)
             (status, shrunk, outputs), counted, archived, tombstone = together.execute()
         if tombstone or (counted and (status or archived)) or (archived and not status):
             return
@@ -119,12 +121,23 @@ class Stock:
         except NotFound:
             return
         if "erased_at" in found:
-            self.redis.zadd(keys.TOMBSTONES, {member: now_ms() + TOMBSTONE_MS}, nx=True)
+            self.redis.zadd(keys.TOMBSTONES, {member: now_ms() + TOMBSTONE_KEPT_MS}, nx=True)
             return
         self.ledger.count(tenant, job_id, _bytes(found["outputs"]))
         if not status:
             until = datetime.fromisoformat(found["retained_until"]).timestamp() * 1000
             self.redis.zadd(keys.ARCHIVED, {member: until})
+
+
+def _in_use(record: Record) -> set[str | None]:
+    """The folders that a record needs: of its outputs, of the committed and the running attempt, of checkpoints."""
+    used = {output["key"].split("/")[4] for output in json.loads(record.get("outputs") or "[]")}
+    used.add(committed_folder(record))
+    if "token" in record:
+        used.add(attempt_folder(int(record["starts"]), record["token"]))
+    if not Status(record["status"]).final:
+        used.add("checkpoints")
+    return used
 
 
 def _is_due(asked: str | None, taken: str | None) -> bool:
@@ -135,10 +148,10 @@ def _is_due(asked: str | None, taken: str | None) -> bool:
 
 
 def _by_owner(objects: Iterable[Object]) -> Iterator[list[Object]]:
-    """Those of one upload or of one job together: keys come in order."""
+    """The objects of one upload or one job together: keys come in order."""
     for _, some in itertools.groupby(objects, key=lambda seen: seen.key.split("/")[:4]):
         yield list(some)
 
 
-def _bytes(outputs: list[dict]) -> int:
+def _bytes(outputs: list[dict[str, Any]]) -> int:
     return sum(output["bytes"] for output in outputs)

@@ -1,43 +1,49 @@
-"""An hour after its end an ended job's record shrinks: what is large of it is told by its job.json from then on.
+"""Shrinks the record of an ended job an hour after its end: large fields go, as its job.json has them.
 
 Small fields stay, so that lists, tokens, retention and retries need no bucket. The request of a job that did not
-succeed stays whole: a person may yet retry it.
+succeed stays whole: a person may still retry it.
 """
 
 import json
 import time
+from functools import partial
 
 from tasks.bucket.layout import job_json_key
 from tasks.bucket.storage import Storage
 from tasks.job import Fixed, Status, now_ms
 from tasks.ledger import Ledger, Record, keys
+from worker.keeper.replies import texts
 from worker.keeper.skipped import Skipped
 
 WHOLE_S = 3600
-"""A record stays whole for so long after the end."""
-LARGE = 1024
-"""Characters of a field that is large."""
-FIELDS, PARTS = ("result", "outputs"), ("input", "params", "metadata")
-AGAIN_S, A_FEW = 60, 200
-"""When one is looked at again whose job.json is not there yet, and records that one look at Redis gets."""
+"""Seconds after the end for which a record stays whole."""
+LARGE_CHARACTERS = 1024
+"""A field of more characters is large."""
+FIELDS = ("result", "outputs")
+"""Fields of a record that may be large."""
+PARTS = ("input", "params", "metadata")
+"""Parts of a request that may be large."""
+RETRY_MS = 60_000
+"""Until a record is looked at again whose job.json is not written yet."""
+RECORDS_A_ROUND = 200
 
 
 class Records:
-    """One keeper's. Two may do the same at the same time."""
+    """The records of one keeper's Redis. Two keepers may shrink the same record."""
 
     def __init__(self, ledger: Ledger, storage: Storage, skipped: Skipped | None = None) -> None:
         self.ledger, self.storage, self.skipped = ledger, storage, skipped or Skipped("records")
 
     def shrink(self, for_s: float) -> int:
-        """Those that are due, for so many seconds; how many. Errors: NotReady, StorageUnavailable."""
+        """Shrink due records for `for_s` seconds. Returns their number. Errors: NotReady, StorageUnavailable."""
         until, over = time.monotonic() + for_s, self._now_ms() - WHOLE_S * 1000
-        due = self.ledger.redis.zrangebyscore(keys.WHOLE, "-inf", over, start=0, num=A_FEW)
+        due = texts(self.ledger.redis.zrangebyscore(keys.WHOLE, "-inf", over, start=0, num=RECORDS_A_ROUND))
         for done, job_id in enumerate(due):
             if time.monotonic() > until:
                 return done
-            again_ms = self.skipped.handle(job_id, lambda job_id=job_id: self._shrink(job_id, over))
-            if again_ms:
-                self.ledger.redis.zadd(keys.WHOLE, {job_id: over + again_ms}, xx=True)
+            retry_ms = self.skipped.handle(job_id, partial(self._shrink, job_id, over))
+            if retry_ms:
+                self.ledger.redis.zadd(keys.WHOLE, {job_id: over + retry_ms}, xx=True)
         return len(due)
 
     def _shrink(self, job_id: str, over: float) -> None:
@@ -45,10 +51,10 @@ class Records:
         if not record:
             self.ledger.redis.zrem(keys.WHOLE, job_id)
             return
-        large = [name for name in FIELDS if len(record.get(name, "")) > LARGE]
+        large = [name for name in FIELDS if len(record.get(name, "")) > LARGE_CHARACTERS]
         small = _small(record)
         if (large or small) and self.storage.head(job_json_key(record["tenant"], job_id)) is None:
-            self.ledger.redis.zadd(keys.WHOLE, {job_id: over + AGAIN_S * 1000}, xx=True)
+            self.ledger.redis.zadd(keys.WHOLE, {job_id: over + RETRY_MS}, xx=True)
         else:
             self.ledger.shrink(job_id, small, large)
 
@@ -57,9 +63,11 @@ class Records:
 
 
 def _small(record: Record) -> Fixed | None:
-    """What never changes, without what is large of it; None where nothing is, or it may be needed whole."""
-    if record["status"] != Status.SUCCEEDED or len(record["fixed"]) <= LARGE:
+    """The request without its large parts; None where it has none, or may be needed whole."""
+    if record["status"] != Status.SUCCEEDED or len(record["fixed"]) <= LARGE_CHARACTERS:
         return None
     fixed = Fixed.model_validate_json(record["fixed"])
-    large = {name: {} for name in PARTS if len(json.dumps(getattr(fixed, name))) > LARGE}
-    return fixed.model_copy(update={**large, "shrunk": True}) if large else None
+    emptied: dict[str, object] = {
+        name: {} for name in PARTS if len(json.dumps(getattr(fixed, name))) > LARGE_CHARACTERS
+    }
+    return fixed.model_copy(update={**emptied, "shrunk": True}) if emptied else None

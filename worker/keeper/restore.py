@@ -1,10 +1,10 @@
-"""What this start of Redis has lost, put back from the bucket: accepted jobs live again, ended ones stay ended.
+"""Restores from the bucket what this start of Redis has lost: accepted jobs live again, ended jobs stay ended.
 
-Redis holds the truth while it lives; after a flush, or when it comes back with an older memory, the journal's segments
-tell what came last. Of an attempt that was under way nothing is put back: the job waits again, and the attempt's token
-is known to nobody, so that what it made cannot be committed. All of it may be done twice.
+Redis holds the truth while it lives. After a flush, or when it returns with an older memory, the journal's segments
+tell what came last. A running attempt is not restored: its job waits again, and nobody knows the attempt's token, so
+its outputs cannot be committed. Every step may be done twice.
 
-    accepted, not ended, no job.json   back into its line, with its old id, times and Idempotency-Key
+    accepted, not ended, no job.json   enqueued again, with its old id, times and Idempotency-Key
     ended, but living in this Redis    its record becomes that of its end
     ended, its job.json not written    job.json is written
     erased                             its objects are trash again
@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import redis
 
@@ -31,29 +32,36 @@ from tasks.ledger.faults import away
 from tasks.ledger.idempotency import IDEMPOTENCY_MS
 from tasks.service.intake import UPLOAD_KEPT_S
 from tasks.settings import Settings
-from worker.keeper import journal, pauses
-from worker.keeper.journal import Accepted, Journal, KeyUse
+from worker.keeper import entries, pauses, segments
+from worker.keeper.entries import Accepted, KeyUse, Sid
+from worker.keeper.journal import Journal
 from worker.keeper.skipped import Skipped
 
 log = logging.getLogger(__name__)
-LOOKERS, A_CALL = 8, 100
-NOT_RECORD = ("type", "sid")
-"""What an `ended` entry has beside the fields of the record."""
-
-
+HEAD_THREADS = 8
+"""Threads that ask the bucket for job.json."""
+COMMANDS_A_CALL = 100
+NOT_RECORD = ("type", "sid", "id")
+"""Fields of an `ended` entry that are no fields of the record."""
 DAMAGE = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
-"""Errors of an entry that cannot be read; others are ours, and end the restore."""
-MANY = 20
-"""Entries that can be read and fail while none can be put back: that is no entry's fault, and the epoch is not set."""
+"""Errors of an entry that cannot be read; other errors are ours and end the restore."""
+ALL_FAILED_ENTRIES = 20
+"""Readable entries that may fail while none is restored; with more no entry is to blame, and the epoch is not set."""
 PLAIN = re.compile(r"[\w-]+", re.ASCII)
 """A tenant or an id that may be a part of a key in the bucket."""
 
 
 @dataclass
 class Found:
-    """What the journal says beyond what this Redis knows, without the jobs themselves: they may be more than fits into
-    memory, and are read again, one after the other. `alive` and `erased`: id -> tenant. `late`: ended jobs whose
-    job.json may not be written and is wanted, id -> tenant."""
+    """The journal's findings beyond what this Redis knows; ids alone, as the jobs may not fit into memory.
+
+    alive      accepted and not ended: id -> tenant
+    ended      ids
+    late       ended, its job.json wanted and perhaps not written: id -> tenant
+    erased     id -> tenant
+    keys_used  id -> the Idempotency-Key that made it
+    retried    (tenant, id) of jobs that a person has retried
+    """
 
     alive: dict[str, str] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
@@ -64,7 +72,7 @@ class Found:
 
 
 class Restore:
-    """For one keeper at a time, before it sets the epoch."""
+    """One restore, done by one keeper at a time before it sets the epoch. `token` fences its writes."""
 
     def __init__(
         self, settings: Settings, client: redis.Redis, storage: Storage, skipped: Skipped | None = None, token: str = ""
@@ -76,9 +84,9 @@ class Restore:
         self._submitting = Ledger(settings, client, clock=lambda: self._came_ms)  # to make one a job takes 20 ms
 
     def run(self) -> dict[str, int]:
-        """How many jobs were put back in each way; empty where nothing was lost. The epoch is set then.
+        """Restore, then set the epoch. Returns the number of jobs by what was done; empty where nothing was lost.
 
-        Errors: NotReady where another keeper does it, this is another Redis by then, or Redis is away;
+        Errors: NotReady where another keeper restores, this is another Redis by then, or Redis is away;
         StorageUnavailable.
         """
         begun, over = self.ledger.begin_restore(self.token), threading.Event()
@@ -88,8 +96,8 @@ class Restore:
         try:
             with away():
                 known = self._known()
-                names = journal.segments(self.storage, self.skipped)
-                missing = [name for name in names if journal.span(name)[1] > known]
+                names = segments.names(self.storage, self.skipped)
+                missing = [name for name in names if segments.span(name)[1] > known]
                 self._put_back_pauses()
                 done = self._put_back(known, missing) if missing else {}
         finally:
@@ -99,7 +107,7 @@ class Restore:
         return done
 
     def _prolong(self, over: threading.Event) -> None:
-        """While it lasts; where that fails, or comes too late, the next verb of the restore is refused."""
+        """Renew the fence until the restore is over; once that fails, the next verb of the restore is refused."""
         while not over.wait(RESTORING_S / 4):
             try:
                 self.ledger.begin_restore(self.token)
@@ -112,57 +120,63 @@ class Restore:
         except (ValueError, TypeError) as error:
             self.skipped.add(pauses.KEY, error)
 
-    def _known(self) -> journal.Sid:
-        """The last entry of the journal that this Redis has had."""
+    def _known(self) -> Sid:
+        """The last journal entry that this Redis has had."""
         if not self.redis.exists(keys.JOURNAL):
             return 0, 0
-        return journal.number(self.redis.xinfo_stream(keys.JOURNAL)["last-generated-id"])
+        return entries.number(self.redis.xinfo_stream(keys.JOURNAL)["last-generated-id"])
 
-    def _put_back(self, known: journal.Sid, names: list[str]) -> dict[str, int]:
-        found, written, now = Found(), journal.written(self.storage), now_ms()
-        for entry in self._entries(known, names):
-            self._each(entry, lambda entry=entry: _see(found, entry, written, now))
-        for job_id in self._job_jsons(found.alive):
-            del found.alive[job_id]
-        for job_id in self._job_jsons(found.late):
-            del found.late[job_id]
+    def _put_back(self, known: Sid, names: list[str]) -> dict[str, int]:
+        """Read the segments twice: first what each job came to, then the jobs themselves, one after the other."""
+        found = self._find(known, names)
         done = {"queued": 0, "concluded": 0, "job.json": 0, "erased": len(found.erased)}
-        writer, unread = Journal(self.ledger, self.storage, self.skipped), self._failed
-        for entry in self._entries(known, names):
-            self._each(entry, lambda entry=entry: self._put_back_one(found, entry, writer, done))
-        failed = self._failed - unread
-        if failed >= MANY and not done["queued"] + done["concluded"] + done["job.json"]:
-            raise LedgerFault(f"none of {failed} entries of the journal can be put back; the first are in the log")
+        self._put_back_jobs(found, known, names, done)
         for tenant, job_id in found.retried:
-            self.skipped.handle(
-                f"{tenant}/{job_id}", lambda of=tenant, one=job_id: self._write(("ZREM", keys.dead(of), one))
-            )
+            self.skipped.handle(f"{tenant}/{job_id}", partial(self._write, ("ZREM", keys.dead(tenant), job_id)))
         for job_id, tenant in found.erased.items():
             self._write(
                 ("ZADD", keys.TRASH, now_ms(), job_prefix(tenant, job_id)),
                 ("ZADD", keys.RETAINED, "XX", now_ms(), job_id),
             )  # an older memory has its record
         self._keep_keys(list(found.keys_used.values()))
-        # the keeper looks for the retention of ended jobs, and for what tenants have
+        # the duty `reconcile` finds the retention of ended jobs, and what tenants have
         self._write(("SET", keys.STOCK, now_ms()))
         log.warning("restored from %d segments of the journal: %s", len(names), done)
         return done
 
-    def _entries(self, known: journal.Sid, names: list[str]) -> Iterator[Record]:
-        """What came after the last that is known, in order. Lines that cannot be read are passed over, and set aside
-        when the segment shrinks."""
+    def _find(self, known: Sid, names: list[str]) -> Found:
+        found, written, now = Found(), segments.written(self.storage), now_ms()
+        for entry in self._entries(known, names):
+            self._each(entry, partial(_see, found, entry, written, now))
+        for job_id in self._job_jsons(found.alive):
+            del found.alive[job_id]
+        for job_id in self._job_jsons(found.late):
+            del found.late[job_id]
+        return found
+
+    def _put_back_jobs(self, found: Found, known: Sid, names: list[str], done: dict[str, int]) -> None:
+        """Errors: LedgerFault where every job fails."""
+        writer, failed_before = Journal(self.ledger, self.storage, self.skipped), self._failed
+        for entry in self._entries(known, names):
+            self._each(entry, partial(self._put_back_one, found, entry, writer, done))
+        failed = self._failed - failed_before
+        if failed >= ALL_FAILED_ENTRIES and not done["queued"] + done["concluded"] + done["job.json"]:
+            raise LedgerFault(f"none of {failed} entries of the journal can be put back; the first are in the log")
+
+    def _entries(self, known: Sid, names: list[str]) -> Iterator[Record]:
+        """The entries after the last known one, in order. The duty `compact` sets unreadable lines aside."""
         for name in names:
             try:
-                for _, entry in journal.lines(self.storage, name):
+                for _, entry in segments.lines(self.storage, name):
                     if entry is None:
                         self.skipped.add(name, "has lines that cannot be read")
-                    elif journal.number(entry["sid"]) > known:
+                    elif entries.number(entry["sid"]) > known:
                         yield entry
             except NotFound:
                 continue  # another keeper found nothing in it that is needed
 
     def _each(self, entry: Record, work: Callable[[], object]) -> None:
-        """One entry that cannot be put back is set aside, and keeps the others from nothing."""
+        """Do the work of one entry. A failed entry is set aside and stops no other."""
         try:
             work()
         except (LedgerFault, *DAMAGE) as error:
@@ -171,22 +185,22 @@ class Restore:
             return
         self._failed += 1
         self.skipped.add(f"{entry['sid']} {entry['id']}", why)
-        journal.set_aside(self.storage, f"{entry['sid']}.json", json.dumps(entry).encode())
+        segments.set_aside(self.storage, f"{entry['sid']}.json", json.dumps(entry).encode())
 
     def _put_back_one(self, found: Found, entry: Record, writer: Journal, done: dict[str, int]) -> None:
         job_id = entry["id"]
-        if entry["type"] == "accepted" and found.alive.pop(job_id, None):
-            self._submit(journal.accepted(entry))
+        if entry["type"] == "accepted" and found.alive.pop(job_id, ""):
+            self._submit(entries.accepted(entry))
             done["queued"] += 1
         elif entry["type"] == "ended" and job_id in found.ended:
             found.ended.discard(job_id)
-            if found.late.pop(job_id, None):
+            if found.late.pop(job_id, ""):
                 writer.write_or_set_aside(entry["sid"], entry)
                 done["job.json"] += 1
             done["concluded"] += self.ledger.conclude(job_id, _record(entry), self.token)
 
     def _submit(self, accepted: Accepted) -> None:
-        """As it came, at the time at which it came."""
+        """Submit the job again, at the time of its first submit."""
         self._came_ms = round(accepted.created_ms)
         ask_ms = now_ms() + UPLOAD_KEPT_S * 1000
         for upload in accepted.fixed.uploads:
@@ -197,69 +211,69 @@ class Restore:
         self.ledger.write(*commands, restoring=self.token)
 
     def _keep_keys(self, used: list[KeyUse]) -> None:
-        """The Idempotency-Key of a job that has ended finds it for the rest of its day."""
-        now, sets = now_ms(), []
+        """Restore each Idempotency-Key for the rest of its day, that of an ended job too."""
+        now = now_ms()
+        sets: list[tuple[str | int, ...]] = []
         for one in used:
-            left, key = round(one.created_ms + IDEMPOTENCY_MS - now), one.idempotency
-            if left > 0:
-                sets.append(
-                    (
-                        "SET",
-                        keys.idempotency(one.tenant, key.digest),
-                        f"{one.job_id} {key.fingerprint}",
-                        "NX",
-                        "PX",
-                        left,
-                    )
-                )
-        for first in range(0, len(sets), A_CALL):
-            self._write(*sets[first : first + A_CALL])
+            left_ms, key = round(one.created_ms + IDEMPOTENCY_MS - now), one.idempotency
+            if left_ms > 0:
+                name = keys.idempotency(one.tenant, key.digest)
+                sets.append(("SET", name, f"{one.job_id} {key.fingerprint}", "NX", "PX", left_ms))
+        for first in range(0, len(sets), COMMANDS_A_CALL):
+            self._write(*sets[first : first + COMMANDS_A_CALL])
 
     def _job_jsons(self, tenants: dict[str, str]) -> set[str]:
-        """Which of these jobs (id -> tenant) have a job.json, or its tombstone. One that the bucket does not show
-        counts as none: an accepted job is rather done again than lost."""
+        """The jobs among these (id -> tenant) that have a job.json or its tombstone.
 
-        def is_there(key: str) -> bool:
+        A job.json that the bucket refuses counts as absent: an accepted job is rather done again than lost.
+        """
+
+        def exists(key: str) -> bool:
             try:
                 return self.storage.head(key) is not None
             except ObjectRefused as error:
                 self.skipped.add(key, error)
                 return False
 
-        with ThreadPoolExecutor(LOOKERS) as pool:
-            there = pool.map(is_there, (job_json_key(tenant, job_id) for job_id, tenant in tenants.items()))
+        with ThreadPoolExecutor(HEAD_THREADS) as pool:
+            there = pool.map(exists, (job_json_key(tenant, job_id) for job_id, tenant in tenants.items()))
             return {job_id for job_id, found in zip(tenants, there, strict=True) if found}
 
 
-def _see(found: Found, entry: Record, written: journal.Sid, now: float) -> None:
-    """Each job as its last entry leaves it. Entries of types that a later release has added are not for us. Errors:
-    ValueError, KeyError where the entry cannot be read."""
-    job_id, kind = entry["id"], entry["type"]
-    if kind == "accepted":
-        accepted = journal.accepted(entry)
-        tenant = accepted.fixed.tenant
-        _check(tenant, job_id)
-        if job_id not in found.ended and job_id not in found.erased:
-            found.alive[job_id] = tenant
-        if accepted.fixed.retry_of:
-            found.retried.add((tenant, accepted.fixed.retry_of))
-        if accepted.idempotency:
-            found.keys_used[job_id] = KeyUse(tenant, job_id, accepted.created_ms, accepted.idempotency)
-    elif kind == "key":
-        found.keys_used[job_id] = journal.key_use(entry)
-    elif kind == "ended":
-        found.alive.pop(job_id, None)
-        found.ended.add(job_id)
-        _check(entry["tenant"], job_id)
-        if (
-            journal.number(entry["sid"]) > written and job_id not in found.erased and float(entry["retained_ms"]) > now
-        ):  # past its retention it is not wanted
-            found.late[job_id] = entry["tenant"]
-    elif kind == "forgotten":
-        found.alive.pop(job_id, None)
-        found.late.pop(job_id, None)
-        _check(entry["tenant"], job_id)
-        found.erased[job_id] = entry["tenant"]
+def _see(found: Found, entry: Record, written: Sid, now: float) -> None:
+    """Enter one entry; each job stands as its last entry leaves it. Entries of a later release's types are ignored.
+
+    Errors: ValueError, KeyError where the entry cannot be read.
+    """
+    job_id = entry["id"]
+    match entry["type"]:
+        case "accepted":
+            _see_accepted(found, job_id, entries.accepted(entry))
+        case "key":
+            found.keys_used[job_id] = entries.key_use(entry)
+        case "ended":
+            found.alive.pop(job_id, None)
+            found.ended.add(job_id)
+            _check(entry["tenant"], job_id)
+            not_written = entries.number(entry["sid"]) > written and job_id not in found.erased
+            if not_written and float(entry["retained_ms"]) > now:  # past its retention it is not wanted
+                found.late[job_id] = entry["tenant"]
+        case "forgotten":
+            found.alive.pop(job_id, None)
+            found.late.pop(job_id, None)
+            _check(entry["tenant"], job_id)
+            found.erased[job_id] = entry["tenant"]
+
+
+def _see_accepted(found: Found, job_id: str, accepted: Accepted) -> None:
+    tenant = accepted.fixed.tenant
+    _check(tenant, job_id)
+    if job_id not in found.ended and job_id not in found.erased:
+        found.alive[job_id] = tenant
+    if accepted.fixed.retry_of:
+        found.retried.add((tenant, accepted.fixed.retry_of))
+    if accepted.idempotency:
+        found.keys_used[job_id] = KeyUse(tenant, job_id, accepted.created_ms, accepted.idempotency)
 
 
 def _check(tenant: str, job_id: str) -> None:
@@ -268,5 +282,5 @@ def _check(tenant: str, job_id: str) -> None:
 
 
 def _record(ended: Record) -> Record:
-    """The fields of the record among those of the entry; `id` is no field of it."""
-    return {name: value for name, value in ended.items() if name not in NOT_RECORD and name != "id"}
+    """The fields of the record among those of an `ended` entry."""
+    return {name: value for name, value in ended.items() if name not in NOT_RECORD}

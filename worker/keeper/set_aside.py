@@ -1,23 +1,28 @@
-"""Jobs that the ledger's scripts could not read and set aside: logged and counted, for scripts can do neither."""
+"""Reports the jobs that the ledger's scripts could not read: a script can neither log nor count.
+
+It reads the stream of faults and changes nothing.
+"""
 
 import redis
 
 from tasks.job import now_ms
 from tasks.ledger import keys
-from worker.keeper.skipped import A_FEW, Skipped
+from worker.keeper.replies import text, text_or
+from worker.keeper.skipped import PAGE_ENTRIES, Skipped
 
 LOOK_BACK_MS = 3600 * 1000
-"""A keeper that starts tells of what happened within so long before."""
+"""Age of the oldest fault that a starting keeper reports."""
 
 
 class SetAside:
-    """One keeper's; each of two tells of all."""
+    """The cursor of one keeper in the stream of faults. Each of two keepers reports every fault."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self.redis, self._at = client, f"{now_ms() - LOOK_BACK_MS}-0"
+        self.redis, self._cursor = client, f"{now_ms() - LOOK_BACK_MS}-0"
 
-    def tell(self, skipped: Skipped) -> None:
-        """Those that came since the last look. Errors: RedisError."""
-        for sid, said in self.redis.xrange(keys.FAULTS, min=f"({self._at}", count=A_FEW):
-            skipped.add(f"{said.get('id')} at {said.get('verb')}", said.get("words", "no words"))
-            self._at = sid
+    def report(self, skipped: Skipped) -> None:
+        """Report the faults since the last round. Errors: RedisError."""
+        for sid, fault in self.redis.xrange(keys.FAULTS, min=f"({self._cursor}", count=PAGE_ENTRIES) or ():
+            said = fault or {}
+            skipped.add(f"{said.get('id')!s} at {said.get('verb')!s}", text_or(said.get("words"), "no words"))
+            self._cursor = text(sid)

@@ -1,11 +1,13 @@
-"""Entries that a duty of the keeper cannot read or handle: left out, told once each, counted; the rest goes on.
+"""Skips entries that a duty cannot read or handle: each is logged once and counted, and the duty goes on.
 
-It tells an entry's own fault from a Redis or a bucket that is away, which is nobody's and ends the round.
+It tells an entry's own fault from a Redis or a bucket that is away. The latter is no entry's fault and ends the round.
+It knows nothing of what an entry is.
 """
 
 import logging
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import redis
 
@@ -15,21 +17,32 @@ from tasks.job import now_ms
 from tasks.ledger.faults import away
 from tasks.reduced import reason
 from worker.keeper import metrics
+from worker.keeper.replies import texts
 
 log = logging.getLogger(__name__)
-A_FEW = 200
-"""Entries of a list that one look gets."""
-IN_A_ROW = 3
-"""Entries one after another at which the bucket does not answer: then it is away. As many that it refuses, and none
-that it takes: then its rights are wrong."""
-A_MINUTE_MS, AN_HOUR_MS, A_DAY_MS = 60_000, 3600 * 1000, 24 * 3600 * 1000
-"""When an entry is tried again at which the bucket did not answer, one that it refused, and one that cannot be read."""
-REMEMBERED, SHOWN, LINES_A_MINUTE = 10_000, 200, 20
-"""Entries that are not told again, characters of one, and those that are logged; the others are counted alone."""
+PAGE_ENTRIES = 200
+"""Entries of a list that are read in one round."""
+FAILURES_IN_A_ROW = 3
+"""Entries in a row without an answer of the bucket after which it counts as away. A page of at least so many entries,
+all refused, means that the bucket's rights are wrong."""
+UNANSWERED_RETRY_MS = 60_000
+"""Until an entry is tried again at which the bucket did not answer."""
+REFUSED_RETRY_MS = 3600 * 1000
+"""Until an entry is tried again that the bucket refused."""
+UNREADABLE_RETRY_MS = 24 * 3600 * 1000
+"""Until an entry is tried again that cannot be read."""
+PASSED_OVER_S = 60.0
+"""Until an entry of `handle_each` is tried again, whatever was wrong with it."""
+REMEMBERED_ENTRIES = 10_000
+"""Entries that are remembered, so that they are logged once."""
+SHOWN_CHARACTERS = 200
+"""Characters of an entry in the log."""
+LINES_A_MINUTE = 20
+"""Log lines a minute; further entries are only counted."""
 
 
 class Skipped:
-    """Of one duty, and for its thread alone. `count` says how many entries it has left out since the start."""
+    """The skipped entries of one duty, used by that duty's thread alone. `count`: entries skipped since the start."""
 
     def __init__(self, duty: str) -> None:
         self.duty, self.count = duty, 0
@@ -39,10 +52,10 @@ class Skipped:
         self._passed_over: dict[str, float] = {}
 
     def add(self, entry: str, why: Exception | str) -> None:
-        """Say once that the entry was left out, and count it."""
+        """Count a skipped entry and log it, once."""
         if entry in self._told:
             return
-        if len(self._told) >= REMEMBERED:
+        if len(self._told) >= REMEMBERED_ENTRIES:
             self._told.clear()
         self._told.add(entry)
         self.count += 1
@@ -51,14 +64,14 @@ class Skipped:
         self._lines = (since, lines + 1)
         if lines < LINES_A_MINUTE:
             words = why if isinstance(why, str) else reason(why)
-            log.error("%s: skipped %r (%s)", self.duty, entry[:SHOWN], words)
+            log.error("%s: skipped %r (%s)", self.duty, entry[:SHOWN_CHARACTERS], words)
         elif lines == LINES_A_MINUTE:
             log.error("%s: more of them this minute are counted alone, %d so far", self.duty, self.count)
 
     def handle(self, entry: str, work: Callable[[], object]) -> int:
-        """Do the work of one entry: 0 where it is done, else in how many ms the entry may be tried again.
+        """Do the work of one entry. Returns 0 where it is done, else the ms until the entry may be tried again.
 
-        Errors: those of a Redis or a bucket that is away.
+        Errors: NotReady, StorageUnavailable where Redis or the bucket is away.
         """
         try:
             with away(self.duty):
@@ -67,37 +80,39 @@ class Skipped:
             raise
         except ObjectRefused as error:
             self.add(entry, error)
-            return AN_HOUR_MS
+            return REFUSED_RETRY_MS
         except StorageUnavailable:
             self._unanswered += 1
-            if self._unanswered >= IN_A_ROW:
+            if self._unanswered >= FAILURES_IN_A_ROW:
                 self._unanswered = 0
                 raise
-            return A_MINUTE_MS
+            return UNANSWERED_RETRY_MS
         except Exception as error:
             self.add(entry, error)
-            return A_DAY_MS
+            return UNREADABLE_RETRY_MS
         self._unanswered = 0
         return 0
 
     def handle_each(self, entries: Iterable[str], work: Callable[[str], object]) -> None:
-        """Do the work of each; one that cannot be done is passed over for a minute. Errors: those of `handle`."""
+        """Do the work of each entry. A failed entry is passed over for PASSED_OVER_S. Errors: those of `handle`."""
         for entry in entries:
             if self._passed_over.get(entry, 0) < time.monotonic():
                 self._passed_over.pop(entry, None)
-                if self.handle(entry, lambda entry=entry: work(entry)):
-                    self._passed_over[entry] = time.monotonic() + A_MINUTE_MS / 1000
+                if self.handle(entry, partial(work, entry)):
+                    self._passed_over[entry] = time.monotonic() + PASSED_OVER_S
 
     def handle_due(self, client: redis.Redis, key: str, work: Callable[[str], object]) -> None:
-        """Do the work of each member of the list (member by ms) that is due. One that cannot be done is put off, so
-        that it stands before no other, and stays in the list. Errors: those of `handle`; the bucket's where it refuses
-        all of several."""
-        members = client.zrangebyscore(key, "-inf", now_ms(), start=0, num=A_FEW)
+        """Do the work of each due member of a sorted set (member by ms).
+
+        A failed member stays in the set with a later time, so that it blocks no other.
+        Errors: those of `handle`; StorageUnavailable where the bucket refuses the whole page.
+        """
+        members = texts(client.zrangebyscore(key, "-inf", now_ms(), start=0, num=PAGE_ENTRIES))
         refused = 0
         for member in members:
-            again_ms = self.handle(member, lambda member=member: work(member))
-            refused += again_ms == AN_HOUR_MS
-            if again_ms:
-                client.zadd(key, {member: now_ms() + again_ms}, xx=True)
-        if refused == len(members) >= IN_A_ROW:
+            retry_ms = self.handle(member, partial(work, member))
+            refused += retry_ms == REFUSED_RETRY_MS
+            if retry_ms:
+                client.zadd(key, {member: now_ms() + retry_ms}, xx=True)
+        if refused == len(members) >= FAILURES_IN_A_ROW:
             raise StorageUnavailable(f"the bucket refuses all of {refused} entries; see the log for its words")

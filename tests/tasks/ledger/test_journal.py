@@ -6,7 +6,7 @@ from tasks.errors import DeadlineExceeded, ModelFailed
 from tasks.job import Fixed, Job
 from tasks.ledger import Idempotency, keys
 from tests.tasks.ledger.conftest import Desk
-from worker.keeper.journal import living
+from worker.keeper.entries import living
 
 
 def every_end(desk: Desk, clock) -> list:

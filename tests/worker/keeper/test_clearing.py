@@ -19,7 +19,7 @@ from tests.stack import ROOT
 from worker.keeper import debris
 from worker.keeper.debris import Debris
 from worker.keeper.keeper import Keeper
-from worker.keeper.reconcile import Stock
+from worker.keeper.reconcile import Reconciler
 from worker.keeper.skipped import Skipped
 
 NOW = datetime.now(UTC)
@@ -76,7 +76,7 @@ def test_artefacts_go_by_their_own_keys(ledger, storage, keeper, monkeypatch):
     assert keeper.duties["artefacts"].skipped.count == 3
 
 
-class TestStock:
+class TestReconciling:
     """The look through the bucket meets whatever lies there."""
 
     @pytest.mark.parametrize(
@@ -98,9 +98,9 @@ class TestStock:
         storage.put_bytes(upload, b"xyz", "audio/wav")
         listed = [Object(key, 5, "e", NOW), Object(upload, 3, "e", NOW)]
         monkeypatch.setattr(storage, "list", lambda prefix: iter(listed))
-        stock = Stock(ledger, storage, Skipped("stock"))
-        stock.take_stock()
-        assert ledger.redis.exists(keys.STOCK_TAKEN) and stock.skipped.count == 1
+        reconciler = Reconciler(ledger, storage, Skipped("reconcile"))
+        reconciler.reconcile()
+        assert ledger.redis.exists(keys.STOCK_TAKEN) and reconciler.skipped.count == 1
         assert ledger.redis.hgetall(keys.STORED) == {"zoo": "3"}
         assert ledger.redis.zrange(keys.UPLOADS, 0, -1) == [f"zoo/{UPLOAD}"]
         assert not ledger.redis.exists(keys.TRASH)
@@ -124,9 +124,9 @@ class TestStock:
         job_id = new_id("job")
         for name in ("job.json", "1-aaaaaaaa/a.txt", "2-bbbbbbbb/a.txt"):
             storage.put_bytes(f"tenants/acme/jobs/{job_id}/{name}", text, "application/json")
-        stock = Stock(ledger, storage)
-        stock.take_stock()
-        assert ledger.redis.exists(keys.STOCK_TAKEN) and stock.skipped.count == 1
+        reconciler = Reconciler(ledger, storage)
+        reconciler.reconcile()
+        assert ledger.redis.exists(keys.STOCK_TAKEN) and reconciler.skipped.count == 1
         assert not ledger.redis.exists(keys.TRASH) and not ledger.redis.exists(keys.ARCHIVED)
         jobs = Jobs.of(settings)
         with pytest.raises(Damaged, match="cannot be read"):
@@ -143,7 +143,7 @@ class TestStock:
             ledger.commit(job.id, claimed.token, {}, [], {})
             ledger.redis.hset(keys.job(job.id), mapping=damage)
         ledger.redis.delete(keys.TRASH)
-        Stock(ledger, storage).take_stock()
+        Reconciler(ledger, storage).reconcile()
         assert not ledger.redis.exists(keys.TRASH)
 
 

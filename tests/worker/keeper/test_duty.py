@@ -15,7 +15,7 @@ from tests.stack import ROOT, until
 from worker.keeper import health
 from worker.keeper.duty import LATE_ROUNDS, Duty
 from worker.keeper.keeper import Keeper
-from worker.keeper.skipped import A_DAY_MS, A_MINUTE_MS, IN_A_ROW, LINES_A_MINUTE, Skipped
+from worker.keeper.skipped import FAILURES_IN_A_ROW, LINES_A_MINUTE, UNANSWERED_RETRY_MS, UNREADABLE_RETRY_MS, Skipped
 
 ROUND_S = 0.03
 
@@ -104,7 +104,7 @@ class TestSkipped:
 
     def test_one_that_cannot_be_read_is_told_and_counted_once_and_put_off_for_a_day(self, caplog):
         skipped = Skipped("told")
-        assert [skipped.handle("odd", lambda: int("x")) for _ in range(3)] == [A_DAY_MS] * 3
+        assert [skipped.handle("odd", lambda: int("x")) for _ in range(3)] == [UNREADABLE_RETRY_MS] * 3
         assert skipped.handle("even", lambda: None) == 0
         assert skipped.count == 1 == counted("backlot_skipped_entries_total", "told")
         assert caplog.text.count("skipped 'odd'") == 1
@@ -117,7 +117,7 @@ class TestSkipped:
             raise NotReady("away")
 
         skipped = Skipped("faults")
-        assert skipped.handle("odd", fault) == A_DAY_MS
+        assert skipped.handle("odd", fault) == UNREADABLE_RETRY_MS
         with pytest.raises(NotReady):
             skipped.handle("any", away)
         assert skipped.count == 1
@@ -126,10 +126,13 @@ class TestSkipped:
         """At one or two it is tried again in a minute, and counts as nobody's fault."""
         skipped = Skipped("unanswered")
         done = [skipped.handle(f"{n}", work) for n, work in enumerate([fails, fails, lambda: None, fails, fails])]
-        assert done == [A_MINUTE_MS, A_MINUTE_MS, 0, A_MINUTE_MS, A_MINUTE_MS] and skipped.count == 0
+        assert (
+            done == [UNANSWERED_RETRY_MS, UNANSWERED_RETRY_MS, 0, UNANSWERED_RETRY_MS, UNANSWERED_RETRY_MS]
+            and skipped.count == 0
+        )
         with pytest.raises(StorageUnavailable):
             skipped.handle("third", fails)
-        assert skipped.handle("fourth", fails) == A_MINUTE_MS, "the next round goes past the first two"
+        assert skipped.handle("fourth", fails) == UNANSWERED_RETRY_MS, "the next round goes past the first two"
 
     def test_an_object_that_the_bucket_refuses_is_skipped_and_all_of_them_are_an_error(self, ledger, caplog):
         """As where the keys lack a right. Of very many each is counted, and a few are logged."""
@@ -137,7 +140,7 @@ class TestSkipped:
         ledger.redis.zadd("a:list", {f"odd{n}": n for n in range(150)} | {"even": 999})
         skipped.handle_due(ledger.redis, "a:list", lambda member: member == "even" or refuses())
         assert skipped.count == 150 and len(caplog.records) == LINES_A_MINUTE + 1
-        ledger.redis.zadd("a:list", {f"odd{n}": n for n in range(IN_A_ROW)})
+        ledger.redis.zadd("a:list", {f"odd{n}": n for n in range(FAILURES_IN_A_ROW)})
         ledger.redis.zadd("a:list", {"even": 1e15})
         with pytest.raises(StorageUnavailable, match="refuses all of 3"):
             skipped.handle_due(ledger.redis, "a:list", lambda member: refuses())

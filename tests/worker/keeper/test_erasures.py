@@ -26,7 +26,7 @@ def look(erasures: Erasures, times: int) -> Erasure:
     """So many looks at the erasure of acme; how it is then."""
     asked = erasure.ask(erasures.storage, "acme", "operator")
     for _ in range(times):
-        asked = erasures.look(asked)
+        asked = erasures.erase(asked)
     return asked
 
 

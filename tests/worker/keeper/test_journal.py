@@ -9,8 +9,9 @@ from tasks.errors import StorageUnavailable
 from tasks.job import Job
 from tasks.ledger import Idempotency, keys
 from tasks.service.archive import Archive
-from worker.keeper import journal
-from worker.keeper.journal import Journal, living
+from worker.keeper import journal, segments
+from worker.keeper.entries import living
+from worker.keeper.journal import Journal
 from worker.keeper.skipped import Skipped
 
 
@@ -20,7 +21,7 @@ def keeper_side(ledger, storage) -> Journal:
 
 
 def all_entries(storage) -> list[dict]:
-    return [entry for name in journal.segments(storage) for entry in journal.read(storage, name)]
+    return [entry for name in segments.names(storage) for entry in segments.read(storage, name)]
 
 
 def end(ledger, worker, token: str) -> str:
@@ -67,7 +68,7 @@ def test_segments_written_twice_or_overlapping_do_no_harm(ledger, storage, worke
     end(ledger, worker, "1")
     ledger.redis.delete(keys.SEGMENTED)
     keeper_side.write_segment()
-    assert len(list(storage.list(journal.FOLDER))) == 2
+    assert len(list(storage.list(segments.FOLDER))) == 2
     assert len(living(all_entries(storage))) == 2
 
 
@@ -131,8 +132,8 @@ class TestOddEntries:
 
     def unreadable(self, storage) -> dict[str, bytes]:
         return {
-            seen.key.removeprefix(journal.UNREADABLE): storage.get_bytes(seen.key)
-            for seen in storage.list(journal.UNREADABLE)
+            seen.key.removeprefix(segments.UNREADABLE): storage.get_bytes(seen.key)
+            for seen in storage.list(segments.UNREADABLE)
         }
 
     @pytest.mark.parametrize(
@@ -172,7 +173,7 @@ class TestOddEntries:
         else:
             assert written == whole
 
-    @pytest.mark.parametrize(("error", "tries"), [(ObjectRefused, 1), (StorageUnavailable, journal.TRIES)])
+    @pytest.mark.parametrize(("error", "tries"), [(ObjectRefused, 1), (StorageUnavailable, journal.UNANSWERED_ROUNDS)])
     def test_one_whose_job_json_alone_cannot_be_put_is_set_aside(
         self, storage, keeper_side, ended, monkeypatch, error, tries
     ):
@@ -204,7 +205,7 @@ class TestOddEntries:
         job_id = ended()
         keeper_side.write_segment()
         monkeypatch.setattr(storage, "put_bytes", put)
-        for _ in range(journal.TRIES + 2):
+        for _ in range(journal.UNANSWERED_ROUNDS + 2):
             with pytest.raises(StorageUnavailable):
                 keeper_side.write_job_json(for_s=5)
         monkeypatch.undo()
@@ -213,17 +214,17 @@ class TestOddEntries:
 
     def test_other_objects_beside_the_segments_are_left_alone_and_told_of(self, ledger, storage, keeper_side, fixed):
         for name in ("notes.jsonl", "x", "1-2.jsonl", "a-b-c-d.jsonl", "unreadable/1-1.json", "written.json"):
-            storage.put_bytes(journal.FOLDER + name, b"remember the milk", "text/plain")
+            storage.put_bytes(segments.FOLDER + name, b"remember the milk", "text/plain")
         ledger.submit(fixed())
         keeper_side.write_segment()
         skipped = Skipped("segments")
-        assert len(journal.segments(storage, skipped)) == 1 and skipped.count == 4
-        assert journal.written(storage) == (0, 0)
+        assert len(segments.names(storage, skipped)) == 1 and skipped.count == 4
+        assert segments.written(storage) == (0, 0)
 
     def test_lines_that_cannot_be_read_are_passed_over(self, storage, ledger, fixed, keeper_side):
         ledger.submit(fixed())
         keeper_side.write_segment()
-        (name,) = journal.segments(storage)
+        (name,) = segments.names(storage)
         whole = storage.get_bytes(name)
         odd = [
             b"\xff",
@@ -237,9 +238,9 @@ class TestOddEntries:
             whole[:-9],
         ]
         storage.put_bytes(name, b"\n".join([odd[0], b"", whole, *odd[1:]]), "application/jsonl")
-        (entry,) = journal.read(storage, name)
+        (entry,) = segments.read(storage, name)
         assert entry == json.loads(whole)
-        assert [line for line, read in journal.lines(storage, name) if read is None] == odd
+        assert [line for line, read in segments.lines(storage, name) if read is None] == odd
 
     def test_a_cursor_that_is_none_begins_anew(self, ledger, storage, keeper_side, ended):
         """To write a thing twice does no harm."""
@@ -252,13 +253,13 @@ class TestOddEntries:
 def test_a_segment_is_bounded_by_bytes_and_by_count(ledger, storage, fixed, keeper_side, monkeypatch):
     """None has more than one entry beyond the bound, and all come in one round."""
     monkeypatch.setattr(journal, "SEGMENT_BYTES", 50_000)
-    monkeypatch.setattr(journal, "BATCH", 40)
+    monkeypatch.setattr(journal, "SEGMENT_ENTRIES", 40)
     for _ in range(10):
         ledger.submit(fixed(input={"prompt": "x" * 20_000}))
     for _ in range(45):
         ledger.submit(fixed())
     keeper_side.write_segments()
-    sizes = [(len(journal.read(storage, name)), len(storage.get_bytes(name))) for name in journal.segments(storage)]
+    sizes = [(len(segments.read(storage, name)), len(storage.get_bytes(name))) for name in segments.names(storage)]
     assert sum(count for count, _ in sizes) == 55 and len(all_entries(storage)) == 55
     assert [count for count, _ in sizes[:3]] == [3, 3, 3]
     assert all(size < 50_000 + 21_000 and count <= 40 for count, size in sizes)

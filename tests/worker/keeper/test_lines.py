@@ -41,7 +41,7 @@ def reconciled(desk, settings):
 
     def look(*models, among=("cpu", "gpu")):
         lines = Lines(desk.ledger, Registry(models, among), Broker(settings))
-        lines.reconcile(Skipped("lines"))
+        lines.reroute(Skipped("lines"))
 
     return look
 
@@ -164,10 +164,10 @@ def test_no_bell_is_rung_for_what_is_paused_or_unknown(settings, storage, desk, 
 def test_pauses_are_kept_in_the_bucket_and_put_back(settings, storage, desk):
     """After a flush what was paused is paused, with its reason; what is resumed is gone from the copy."""
     kept = Pauses(desk.ledger, storage)
-    kept.keep()
+    kept.write_copy()
     assert storage.head(KEY) is None
     desk.ledger.pause("tenant/acme", "an incident")
-    kept.keep()
+    kept.write_copy()
     before = desk.ledger.redis.hgetall(keys.PAUSES)
     desk.ledger.redis.flushdb()
     put_back(partial(desk.ledger.write, restoring=fenced(desk.ledger)), storage)
@@ -175,7 +175,7 @@ def test_pauses_are_kept_in_the_bucket_and_put_back(settings, storage, desk):
     assert desk.ledger.redis.hgetall(keys.PAUSES) == before
     desk.ledger.set_epoch()
     desk.ledger.resume("tenant/acme")
-    kept.keep()
+    kept.write_copy()
     desk.ledger.redis.flushdb()
     put_back(partial(desk.ledger.write, restoring=fenced(desk.ledger)), storage)
     desk.ledger.redis.delete(keys.RESTORING)
@@ -185,10 +185,10 @@ def test_pauses_are_kept_in_the_bucket_and_put_back(settings, storage, desk):
 def test_a_flushed_redis_does_not_erase_the_copy(settings, storage, desk):
     desk.ledger.pause("pool/cpu", "")
     kept = Pauses(desk.ledger, storage)
-    kept.keep()
+    kept.write_copy()
     desk.ledger.redis.flushdb()
     with pytest.raises(Exception, match="not yet reconciled"):
-        kept.keep()
+        kept.write_copy()
     assert b"pool/cpu" in storage.get_bytes(KEY)
 
 

@@ -8,10 +8,10 @@ from tasks.ledger import keys
 from tasks.service.intake import UPLOAD_KEPT_S
 from tasks.service.jobs import Jobs
 from tests.conftest import make_fixed
-from worker.keeper.clearing import Clearing
 from worker.keeper.journal import Journal
 from worker.keeper.keeper import Keeper
 from worker.keeper.reconcile import EVERY_MS
+from worker.keeper.trash import Trash
 
 UPLOAD = "upload_" + "a" * 26
 
@@ -55,7 +55,7 @@ class House:
         """The whole bucket once more."""
         self.redis.set(keys.STOCK, "")
         while self.redis.exists(keys.STOCK):
-            self.keeper.stock.take_stock()
+            self.keeper.reconciler.reconcile()
 
     @property
     def stored(self) -> dict[str, str]:
@@ -111,7 +111,7 @@ def test_trash_of_before_a_flush_waits_until_it_is_known_what_was_committed(hous
     (output,) = [seen.key for seen in house.storage.list(f"tenants/acme/jobs/{job}/") if "/2-" in seen.key]
     house.redis.flushdb()
     with pytest.raises(NotReady):
-        Clearing(house.ledger, house.storage)._empty(output.rpartition("/")[0] + "/")
+        Trash(house.ledger, house.storage)._empty(output.rpartition("/")[0] + "/")
     assert house.storage.head(output)
 
 
@@ -143,15 +143,15 @@ def test_after_a_flush_the_count_comes_back_and_goes_with_the_retention(house):
 @pytest.mark.parametrize("before", [None, "1"])
 def test_a_look_begins_again_where_redis_loses_its_memory_meanwhile(house, monkeypatch, before):
     """Also one that was asked for by a restore; what it had told went with the memory."""
-    monkeypatch.setattr("worker.keeper.reconcile.A_FEW", 1)
+    monkeypatch.setattr("worker.keeper.reconcile.OWNERS_A_ROUND", 1)
     jobs = [house.succeeded(100) for _ in range(3)]
     if before:
         house.redis.set(keys.STOCK, before)
-    house.keeper.stock.take_stock()
+    house.keeper.reconciler.reconcile()
     house.redis.flushdb()
     house.keeper.duties["epoch"].work()
     while house.redis.exists(keys.STOCK):
-        house.keeper.stock.take_stock()
+        house.keeper.reconciler.reconcile()
     assert house.stored == dict.fromkeys(jobs, "100")
     assert set(house.redis.zrange(keys.ARCHIVED, 0, -1)) == {f"acme/{job}" for job in jobs}
 
@@ -187,13 +187,13 @@ def test_the_folder_of_an_attempt_under_way_is_left_alone(house, fixed, worker):
 
 def test_the_bucket_is_looked_through_once_a_day(house):
     """And at once where it never was."""
-    house.keeper.stock.take_stock()
+    house.keeper.reconciler.reconcile()
     taken = house.redis.get(keys.STOCK_TAKEN)
     house.upload(500)
-    house.keeper.stock.take_stock()
+    house.keeper.reconciler.reconcile()
     assert house.stored == {} and house.redis.get(keys.STOCK_TAKEN) == taken
     house.redis.set(keys.STOCK_TAKEN, float(taken) - EVERY_MS - 1)
-    house.keeper.stock.take_stock()
+    house.keeper.reconciler.reconcile()
     assert house.stored == {UPLOAD: "500"}
 
 
@@ -206,9 +206,9 @@ def test_a_listing_that_breaks_off_is_begun_again(house, monkeypatch):
         yield
 
     with monkeypatch.context() as patch:
-        patch.setattr(house.keeper.stock.storage, "list", broken)
+        patch.setattr(house.keeper.reconciler.storage, "list", broken)
         with pytest.raises(StorageUnavailable):
-            house.keeper.stock.take_stock()
+            house.keeper.reconciler.reconcile()
     assert house.redis.get(keys.STOCK_TAKEN) is None
-    house.keeper.stock.take_stock()
+    house.keeper.reconciler.reconcile()
     assert house.stored == {UPLOAD: "500"}

@@ -12,7 +12,7 @@ from tasks.service.jobs import Jobs
 from tests.conftest import fenced, make_fixed
 from worker.keeper.journal import Journal
 from worker.keeper.keeper import Keeper
-from worker.keeper.records import AGAIN_S, WHOLE_S, Records
+from worker.keeper.records import RETRY_MS, WHOLE_S, Records
 
 LONG = "word " * 6000
 RESULT = {"text": LONG, "finish_reason": "stop", "usage": {"prompt_tokens": 4, "completion_tokens": 2}}
@@ -123,7 +123,7 @@ def test_not_before_its_job_json_is_in_the_bucket(house):
     house.an_hour_later()
     assert house.ledger.record(fixed.id)["result"]
     house.written()
-    house.ahead_s += AGAIN_S
+    house.ahead_s += RETRY_MS / 1000
     assert house.records.shrink(for_s=5) == 1
     assert "result" not in house.ledger.record(fixed.id)
 

@@ -13,8 +13,8 @@ from tasks.errors import Gone, NotFound, NotReady, StorageUnavailable
 from tasks.job import Job, Upload
 from tasks.ledger import Idempotency, keys
 from tasks.service.jobs import Jobs
-from worker.keeper import journal
-from worker.keeper.compact import Shrinker
+from worker.keeper import entries, segments
+from worker.keeper.compact import Compactor
 from worker.keeper.journal import Journal
 from worker.keeper.keeper import Keeper
 from worker.keeper.restore import Restore
@@ -180,7 +180,7 @@ def test_where_nothing_is_missing_nothing_is_read(house, fixed, monkeypatch):
     def never(*_):
         raise AssertionError("a segment was read")
 
-    monkeypatch.setattr(journal, "read", never)
+    monkeypatch.setattr(segments, "lines", never)
     assert house.restore() == {}
 
 
@@ -299,7 +299,7 @@ def test_after_a_flush_retention_still_ends(house, fixed, settings, storage):
     house.written()
     house.flush()
     house.restore()
-    house.keeper.stock.take_stock()
+    house.keeper.reconciler.reconcile()
     retained_until = Job.model_validate_json(storage.get_bytes(job_json_key("acme", job.id))).retained_until
     ((member, score),) = house.ledger.redis.zrange(keys.ARCHIVED, 0, -1, withscores=True)
     assert member == f"acme/{job.id}" and abs(score / 1000 - retained_until.timestamp()) < 1
@@ -345,25 +345,25 @@ def test_a_flush_while_uploads_are_asked_for_deletes_none(house, fixed, monkeypa
     assert not house.ledger.redis.exists(keys.TRASH)
 
 
-class TestShrinking:
+class TestCompacting:
     """Segments give way once their jobs have ended."""
 
     @pytest.fixture
-    def shrinker(self, house) -> Shrinker:
-        return Shrinker(house.ledger, house.ledger.redis, house.storage)
+    def compactor(self, house) -> Compactor:
+        return Compactor(house.ledger, house.ledger.redis, house.storage)
 
     def names(self, house) -> list[str]:
-        return journal.segments(house.storage)
+        return segments.names(house.storage)
 
-    def test_one_whose_jobs_have_all_ended_is_deleted(self, house, fixed, shrinker):
+    def test_one_whose_jobs_have_all_ended_is_deleted(self, house, fixed, compactor):
         house.ledger.submit(fixed())
         house.commit(house.claim())
         house.written()
         (name,) = self.names(house)
-        assert shrinker.shrink(name) == 0
+        assert compactor.compact(name) == 0
         assert self.names(house) == []
 
-    def test_of_others_what_lives_is_kept(self, house, fixed, shrinker):
+    def test_of_others_what_lives_is_kept(self, house, fixed, compactor):
         living = fixed(priority=-10)
         for job in (fixed(), living, fixed()):
             house.ledger.submit(job)
@@ -371,45 +371,45 @@ class TestShrinking:
         house.commit(house.claim())
         house.written()
         (name,) = self.names(house)
-        assert shrinker.shrink(name) == 1
-        assert [entry["id"] for entry in journal.read(house.storage, name)] == [living.id]
+        assert compactor.compact(name) == 1
+        assert [entry["id"] for entry in segments.read(house.storage, name)] == [living.id]
         house.flush()
         assert house.restore()["queued"] == 1
 
-    def test_a_recent_idempotency_key_is_kept_too(self, house, fixed, shrinker):
+    def test_a_recent_idempotency_key_is_kept_too(self, house, fixed, compactor):
         job = fixed()
         house.ledger.submit(job, KEY)
         house.commit(house.claim())
         house.written()
         (name,) = self.names(house)
-        assert shrinker.shrink(name) == 1 == shrinker.shrink(name)
-        (kept,) = journal.read(house.storage, name)
+        assert compactor.compact(name) == 1 == compactor.compact(name)
+        (kept,) = segments.read(house.storage, name)
         assert kept["type"] == "key" and "fixed" not in kept, "nothing else of the job is needed"
         house.flush()
         assert house.restore()["queued"] == 0
         assert house.ledger.submit(fixed(), KEY).job_id == job.id
 
-    def test_a_job_that_has_just_ended_is_kept_until_that_is_in_the_bucket_too(self, house, fixed, shrinker):
+    def test_a_job_that_has_just_ended_is_kept_until_that_is_in_the_bucket_too(self, house, fixed, compactor):
         """It was accepted long ago, and its end is in Redis alone."""
         job = fixed()
         house.ledger.submit(job)
         house.written()
         house.commit(house.claim())
         (name,) = self.names(house)
-        assert shrinker.shrink(name) == 1
+        assert compactor.compact(name) == 1
         house.flush()
         assert house.restore()["queued"] == 1
         assert house.ledger.record(job.id)["status"] == "queued"
 
-    def test_not_before_job_json_is_written(self, house, fixed, shrinker):
+    def test_not_before_job_json_is_written(self, house, fixed, compactor):
         house.ledger.submit(fixed())
         house.commit(house.claim())
         house.written(job_json=False)
         (name,) = self.names(house)
-        shrinker.shrink(name)
-        assert len(journal.read(house.storage, name)) == 2
+        compactor.compact(name)
+        assert len(segments.read(house.storage, name)) == 2
 
-    def test_a_redis_that_has_lost_its_jobs_is_not_believed(self, house, fixed, shrinker):
+    def test_a_redis_that_has_lost_its_jobs_is_not_believed(self, house, fixed, compactor):
         """An empty Redis knows no living job; that is no reason to delete the only trace of them."""
         house.ledger.submit(fixed())
         house.written()
@@ -418,19 +418,19 @@ class TestShrinking:
         house.ledger.redis.set(keys.WRITTEN, written)
         (name,) = self.names(house)
         with pytest.raises(NotReady):
-            shrinker.shrink(name)
-        assert len(journal.read(house.storage, name)) == 1
+            compactor.compact(name)
+        assert len(segments.read(house.storage, name)) == 1
 
-    def test_rounds_look_at_those_that_are_due(self, house, fixed, shrinker, monkeypatch):
+    def test_rounds_look_at_those_that_are_due(self, house, fixed, compactor, monkeypatch):
         """A segment is left alone for a minute."""
         house.ledger.submit(fixed())
         house.commit(house.claim())
         house.written()
-        shrinker.round()
+        compactor.round()
         assert len(self.names(house)) == 1
         now = time.time()
         monkeypatch.setattr(time, "time", lambda: now + 200)
-        shrinker.round()
+        compactor.round()
         assert self.names(house) == []
 
 
@@ -439,5 +439,5 @@ def test_the_note_of_what_is_written_lies_in_the_bucket(house, fixed):
     house.ledger.submit(fixed())
     house.commit(house.claim())
     house.written()
-    assert journal.written(house.storage) == journal.number(house.ledger.redis.get(keys.WRITTEN))
-    assert json.loads(house.storage.get_bytes(journal.WRITTEN))
+    assert segments.written(house.storage) == entries.number(house.ledger.redis.get(keys.WRITTEN))
+    assert json.loads(house.storage.get_bytes(segments.WRITTEN))

@@ -1,4 +1,4 @@
-"""A restore, and the shrinking of segments, beside entries that cannot be read: the others live, none is lost."""
+"""A restore, and the compacting of segments, beside entries that cannot be read: the others live, none is lost."""
 
 import json
 
@@ -8,8 +8,8 @@ from tasks.bucket.storage import ObjectRefused
 from tasks.errors import LedgerFault, NotReady, StorageUnavailable
 from tasks.ledger import keys
 from tasks.service.jobs import Jobs
-from worker.keeper import journal, pauses, restore
-from worker.keeper.compact import Shrinker
+from worker.keeper import pauses, restore, segments
+from worker.keeper.compact import Compactor
 from worker.keeper.journal import Journal
 from worker.keeper.restore import Restore
 from worker.keeper.skipped import Skipped
@@ -28,7 +28,7 @@ class House:
         Journal(self.ledger, self.storage).write_segment()
 
     def segment(self) -> tuple[str, list[bytes]]:
-        name = journal.segments(self.storage)[-1]
+        name = segments.names(self.storage)[-1]
         return name, self.storage.get_bytes(name).splitlines()
 
     def change(self, *lines: bytes, **fields: str) -> None:
@@ -45,7 +45,7 @@ class House:
         return done, skipped
 
     def set_aside(self) -> list[bytes]:
-        return [self.storage.get_bytes(seen.key) for seen in self.storage.list(journal.UNREADABLE)]
+        return [self.storage.get_bytes(seen.key) for seen in self.storage.list(segments.UNREADABLE)]
 
 
 @pytest.fixture
@@ -54,7 +54,14 @@ def house(settings, ledger, storage) -> House:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"fixed": "{}"}, {"fixed": "["}, {"created_ms": "inf"}, {"sid": "9" * 15 + "-1", "type": "ended"}]
+    "fields",
+    [
+        {"fixed": "{}"},
+        {"fixed": "["},
+        {"created_ms": "inf"},
+        {"sid": "9" * 15 + "-1", "type": "ended"},
+        {"tenant": "acme", "type": "key", "key": "", "fingerprint": ""},
+    ],
 )
 def test_an_entry_that_cannot_be_put_back_is_set_aside(house, fixed, fields):
     """Where it was accepted, or ended, and nothing of it can be read."""
@@ -99,8 +106,8 @@ def test_entries_of_a_later_release_are_neither_ends_nor_erasures(house, fixed):
     house.ledger.cancel("acme", job.id)
     Journal(house.ledger, house.storage).write_segment()
     Journal(house.ledger, house.storage).write_job_json(for_s=5)
-    name = journal.segments(house.storage)[0]
-    assert Shrinker(house.ledger, house.ledger.redis, house.storage).shrink(name) == 1
+    name = segments.names(house.storage)[0]
+    assert Compactor(house.ledger, house.ledger.redis, house.storage).compact(name) == 1
     assert house.storage.get_bytes(name) == later
 
 
@@ -134,7 +141,7 @@ def test_a_job_whose_folder_the_bucket_does_not_show_is_rather_done_again_than_l
 @pytest.mark.parametrize("error", [LedgerFault("the script is wrong"), NameError("ours")])
 def test_where_nothing_can_be_put_back_the_epoch_is_not_set(house, fixed, monkeypatch, error):
     """It is no entry's fault then, and jobs are not lost for it."""
-    jobs = [fixed() for _ in range(restore.MANY)]
+    jobs = [fixed() for _ in range(restore.ALL_FAILED_ENTRIES)]
     for job in jobs:
         house.ledger.submit(job)
     house.written()
@@ -148,7 +155,7 @@ def test_where_nothing_can_be_put_back_the_epoch_is_not_set(house, fixed, monkey
             house.restore()
     with pytest.raises(NotReady):
         house.ledger.ready()
-    assert house.restore()[0]["queued"] == restore.MANY
+    assert house.restore()[0]["queued"] == restore.ALL_FAILED_ENTRIES
 
 
 @pytest.mark.parametrize("text", [b"milk", b"[1]", b"1", b"\xff", b""])
@@ -172,7 +179,7 @@ def test_segments_are_streamed_and_no_job_is_kept_in_memory(house, fixed, monkey
         see(so_far, *rest)
 
     def get(key):
-        assert not journal.SEGMENT.fullmatch(key)
+        assert not segments.SEGMENT.fullmatch(key)
         return get_bytes(key)
 
     monkeypatch.setattr(restore, "_see", seen)
@@ -183,25 +190,25 @@ def test_segments_are_streamed_and_no_job_is_kept_in_memory(house, fixed, monkey
     assert len(sizes) == 5 and max(sizes) < 2000
 
 
-class TestShrinking:
+class TestCompacting:
     @pytest.fixture
-    def shrinker(self, house) -> Shrinker:
-        return Shrinker(house.ledger, house.ledger.redis, house.storage)
+    def compactor(self, house) -> Compactor:
+        return Compactor(house.ledger, house.ledger.redis, house.storage)
 
-    def test_lines_that_cannot_be_read_are_set_aside_before_their_segment_goes(self, house, fixed, shrinker):
+    def test_lines_that_cannot_be_read_are_set_aside_before_their_segment_goes(self, house, fixed, compactor):
         job = fixed()
         house.ledger.submit(job)
         house.written()
         house.ledger.cancel("acme", job.id)
         Journal(house.ledger, house.storage).write_segment()
         Journal(house.ledger, house.storage).write_job_json(for_s=5)
-        name = journal.segments(house.storage)[0]
+        name = segments.names(house.storage)[0]
         house.storage.put_bytes(name, house.storage.get_bytes(name) + b"\n" + ODD, "application/jsonl")
-        assert shrinker.shrink(name) == 0
-        assert name not in journal.segments(house.storage)
-        assert house.set_aside() == [ODD] and shrinker.skipped.count == 1
+        assert compactor.compact(name) == 0
+        assert name not in segments.names(house.storage)
+        assert house.set_aside() == [ODD] and compactor.skipped.count == 1
 
-    def test_other_objects_and_a_segment_that_the_bucket_refuses_keep_no_other(self, house, shrinker, monkeypatch):
+    def test_other_objects_and_a_segment_that_the_bucket_refuses_keep_no_other(self, house, compactor, monkeypatch):
         """The next is looked at in the same round."""
         for name in ("1-0-2-0", "3-0-4-0"):
             house.storage.put_bytes(f"journal/{name}.jsonl", b"", "application/jsonl")
@@ -215,6 +222,6 @@ class TestShrinking:
             return get(key)
 
         monkeypatch.setattr(house.storage, "get_lines", refuses)
-        shrinker.round()
-        assert journal.segments(house.storage) == ["journal/1-0-2-0.jsonl"]
-        assert shrinker.skipped.count == 2
+        compactor.round()
+        assert segments.names(house.storage) == ["journal/1-0-2-0.jsonl"]
+        assert compactor.skipped.count == 2

@@ -1,0 +1,58 @@
+"""Ends jobs that are past their retention: records in Redis, jobs that only the bucket knows, tombstones.
+
+It reads lists of due members and deletes by the prefix of one job. Objects of ended jobs go to the trash (trash.py).
+"""
+
+import re
+
+from tasks.bucket.layout import job_prefix
+from tasks.bucket.storage import Storage
+from tasks.job import now_ms
+from tasks.ledger import Ledger, keys
+from tasks.reduced import to_forget
+from worker.keeper.skipped import Skipped
+
+TOMBSTONE_KEPT_MS = 30 * 24 * 3600 * 1000
+MEMBER = re.compile(r"([^/]+)/([^/]+)")
+
+
+class Retention:
+    """The retention duties of one keeper. Errors of each: NotReady, StorageUnavailable, RedisError."""
+
+    def __init__(self, ledger: Ledger, storage: Storage) -> None:
+        self.ledger, self.redis, self.storage = ledger, ledger.redis, storage
+
+    def forget_jobs(self, skipped: Skipped) -> None:
+        """Forget records past their retention, a damaged one too if it names its tenant."""
+        skipped.handle_due(self.redis, keys.RETAINED, self._forget)
+
+    def trash_archived(self, skipped: Skipped) -> None:
+        """Trash ended jobs that only the bucket knows, past their retention."""
+        skipped.handle_due(self.redis, keys.ARCHIVED, self._trash)
+
+    def delete_tombstones(self, skipped: Skipped) -> None:
+        """Delete tombstones that are TOMBSTONE_KEPT_MS old."""
+        skipped.handle_due(self.redis, keys.TOMBSTONES, self._delete_tombstone)
+
+    def _forget(self, job_id: str) -> None:
+        record = self.ledger.record(job_id)
+        if record:
+            self.ledger.forget(to_forget(record, job_id))
+        else:
+            self.redis.zrem(keys.RETAINED, job_id)
+
+    def _trash(self, member: str) -> None:
+        self.redis.zadd(keys.TRASH, {job_prefix(*tenant_and_id(member)): now_ms()})
+        self.redis.zrem(keys.ARCHIVED, member)
+
+    def _delete_tombstone(self, member: str) -> None:
+        self.storage.delete_prefix(job_prefix(*tenant_and_id(member)))
+        self.redis.zrem(keys.TOMBSTONES, member)
+
+
+def tenant_and_id(member: str) -> tuple[str, str]:
+    """The parts of a member <tenant>/<id>. Errors: ValueError."""
+    named = MEMBER.fullmatch(member)
+    if named is None:
+        raise ValueError("not <tenant>/<id>")
+    return named[1], named[2]

@@ -1,0 +1,77 @@
+"""Empties the trash: prefixes left by attempts without a commit, erased jobs and unused uploads.
+
+Only the prefix of one job, attempt or upload is ever deleted; an entry of another shape is skipped. It does not know
+why a prefix was put into the trash.
+"""
+
+import re
+
+from tasks.bucket.layout import job_json_key
+from tasks.bucket.storage import Storage
+from tasks.job import now_ms
+from tasks.ledger import Ledger, keys
+from tasks.service.archive import Tombstone
+from worker.keeper.retention import TOMBSTONE_KEPT_MS, tenant_and_id
+from worker.keeper.skipped import Skipped
+
+UPLOAD_RETRY_MS = 24 * 3600 * 1000
+"""Until an upload is looked at again that a job still names."""
+PREFIX = re.compile(r"tenants/([^/]+)/(jobs|uploads)/([^/]+)/(?:([^/]+)/)?")
+
+
+class Trash:
+    """The trash duties of one keeper. Errors of each: NotReady, StorageUnavailable, RedisError."""
+
+    def __init__(self, ledger: Ledger, storage: Storage) -> None:
+        self.ledger, self.redis, self.storage = ledger, ledger.redis, storage
+
+    def trash_uploads(self, skipped: Skipped) -> None:
+        """Trash due uploads that no job names any more."""
+        skipped.handle_due(self.redis, keys.UPLOADS, self._trash_upload)
+
+    def empty(self, skipped: Skipped) -> None:
+        """Delete the objects under each prefix in the trash. A deleted job leaves a tombstone."""
+        skipped.handle_due(self.redis, keys.TRASH, self._empty)
+
+    def _trash_upload(self, member: str) -> None:
+        tenant, upload = tenant_and_id(member)
+        if self._is_named(tenant, upload):
+            self.redis.zadd(keys.UPLOADS, {member: now_ms() + UPLOAD_RETRY_MS})
+        else:
+            self.redis.zadd(keys.TRASH, {f"tenants/{tenant}/uploads/{upload}/": now_ms()})
+            self.redis.zrem(keys.UPLOADS, member)
+
+    def _empty(self, prefix: str) -> None:
+        named = PREFIX.fullmatch(prefix)
+        if named is None:
+            raise ValueError("no prefix of a job, an attempt or an upload")
+        tenant, room, name, folder = named.groups()
+        is_in_use = (
+            bool(folder) and self._is_committed(name, folder) if room == "jobs" else self._is_named(tenant, name)
+        )
+        if not is_in_use:
+            self.storage.delete_prefix(prefix)
+            if folder is None:
+                self._put_tombstone(tenant, room, name)
+        self.redis.zrem(keys.TRASH, prefix)
+
+    def _put_tombstone(self, tenant: str, room: str, name: str) -> None:
+        """Count a deleted job or upload no longer; put the tombstone of a job."""
+        self.ledger.count(tenant, name, 0)
+        if room == "jobs":
+            self.storage.put_bytes(job_json_key(tenant, name), Tombstone.of(name), "application/json")
+            self.redis.zadd(keys.TOMBSTONES, {f"{tenant}/{name}": now_ms() + TOMBSTONE_KEPT_MS})
+
+    def _is_named(self, tenant: str, upload: str) -> bool:
+        """True while a job names the upload."""
+        (jobs,) = self.ledger.at_once(lambda together: together.exists(keys.upload_jobs(tenant, upload)))
+        return bool(jobs)
+
+    def _is_committed(self, job_id: str, folder: str) -> bool:
+        """True where a record says that the attempt of this folder has committed: then its objects stay.
+
+        Such a folder should never be in the trash.
+        """
+        (record,) = self.ledger.at_once(lambda together: together.hgetall(keys.job(job_id)))
+        committed = [name for name, word in record.items() if name.startswith("t:") and word == "succeeded"]
+        return any(folder.endswith(token[-8:]) for token in committed)
