@@ -1,6 +1,7 @@
 """python -m tests.bench: measure Backlot beside a naive Flask + Celery + Redis app, on this machine, now.
 
---quick for a look while developing; --profile submit|drain says where the time goes instead.
+--quick runs every measurement and profile with small numbers: it proves that the bench runs and judges nothing.
+--profile submit|drain says where the time goes instead.
 """
 
 import os
@@ -22,35 +23,41 @@ FULL = {
     "waiting": 1_000_000,
     "memory": 10_000,
 }
-QUICK = {"pairs": 1, "submits": 1500, "drain": 2000, "pickup": 60, "rested": 3, "waiting": 100_000, "memory": 3000}
+QUICK = {"pairs": 1, "submits": 300, "drain": 300, "pickup": 20, "rested": 1, "waiting": 1000, "memory": 500}
+ROOT = Path(__file__).parents[2]
 console = Console(highlight=False, soft_wrap=True)
 
 
 @click.command(help=__doc__)
-@click.option("--quick", is_flag=True, help="one pair, smaller numbers; nothing to quote")
+@click.option("--quick", is_flag=True, help="all of it and the profiles, with small numbers; nothing to quote")
 @click.option("--only", type=click.Choice(PARTS), multiple=True, help="only this measurement (may be repeated)")
 @click.option("--pairs", type=click.IntRange(1), help="runs of each side")
 @click.option("--waiting", type=click.IntRange(1000), help="jobs waiting at most, for growth")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path(__file__).parent,
-    help="where results.json and RESULTS.md go",
+    help="where results.json and RESULTS.md go: tests/bench unless told; with --quick .backlot/bench",
 )
 @click.option("--profile", type=click.Choice(["submit", "drain"]), help="say where the time goes, and no more")
 def main(
-    quick: bool, only: tuple[str, ...], pairs: int | None, waiting: int | None, out: Path, profile: str | None
+    quick: bool, only: tuple[str, ...], pairs: int | None, waiting: int | None, out: Path | None, profile: str | None
 ) -> None:
     for name in [name for name in os.environ if name.startswith("BACKLOT_")]:
         del os.environ[name]  # a stack that is up has nothing to do with this
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the servers end with us
-    if profile:
-        from tests.bench import profiles
+    from tests.bench import profiles
 
-        return {"submit": profiles.submit, "drain": profiles.drain}[profile]()
+    shown = {"submit": profiles.submit, "drain": profiles.drain}
+    if profile:
+        return shown[profile](profiles.FEW_JOBS if quick else profiles.JOBS)
     asked = {"pairs": pairs, "waiting": waiting}
     sizes = {**(QUICK if quick else FULL), **{name: value for name, value in asked.items() if value}}
+    out = out or (ROOT / ".backlot" / "bench" if quick else Path(__file__).parent)
+    out.mkdir(parents=True, exist_ok=True)
     _measure(only or PARTS, sizes, out)
+    if quick and not only:
+        for show in shown.values():
+            show(profiles.FEW_JOBS)
 
 
 def _measure(parts: tuple[str, ...], sizes: dict[str, int], out: Path) -> None:

@@ -67,7 +67,7 @@ def _rounds(ledger: Ledger, times: Times) -> None:
     for number in range(ROUNDS):
         job, token = fixed(number), f"{time.time_ns():032x}"
         _timed(times, "submit", lambda job=job: ledger.submit(job))
-        claimed = _timed(times, "claim", lambda token=token: ledger.claim(WORKER, "slot", token))
+        claimed = _timed(times, "claim", lambda token=token: ledger.claim(WORKER, "bench:0", token))
         ended = _timed(times, "commit", lambda c=claimed: ledger.commit(c.fixed.id, c.token, {"text": "x"}, [], {}))
         assert ended == "succeeded", ended
         _timed(times, "ping", ledger.redis.ping)

@@ -20,21 +20,21 @@ from tests.bench.sides import Backlot
 from tests.bench.work import BODY, fill
 from worker.run import Runner
 
-JOBS = 2000
+JOBS, FEW_JOBS = 2000, 200
 TOP = 25
 
 
-def submit() -> None:
+def submit(jobs: int = JOBS) -> None:
     """POST /v1/jobs, straight into the WSGI app."""
     with Backlot() as side:
         app = create_app(side.settings)
         environ = EnvironBuilder(
             "/v1/jobs", method="POST", data=BODY, content_type="application/json", headers=side.headers
         ).get_environ()
-        _profile(side, "submits", lambda count: [_post(app, environ) for _ in range(count)])
+        _profile(side, jobs, "submits", lambda count: [_post(app, environ) for _ in range(count)])
 
 
-def drain() -> None:
+def drain(jobs: int = JOBS) -> None:
     """A slot's loop over a full line, as in a worker's child; the model's own thread is not in the profile."""
     with Backlot() as side:
         settings = side.settings.model_copy(update={"linger_s": 0})
@@ -43,10 +43,10 @@ def drain() -> None:
 
         def serve(count: int) -> None:
             before = side.ended()
-            runner.serve("slot")
+            runner.serve("bench:0")
             assert side.ended() == before + count
 
-        _profile(side, "jobs", serve, lambda count: fill(side.jobs.ledger, count))
+        _profile(side, jobs, "jobs", serve, lambda count: fill(side.jobs.ledger, count))
 
 
 def _post(app: Callable, environ: dict) -> None:
@@ -57,32 +57,36 @@ def _post(app: Callable, environ: dict) -> None:
 
 
 def _profile(
-    side: Backlot, what: str, run: Callable[[int], object], prepare: Callable[[int], None] = lambda count: None
+    side: Backlot,
+    jobs: int,
+    what: str,
+    run: Callable[[int], object],
+    prepare: Callable[[int], None] = lambda count: None,
 ) -> None:
     """Once to warm up, once with a clock and Redis' own, once under the profiler."""
     client = side.redis.client()
     side.keeper.stop()
-    prepare(JOBS)
-    run(JOBS)
-    prepare(JOBS)
+    prepare(jobs)
+    run(jobs)
+    prepare(jobs)
     client.config_resetstat()
     wall, cpu = time.perf_counter(), time.process_time()
-    run(JOBS)
+    run(jobs)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    print(f"{JOBS:,} {what}: {1e6 * wall / JOBS:,.0f} us each, {1e6 * cpu / JOBS:,.0f} us of it CPU of this process")
-    _show_scripts(client, what)
-    prepare(JOBS)
+    print(f"{jobs:,} {what}: {1e6 * wall / jobs:,.0f} us each, {1e6 * cpu / jobs:,.0f} us of it CPU of this process")
+    _show_scripts(client, what, jobs)
+    prepare(jobs)
     profiler = cProfile.Profile(time.thread_time)
-    profiler.runcall(run, JOBS)
+    profiler.runcall(run, jobs)
     for order in ("tottime", "cumulative"):
         pstats.Stats(profiler).strip_dirs().sort_stats(order).print_stats(TOP)
 
 
-def _show_scripts(client: redis.Redis, what: str) -> None:
+def _show_scripts(client: redis.Redis, what: str, jobs: int) -> None:
     """What Redis spent on each command; those inside a script are counted under it as well."""
     stats = client.info("commandstats")
     for name, spent in sorted(stats.items(), key=lambda item: -item[1]["usec"])[:8]:
         print(
-            f"  Redis {name.removeprefix('cmdstat_'):12} {spent['calls'] / JOBS:6.2f} a {what[:-1]}, "
+            f"  Redis {name.removeprefix('cmdstat_'):12} {spent['calls'] / jobs:6.2f} a {what[:-1]}, "
             f"{spent['usec_per_call']:6.1f} us each"
         )

@@ -25,7 +25,6 @@ import psutil
 from deploy.local.programs import programs
 from deploy.local.state import Ports
 from deploy.local.state import Stack as LocalStack
-from tasks.errors import NotFound
 from tasks.ledger import keys
 from tasks.request import parse
 from tasks.service.jobs import Jobs
@@ -185,17 +184,18 @@ class Backlot(Side):
                 pipeline.hget(keys.job(job), "status")
             return pipeline.execute().count("succeeded")
 
-    def journal(self) -> dict[str, int]:
-        """Segments in the bucket, the entries in them, and entries that have yet to leave Redis."""
-        segments = []
-        for found in self.storage.list("journal/"):
-            with contextlib.suppress(NotFound):  # it has been shrunk into another meanwhile
-                segments.append(self.storage.get_bytes(found.key))
-        return {
-            "segments": len(segments),
-            "entries": sum(text.count(b"\n") + 1 for text in segments),
-            "left_in_redis": self.jobs.ledger.redis.xlen(keys.JOURNAL),
-        }
+    def recorded(self) -> bool:
+        """Whether the keeper has written the journal's last entry. Segments are no measure: they are compacted."""
+        client = self.jobs.ledger.redis
+        return client.get(keys.WRITTEN) == client.xinfo_stream(keys.JOURNAL)["last-generated-id"]
+
+    def records(self) -> int:
+        """How many jobs have their job.json in the bucket."""
+        return sum(found.key.endswith("/job.json") for found in self.storage.list("tenants/"))
+
+    def left_in_redis(self) -> int:
+        """Entries of the journal that have yet to be trimmed."""
+        return self.jobs.ledger.redis.xlen(keys.JOURNAL)
 
     def _env(self, **settings) -> dict[str, str]:
         return environment(self.settings.model_copy(update=settings))
