@@ -126,9 +126,9 @@ def _default(setting: FieldInfo) -> str:
     value = setting.default
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
-    if isinstance(value, list):
+    if isinstance(value, list | dict):
         value = ",".join(value)
-    return "unset" if value in (None, "", {}) else f"`{value}`"
+    return "unset" if value in (None, "") else f"`{value}`"
 
 
 def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

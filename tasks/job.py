@@ -1,4 +1,4 @@
-"""The request, the job, its statuses and the table of allowed moves; the shapes callers see and records keep.
+"""The request, the job, its statuses and which of them are final; the shapes callers see and records keep.
 
 A record in Redis is a hash: `fixed` is one JSON document (Fixed) that never changes, the rest are
 fields that the ledger's scripts write. `Job.of_record` reads one; nothing here talks to Redis.
@@ -16,7 +16,8 @@ from urllib.parse import quote
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, JsonValue
 
 from tasks import text
-from tasks.registry import Kind, PoolName
+from tasks.pools import PoolName
+from tasks.registry import Kind
 
 JOB_ID = re.compile(r"^job_[0-9a-z]{26}$")
 SCHEMA = 2
@@ -38,20 +39,11 @@ class Status(StrEnum):
 
     @property
     def final(self) -> bool:
-        return not MOVES[self]
+        return self in FINAL
 
 
-MOVES: dict[Status, frozenset[Status]] = {
-    Status.SCHEDULED: frozenset({Status.QUEUED, Status.CANCELED, Status.EXPIRED}),
-    Status.QUEUED: frozenset({Status.RUNNING, Status.CANCELED, Status.EXPIRED, Status.FAILED}),
-    Status.RUNNING: frozenset({Status.QUEUED, Status.CANCELING, Status.SUCCEEDED, Status.FAILED}),
-    Status.CANCELING: frozenset({Status.SUCCEEDED, Status.CANCELED}),
-    Status.SUCCEEDED: frozenset(),
-    Status.FAILED: frozenset(),
-    Status.CANCELED: frozenset(),
-    Status.EXPIRED: frozenset(),
-}
-FINAL = frozenset(status for status, moves in MOVES.items() if not moves)
+FINAL = frozenset({Status.SUCCEEDED, Status.FAILED, Status.CANCELED, Status.EXPIRED})
+"""Statuses that no job leaves. The ledger's scripts decide all other moves."""
 
 Phase = Literal["fetching", "loading", "batching", "running", "uploading"]
 Metadata = Annotated[dict[str, JsonValue], Field(description="the caller's own data, returned unchanged")]

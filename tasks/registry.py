@@ -2,22 +2,23 @@
 
 import importlib.util
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tasks import inputs
 from tasks.errors import UnknownModel
 from tasks.models_file import Misconfigured, ModelsFile, like
+from tasks.pools import DEFAULT, SORTS, PoolName
 
 Kind = Literal["recommend", "transcribe", "caption", "generate"]
-KINDS: tuple[str, ...] = ("recommend", "transcribe", "caption", "generate")
-PoolName = Literal["cpu", "gpu"]
+"""Each is a folder of tasks/; this is the one place that lists them."""
+KINDS: tuple[Kind, ...] = get_args(Kind)
 ELSEWHERE = re.compile(r"^(?:hf://[\w.-]+/[\w.-]+@[\w./-]+|s3://[a-z0-9][a-z0-9.-]+/.+)$")
 """Weights that must be fetched: a model of the Hugging Face hub at a revision, or a folder of a bucket."""
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
@@ -111,23 +112,23 @@ class Registry:
     """The models an installation offers, in the order of its file."""
 
     def __init__(
-        self, models: Sequence[Model], pools: Sequence[str] = ("cpu", "gpu"), written: ModelsFile | None = None
+        self, models: Sequence[Model], pools: Collection[str] = tuple(DEFAULT), written: ModelsFile | None = None
     ) -> None:
         self.models = tuple(_placed(model, pools) for model in models)
         self.pools = tuple(pools)
         self._written = written
 
     @classmethod
-    def read(cls, path: Path, pools: Sequence[str] = ("cpu", "gpu")) -> "Registry":
+    def read(cls, path: Path, pools: Collection[str] = tuple(DEFAULT)) -> "Registry":
         """The models of a TOML file; errors: Misconfigured, a ValueError with file, line and key of each mistake."""
         written = ModelsFile.read(path)
         try:
             models = _File.model_validate(written.tables).model
         except ValidationError as error:
             raise written.faults(error, Model.model_fields) from None
-        twice = [written.fault(number, key, what) for number, key, what in _twice(models)]
-        if twice:
-            raise Misconfigured("\n".join(twice))
+        wrong = [written.fault(*one) for one in (*_twice(models), *_nowhere(models, pools))]
+        if wrong:
+            raise Misconfigured("\n".join(wrong))
         return cls(models, pools, written)
 
     @classmethod
@@ -186,6 +187,15 @@ def _twice(models: Sequence[Model]) -> Iterator[tuple[int, str, str]]:
             yield number, "default", f"there is more than one default model of kind {model.kind}"
 
 
+def _nowhere(models: Sequence[Model], pools: Collection[str]) -> Iterator[tuple[int, str, str]]:
+    """The same of pools that neither this deployment has nor every deployment may have: misspelt, most likely."""
+    known = {*pools, *SORTS}
+    for number, model in enumerate(models):
+        if model.pool not in known:
+            near = like(model.pool, known)
+            yield number, "pool", f"there is no pool {model.pool!r}{near}; BACKLOT_POOLS has {', '.join(pools)}"
+
+
 def _is_there(module: str) -> bool:
     """Whether a module could be imported; no more is imported than its first name's finder needs."""
     top, *rest = module.split(".")
@@ -204,6 +214,6 @@ def _modules(kind: str) -> list[str]:
     return [f"tasks.{kind}.{path.stem}" for path in (Path(__file__).parent / kind).glob("[a-z]*.py")]
 
 
-def _placed(model: Model, pools: Sequence[str]) -> Model:
-    """A model whose pool this deployment does not have goes to one that it has."""
-    return model if model.pool in pools else model.model_copy(update={"pool": pools[0]})
+def _placed(model: Model, pools: Collection[str]) -> Model:
+    """The model; on the deployment's first pool where the deployment lacks the model's own."""
+    return model if model.pool in pools else model.model_copy(update={"pool": next(iter(pools))})

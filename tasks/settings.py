@@ -14,8 +14,10 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tasks.models_file import Misconfigured, like
+from tasks.pools import DEFAULT, PoolName, Sort
+from tasks.pools import parse as parse_pools
 from tasks.redis_url import RedisUrl
-from tasks.registry import PoolName, Registry
+from tasks.registry import Registry
 
 LONGEST_S = 3_155_760_000
 """A hundred years: whatever may be asked is a time that can be shown."""
@@ -82,10 +84,12 @@ class Settings(BaseSettings):
     models: Path | None = Field(
         None, description="File of models ([models.md](models.md)); unset for the package's own models.toml"
     )
-    pools: Annotated[list[PoolName], NoDecode] = Field(
-        ["cpu", "gpu"],
+    pools: Annotated[dict[PoolName, Sort], NoDecode] = Field(
+        DEFAULT,
         min_length=1,
-        description="Pools of this deployment. A model of a pool that is not listed runs in the first",
+        description="Pools of this deployment, each `name:sort`. The sort `cpu` runs a job a child process, the sort "
+        "`gpu` runs jobs as threads of one process. The pools `cpu` and `gpu` need no sort: `cpu,gpu,gpu-large:gpu`. "
+        "A model of the pool `cpu` or `gpu` runs in the first pool where its own is not listed",
     )
     unknown_model_s: float = Field(
         900,
@@ -253,10 +257,17 @@ class Settings(BaseSettings):
         RedisUrl.parse(value.get_secret_value())
         return value
 
-    @field_validator("pools", "fetch_allow", "cors_origins", "trusted_proxies", mode="before")
+    @field_validator("fetch_allow", "cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("pools", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            value = ",".join(value)
+        return parse_pools(value) if isinstance(value, str) else value
 
     @field_validator("cors_origins")
     @classmethod

@@ -246,6 +246,8 @@ def environment(settings: Settings) -> dict[str, str]:
 def _text(value: Any) -> str:
     if isinstance(value, SecretStr):
         return value.get_secret_value()
+    if value and isinstance(value, dict) and all(isinstance(sort, str) for sort in value.values()):
+        return ",".join(f"{pool}:{sort}" for pool, sort in value.items())
     if isinstance(value, dict):
         return ",".join(f"{tenant}={prefix}" for tenant, prefixes in value.items() for prefix in prefixes)
     return ",".join(value) if isinstance(value, list) else str(value)

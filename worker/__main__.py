@@ -1,4 +1,4 @@
-"""python -m worker cpu|gpu|keeper: one worker of a pool, or the keeper. Settings come from the environment."""
+"""python -m worker POOL|keeper: one worker of a pool, or the keeper. Settings come from the environment."""
 
 import logging
 import sys
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tasks import logs
-from tasks.models_file import Misconfigured
+from tasks.models_file import Misconfigured, like
 from tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 
 
 @click.command()
-@click.argument("role", type=click.Choice(["cpu", "gpu", "keeper"]))
+@click.argument("role", metavar="POOL|keeper")
 def main(role: str) -> None:
-    """Run one worker of the pool cpu or gpu, or the keeper, until SIGTERM."""
+    """Run one worker of a pool of BACKLOT_POOLS (cpu, gpu), or the keeper, until SIGTERM."""
     try:
         settings = Settings.of_environment()
         logs.start(settings.log_level)
@@ -38,6 +38,10 @@ def _made(settings: Settings, role: str) -> "Keeper | Parent":
         from worker.keeper.keeper import Keeper
 
         return Keeper(settings)
+    if role not in settings.pools:
+        raise Misconfigured(
+            f"there is no pool {role!r}{like(role, settings.pools)}; BACKLOT_POOLS has {', '.join(settings.pools)}"
+        )
     from worker.parent import Parent
 
     return Parent(settings, role)

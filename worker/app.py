@@ -1,6 +1,7 @@
 """The Celery process of a worker: settings, pool, the one task `doorbell(queue)`.
 
-The cpu pool is Celery's prefork, a job a child; the gpu pool is Celery's threads, one copy of each model.
+A pool of the sort cpu is Celery's prefork, a job a child; one of the sort gpu is Celery's threads, one copy of each
+model.
 Each process that runs jobs has a link to the parent, which renews the leases and keeps the limits.
 """
 
@@ -78,7 +79,7 @@ def main(settings: Settings, identity: Identity) -> None:
     _import_before_forks()
     app = celery_app(settings, ringing=False)
     app.conf.worker_proc_alive_timeout = 60  # a child on a busy machine; Celery kills it after 4 s otherwise
-    prefork = identity.worker.pool == "cpu"
+    prefork = not identity.worker.shared
     here: dict[str, Process] = {}
 
     @app.task(name=DOORBELL, bind=True)

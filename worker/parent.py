@@ -56,8 +56,9 @@ class Parent:
     def __post_init__(self) -> None:
         models = self.models = self.settings.registry()
         name = f"{self.pool}-{socket.gethostname().partition('.')[0]}-{secrets.token_hex(4)}"
-        self.slots = self.settings.cpu_slots if self.pool == "cpu" else self.settings.gpu_slots
-        lines, shared = broker.lines(models, self.pool), self.pool != "cpu"
+        shared = self.settings.pools[self.pool] == "gpu"
+        self.slots = self.settings.gpu_slots if shared else self.settings.cpu_slots
+        lines = broker.lines(models, self.pool)
         # in one process more of a model than two of its batches would only take slots from the other models
         most = [two if shared and two < self.slots else 0 for two in lines.values()]
         self.worker = Worker(name, self.pool, broker.queues(models, self.pool), list(lines), most, shared)
@@ -68,7 +69,7 @@ class Parent:
         self.watchdog = Watchdog(self.settings.watchdog_s)
         of_pool = [model.memory_mb for model in models.models if model.pool == self.pool]
         budget_mb = self.settings.models_mb + max(of_pool, default=0)
-        self.limits = Limits(self.settings, models, shared=self.pool == "gpu", budget_mb=budget_mb)
+        self.limits = Limits(self.settings, models, shared=shared, budget_mb=budget_mb)
 
     def run(self) -> int:
         """Exit status."""
@@ -82,7 +83,7 @@ class Parent:
             "worker %s: %d %s, queues %s%s",
             self.worker.id,
             self.slots,
-            "processes" if self.pool == "cpu" else "threads",
+            "threads" if self.worker.shared else "processes",
             ", ".join(self.worker.queues),
             self._hardware(),
         )
@@ -200,7 +201,7 @@ class Parent:
     def _spawn(self) -> None:
         """From the main thread, and never a fork of this process: see `link.die_with_parent`."""
         cores = os.cpu_count() or 1
-        os.environ["OMP_NUM_THREADS"] = str(max(1, cores // self.slots) if self.pool == "cpu" else cores)
+        os.environ["OMP_NUM_THREADS"] = str(cores if self.worker.shared else max(1, cores // self.slots))
         identity = app.Identity(self.worker, self.slots, self.folder / "link", self.models)
         process = multiprocessing.get_context("spawn").Process(target=app.main, args=(self.settings, identity))
         process.start()
@@ -262,9 +263,9 @@ class Parent:
                 threading.Event().wait(self.settings.renew_s)
 
     def _hardware(self) -> str:
-        if self.pool == "cpu":
+        if not self.worker.shared or has_gpu():
             return ""
-        return "" if has_gpu() else "; NO GPU is visible here: the gpu pool runs on CPU threads"
+        return f"; NO GPU is visible here: the {self.pool} pool runs on CPU threads"
 
 
 @contextlib.contextmanager

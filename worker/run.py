@@ -108,7 +108,7 @@ class Runner:
         self.ledger = Ledger(settings, read_timeout_s=max(2.0, settings.linger_s + 1))
         self.storage = Storage(settings)
         weights = Weights(settings.cache_dir, self.storage)
-        self.loaded = Loaded(settings.models_mb, worker.pool == "gpu", weights.locate)
+        self.loaded = Loaded(settings.models_mb, worker.shared, weights.locate)
         self.artefacts = Artefacts(self.storage, connect(settings))
         self.checkpoints = Checkpoints(self.storage, self.ledger)
         self.attempts: dict[str, Attempt] = {}

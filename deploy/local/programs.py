@@ -1,4 +1,4 @@
-"""The six programs of the stack as supervisord's configuration, and the environment they share.
+"""The programs of the stack as supervisord's configuration, and the environment they share.
 
 Each is signalled alone, never as a group: the pools end their own processes, in their own time. Every
 path is relative to the checkout's root, so that neither spaces in it nor the length limit of Unix
@@ -22,6 +22,7 @@ REDIS_CONF = STATE / "redis.conf"
 MARK = "BACKLOT_STACK"  # in the environment of every process of a stack: the checkout it belongs to
 API_PROCESSES = 2
 CPU_SLOTS_MAX = 4  # of a person's own machine; each is a process with its own copy of the models
+POOLS = 3  # priority of the workers; those of one pool each
 MARGIN_S = 15  # on top of a program's own grace, before supervisord kills it
 
 
@@ -43,8 +44,7 @@ def programs(stack: Stack, settings: Settings) -> list[Program]:
         Program("redis", 1, servers.redis_command(REDIS_CONF)),
         Program("s3", 1, servers.s3_command(S3, ports.s3)),
         Program("keeper", 2, [*worker, "keeper"]),
-        Program("cpu", 3, [*worker, "cpu"], settings.grace_s),
-        Program("gpu", 3, [*worker, "gpu"], settings.grace_s),
+        *(Program(pool, POOLS, [*worker, pool], settings.grace_s) for pool in settings.pools),
         Program("api", 4, _api(ports.api), settings.http_grace_s),
     ]
 
@@ -79,8 +79,9 @@ chmod=0700
 [rpcinterface:supervisor]
 supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 """
-    pools = "\n[group:pools]\nprograms=cpu,gpu\npriority=3\n"  # a group stops at once, so both drain side by side
-    return head + "".join(_section(program) for program in listed) + pools
+    pools = ",".join(program.name for program in listed if program.priority == POOLS)
+    group = f"\n[group:pools]\nprograms={pools}\npriority={POOLS}\n"  # a group stops at once: all drain side by side
+    return head + "".join(_section(program) for program in listed) + (group if pools else "")
 
 
 def _section(program: Program) -> str:

@@ -33,13 +33,13 @@ def told(monkeypatch):
 
 
 def test_everything_has_a_default(told):
-    assert told().s3_bucket == "backlot" and told().pools == ["cpu", "gpu"]
+    assert told().s3_bucket == "backlot" and told().pools == {"cpu": "cpu", "gpu": "gpu"}
 
 
 def test_the_environment_is_read(told):
     settings = told(**ELSEWHERE)
     assert settings.redis_url.get_secret_value() == ELSEWHERE["redis_url"]
-    assert (settings.pools, settings.fetch_allow) == (["cpu"], ["127.0.0.1", "10.0.0.0/8"])
+    assert (settings.pools, settings.fetch_allow) == ({"cpu": "cpu"}, ["127.0.0.1", "10.0.0.0/8"])
     assert settings.s3_sources == {"acme": ["films/inbox/", "archive/"], "rival": ["theirs/x"]}
     assert (settings.lease_s, settings.cpu_slots) == (2.5, 4)
 

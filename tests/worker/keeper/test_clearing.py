@@ -155,7 +155,7 @@ def test_a_damaged_record_is_forgotten_in_its_time(ledger, storage, keeper, fixe
         ledger.submit(job)
         ledger.cancel("acme", job.id)
     damaged, text, nobodys, whole = (job.id for job in jobs)
-    ledger.redis.hset(keys.job(damaged), "fixed", jobs[0].model_dump_json().replace('"cpu"', '"moon"'))
+    ledger.redis.hset(keys.job(damaged), "fixed", jobs[0].model_dump_json().replace('"cpu"', '"The Moon"'))
     ledger.redis.hset(keys.job(text), "fixed", "remember the milk")
     ledger.redis.hset(keys.job(nobodys), "fixed", "remember the milk")
     ledger.redis.hdel(keys.job(nobodys), "tenant")
