@@ -1,5 +1,5 @@
-"""HTTP in, HTTP out: the Flask app is put together here and nowhere else. It keeps nothing from one request to the
-next; what is in front of it, and holds, bounds and times requests, is the bridge (server.py).
+"""Builds the Flask app, which keeps nothing from one request to the next. The bridge in front of it (server/bridge.py)
+holds, bounds and times requests.
 
     python -m api --port 8080
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Services:
-    """What the routes work with."""
+    """The objects that all routes share."""
 
     settings: Settings
     keys: Keys
@@ -29,7 +29,8 @@ class Services:
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """The API for these settings, or for those of the environment. Makes no connection yet."""
+    """The Flask app for these settings, or for those of the environment. Makes no connection yet. Errors:
+    Misconfigured."""
     from flask import Flask
 
     from api import audit, auth, browsers, openapi, problems, strict
@@ -44,7 +45,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.url_map.merge_slashes = False
     app.config.update(MAX_CONTENT_LENGTH=settings.upload_max_bytes)
     app.extensions["backlot"] = Services(settings, Keys(settings.keys_file), Jobs.of(settings))
-    prefix.register(app)  # first of all: what is asked after a request is asked backwards, and the logs say our paths
+    prefix.register(app)  # first: after_request runs backwards, and the logs must see paths without the prefix
     audit.register(app, settings)
     problems.register(app)
     browsers.register(app)

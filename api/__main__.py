@@ -1,7 +1,7 @@
-"""python -m api: the API's processes, under granian. Settings come from the environment.
+"""Starts the API's processes under granian: `python -m api`. Settings come from the environment.
 
-One place has all that granian is told. HTTP/1 alone: with HTTP/2 on offer, silent connections are never closed.
-`http_idle_s` is granian's deadline for a whole head, and so for the next request of a kept connection too.
+This file has all of granian's options, and knows no request. HTTP/2 is off, because with it granian never closes silent
+connections. `http_idle_s` is granian's deadline for a request's head, and so for the next request of a kept connection.
 """
 
 import logging
@@ -23,8 +23,9 @@ from tasks.settings import Settings
 
 log = logging.getLogger("api")
 BACKLOG = 4096
+"""Connections that the kernel keeps waiting to be accepted."""
 OTHER_FILES = 512
-"""Files of a process beside its connections: Redis, the bucket, spooled bodies."""
+"""Open files of a process beside its connections: Redis, the bucket, spooled bodies."""
 
 
 @click.command()
@@ -41,7 +42,7 @@ def main(host: str, port: int, processes: int) -> None:
     logs.start(settings.log_level)
     for line in Settings.misspelt():
         log.warning("%s", line)
-    multiprocessing.set_start_method("spawn")  # a child that was forked would have our threads' locks and sockets
+    multiprocessing.set_start_method("spawn")  # a forked child would inherit the locks and sockets of our threads
     connections = _connections(settings.http_connections)
     granian_port = _free_port()
     with metrics.served(settings.metrics_host, settings.http_metrics_port, port, granian_port, connections) as at:
@@ -71,7 +72,7 @@ def main(host: str, port: int, processes: int) -> None:
 
 
 def _connections(wanted: int) -> int:
-    """How many a process can hold: the limit of open files is raised as far as the system lets us."""
+    """The connections that a process can hold. Raises the limit of open files as far as the system allows."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = wanted + OTHER_FILES
     allowed = most if hard == resource.RLIM_INFINITY else min(hard, most)
@@ -87,10 +88,11 @@ def _connections(wanted: int) -> int:
 
 
 def _free_port() -> int:
-    """For granian's own figures, which go out with ours."""
+    """A free port of this machine for granian's own metrics, which metrics.py adds to ours."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+        return port
 
 
 if __name__ == "__main__":

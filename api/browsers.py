@@ -1,16 +1,16 @@
-"""What every answer tells, a browser above all, and the answer to its question before a request (CORS preflight)."""
+"""Adds security and CORS headers to every answer, and answers CORS preflights. The headers themselves: headers.py."""
 
 from flask import Flask, Response, request
 
 from api import headers
 from api.answers import services
 
-EMPTY = (204, 307)
-"""Answers without a body, of which Flask would say that they are HTML."""
+WITHOUT_BODY = (204, 307)
+"""Statuses of answers without a body, which Flask would label as HTML."""
 
 
 def register(app: Flask) -> None:
-    """Ask and answer for this app's browsers."""
+    """Makes this module see every request and answer of the app."""
     app.before_request(_preflight)
     app.after_request(_safe)
 
@@ -30,7 +30,7 @@ def _safe(answer: Response) -> Response:
         answer.headers.setdefault(name, value)
     if request.method == "OPTIONS" and answer.status_code == 200:
         answer.status_code = 204
-    if answer.status_code in EMPTY:
+    if answer.status_code in WITHOUT_BODY:
         answer.headers.pop("Content-Type", None)
     if answer.status_code == 204:
         answer.headers.pop("Content-Length", None)

@@ -1,4 +1,4 @@
-"""Requests that work as they stand, shown in the OpenAPI document. A test sends each of them."""
+"""Example requests of the OpenAPI document. They work as they stand: a test sends each of them."""
 
 from typing import Any
 

@@ -1,40 +1,43 @@
-"""A multipart body -> its fields and files, or a sentence that says what is wrong with it. It knows nothing of jobs.
+"""Parses a multipart body into texts and files. Knows nothing of jobs.
 
-Nothing is guessed: a text that is not in the charset it claims, or that is packed, is refused, not changed.
+A text in another charset than it claims, or in a transfer encoding, is refused, never guessed.
 """
 
 import tempfile
 from dataclasses import dataclass
-from typing import IO
+from typing import BinaryIO, cast
 
 from flask import Request
 from werkzeug.datastructures import Headers
 from werkzeug.http import parse_options_header
-from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData, Preamble
+from werkzeug.sansio.multipart import Data, Epilogue, Field, File, MultipartDecoder, NeedData
 
 from tasks.errors import MalformedRequest, TooLarge
 
-READ_AT_ONCE = 64 * 1024
-IN_MEMORY = 64 * 1024
+READ_BYTES = 64 * 1024
+"""Bytes of one read."""
+FILE_IN_MEMORY_BYTES = 64 * 1024
 """Bytes of a file that are kept in memory; a larger one lies on the disk."""
-PARTS = 1000
+PARTS_MAX = 1000
 HEADERS_MAX_BYTES = 1024 * 1024
+"""Bytes of the headers of one part."""
 CHARSETS = {"", "utf-8", "us-ascii", "ascii", "iso-8859-1"}
-AS_IT_IS = {"", "7bit", "8bit", "binary"}
+IDENTITY_CODINGS = {"", "7bit", "8bit", "binary"}
+"""Transfer encodings that leave bytes unchanged."""
 
 
 @dataclass
 class Part:
-    """One part. `filename` None: a text."""
+    """One part of the form. `filename` None: a text."""
 
     name: str
     headers: Headers
     filename: str | None
-    stream: IO[bytes]
+    stream: BinaryIO
 
 
 def read(asked: Request, texts_max_bytes: int) -> tuple[dict[str, list[str]], dict[str, list[Part]]]:
-    """Texts and files, each by name. Errors: MalformedRequest; TooLarge, also for texts of more bytes together."""
+    """The form's texts and files, each by name. Errors: MalformedRequest; TooLarge for too many parts or text bytes."""
     decoder = MultipartDecoder(_boundary(asked), max_form_memory_size=HEADERS_MAX_BYTES, max_parts=None)
     parts: list[Part] = []
     texts_bytes = 0
@@ -67,12 +70,12 @@ def _boundary(asked: Request) -> bytes:
 
 
 def _next(decoder: MultipartDecoder, asked: Request, parts: list[Part]) -> Field | File | Data | Epilogue:
-    """The next event, with as much of the body read as it takes."""
+    """The decoder's next event, with as much of the body read as it takes. Errors: MalformedRequest."""
     at = f"part {len(parts)} ({parts[-1].name[:64]!r})" if parts else "the first part"
     try:
-        while isinstance(event := decoder.next_event(), NeedData | Preamble):
+        while not isinstance(event := decoder.next_event(), Field | File | Data | Epilogue):
             if isinstance(event, NeedData):
-                decoder.receive_data(asked.stream.read(READ_AT_ONCE) or None)
+                decoder.receive_data(asked.stream.read(READ_BYTES) or None)
     except UnicodeDecodeError as error:
         raise MalformedRequest(f"a header after {at} of the form is not UTF-8") from error
     except ValueError as error:
@@ -91,17 +94,19 @@ def _next(decoder: MultipartDecoder, asked: Request, parts: list[Part]) -> Field
 
 
 def _part(event: Field | File, number: int) -> Part:
-    if number > PARTS:
-        raise TooLarge(f"the form has more than {PARTS:,} parts")
+    if number > PARTS_MAX:
+        raise TooLarge(f"the form has more than {PARTS_MAX:,} parts")
     if not event.name:
         raise MalformedRequest(f"part {number} of the form has no name")
     coding = event.headers.get("Content-Transfer-Encoding", "").strip().lower()
-    if coding not in AS_IT_IS:
+    if coding not in IDENTITY_CODINGS:
         raise MalformedRequest(
             f"the field {event.name[:64]!r} is in the transfer encoding {coding[:32]!r}; bytes are read as they are"
         )
     filename = event.filename if isinstance(event, File) else None
-    return Part(event.name, event.headers, filename, tempfile.SpooledTemporaryFile(IN_MEMORY))
+    # typeshed gives SpooledTemporaryFile every method of BinaryIO but not the name
+    stream = cast(BinaryIO, tempfile.SpooledTemporaryFile(FILE_IN_MEMORY_BYTES))  # noqa: SIM115 (the Part keeps it)
+    return Part(event.name, event.headers, filename, stream)
 
 
 def _by_name(parts: list[Part]) -> tuple[dict[str, list[str]], dict[str, list[Part]]]:

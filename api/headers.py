@@ -1,7 +1,7 @@
-"""The headers of every answer, for a browser that may be on the other side. It knows neither Flask nor the server.
+"""Security headers, CORS headers and the Bearer challenge, as plain dicts. Knows neither Flask nor the server.
 
-`SAFE` belongs on whatever leaves the process, the server's own refusals included; `cors` adds what a page of another
-origin needs, where the operator has named that origin.
+`SAFE` belongs on every answer, the server's own refusals included. `cors` adds the headers that let pages of other
+origins read an answer, where the operator allows the origin.
 """
 
 from collections.abc import Collection
@@ -12,37 +12,40 @@ SAFE = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
 }
-SENT = "Authorization, Content-Type, Idempotency-Key, Prefer"
-"""Headers that a page may send beside those that every page may."""
-SEEN = (
+REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, Prefer"
+"""Request headers that a page may set, beside those that CORS always allows."""
+EXPOSED_HEADERS = (
     "Location, Retry-After, RateLimit, RateLimit-Policy, Preference-Applied, Idempotency-Replayed, "
     "WWW-Authenticate, Allow"
 )
 """Headers of an answer that a page may read."""
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE"
 PREFLIGHT_S = 600
+"""Seconds for which a browser may cache a preflight."""
 
 
 def cors(allowed: Collection[str], origin: str | None) -> dict[str, str]:
-    """Headers that let a page of `origin` read the answer; `allowed` holds origins, or `*` for any.
+    """CORS headers that let a page of `origin` read the answer. `allowed` holds origins, or `*` for any.
 
-    Never with credentials: a key travels in a header that a page must set itself, so a browser has none to add.
+    Credentials are never allowed: the key travels in a header that a page sets itself.
     """
     if not allowed:
         return {}
     if "*" in allowed:
-        return {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": SEEN}
-    named = {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": SEEN} if origin in allowed else {}
-    return {**named, "Vary": "Origin"}
+        return {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": EXPOSED_HEADERS}
+    vary = {"Vary": "Origin"}
+    if origin is None or origin not in allowed:
+        return vary
+    return {"Access-Control-Allow-Origin": origin, "Access-Control-Expose-Headers": EXPOSED_HEADERS, **vary}
 
 
 def preflight(allowed: Collection[str], origin: str | None) -> dict[str, str]:
-    """Headers of the answer to a browser's question before the request; none that allows where the origin is not."""
+    """CORS headers of the answer to a preflight. An origin that is not allowed gets none that allow anything."""
     answer = cors(allowed, origin)
     if "Access-Control-Allow-Origin" in answer:
         answer |= {
             "Access-Control-Allow-Methods": METHODS,
-            "Access-Control-Allow-Headers": SENT,
+            "Access-Control-Allow-Headers": REQUEST_HEADERS,
             "Access-Control-Max-Age": str(PREFLIGHT_S),
         }
         del answer["Access-Control-Expose-Headers"]

@@ -1,4 +1,4 @@
-"""The file of API keys: hashes only, changed as a whole, readable by its owner alone.
+"""Reads and changes the file of API keys. It holds hashes only, is replaced as a whole, and has mode 0600.
 
     {"keys": [{"sha256": hex, "tenant": "acme", "scope": "tenant" | "operator", "name": "for a person",
                "access": "full" | "read", "kinds": null | ["transcribe", ...], "created_at": time, "expires_at": time}]}
@@ -26,11 +26,12 @@ Tenant = Annotated[str, Field(pattern=TENANT)]
 Scope = Literal["tenant", "operator"]
 Access = Literal["full", "read"]
 ID_DIGITS = 12
+"""Hexadecimal digits of a key's id."""
 
 
 class Key(BaseModel):
-    """One key, by its hash. `scope` operator: any tenant's jobs, and what is the operator's. `kinds`: of which it
-    may make jobs, or null for all. After `expires_at` it is refused."""
+    """One key, without its secret. `scope` operator: all tenants' jobs and the operator's routes. `kinds`: the kinds of
+    jobs it may submit, None for all. From `expires_at` on it is refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -44,7 +45,7 @@ class Key(BaseModel):
 
     @property
     def id(self) -> str:
-        """What people know it by: the beginning of its hash."""
+        """The key's name in lists and logs: the beginning of its hash."""
         return self.sha256[:ID_DIGITS]
 
     def expired(self) -> bool:
@@ -57,7 +58,7 @@ class _File(BaseModel):
 
 
 def digest(key: str) -> str:
-    """What the file keeps of a key."""
+    """The SHA-256 of a key, in hexadecimal, as the file keeps it."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
@@ -79,8 +80,8 @@ def add(
     kinds: Sequence[Kind] | None = None,
     lives_s: float | None = None,
 ) -> str:
-    """A new key; it is shown here and never again. `lives_s`: it expires after so long. Errors: ValueError with what is
-    wrong."""
+    """Adds a key and gives its secret, which is kept nowhere. `lives_s`: seconds until it expires. Errors: ValueError
+    with a sentence for a person."""
     key, now = "bk_" + secrets.token_urlsafe(32), datetime.now(UTC)
     try:
         expires_at = None if lives_s is None else now + timedelta(seconds=lives_s)
@@ -104,15 +105,15 @@ def add(
 
 
 def rotate(path: Path, which: str, overlap_s: float) -> tuple[Key, str]:
-    """A new key in place of one that is good for `overlap_s` yet: the old one, and the new, which is shown here and
-    never again. Errors: ValueError."""
+    """Replaces a key by a new one; the old one expires after `overlap_s` seconds. Gives the old key and the new secret,
+    which is kept nowhere. Errors: ValueError."""
     new, now = "bk_" + secrets.token_urlsafe(32), datetime.now(UTC)
     with _changing(path) as keys:
         old = _one(keys, which)
         if old.expired():
             raise ValueError(f"the key {old.id} has expired; add a new one")
         until = min(filter(None, (old.expires_at, now + timedelta(seconds=overlap_s))))
-        # the old one gives its name to the new, so that the name still means one key
+        # the new key takes the name over, so that a name means one key
         name = f"{old.name} (until {until:%Y-%m-%d})".strip()[:200]
         retired = old.model_copy(update={"expires_at": until, "name": name})
         keys[keys.index(old)] = retired
@@ -121,7 +122,7 @@ def rotate(path: Path, which: str, overlap_s: float) -> tuple[Key, str]:
 
 
 def remove(path: Path, which: str) -> Key:
-    """Take back the key of this name, or whose hash begins so (8 digits at least). Errors: ValueError."""
+    """Revokes the key with this name, or with this beginning of its hash (8 digits at least). Errors: ValueError."""
     with _changing(path) as keys:
         gone = _one(keys, which)
         keys.remove(gone)
@@ -129,7 +130,7 @@ def remove(path: Path, which: str) -> Key:
 
 
 def remove_tenant(path: Path, tenant: str) -> list[Key]:
-    """Take back all keys of a tenant; those that it had. Errors: OSError, ValueError."""
+    """Revokes all keys of a tenant and gives them. Errors: OSError, ValueError."""
     with _changing(path) as keys:
         gone = [key for key in keys if key.tenant == tenant]
         keys[:] = [key for key in keys if key.tenant != tenant]
@@ -148,7 +149,7 @@ def _one(keys: list[Key], which: str) -> Key:
 
 @contextlib.contextmanager
 def _changing(path: Path) -> Iterator[list[Key]]:
-    """The keys, to be changed by one process at a time; put in place in one step, if nothing was raised."""
+    """The keys, for one process at a time to change. Replaces the file atomically unless the block raises."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(path.name + ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,9 +1,9 @@
-"""A job from a form: reserved names are the request's fields, everything else is an input.
+"""Makes a job request from a form: reserved names are the request's fields, all others are inputs.
 
     curl -F kind=transcribe -F audio=@talk.mp3 -F 'params={"language": "en"}' ...
 
-A file becomes `upload:<id>` (stored once the whole request has been found good), a text stays what it
-is, a repeated field is a list. From there on it is the same request as one that came as JSON.
+A file becomes `upload:<id>` (stored once the whole request is valid), a text stays a text, a repeated field is a list.
+The result is the same request as one that came as JSON. Knows nothing of the form's syntax (form.py).
 """
 
 import json
@@ -38,7 +38,7 @@ def read_form(asked: Request) -> tuple[JobRequest, dict[str, File]]:
     fields["input"] = {name: _input(fields.get("kind"), name, values) for name, values in given.items()}
     try:
         body = json.dumps(fields)
-    except RecursionError as error:  # a level less than what json.loads takes
+    except RecursionError as error:  # json.dumps allows one level less than json.loads
         raise MalformedRequest("a field of the form is JSON of too many levels") from error
     return parse(body), files
 
@@ -54,7 +54,7 @@ def _field(name: str, texts: list[str]) -> Any:
     except NO_JSON as error:
         if name in OBJECTS:
             raise MalformedRequest(f"the field {name} is not JSON: {error}") from error
-        return texts[0]  # not the number wanted: the contract says so
+        return texts[0]  # the contract refuses it, with the field's own words
 
 
 def _file(kind: str | None, name: str, upload: Part, files: dict[str, File]) -> Any:
@@ -80,8 +80,8 @@ def _json_file(name: str, upload: Part) -> Any:
         raise InvalidRequest([wrong]) from error
 
 
-def _input(kind: str | None, name: str, values: list) -> Any:
-    """One value, or a list where the field is repeated or the kind wants one."""
+def _input(kind: str | None, name: str, values: list[Any]) -> Any:
+    """The value of an input: a list where the field is repeated or the kind wants one."""
     field = contract(kind).inputs.model_fields.get(name) if kind in KINDS else None
     wants_list = field is not None and get_origin(field.annotation) is list
     if len(values) > 1:

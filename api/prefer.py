@@ -1,8 +1,7 @@
-"""The header Prefer (RFC 7240): wait=N holds an answer until the job is done, for N seconds at most.
+"""Reads the header Prefer (RFC 7240): `wait=N` holds an answer until the job is done, for N seconds at most.
 
-Flask never waits: it leaves its wish with the bridge (server/bridge.py), which holds the request and asks again.
-Where no bridge is in front, or as many are held as may be, the preference is not applied, and the answer says so by
-leaving Preference-Applied out.
+Flask never waits: it leaves a Wish to the bridge (server/bridge.py), which holds the request and asks Flask again.
+Without a bridge, or at the limit of held requests, the preference is not applied and Preference-Applied is absent.
 """
 
 import re
@@ -11,21 +10,22 @@ from urllib.request import parse_http_list
 from flask import request
 
 from api.answers import services
-from api.server.holds import ENVIRON, Wish
+from api.server.holds import WISH, Wish
 from tasks.job import Job
 
 WAIT = re.compile(r'wait\s*=\s*(?:(\d{1,9})|"(\d{1,9})")\s*(?:;.*)?$', re.IGNORECASE | re.DOTALL)
-"""One preference of this name; its parameters, of which it has none of its own, are passed over."""
+"""The preference `wait`; parameters behind it are ignored, because it defines none."""
 
 
 def waited(job: Job, tenant: str) -> tuple[Job, dict[str, str]]:
-    """The job, and the headers that tell which preference was applied to it."""
+    """The job, and the headers that name the preference already applied. Leaves a Wish where the caller wants to
+    wait."""
     preferences = parse_http_list(",".join(request.headers.getlist("Prefer")))
     asked = next((int(match[1] or match[2]) for one in preferences if (match := WAIT.match(one))), None)
     if asked is None:
         asynchronous = any(one.partition(";")[0].strip().lower() == "respond-async" for one in preferences)
         return job, {"Preference-Applied": "respond-async"} if asynchronous else {}
-    wish: Wish | None = request.environ.get(ENVIRON)
+    wish: Wish | None = request.environ.get(WISH)
     if not job.done and wish is not None:
         wish.job_id, wish.tenant = job.id, tenant
         wish.seconds = min(asked, services().settings.max_wait_s)
@@ -33,5 +33,5 @@ def waited(job: Job, tenant: str) -> tuple[Job, dict[str, str]]:
 
 
 def applied(seconds: float) -> str:
-    """The value of Preference-Applied for a request that was held so long at most."""
+    """The value of Preference-Applied for a request that was held for at most so many seconds."""
     return f"wait={seconds:g}"

@@ -1,1 +1,1 @@
-"""The server in front of Flask: requests held, bounded and timed before a thread works on them."""
+"""The server in front of Flask: holds, bounds and times requests before a thread works on them."""

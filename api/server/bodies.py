@@ -1,8 +1,7 @@
-"""Reads a request's body to its end, or to its deadline, before anybody works on it.
+"""Reads a request's whole body, with a deadline, before a thread works on the request.
 
-A body lies in memory up to 256 KiB, else in a file of `spool_dir` that has no name. `Spool` bounds what a process
-holds of them at one time; one tenant has no more of it than it leaves free, so that a few cannot fill it for all.
-Knows bytes and clocks; not what is in a body.
+A body is kept in memory up to 256 KiB, else in an unnamed file of `spool_dir`. `Spool` bounds the bytes that a process
+spools; one tenant never has more of them than it leaves free. Knows bytes and clocks, and no body's content.
 """
 
 import asyncio
@@ -20,18 +19,19 @@ from tasks.settings import Settings
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 IN_MEMORY_BYTES = 256 * 1024
 STEP_BYTES = 1024 * 1024
-"""What is reserved at a time for a body that comes in chunks and does not say how long it is."""
+"""Bytes reserved at a time for a chunked body, whose length is unknown."""
 PATIENCE_S = 10
-"""A body may be silent, or below the lowest speed, for so long in all."""
+"""Seconds in all for which a body may lag behind the lowest speed."""
 FULL_RETRY_S = 5
-CUT = "the body ends before its Content-Length or its last chunk, or its chunks are not in form"
+"""Seconds of Retry-After while the spool is full."""
+CUT_OFF = "the body ends before its Content-Length or its last chunk, or its chunks are not in form"
 
 
 class Spool:
-    """Bytes that this process holds, or has promised to hold, of bodies: in all, and of each tenant.
+    """The bytes of bodies that this process holds or has reserved, in all and by caller.
 
-    A tenant may have as much as stays free: alone half of all, a second half of the rest, and so on. Ten that take all
-    they may leave 2 MiB of 2 GiB, enough for the small bodies of others.
+    A caller may hold as many bytes as stay free: the first half of all, the second half of the rest, and so on. Ten
+    greedy callers leave 2 MiB of 2 GiB, enough for the small bodies of others.
     """
 
     def __init__(self, most: int) -> None:
@@ -39,7 +39,7 @@ class Spool:
         self._of: Counter[str] = Counter()
 
     def take(self, who: str, count: int) -> None:
-        """Errors: Refused where there is no room."""
+        """Reserves bytes for a caller. Errors: Refused where there is no room."""
         if self._of[who] + count > self.most - self.held - count:
             raise Refused(
                 503,
@@ -58,7 +58,7 @@ class Spool:
 
 
 class Bodies:
-    """How bodies are read in this process."""
+    """Reads the bodies of this process."""
 
     def __init__(self, settings: Settings) -> None:
         self.spool = Spool(settings.spool_max_bytes)
@@ -68,7 +68,7 @@ class Bodies:
 
     @contextlib.contextmanager
     def room(self, who: str, announced: int | None) -> Iterator["Body"]:
-        """A place for a body of as many bytes (None: chunks), given back at the end. Errors: Refused."""
+        """Reserves room for a body of `announced` bytes (None: chunked) while the block runs. Errors: Refused."""
         body = Body(self, who, announced)
         try:
             yield body
@@ -76,35 +76,38 @@ class Bodies:
             body.close()
 
     def end_by(self, moment: float) -> None:
-        """Whatever has not come by then, of time.monotonic(), is refused."""
+        """Refuses every body that is not whole at this moment of time.monotonic()."""
         self.ends_by = moment
+        end = asyncio.get_running_loop().time() + moment - time.monotonic()
         for wait in self.waits:
-            wait.reschedule(min(wait.when(), asyncio.get_running_loop().time() + moment - time.monotonic()))
+            when = wait.when()
+            wait.reschedule(end if when is None else min(when, end))
 
 
 class Body:
-    """One body. `file` has all of it, from its start, once it has been read; `count` is how many bytes came."""
+    """One body. `count` bytes of it have come. Once it is read, `file` holds all of it and stands at its start."""
 
     def __init__(self, bodies: Bodies, who: str, announced: int | None) -> None:
         self._bodies, self._who, self._announced = bodies, who, announced
         bodies.spool.take(who, announced or 0)
         self._reserved = announced or 0
-        self.count, self.file = 0, io.BytesIO()
+        self.count = 0
+        self.file: IO[bytes] = io.BytesIO()
         self._start = time.monotonic()
         self._unwritten: list[bytes] = []
         self._unwritten_bytes = 0
 
     async def read(self, receive: Receive, most: int, too_large: str) -> IO[bytes]:
-        """All of it, `most` bytes at most. Errors: Refused: 408 too slow, 413 with `too_large`, 400 not whole."""
+        """The whole body, `most` bytes at most. Errors: Refused: 408 too slow, 413 with `too_large`, 400 not whole."""
         more = self._announced != 0
         while more:
             message = await self._next(receive)
             if message["type"] != "http.request":
-                raise Refused(400, CUT)
+                raise Refused(400, CUT_OFF)
             await self._keep(message.get("body", b""), most, too_large)
             more = message.get("more_body", False) and self.count != self._announced
         if self._announced is not None and self.count != self._announced:
-            raise Refused(400, CUT)
+            raise Refused(400, CUT_OFF)
         if isinstance(self.file, io.BytesIO):
             self.file = io.BytesIO(b"".join(self._unwritten))
         else:
@@ -137,7 +140,7 @@ class Body:
             ) from None
 
     def _patience_s(self) -> float:
-        """Until the next bytes must have come, for the lowest speed, the longest time and the process's end."""
+        """Seconds until more bytes must have come: for the lowest speed, the longest time and the process's end."""
         s = self._bodies.settings
         slowest = self._start + min(PATIENCE_S + self.count / s.body_min_bytes_per_s, s.body_timeout_s)
         return max(0.0, min(slowest, self._bodies.ends_by) - time.monotonic())
@@ -152,7 +155,7 @@ class Body:
         self._unwritten.append(part)
         self._unwritten_bytes += len(part)
         if self._unwritten_bytes > IN_MEMORY_BYTES:
-            await asyncio.to_thread(self._write)  # a disk that is busy must not hold up whoever shares the loop
+            await asyncio.to_thread(self._write)  # a busy disk must not block the event loop
 
     def _write(self) -> None:
         if isinstance(self.file, io.BytesIO):

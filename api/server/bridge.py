@@ -32,8 +32,8 @@ from api.prefer import applied
 from api.problems import CODES, Problem, too_large
 from api.server import wire
 from api.server.bodies import Bodies, Receive
-from api.server.holds import ENVIRON, LOOK, Holds, Wish
-from api.server.listener import cut_off_who_does_not_read
+from api.server.holds import HELD_READ, WISH, Holds, Wish
+from api.server.listener import end_stalled_connections
 from api.server.metrics import Counts
 from api.server.threads import Answer, Threads
 from api.server.wire import Refused
@@ -47,30 +47,31 @@ log = logging.getLogger(__name__)
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 LINGER_S = 2
 LINGER_BYTES = 4 * 1024 * 1024
-"""After an early answer so much of the body is read and thrown away: a connection closed with bytes unread on it is
-reset, and the caller would lose the answer."""
-ENDS_BEFORE_S = 2
-"""Bodies must be whole so long before the process is killed."""
-HOUSE_EVERY_S = 1
+"""Seconds and bytes of body that are read and dropped after an early answer. Closing a connection with unread bytes
+resets it, and the caller would lose the answer."""
+BODIES_END_S = 2
+"""Seconds before the process is killed at which bodies must be whole."""
+TICK_S = 1
+"""Seconds between two rounds of gauges and checks."""
 SWITCH_S = 0.0005
-"""Python's threads take turns so often. The loop needs several turns a request, and waits at each for every thread that
-is busy: at Python's own 5 ms somebody else's small request beside ten busy ones took up to a second."""
+"""Seconds after which Python switches threads. The event loop needs several turns a request and waits at each for every
+busy thread: at Python's default of 5 ms a small request beside ten busy ones took up to a second."""
 
 
 def bridge() -> "Bridge":
-    """The app for the settings of the environment, and this process's logging."""
+    """The ASGI app for the settings of the environment. Starts this process's logging. Errors: SystemExit."""
     try:
         settings = Settings.of_environment()
         logs.start(settings.log_level)
         app = create_app(settings)
-    except Misconfigured as error:  # a process that takes the place of another finds what was written meanwhile
+    except Misconfigured as error:  # a respawned process reads files that may have changed since the start
         raise SystemExit(f"the API cannot start: {error}") from None
     sys.setswitchinterval(SWITCH_S)
     return Bridge(app, app.extensions["backlot"])
 
 
 class Bridge:
-    """An ASGI app of one process."""
+    """The ASGI app of one process."""
 
     def __init__(self, app: Callable[..., Any], services: Services) -> None:
         s = self._settings = services.settings
@@ -94,14 +95,14 @@ class Bridge:
             log.exception("the bridge failed at a %s", scope["method"])
             answer, closes = self._problem(Refused(500, "a defect of the service", code="internal"), scope), True
         self._counts.answered(answer.status)
-        # what follows chunks is never read as a request: somebody in front of us may have taken it for their body
+        # no request is read after a chunked body: a proxy may disagree on its end (request smuggling)
         closes = closes or unread or bool(wire.values(scope["headers"], b"transfer-encoding"))
         await self._send(answer, closes, send)
         if closes and unread:
             await _drain(receive)
 
     async def _answer(self, scope: dict[str, Any], receive: Receive) -> tuple[Answer, bool]:
-        """And whether a body was left unread. Errors: Refused."""
+        """The answer, and true where a body was left unread. Errors: Refused."""
         wire.check_head(scope)
         if scope["path"] == "/healthz" and scope["method"] in ("GET", "HEAD"):
             return self._own(200, "application/json", self._health, scope), wire.has_body(scope["headers"])
@@ -111,7 +112,7 @@ class Bridge:
         wish = Wish()
         with self._threads.place(who):
             if tenant is None or not wire.has_body(scope["headers"]):
-                environ = wire.environ(scope, came_from, 0) | {"wsgi.input": io.BytesIO(), ENVIRON: wish}
+                environ = wire.environ(scope, came_from, 0) | {"wsgi.input": io.BytesIO(), WISH: wish}
                 answer, unread = await self._threads.ask(who, environ), wire.has_body(scope["headers"])
             else:
                 answer, environ, unread = *await self._with_body(scope, receive, came_from, who, wish), False
@@ -129,11 +130,11 @@ class Bridge:
             raise Refused(413, too_large(s))
         with self._bodies.room(who, announced) as body:
             file = await body.read(receive, most, too_large(s))
-            environ = wire.environ(scope, came_from, body.count) | {ENVIRON: wish}
+            environ = wire.environ(scope, came_from, body.count) | {WISH: wish}
             return await self._threads.ask(who, environ | {"wsgi.input": file}), environ
 
     def _tenant(self, headers: wire.Headers) -> str | None:
-        """Whose key the request has; None where it is not known or has expired: Flask refuses it and says why."""
+        """The tenant of the request's key; None for an unknown or expired key, which Flask refuses with the reason."""
         scheme, _, key = b",".join(wire.values(headers, b"authorization")).decode("latin-1").partition(" ")
         with contextlib.suppress(NotReady):
             found = self._keys.find(key.strip()) if scheme.lower() == "bearer" else None
@@ -141,22 +142,24 @@ class Bridge:
         return None
 
     async def _held(self, first: Answer, wish: Wish, environ: dict[str, Any], who: str, receive: Receive) -> Answer:
-        """The first answer with the job as it is when it is done, when the time is over, or when the process stops."""
+        """The first answer, with the job as it is when it is done, the time is over or the process stops."""
         last, done, end = first, False, time.monotonic() + wish.seconds
         try:
             async with self._holds.holding(wish, _left(receive)) as hold:
                 while not done and not hold.over:
                     again = Wish()
-                    looked = await self._threads.ask(who, _look_at(environ, wish.job_id) | {ENVIRON: again, LOOK: True})
+                    looked = await self._threads.ask(
+                        who, _reading(environ, wish.job_id) | {WISH: again, HELD_READ: True}
+                    )
                     if looked.status == 200:
                         last, done = looked, not again.job_id
-                    elif looked.status != 503:  # it was erased meanwhile
+                    elif looked.status != 503:  # the job was erased meanwhile
                         return looked if environ["REQUEST_METHOD"] == "GET" else first
                     if done or (left := end - time.monotonic()) <= 0:
                         break
                     await hold.wait(left)
         except NotReady:
-            return first  # nobody can say now when the job ends
+            return first  # without Redis no event tells of the job's end
         dropped = {"content-length", *(["retry-after"] if done else [])}
         headers = [pair for pair in first.headers if pair[0].lower() not in dropped]
         return Answer(
@@ -179,7 +182,7 @@ class Bridge:
     def _own(
         self, status: int, media_type: str, body: str, scope: dict[str, Any], more: dict[str, str] | None = None
     ) -> Answer:
-        """An answer without Flask, with what every answer has."""
+        """An answer made without Flask, with the headers of every answer."""
         origin = b",".join(wire.values(scope["headers"], b"origin")).decode("latin-1") or None
         headers = {
             "Content-Type": media_type,
@@ -204,38 +207,39 @@ class Bridge:
         await send({"type": "http.response.body", "body": b"" if part is None else part, "more_body": False})
 
     async def _live(self, receive: Receive, send: Send) -> None:
-        """ASGI's lifespan. Its shutdown comes when all is answered, too late for us, so the signals are heard here
-        too: granian's own handlers, which are asyncio's, are called by the loop whatever Python's handler is."""
+        """Runs ASGI's lifespan. Its shutdown event comes only after all answers, too late to end held requests, so the
+        signals are handled here too. granian's own handlers, which are asyncio's, still run."""
         await receive()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(self._stop))
-        keeping = asyncio.ensure_future(self._keep_house())
+        ticking = asyncio.ensure_future(self._tick())
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        keeping.cancel()
+        ticking.cancel()
         self._threads.close()
         await send({"type": "lifespan.shutdown.complete"})
 
     def _stop(self) -> None:
-        """Held requests are answered now; bodies have until shortly before the process would be killed."""
+        """Answers held requests now, and gives bodies until shortly before the process is killed."""
         self._holds.stop()
-        self._bodies.end_by(time.monotonic() + max(0.5, self._settings.http_grace_s - ENDS_BEFORE_S))
+        self._bodies.end_by(time.monotonic() + max(0.5, self._settings.http_grace_s - BODIES_END_S))
 
-    async def _keep_house(self) -> None:
+    async def _tick(self) -> None:
+        """Sets gauges and options, and ends a process whose parent died, once every TICK_S."""
         parent, listens = multiprocessing.parent_process(), False
         while True:
-            listens = listens or cut_off_who_does_not_read(self._settings.http_idle_s)
+            listens = listens or end_stalled_connections(self._settings.http_idle_s)
             self._counts.held.set(len(self._holds))
             self._counts.spooled.set(self._bodies.spool.held)
             self._counts.working.set(self._threads.requests)
-            if parent and not parent.is_alive():  # left over, this one would answer beside its parent's successor
+            if parent and not parent.is_alive():  # an orphan would answer beside the next API's processes
                 os.kill(os.getpid(), signal.SIGTERM)
-            await asyncio.sleep(HOUSE_EVERY_S)
+            await asyncio.sleep(TICK_S)
 
 
-def _look_at(environ: dict[str, Any], job_id: str) -> dict[str, Any]:
-    """The environ of the same caller who looks at the job."""
+def _reading(environ: dict[str, Any], job_id: str) -> dict[str, Any]:
+    """The environ of a request by the same caller that reads the job."""
     kept = {
         name: value
         for name, value in environ.items()

@@ -1,7 +1,7 @@
-"""Requests that wait for a job (`Prefer: wait`): how many may, and what wakes one. Knows no HTTP and no job.
+"""Holds requests until their jobs change (`Prefer: wait`), within limits. Knows no HTTP and no job.
 
-A held request is a coroutine: it has no thread and no connection to Redis. One thread of the process reads the
-events of all jobs (tasks/ledger/events.py).
+A held request is a coroutine without a thread or a connection to Redis. One thread of the process reads the events of
+all jobs (tasks/ledger/events.py).
 """
 
 import asyncio
@@ -13,40 +13,41 @@ from typing import Any
 
 from tasks.ledger.events import Events
 
-LOOK_AGAIN_S = 15
-"""A held request looks at its job so often even if no event came."""
+POLL_S = 15
+"""Seconds after which a held request reads its job even without an event."""
 
 
 @dataclass
 class Wish:
-    """What Flask leaves in the environ of a request that may be held (api/prefer.py), at ENVIRON."""
+    """The wait that Flask asks the bridge for (api/prefer.py): it fills the Wish that lies in the environ at WISH."""
 
     job_id: str = ""
     tenant: str = ""
     seconds: float = 0
 
 
-ENVIRON = "backlot.hold"
-LOOK = "backlot.look"
-"""In the environ of a look that a held request takes: it is no request of anybody."""
+WISH = "backlot.hold"
+"""Environ key of the Wish."""
+HELD_READ = "backlot.look"
+"""Environ key that marks a read by the bridge for a held request, which is no request of a caller."""
 
 
 class Hold:
-    """One held request, while it is: `woken` at each change that it has to look at."""
+    """One held request. `woken` is set when its job may have changed; `over` when the wait has to end."""
 
     def __init__(self) -> None:
         self.woken = asyncio.Event()
         self.over = False
 
     def end(self) -> None:
-        """The caller left, or the process stops: whoever waits, waits no more."""
+        """Ends the wait: the caller left, or the process stops."""
         self.over = True
         self.woken.set()
 
     async def wait(self, seconds: float) -> None:
-        """Until something changed, or for so long."""
+        """Waits for a change, for at most so many seconds."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(min(seconds, LOOK_AGAIN_S)):
+            async with asyncio.timeout(min(seconds, POLL_S)):
                 await self.woken.wait()
         self.woken.clear()
 
@@ -64,12 +65,13 @@ class Holds:
         return len(self._held)
 
     def may(self, tenant: str) -> bool:
-        """Whether one more of this tenant may wait."""
+        """True where the limits allow one more held request of this tenant."""
         return not self.stopped and len(self._held) < self._most and self._of[tenant] < self._most_of_tenant
 
     @contextlib.asynccontextmanager
     async def holding(self, wish: Wish, left: Awaitable[Any]) -> AsyncIterator[Hold]:
-        """A hold that hears of its job's changes from now on; it is over once `left` is done. Errors: NotReady."""
+        """A hold that is woken by its job's events while the block runs, and ends once `left` is done. Errors:
+        NotReady."""
         hold, loop = Hold(), asyncio.get_running_loop()
 
         def wake() -> None:  # from the reader's thread
@@ -94,7 +96,7 @@ class Holds:
                 del self._of[wish.tenant]
 
     def stop(self) -> None:
-        """End all holds, and allow no other."""
+        """Ends all holds and allows no new one."""
         self.stopped = True
         for hold in self._held:
             hold.end()

@@ -1,7 +1,7 @@
-"""The socket that this process listens on, for what granian has no option for: a caller that does not take its answer.
+"""Sets TCP_USER_TIMEOUT on the listening socket, so that Linux ends connections whose caller never reads the answer.
 
-granian has a deadline for a head and none for an answer, so whoever asks and never reads would hold a connection for
-good. Linux has one (TCP_USER_TIMEOUT), which connections inherit from their listener. Knows no request.
+granian has a deadline for a request's head and none for an answer. Connections inherit the option from their listener.
+Knows no request.
 """
 
 import contextlib
@@ -9,9 +9,9 @@ import os
 import socket
 
 
-def cut_off_who_does_not_read(after_s: float) -> bool:
-    """A connection that takes nothing of what waits for it for so long is ended from now on. Whether a listener was
-    found; where the system has no such option, there is nothing to do."""
+def end_stalled_connections(after_s: float) -> bool:
+    """Makes the kernel end connections that accept no byte for so many seconds. True where a listener was found, or
+    where the system has no such option."""
     option = getattr(socket, "TCP_USER_TIMEOUT", None)
     if option is None or not os.path.isdir("/proc/self/fd"):
         return True

@@ -1,7 +1,7 @@
-"""What the API counts, for Prometheus: each of its processes writes, and the one that started them answers for all.
+"""Prometheus metrics of the API: each process counts into files, and the parent process serves the sums.
 
-`directory` must be told before prometheus_client is imported, which chooses then where numbers are kept; so nothing
-but the bridge and `python -m api` imports this.
+PROMETHEUS_MULTIPROC_DIR must be set before prometheus_client is imported, which then chooses where numbers are kept;
+so only the bridge and `python -m api` import this file. Knows no request.
 """
 
 import contextlib
@@ -17,12 +17,13 @@ from typing import Any
 
 DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 GRANIAN_EVERY_S = 1
+"""Seconds between two collections of granian's own metrics."""
 LISTENING = "0A"
-"""/proc/net/tcp's word for a socket that listens; its rx_queue is how many connections wait to be accepted."""
+"""State of a listening socket in /proc/net/tcp; its rx_queue counts the connections that wait to be accepted."""
 
 
 class Counts:
-    """The numbers of one process of the API."""
+    """The counters and gauges of one process."""
 
     def __init__(self) -> None:
         from prometheus_client import Counter, Gauge
@@ -38,7 +39,7 @@ class Counts:
         self.working = gauge("backlot_http_requests_under_way", "Requests taken in and not answered, held ones aside")
 
     def answered(self, status: int) -> None:
-        """One more answer."""
+        """Counts an answer with this HTTP status."""
         if status not in self._by_status:
             self._by_status[status] = self._requests.labels(status)
         self._by_status[status].inc()
@@ -48,7 +49,7 @@ class Counts:
 
 @contextlib.contextmanager
 def served(host: str, port: int, api_port: int, granian_port: int, connections: int) -> Iterator[int]:
-    """/metrics of all processes on this address (port 0: any) while the block runs; gives the port."""
+    """Serves /metrics of all processes on this address (port 0: any) while the block runs; gives the port."""
     directory = os.environ[DIRECTORY] = tempfile.mkdtemp(prefix="backlot-metrics-")
 
     class Page(BaseHTTPRequestHandler):
@@ -63,7 +64,7 @@ def served(host: str, port: int, api_port: int, granian_port: int, connections: 
             self.wfile.write(page)
 
         def log_message(self, *_: Any) -> None:
-            """Scrapes are not logged."""
+            """Logs nothing, because scrapes are frequent."""
 
     server = ThreadingHTTPServer((host, port), Page)
     server.daemon_threads = True
@@ -82,9 +83,9 @@ def _page(directory: str, api_port: int, granian_port: int, connections: int) ->
     for file in Path(directory).glob("gauge_live*.db"):
         pid = int(file.stem.rpartition("_")[2])
         if not _alive(pid):
-            mark_process_dead(pid, directory)
+            mark_process_dead(pid, directory)  # type: ignore[no-untyped-call]  # prometheus_client leaves it untyped
     registry = CollectorRegistry()
-    MultiProcessCollector(registry, directory)
+    MultiProcessCollector(registry, directory)  # type: ignore[no-untyped-call]  # prometheus_client leaves it untyped
     registry.register(_Connections(api_port, connections))
     page = generate_latest(registry)
     with contextlib.suppress(OSError):
@@ -93,7 +94,7 @@ def _page(directory: str, api_port: int, granian_port: int, connections: int) ->
 
 
 class _Connections:
-    """What this process, which serves none, knows of them."""
+    """Metrics of connections that the parent knows: the limit, and those that wait to be accepted."""
 
     def __init__(self, port: int, most: int) -> None:
         self._port, self._most = port, most
@@ -121,7 +122,7 @@ def _alive(pid: int) -> bool:
 
 
 def _waiting_to_be_accepted(port: int) -> int | None:
-    """Of all listeners on the port; None where the system does not tell."""
+    """Connections that wait at all listeners on the port; None where the system does not tell."""
     found = None
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with contextlib.suppress(OSError):

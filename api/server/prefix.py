@@ -1,19 +1,19 @@
-"""The path in front of ours where a trusted proxy serves us under one (X-Forwarded-Prefix, wire.py): what we say of our
-own paths carries it. Records and logs never do.
+"""Puts a trusted proxy's path prefix (X-Forwarded-Prefix, wire.py) before our own paths in answers: links, output URLs,
+Location. Records and logs never have it.
 """
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flask import Flask, Response, request
 from pydantic import BaseModel
 
 from tasks.job import Job
 
-M = TypeVar("M", bound=BaseModel)
+Body = TypeVar("Body", bound=BaseModel)
 
 
 def register(app: Flask) -> None:
-    """Put it into the Location of this app's answers, where that is a path of ours."""
+    """Prefixes the Location of this app's answers, where it is a path of ours."""
 
     @app.after_request
     def locate(answer: Response) -> Response:
@@ -22,19 +22,22 @@ def register(app: Flask) -> None:
         return answer
 
 
-def prefixed(body: M) -> M:
-    """The body with the prefix of this request in the links of a job, or of each job in its `data`."""
+def prefixed(body: Body) -> Body:
+    """The body with the request's prefix in the links of a job, or of each job in its `data`."""
     if not request.script_root:
         return body
     if isinstance(body, Job):
-        return _job(body, request.script_root)
+        return body.model_copy(update=_paths(body, request.script_root))
     jobs = getattr(body, "data", None)
     if isinstance(jobs, list) and jobs and isinstance(jobs[0], Job):
-        return body.model_copy(update={"data": [_job(job, request.script_root) for job in jobs]})
+        return body.model_copy(
+            update={"data": [job.model_copy(update=_paths(job, request.script_root)) for job in jobs]}
+        )
     return body
 
 
-def _job(job: Job, prefix: str) -> Job:
+def _paths(job: Job, prefix: str) -> dict[str, Any]:
+    """The fields of a job that hold paths, prefixed."""
     links = job.links.model_copy(update={name: prefix + path for name, path in job.links})
     outputs = [output.model_copy(update={"url": prefix + output.url}) for output in job.outputs]
-    return job.model_copy(update={"links": links, "outputs": outputs})
+    return {"links": links, "outputs": outputs}

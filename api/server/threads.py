@@ -1,6 +1,6 @@
-"""A WSGI app behind coroutines: a few fixed threads, and how many requests one caller may have of them.
+"""Runs a WSGI app on a fixed number of threads, and bounds the requests that one caller has under way.
 
-Knows the WSGI side of a request and no HTTP. A caller is a tenant, or an address without a key.
+A caller is a tenant, or an address without a known key. Knows WSGI and no HTTP.
 """
 
 import asyncio
@@ -9,18 +9,18 @@ import contextvars
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from api.server.wire import Refused
 
-AT_ONCE_BYTES = 1024 * 1024
-"""An answer of up to so much is taken from the app in one go; of a larger one, part by part as the caller reads."""
+T = TypeVar("T")
+BUFFERED_BYTES = 1024 * 1024
+"""An answer up to this size is buffered whole; a larger one is read from the app part by part, as the caller reads."""
 
 
 @dataclass
 class Answer:
-    """`rest` gives what follows `body`, for as long as it is not None."""
+    """An answer of the app. `rest` yields the parts behind `body`, to be read in `context`; None: `body` is all."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -37,7 +37,7 @@ class _Caller:
 
 @dataclass
 class Threads:
-    """`app` on `count` threads; half of them at most work for one caller, who has `most` requests here at a time."""
+    """`app` on `count` threads. One caller has at most half of them, and at most `most` requests under way."""
 
     app: Callable[..., Any]
     count: int
@@ -50,7 +50,7 @@ class Threads:
 
     @contextlib.contextmanager
     def place(self, who: str) -> Iterator[None]:
-        """One of the caller's places, from the head of a request to its answer. Errors: Refused, where none is left."""
+        """Holds one of the caller's places, from the head of a request to its answer. Errors: Refused at the limit."""
         if who in self._callers and self._callers[who].requests >= self.most:
             raise Refused(
                 429,
@@ -66,24 +66,27 @@ class Threads:
             self._places -= 1
 
     async def ask(self, who: str, environ: dict[str, Any]) -> Answer:
-        """What the app answers. The environ is not changed."""
+        """The app's answer. The environ is not changed."""
         context = contextvars.copy_context()
-        return await self._run(who, partial(context.run, self._call, dict(environ), context))
+        return await self._run(who, lambda: context.run(self._call, dict(environ), context))
 
     async def part(self, who: str, answer: Answer) -> bytes | None:
-        """The next of an answer's `rest`; None at its end."""
-        return await self._run(who, partial(answer.context.run, next, answer.rest, None))
+        """The next part of an answer's `rest`; None at its end."""
+        rest, context = answer.rest, answer.context
+        if rest is None or context is None:
+            return None
+        return await self._run(who, lambda: context.run(_next_part, rest))
 
     @property
     def requests(self) -> int:
-        """How many have a place now."""
+        """Requests that hold a place now."""
         return self._places
 
     def close(self) -> None:
-        """Take nothing more."""
+        """Accepts no more work."""
         self._pool.shutdown(wait=False)
 
-    async def _run(self, who: str, work: Callable[[], Any]) -> Any:
+    async def _run(self, who: str, work: Callable[[], T]) -> T:
         with self._counted(who) as caller:
             async with caller.turn:
                 return await asyncio.get_running_loop().run_in_executor(self._pool, work)
@@ -100,18 +103,22 @@ class Threads:
                 del self._callers[who]
 
     def _call(self, environ: dict[str, Any], context: contextvars.Context) -> Answer:
-        head: list[Any] = []
+        answer = Answer(500, [], b"")
 
         def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
-            head[:] = int(status.split()[0]), headers
+            answer.status, answer.headers = int(status.split()[0]), headers
 
         rest = _closing(self.app(environ, start_response))
-        body = b""
         for part in rest:
-            body += part
-            if len(body) > AT_ONCE_BYTES:
-                return Answer(*head, body, rest, context)
-        return Answer(*head, body)
+            answer.body += part
+            if len(answer.body) > BUFFERED_BYTES:
+                answer.rest, answer.context = rest, context
+                break
+        return answer
+
+
+def _next_part(rest: Iterator[bytes]) -> bytes | None:
+    return next(rest, None)
 
 
 def _closing(parts: Any) -> Iterator[bytes]:

@@ -1,10 +1,10 @@
-"""The head of a request as it came over the wire: what is refused, who is behind a proxy, and the WSGI environ of it.
+"""Checks a request's head, finds the caller behind a proxy, and makes the WSGI environ.
 
 Pure functions of an ASGI scope and the settings; bodies, threads and keys are the bridge's (api/server/bridge.py).
 
 X-Forwarded-* counts from a trusted address only (`trusted_proxies`), with the meaning of werkzeug's ProxyFix for one
-value each; from anybody else, and of a form that no proxy sends, it is left out. An environ has none of these headers,
-and nothing of the process's own environment.
+value each. From other addresses, or malformed, it is ignored. An environ has none of these headers, and nothing of the
+process's own environment.
 """
 
 import ipaddress
@@ -24,7 +24,7 @@ FORWARDED = (b"forwarded", b"x-forwarded-")
 
 
 class Refused(Exception):
-    """A request that is answered without Flask."""
+    """A refusal that the bridge answers without Flask."""
 
     def __init__(self, status: int, detail: str, *, code: str | None = None, retry_after_s: int | None = None) -> None:
         self.status, self.detail, self.code, self.retry_after_s = status, detail, code, retry_after_s
@@ -32,13 +32,13 @@ class Refused(Exception):
 
     @property
     def retryable(self) -> bool:
-        """Whether the same request may succeed later."""
+        """True where the same request may succeed later."""
         return self.status in (408, 429, 503)
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Who asks, and how they wrote the address: `host` with its port, `prefix` the path in front of ours."""
+    """The caller's address, and the URL it used: `host` with its port, `prefix` the path in front of ours."""
 
     address: str
     scheme: str
@@ -52,7 +52,7 @@ def values(headers: Headers, name: bytes) -> list[bytes]:
 
 
 def check_head(scope: dict[str, Any]) -> None:
-    """Errors: Refused for what two readers of this head could understand differently."""
+    """Checks that two parsers cannot read this head differently. Errors: Refused."""
     count, hosts, codings, lengths = 0, [], [], []
     for name, value in scope["headers"]:
         count += len(name) + len(value)
@@ -92,7 +92,7 @@ def announced(headers: Headers) -> int | None:
 
 
 def has_body(headers: Headers) -> bool:
-    """Whether the head says that something follows it."""
+    """True where the head announces a body."""
     return any(
         name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0")) for name, value in headers
     )
@@ -104,7 +104,7 @@ def media_type(headers: Headers) -> str:
 
 
 def origin(scope: dict[str, Any], trusted: Iterable[Network]) -> Origin:
-    """Who asks: the peer, or, where the peer is trusted, whoever it says it speaks for."""
+    """The caller: the peer, or, behind a trusted proxy, the client that the proxy names."""
     headers: Headers = scope["headers"]
     hosts = values(headers, b"host")
     host = hosts[0].decode("latin-1") if hosts and hosts[0] else "{}:{}".format(*scope["server"])
@@ -123,7 +123,7 @@ def origin(scope: dict[str, Any], trusted: Iterable[Network]) -> Origin:
 
 
 def environ(scope: dict[str, Any], came_from: Origin, bytes_sent: int) -> dict[str, Any]:
-    """PEP 3333's, without `wsgi.input`, for a body of `bytes_sent`."""
+    """The environ of PEP 3333, without `wsgi.input`, for a body of `bytes_sent` bytes."""
     host, _, port = came_from.host.rpartition(":") if re.search(r":\d+$", came_from.host) else (came_from.host, "", "")
     made = {
         "REQUEST_METHOD": scope["method"],

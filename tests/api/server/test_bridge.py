@@ -7,7 +7,7 @@ import types
 import pytest
 
 from api.headers import SAFE
-from api.server.threads import AT_ONCE_BYTES
+from api.server.threads import BUFFERED_BYTES
 from tasks.settings import Settings
 
 PART = b"x" * 300_000
@@ -125,7 +125,7 @@ def test_a_large_answer_is_taken_as_the_caller_reads(bridge, app):
     sent = ask(bridge, "/large", key="acme", sent=Sent())
     assert b"".join(message.get("body", b"") for message in sent) == PART * 20
     assert sent[-1]["more_body"] is False and app.closed == 1
-    assert given_when_sent[0] * len(PART) < AT_ONCE_BYTES + 2 * len(PART)
+    assert given_when_sent[0] * len(PART) < BUFFERED_BYTES + 2 * len(PART)
 
 
 def test_one_callers_slow_requests_leave_threads_to_others(bridge, app):
