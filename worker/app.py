@@ -13,8 +13,9 @@ import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from celery import signals
+from celery import Task, signals
 from celery.exceptions import SecurityWarning
 from celery.utils.nodenames import nodename
 
@@ -25,20 +26,20 @@ from tasks.errors import NotReady
 from tasks.ledger import Worker
 from tasks.registry import Registry
 from tasks.settings import Settings
-from worker.link import Link, die_with_parent, started
+from worker.link import Link, Message, die_with_parent, started
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What the parent gives the process it spawns."""
+    """The parent's arguments for the process that it spawns."""
 
     worker: Worker
     slots: int
     link: Path
     models: Registry
-    """As the parent read them: a process that takes the place of a dead one needs no file that is being edited."""
+    """The models as the parent read them: a replacement process needs no file that is being edited."""
 
 
 class Process:
@@ -52,11 +53,11 @@ class Process:
         self.link = Link(identity.link, "runner", self.on_message)
         self.name = f"{identity.worker.id}:{os.getpid()}:{started(os.getpid())}"
 
-    def on_message(self, message: dict) -> None:
+    def on_message(self, message: Message) -> None:
         self.runner.ask(message["stop"], message["why"])
 
     def answer(self, queue: str, bell: str) -> None:
-        """A doorbell: run what there is. Celery sees no error, for it must not retry."""
+        """Answer a doorbell: run jobs until there are none. Celery sees no error, for it must not retry."""
         self.link.send(serving=bell, pid=os.getpid())
         try:
             self.runner.serve(f"{self.name}:{threading.get_native_id()}")
@@ -83,15 +84,15 @@ def main(settings: Settings, identity: Identity) -> None:
     here: dict[str, Process] = {}
 
     @app.task(name=DOORBELL, bind=True)
-    def doorbell(task, queue: str) -> None:
-        here["process"].answer(queue, task.request.id)
+    def doorbell(task: "Task[Any, None]", queue: str) -> None:
+        here["process"].answer(queue, task.request.id or "")
 
     if prefork:
         link = Link(identity.link, "main", lambda message: None)
         _tell_of_lost_children(link)
 
         @signals.worker_process_init.connect(weak=False)
-        def child(**_) -> None:
+        def child(**_: object) -> None:
             die_with_parent()
             here["process"] = Process(settings, identity)
     else:
@@ -112,7 +113,7 @@ def main(settings: Settings, identity: Identity) -> None:
 
 
 def _import_before_forks() -> None:
-    """So that a child that takes the place of a dead one is there at once. Nothing heavy: no algorithm."""
+    """Import what every child needs, so that a replacement child starts at once. No algorithm is imported."""
     for name in ("boto3", "httpx", "worker.run"):
         importlib.import_module(name)
     # Celery warns root of pickle; here it takes JSON alone
@@ -120,8 +121,8 @@ def _import_before_forks() -> None:
 
 
 def _tell_of_lost_children(link: Link) -> None:
-    """Only Celery's main process sees by which signal a child died; the parent puts it into the job's error."""
+    """Tell the parent by which signal a child died: only Celery's main process sees it."""
 
     @signals.task_failure.connect(weak=False)
-    def lost(task_id: str, exception: BaseException, **_) -> None:
+    def lost(task_id: str, exception: BaseException, **_: object) -> None:
         link.send(lost=task_id, text=str(exception))

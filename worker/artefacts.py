@@ -1,4 +1,4 @@
-"""What jobs make once and use again, such as a model fitted to a tenant's data: kept in the bucket, made by one.
+"""Artefacts: results that jobs make once and use again, such as a model fitted to a tenant's data, kept in the bucket.
 
 An artefact is a folder in one tar object, so that it is there whole or not at all. A lock in Redis lets others wait
 while one makes it; where the lock fails, two make the same, which costs time and nothing else. The keeper deletes old
@@ -29,9 +29,11 @@ from tasks.tarball import unpack
 log = logging.getLogger(__name__)
 NAME = re.compile(r"^[a-z0-9-]{1,100}$")
 MAX_BYTES = 8 * 2**30
+"""Bytes of a packed artefact."""
 LOCK_S = 15.0
-"""A maker that died is followed by another after this."""
+"""Seconds until another job may make the artefact of one that died."""
 LOOK_AGAIN_S = 0.2
+"""Seconds between two looks while another job makes the artefact."""
 Make = Callable[[Path], None]
 
 
@@ -69,7 +71,7 @@ class Artefacts:
         return artefact
 
     def _kept(self, key: str, scratch: Path, check: Callable[[], None]) -> Path | None:
-        """What lies in the bucket, unpacked; None where there is nothing that can be read."""
+        """The artefact in the bucket, unpacked; None where there is none that can be read."""
         folder = Path(tempfile.mkdtemp(prefix="artefact-", dir=scratch))
         packed = folder.with_suffix(".tar")
         try:
@@ -101,7 +103,7 @@ class Artefacts:
 
     @contextmanager
     def _alone(self, lock_key: str) -> Iterator[bool]:
-        """Whether this process is the one that may make it; prolonged while the block runs."""
+        """Take the lock; yields True where this process may make the artefact. It is prolonged while the block runs."""
         lock, done = self.redis.lock(lock_key, timeout=LOCK_S, thread_local=False), threading.Event()
         try:
             mine = lock.acquire(blocking=False)

@@ -1,4 +1,4 @@
-"""A claimed job while it is a slot's: its phase and progress, its timings, what is asked of it.
+"""An attempt: a claimed job while a slot has it, with phase, progress, timings, and the request to stop.
 
 The parent, which keeps the limits of each phase, reads phases from the slot's board (board.py). People read them from
 the ledger, which hears of them in rounds (`tell`, which run.py calls five times a second), so that a job shorter than
@@ -10,10 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from tasks import errors, text
 from tasks.job import Fixed
-from tasks.ledger import Claimed, Ledger
+from tasks.ledger import Cause, Claimed, Ledger
 from tasks.registry import Model
 from worker.board import Board
 
@@ -24,48 +25,61 @@ METRICS = {
     "running": "run_s",
     "uploading": "upload_s",
 }
-"""Of each phase, the metric that holds its seconds."""
+"""The metric that holds the seconds of each phase."""
 ENDING = "ending"
-"""After the last phase, while the end is written: nothing limits it."""
+"""The phase while the end is written: nothing limits it."""
 MESSAGE_MAX = 1000
+"""Characters of a message."""
 CLAIMED = {"phase": "running"}
-"""What `claim` writes: a phase that passes at once is never told."""
+"""The state that `claim` writes: a phase that passes at once is never reported."""
 
 
 class HandedBack(errors.Stopped):
-    """Nobody's error: the job goes back into its line. `cause`: of `Ledger.release`, 'drain' or 'neighbour'."""
+    """The job is released into its line, by nobody's fault. `cause`: that of `Ledger.release`."""
 
-    def __init__(self, cause: str, detail: str) -> None:
+    def __init__(self, cause: Cause, detail: str) -> None:
         super().__init__(detail)
-        self.cause = cause
+        self.cause: Cause = cause
 
 
-STOPS: dict[str, Callable[[float, Model], errors.BacklotError]] = {
-    "cancel": lambda run_s, model: errors.Canceled("the job was canceled"),
-    "lost": lambda run_s, model: errors.LeaseLost("another worker owns this job now"),
-    "deadline": lambda run_s, model: errors.DeadlineExceeded("deadline_s passed while the job ran"),
-    "timeout": lambda run_s, model: errors.Timeout(f"the attempt ran longer than run_timeout_s = {run_s:g} s"),
-    "fetch_timeout": lambda run_s, model: errors.InputUnreachable(
+STOPS: dict[str, Callable[[float], errors.BacklotError]] = {
+    "cancel": lambda run_s: errors.Canceled("the job was canceled"),
+    "lost": lambda run_s: errors.LeaseLost("another worker owns this job now"),
+    "deadline": lambda run_s: errors.DeadlineExceeded("deadline_s passed while the job ran"),
+    "timeout": lambda run_s: errors.Timeout(f"the attempt ran longer than run_timeout_s = {run_s:g} s"),
+}
+"""Reasons to stop that hold for every model, each with the error that ends the attempt, by its run_timeout_s."""
+PHASE_STOPS: dict[str, Callable[[Model], errors.BacklotError]] = {
+    "fetch_timeout": lambda model: errors.InputUnreachable(
         f"the inputs were not here when fetch_timeout_s = {model.fetch_timeout_s:g} s of {model.key} was over",
         retryable=True,
     ),
-    "load_timeout": lambda run_s, model: errors.Timeout(
+    "load_timeout": lambda model: errors.Timeout(
         f"loading {model.key} took longer than its limit of {model.load_timeout_s:g} s"
     ),
-    "batch_timeout": lambda run_s, model: HandedBack(
+    "batch_timeout": lambda model: HandedBack(
         "neighbour", f"the turn at {model.key} did not come in batch_timeout_s = {model.batch_timeout_s:g} s"
     ),
-    "upload_timeout": lambda run_s, model: errors.StorageUnavailable(
+    "upload_timeout": lambda model: errors.StorageUnavailable(
         f"the outputs were not in the bucket when upload_timeout_s = {model.upload_timeout_s:g} s of {model.key} was "
         "over"
     ),
 }
-"""Why an attempt is asked to stop, and the error it then ends with, by its run_timeout_s and its model."""
+"""Limits of a phase, each with the error that ends the attempt, by its model."""
+
+
+def stop_error(why: str, run_timeout_s: float, model: Model | None) -> errors.BacklotError:
+    """The error that ends an attempt asked to stop for this reason. Errors: ValueError for a phase without a model."""
+    if why in STOPS:
+        return STOPS[why](run_timeout_s)
+    if model is None:
+        raise ValueError(f"{why} of an attempt whose model is not known")
+    return PHASE_STOPS[why](model)
 
 
 @dataclass
 class Attempt:
-    """`stop`: why it should stop, a key of STOPS; None while it should not. `waits_for`: its message for now; or ''."""
+    """One attempt. `stop`: the reason to stop, or None. `waits_for`: a message shown in place of its own, or ''."""
 
     claimed: Claimed
     model: Model | None = None
@@ -76,8 +90,8 @@ class Attempt:
     _phase: str = ""
     _since: float = 0
     _hears: Callable[[], None] | None = None
-    _now: dict = field(default_factory=lambda: CLAIMED)
-    _told: dict = field(default_factory=lambda: CLAIMED)
+    _now: dict[str, Any] = field(default_factory=lambda: CLAIMED)
+    _told: dict[str, Any] = field(default_factory=lambda: CLAIMED)
     _telling: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -85,7 +99,7 @@ class Attempt:
         return self.claimed.fixed
 
     def ask(self, why: str) -> None:
-        """To stop. Any thread may; the first reason holds."""
+        """Ask the attempt to stop; any thread may. The first reason holds."""
         self.stop = self.stop or why
         hears = self._hears
         if hears:
@@ -95,17 +109,19 @@ class Attempt:
         return self.stop is not None
 
     def check(self) -> None:
-        """Errors: what the attempt ends with, once it was asked to stop."""
+        """Raise the error that ends the attempt, once it was asked to stop."""
         if self.stop:
             raise self.error()
 
     def error(self) -> errors.BacklotError:
-        """What it ends with, having been asked to stop."""
-        return STOPS[self.stop](self.fixed.run_timeout_s, self.model)
+        """The error that ends the attempt. Errors: ValueError where it was not asked to stop."""
+        if self.stop is None:
+            raise ValueError("the attempt was not asked to stop")
+        return stop_error(self.stop, self.fixed.run_timeout_s, self.model)
 
     @contextlib.contextmanager
     def hearing(self, hears: Callable[[], None]) -> Iterator[None]:
-        """Within, a stop calls `hears`, at once where it came before."""
+        """Call `hears` at a stop within the block, at once where the stop came before."""
         self._hears = hears
         if self.stop:
             hears()
@@ -115,16 +131,16 @@ class Attempt:
             self._hears = None
 
     def report(self, progress: float, message: str) -> None:
-        """Progress for people; costs nothing here, the next round takes the newest."""
+        """Note progress for people; the next round reports the newest."""
         self._now = {**self._now, "progress": min(1.0, max(0.0, progress)), "message": text.line(message, MESSAGE_MAX)}
 
     def enter(self, phase: str) -> None:
-        """A phase begins, and the one before it ends. Errors: the attempt's, where a stop came meanwhile."""
+        """Begin a phase and end the one before. Errors: the attempt's own, once it was asked to stop."""
         self.begin(phase)
         self.check()
 
     def begin(self, phase: str) -> None:
-        """The same whatever was asked; also from the thread of a batch."""
+        """Begin a phase whatever was asked; also from the thread of a batch."""
         if phase == self._phase:
             return
         now = time.monotonic()
@@ -138,7 +154,7 @@ class Attempt:
             self._now = {**self._now, "phase": phase}
 
     def tell(self, ledger: Ledger) -> None:
-        """Bring the ledger up to date, if there is news."""
+        """Report phase, progress and message to the ledger where they have changed."""
         # one at a time, or an older phase could overtake a newer; Redis away: people wait, the work goes on
         with self._telling, contextlib.suppress(errors.NotReady, errors.LedgerFault):
             now = {**self._now, "message": self.waits_for} if self.waits_for else self._now

@@ -1,6 +1,6 @@
-"""Many jobs, one model call: while one batch runs, what arrives becomes the next.
+"""Batches calls of many jobs into one model call: while a batch runs, the calls that arrive form the next.
 
-It knows the algorithm and its calls; not whose jobs they are.
+It knows the algorithm and its calls, and nothing of jobs.
 """
 
 import logging
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from tasks.algorithm import Algorithm, Call, Result
 from tasks.errors import BacklotError, Canceled, ModelFailed, OutOfMemory
@@ -20,8 +21,10 @@ Outcome = Result | BacklotError
 
 @dataclass(eq=False)
 class Turn:
-    """A call in a batcher's line, then in its batch. Its first answer holds: the algorithm may give it before the batch
-    is done (`Call.answer`), and one that leaves the line has its own."""
+    """A call in a batcher's line, then in its batch.
+
+    Its first answer holds. The algorithm may give it before the batch is done (`Call.answer`).
+    """
 
     call: Call
     key: object
@@ -51,8 +54,10 @@ class Batcher:
             threading.Thread(target=self._work, name=f"batcher {name}", daemon=True).start()
 
     def enter(self, call: Call, begins: Callable[[], None] = lambda: None) -> Turn:
-        """Join the line. `begins` is called when the call's batch does, on the thread of the batch. Errors: what the
-        algorithm raises for its batch_key or length."""
+        """Join the line. `begins` is called on the thread of the batch when the batch begins.
+
+        Errors: those of the algorithm's batch_key and length.
+        """
         turn = Turn(call, self._algorithm.batch_key(call), self._algorithm.length(call), begins)
         turn.call = replace(call, answer=turn.answer)
         with self._changed:
@@ -61,7 +66,7 @@ class Batcher:
         return turn
 
     def leave(self, turn: Turn) -> None:
-        """Out of the line at once, with Canceled for an answer. A call that is being run hears of it by `canceled`."""
+        """Leave the line at once, with the answer Canceled. A running call notices by `canceled`."""
         with self._changed:
             if turn in self._line:
                 self._line.remove(turn)
@@ -69,7 +74,7 @@ class Batcher:
                 self._changed.notify_all()
 
     def result(self, turn: Turn) -> Result:
-        """The call's own result, however many ran beside it. Errors: what the algorithm answered for this call."""
+        """The call's own result, however many ran beside it. Errors: the error that the algorithm answered for it."""
         if self._size == 1:
             self._on_this_thread(turn)
         outcome = turn.outcome.result()
@@ -124,8 +129,7 @@ class Batcher:
                     return []
                 oldest = self._line[0]
                 full = self._changed.wait_for(
-                    lambda oldest=oldest: oldest.outcome.done() or len(self._fitting(oldest)) >= self._size,
-                    timeout=max(0.0, oldest.since + self._wait_s - time.monotonic()),
+                    partial(self._is_full, oldest), timeout=max(0.0, oldest.since + self._wait_s - time.monotonic())
                 )
                 if not oldest.outcome.done():
                     break
@@ -134,14 +138,19 @@ class Batcher:
             self._line = [turn for turn in self._line if turn not in batch]
             return batch
 
+    def _is_full(self, oldest: Turn) -> bool:
+        return oldest.outcome.done() or len(self._fitting(oldest)) >= self._size
+
     def _fitting(self, oldest: Turn) -> list[Turn]:
         alike = [turn for turn in self._line if turn.key == oldest.key]
         return sorted(alike, key=lambda turn: (turn is not oldest, abs(turn.length - oldest.length)))
 
 
 def answer_all(algorithm: Algorithm, turns: Sequence[Turn]) -> None:
-    """Run a batch and answer each of its calls; never raises. A batch that raises is split until the bad call stands
-    alone; what was answered before is not run again."""
+    """Run a batch and answer each of its calls; never raises.
+
+    A batch that raises is split until the bad call stands alone. A call that has its answer is not run again.
+    """
     if not turns:
         return
     try:
@@ -166,7 +175,7 @@ def answer_all(algorithm: Algorithm, turns: Sequence[Turn]) -> None:
 
 
 def as_job_error(error: BaseException) -> BacklotError:
-    """The job's error for something that was raised."""
+    """The job's error for an exception of a model."""
     if isinstance(error, BacklotError):
         return error
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it

@@ -1,4 +1,4 @@
-"""Which phase each slot is in and since when: a line in a file of the slot's folder, for the parent's clocks.
+"""The board of a slot: a file with its phase and when that began, for the parent's clocks.
 
 The process that runs the job writes it before each phase and waits for no answer; so it is right also while Redis is
 away and before a model that lets no other thread run. It knows neither the ledger nor limits.
@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SIZE = 96
+"""Bytes of the file."""
 NAME = "phase"
 
 
 @dataclass(frozen=True)
 class Doing:
-    """What a slot does. `since`: of this machine's monotonic clock, s."""
+    """The phase of a slot. `since`: seconds of this machine's monotonic clock."""
 
     token: str = ""
     phase: str = ""
@@ -38,13 +39,15 @@ class Board:
         self.say("-", "-")  # the block is there from now on, however full the disk becomes
 
     def say(self, token: str, phase: str) -> None:
-        """In one write, so that it is never read in part."""
+        """Write the phase, in one write, so that it is never read in part."""
         os.pwrite(self._file, f"{token} {phase} {time.monotonic():.3f}\n".ljust(SIZE).encode(), 0)
 
 
 def read(folder: Path, slot: str, token: str) -> Doing:
-    """What the slot (<worker>:<pid>:<start>:<thread>) does for the attempt of this token; NOTHING_KNOWN where it says
-    nothing of it. `folder` is the worker's."""
+    """The phase of the slot (<worker>:<pid>:<start>:<thread>) in the attempt of this token; else NOTHING_KNOWN.
+
+    `folder` is the worker's.
+    """
     _, pid, _, thread = slot.split(":")
     with contextlib.suppress(OSError, ValueError):
         found, phase, since = (folder / pid / thread / NAME).read_text().split()

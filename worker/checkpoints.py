@@ -1,4 +1,4 @@
-"""Checkpoints: how far an attempt has come, kept in the bucket, so that the next one goes on from there.
+"""Checkpoints: the state of an attempt, kept in the bucket, from which the next attempt goes on.
 
 An algorithm may save as often as it likes: it leaves its newest state here and goes on. One thread of the process
 writes what was left, of each attempt every few seconds at most, and then notes in the ledger where it lies. A save that
@@ -24,11 +24,17 @@ from worker.attempt import Attempt
 
 log = logging.getLogger(__name__)
 EVERY_S = 3.0
-"""Between two writes of an attempt, and before its first: a job shorter than this costs nothing."""
+"""Seconds between two writes of an attempt, and before its first: a shorter job costs nothing."""
 ROUND_S = 0.25
+"""Seconds between two rounds of the writing thread."""
 WRITING = "-"
-"""In place of a key: an attempt writes one, or has died of it."""
-LATE_S, GIVE_WAY_S, GIVE_WAY_FOR_S = 0.5, 1.0, 30.0
+"""Recorded in place of a key while an attempt writes its first checkpoint."""
+LATE_S = 0.5
+"""Seconds by which a round must be late for saves to wait."""
+GIVE_WAY_S = 1.0
+"""Longest wait of a save for its write."""
+GIVE_WAY_FOR_S = 30.0
+"""Seconds after a late round in which saves wait."""
 
 
 @dataclass
@@ -42,7 +48,7 @@ class _Saver:
 
 
 class Checkpoints:
-    """Those of one process's attempts."""
+    """The checkpoints of one process's attempts."""
 
     def __init__(self, storage: Storage, ledger: Ledger) -> None:
         self.storage, self.ledger = storage, ledger
@@ -56,11 +62,11 @@ class Checkpoints:
         return partial(self._save, saver), partial(self._saved, attempt)
 
     def forget(self, attempt: Attempt) -> None:
-        """The attempt has ended."""
+        """Forget an attempt that has ended."""
         self._savers.pop(attempt.claimed.token, None)
 
     def write(self) -> None:
-        """What was left by attempts whose time has come; one that is to stop needs none."""
+        """Write the due checkpoints; an attempt that was asked to stop needs none."""
         for saver in list(self._savers.values()):
             if saver.data is not None and time.monotonic() >= saver.due and not saver.attempt.stopped():
                 data, saver.data = saver.data, None
@@ -76,7 +82,7 @@ class Checkpoints:
             self._done.wait(GIVE_WAY_S)
 
     def _write(self, saver: _Saver, data: bytes) -> None:
-        """The ledger hears of it before and after, so that no object is left that nobody knows of."""
+        """Write one checkpoint; the ledger is told before and after, so that no object is left unknown."""
         fixed, claimed = saver.attempt.fixed, saver.attempt.claimed
         key = checkpoint_key(fixed.tenant, fixed.id, claimed.number, claimed.token)
         try:

@@ -1,12 +1,12 @@
-"""The limits of an attempt as its parent keeps them: what to do next with one that is over, and how its job ends.
+"""Limits of attempts: decides the next step with an attempt over a limit, and the end of its job.
 
-Decides only; it neither kills nor writes. The phase and since when come from the slot's board, deadlines are of Redis'
+It neither kills nor writes. The phase and since when come from the slot's board, deadlines are of Redis'
 clock as `renew` gave it.
 
-A shared process (its slots are threads) is ended for what runs in it alone: a model over its run_timeout_s or the
-deadline, one that does not come back from loading, memory. Whoever waits, fetches or uploads is asked, and leaves;
-where it does not, its job's end is written without it ('leave'), and its thread finds its token gone. Of a batch that
-does not come to its end nobody knows which row is to blame: each is a suspect, and runs next with nothing beside it.
+A shared process (its slots are threads) is ended only for a job that computes in it: a model over its run_timeout_s or
+the deadline, one that does not come back from loading, memory. An attempt that waits, fetches or uploads is asked to
+stop; where it does not, its job's end is written without it ('leave'), and its thread finds its token gone.
+Nobody knows which row of a hung batch is to blame: each runs next with nothing beside it.
 """
 
 import time
@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tasks.errors import BacklotError, OutOfMemory, WorkerLost
-from tasks.ledger import Held
+from tasks.ledger import Cause, Held
 from tasks.registry import Model, Registry
 from tasks.settings import Settings
-from worker.attempt import ENDING, STOPS, HandedBack
+from worker.attempt import ENDING, HandedBack, stop_error
 from worker.board import Doing
 
 Step = Literal["nothing", "ask", "leave", "kill"]
@@ -29,22 +29,28 @@ PHASES = {
     "running": "timeout",
     "uploading": "upload_timeout",
 }
-"""Of each phase, the reason to stop once it has lasted too long."""
+"""The reason to stop once a phase has lasted too long."""
 
 
 @dataclass
 class _Ended:
-    """A process that we ended. Tokens of those that computed in it when it had too much memory; of a batch, one row of
-    which was over its limit."""
+    """A process that this worker ended.
 
-    cause: str
+    over_memory  tokens of the jobs that computed in it when it had too much memory
+    hung         tokens of a batch, one row of which was over its limit
+    """
+
+    cause: Cause
     over_memory: set[str] = field(default_factory=set)
     hung: set[str] = field(default_factory=set)
 
 
 class Limits:
-    """`shared`: the worker's slots are threads of one process, and `budget_mb` all that this may have; else a process
-    runs one job, and may have its model's memory_mb."""
+    """The limits of one worker's attempts.
+
+    shared     the slots are threads of one process; else a process runs one job and may use its model's memory_mb
+    budget_mb  MiB that a shared process may use
+    """
 
     def __init__(self, settings: Settings, models: Registry, shared: bool, budget_mb: float = 0) -> None:
         self._settings, self._models, self._shared, self._budget_mb = settings, models, shared, budget_mb
@@ -54,11 +60,11 @@ class Limits:
         self._running: dict[str, tuple[str, str]] = {}  # token -> process and model, as last seen
 
     def why(self, held: Held) -> str:
-        """Why the attempt was asked to stop; '' where it was not."""
+        """The reason for which the attempt was asked to stop; '' where it was not."""
         return self._asked.get(held.token, ("", 0))[0]
 
     def step(self, held: Held, doing: Doing, now_ms: float, memory_mb: float) -> Step:
-        """What to do now with an attempt whose process lives."""
+        """The step to take now with an attempt whose process lives."""
         self._running.pop(held.token, None)
         if doing.phase == "running" and held.state != "lost":
             self._running[held.token] = (_process(held), self._model(held).key)
@@ -79,8 +85,10 @@ class Limits:
         return "ask" if doing.phase in ("running", ENDING) or held.state == "lost" else "leave"
 
     def verdict(self, held: Held, cause: str = "") -> BacklotError:
-        """How the job of an attempt ends that is left, or whose process is gone for this cause. HandedBack: it goes
-        back into its line."""
+        """The error that ends the job of an attempt that was left, or whose process is gone for `cause`.
+
+        HandedBack means that the job is released into its line.
+        """
         ended = self._ended.get(_process(held))
         if cause and ended and held.token in ended.hung and self.why(held) in ("", "timeout"):
             return WorkerLost(
@@ -90,20 +98,20 @@ class Limits:
         if held.token in self._asked and (held.token in self._killed or not cause):
             if self.why(held) == "memory":
                 return self._too_much_memory(held, ended)
-            return STOPS[self.why(held)](held.run_ms / 1000, self._model(held))
+            return stop_error(self.why(held), held.run_ms / 1000, self._model(held))
         if ended:
             return HandedBack(ended.cause, "its process was ended for another's fault, or for a drain")
         return WorkerLost(f"the process that ran the job is gone: {cause}")
 
     def is_to_blame(self, held: Held) -> bool:
-        """Whether a shared process was ended for this attempt, and not for one of several."""
+        """True where a shared process was ended for this attempt alone."""
         if not self._shared or held.token not in self._killed:
             return False
         ended = self._ended[_process(held)]
         return held.token not in ended.hung and not (self.why(held) == "memory" and len(ended.over_memory) > 1)
 
-    def end(self, held: Held, cause: str) -> None:
-        """The attempt's process is ended for no fault of its own: 'drain', or 'neighbour'."""
+    def end(self, held: Held, cause: Cause) -> None:
+        """Note that the attempt's process is ended for no fault of its own."""
         self._ended.setdefault(_process(held), _Ended(cause))
 
     def keep(self, held: list[Held]) -> None:
@@ -119,14 +127,17 @@ class Limits:
         return self._ended.setdefault(_process(held), _Ended("neighbour"))
 
     def _batch_of(self, held: Held) -> set[str]:
-        """Tokens of the batch that it runs in; none where it runs in one by itself."""
+        """The tokens of the attempt's batch; none where it runs by itself."""
         where = self._running.get(held.token)
         batch = {token for token, there in self._running.items() if there == where} if where and self._shared else set()
         return batch if len(batch) > 1 else set()
 
     def _patience_s(self, held: Held, doing: Doing, first: str) -> float:
-        """From the first ask on. A caller's own limit costs a shared process only once its model has heard nothing for
-        as long as a cancel may take; the operator's limits cost it at once."""
+        """Seconds from the first request to stop until the next step.
+
+        A caller's own limit ends a shared process only once its model has ignored the request for the grace. The
+        operator's limits end it after stop_s.
+        """
         if not self._shared:  # boto3 hears of a stop between two tries
             slow = first in ("cancel", "lost") or doing.phase == "uploading"
             return self._settings.grace_s if slow else self._settings.stop_s
@@ -137,7 +148,7 @@ class Limits:
         return self._settings.stop_s if most is not None and doing.for_s > most else self._settings.grace_s
 
     def _reasons(self, held: Held, doing: Doing, now_ms: float, memory_mb: float) -> list[str]:
-        """Why the attempt should stop, the weightiest first; none while it may go on."""
+        """The reasons to stop, the weightiest first; none while the attempt may go on."""
         if held.state == "lost":
             return ["lost"]
         model, reasons = self._model(held), []
@@ -162,7 +173,7 @@ class Limits:
         return self._budget_mb if self._shared else model.memory_mb
 
     def _too_much_memory(self, held: Held, ended: _Ended | None) -> BacklotError:
-        """Of several that computed in one process nobody knows whose it was: each is a suspect, and runs next alone."""
+        """The error of a process over its memory. Each of several jobs is a suspect and runs next alone."""
         several, model = len(ended.over_memory) if ended else 1, self._model(held)
         if not self._shared:
             return OutOfMemory(f"the job's process went over the {model.memory_mb} MiB that {model.key} may use")

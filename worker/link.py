@@ -1,7 +1,7 @@
 """The line between a worker's parent and the processes that run jobs: JSON messages on a Unix socket.
 
-A process says hello and, by the end of its connection, that it is gone: whoever holds the other end
-learns of a death at once, whatever killed it. The parent sends stops down, nothing else.
+A process says hello when it starts. The end of its connection tells its death at once, whatever killed it. The parent
+sends stops, nothing else.
 """
 
 import contextlib
@@ -15,28 +15,30 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 log = logging.getLogger(__name__)
 PR_SET_PDEATHSIG = 1
+Message = dict[str, Any]
 
 
 class Link:
     """A process's end. `on_message` is called with each message from the parent, on a thread of its own."""
 
-    def __init__(self, path: Path, role: str, on_message: Callable[[dict], None]) -> None:
+    def __init__(self, path: Path, role: str, on_message: Callable[[Message], None]) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(str(path))
         self._sending = threading.Lock()
         self.send(hello=role, pid=os.getpid(), started=started(os.getpid()))
         threading.Thread(target=self._listen, args=(on_message,), name="link", daemon=True).start()
 
-    def send(self, **message) -> None:
+    def send(self, **message: object) -> None:
         with self._sending:
             self._socket.sendall(json.dumps(message).encode() + b"\n")
 
-    def _listen(self, on_message: Callable[[dict], None]) -> None:
+    def _listen(self, on_message: Callable[[Message], None]) -> None:
         with contextlib.suppress(OSError), self._socket.makefile("rb") as lines:  # a reset is an end as well
             for line in lines:
                 try:
@@ -48,7 +50,7 @@ class Link:
 
 
 def started(pid: int) -> int:
-    """When the process started; with the pid it names a process for good, as pids come again. Errors: psutil.Error.
+    """The start time of a process: with the pid it names the process for good. Errors: psutil.Error.
 
     On Linux in clock ticks since the boot (proc(5), `starttime`): the time of day that psutil makes of them is another
     in a process that was started after the clock was set. Elsewhere in ms since 1970.
@@ -62,7 +64,7 @@ def started(pid: int) -> int:
 
 
 def stat(pid: int) -> list[str]:
-    """Of proc(5), /proc/<pid>/stat, what comes behind the name: `state` first. Errors: OSError."""
+    """The fields of /proc/<pid>/stat behind the name (proc(5)), `state` first. Errors: OSError."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 

@@ -1,4 +1,4 @@
-"""Which models are in this process's memory: loaded at first use, shared, evicted by least recent use.
+"""The models in this process's memory: loaded at first use, shared, evicted by least recent use.
 
 It knows nothing of jobs. Algorithm files, and so torch, are imported when their first job comes.
 """
@@ -23,6 +23,7 @@ from worker.batcher import Batcher, as_job_error
 
 log = logging.getLogger(__name__)
 LOOK_S = 0.1
+"""Seconds between two looks while another thread loads the model."""
 
 
 @dataclass
@@ -116,7 +117,7 @@ class Loaded:
 
 
 def has_gpu() -> bool:
-    """Whether an NVIDIA device is visible; asks the file system, as the parent may not touch CUDA."""
+    """True where an NVIDIA device is visible; asks the file system, as the parent may not touch CUDA."""
     return os.path.exists("/dev/nvidiactl") or os.path.exists("/dev/dxg")
 
 

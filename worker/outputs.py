@@ -1,4 +1,4 @@
-"""Names of a result's files, judged before any is uploaded: each becomes one output, and none takes another's place.
+"""Checks the names of a result's files before any is uploaded: each becomes one output, none replaces another.
 
 A name is the last part of an object's key and of a path (`/v1/jobs/{id}/outputs/{name}`), and a file where it is
 downloaded to. `#`, `?`, `%`, blanks and every script are good in all three.
@@ -13,7 +13,7 @@ from tasks.errors import ModelFailed
 
 
 def checked(files: Sequence[Path]) -> list[Path]:
-    """The files as they are. Errors: ModelFailed, for to leave one out or to rename it would be a guess."""
+    """The files, unchanged. Errors: ModelFailed: leaving one out or renaming it would be a guess."""
     names = [path.name for path in files]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -37,13 +37,15 @@ from worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 CRASH_LOOP_S = 2
-"""A Celery process that died so soon after its start is replaced only after as long again."""
+"""A Celery process that dies within so many seconds is replaced after as many more."""
 
 
 @dataclass
 class Parent:
-    """One worker: `run()` returns when it has been told to stop and has drained: SIGTERM or SIGINT leave running jobs
-    the grace, SIGQUIT (Celery's 'cold shutdown') hands them back at once."""
+    """One worker. `run()` returns once the worker was told to stop and has drained.
+
+    SIGTERM and SIGINT leave running jobs the grace; SIGQUIT (Celery's 'cold shutdown') releases them at once.
+    """
 
     settings: Settings
     pool: str
@@ -72,7 +74,7 @@ class Parent:
         self.limits = Limits(self.settings, models, shared=shared, budget_mb=budget_mb)
 
     def run(self) -> int:
-        """Exit status."""
+        """Run the worker until it has drained. Returns the exit status."""
         if not self.worker.queues:
             log.error("no model of models.toml is on the pool %s", self.pool)
             return 1
@@ -105,7 +107,7 @@ class Parent:
     # -- one round
 
     def _round(self) -> None:
-        """Renew, bury the dead, keep the limits; all of it may be done twice."""
+        """Renew leases, end the jobs of dead processes, enforce limits; each may be done twice."""
         try:
             now_ms, held = self.ledger.renew(
                 self.worker,
@@ -119,15 +121,15 @@ class Parent:
             for slot in held:
                 with _guarded(slot.job_id):
                     if self.processes.is_gone(slot.slot):
-                        self._bury(slot)
+                        self._end_dead(slot)
                     else:
-                        self._restrain(slot, now_ms)
+                        self._enforce(slot, now_ms)
             with contextlib.suppress(NotReady, LedgerFault):
                 self._watch(held)
         self._replace()
 
-    def _bury(self, slot: Held) -> None:
-        """The process of a slot is gone, so its job's end may be written."""
+    def _end_dead(self, slot: Held) -> None:
+        """Write the end of the job whose process is gone, and forget the slot."""
         try:
             if slot.state != "lost":
                 self._write_end(slot, self.limits.verdict(slot, self.processes.cause(slot.slot)), "its process is gone")
@@ -137,7 +139,7 @@ class Parent:
             log.warning("%s waits to be buried: %s", slot.job_id, not_now.detail)
 
     def _write_end(self, slot: Held, error: BacklotError, what: str) -> None:
-        """The end of an attempt that cannot write it; one that the ledger cannot write is left to the sweep."""
+        """Write the end of an attempt that cannot do so itself; after a ledger fault the sweep does."""
         try:
             ended = (
                 self.ledger.release(slot.job_id, slot.token, cause=error.cause)
@@ -153,8 +155,8 @@ class Parent:
         if ended in ("queued", "released"):
             self.broker.ring(slot.line.partition(":")[0])
 
-    def _restrain(self, slot: Held, now_ms: float) -> None:
-        """Ask an attempt that is over a limit to stop; where it does not, end its job without it, or its process."""
+    def _enforce(self, slot: Held, now_ms: float) -> None:
+        """Ask an attempt over a limit to stop; where it does not, end its job without it, or kill its process."""
         doing = board.read(self.folder, slot.slot, slot.token)
         step = self.limits.step(slot, doing, now_ms, self.processes.memory_mb(slot.slot))
         if step == "ask":
@@ -167,7 +169,7 @@ class Parent:
             self.processes.kill(slot.slot)
 
     def _watch(self, held: list[Held]) -> None:
-        """End a Celery process that takes no bells though a slot is free; what its other slots do is handed back."""
+        """Kill a Celery process that takes no bells though a slot is free; jobs in its other slots are released."""
         self._left = {
             slot: token
             for slot, token in self._left.items()
@@ -175,8 +177,8 @@ class Parent:
         }
         busy = len({slot.slot for slot in held} | set(self._left))
         free = self._draining_since is None and self.processes.is_up() and busy < self.slots
-        lies = free and self.ledger.bells(self.worker) > 0
-        if self.watchdog.bites(lies, (self.processes.bells, frozenset(slot.token for slot in held))):
+        bell_waiting = free and self.ledger.bells(self.worker) > 0
+        if self.watchdog.is_stuck(bell_waiting, (self.processes.bells, frozenset(slot.token for slot in held))):
             log.error(
                 "no bell was taken for %g s though a slot is free: replacing the Celery process",
                 self.settings.watchdog_s,
@@ -199,7 +201,7 @@ class Parent:
         return False
 
     def _spawn(self) -> None:
-        """From the main thread, and never a fork of this process: see `link.die_with_parent`."""
+        """Start the Celery process, from the main thread and never as a fork: see `link.die_with_parent`."""
         cores = os.cpu_count() or 1
         os.environ["OMP_NUM_THREADS"] = str(cores if self.worker.shared else max(1, cores // self.slots))
         identity = app.Identity(self.worker, self.slots, self.folder / "link", self.models)
@@ -209,7 +211,7 @@ class Parent:
         self.processes.main = process
 
     def _replace(self) -> None:
-        """A Celery process that died is replaced, at once unless it dies at every start."""
+        """Replace a dead Celery process, at once unless it dies at every start."""
         if self._draining_since is not None or self.processes.main.is_alive():
             return
         log.error("the Celery process died (exit status %s); replacing it", self.processes.main.exitcode)
@@ -218,14 +220,14 @@ class Parent:
         self._spawn()
 
     def _drain(self, grace_s: float) -> None:
-        """From now on no claim; what fits the grace finishes. Asked again, the shorter grace holds."""
+        """Claim no more; jobs that fit the grace finish. Asked again, the shorter grace holds."""
         if grace_s < self._grace_s:
             log.info("draining for at most %g s", grace_s)
             self._grace_s, self._draining_since = grace_s, self._draining_since or time.monotonic()
         self.processes.wake()
 
     def _stopped(self) -> bool:
-        """Whether all is over: told to stop, the Celery process gone, nothing left to write."""
+        """True once the worker was told to stop, the Celery process is gone and no end is left to write."""
         if self._draining_since is None:
             return False
         over = time.monotonic() - self._draining_since - self._grace_s
@@ -252,7 +254,7 @@ class Parent:
     # -- being woken
 
     def _listen_for_cancels(self) -> None:
-        """A blocking read, so that a cancel need not wait for the next round."""
+        """Wake the parent at a cancel by a blocking read, so that it need not wait for the next round."""
         client = connect(self.settings, read_timeout_s=3)
         while True:
             try:
@@ -270,7 +272,7 @@ class Parent:
 
 @contextlib.contextmanager
 def _guarded(what: str) -> Iterator[None]:
-    """A defect here costs one look at one thing: the parent goes on, or all jobs of the worker would be lost."""
+    """Log a defect and go on: if the parent died, all jobs of the worker would be lost."""
     try:
         yield
     except Exception:

@@ -1,7 +1,7 @@
-"""Asking the bucket again while it is away: what a model has made is not thrown away, nor made again, for that.
+"""Retries calls to the bucket while it is away, so that finished work is neither thrown away nor done again.
 
-Waits at random, up to a time that doubles with each try (full jitter), and no longer once the attempt is asked to stop.
-Meanwhile the job's `message` says what it waits for.
+The backoff has full jitter: a random delay below a bound that doubles with each try. A request to stop ends it. The
+job's `message` says meanwhile that it waits for the bucket.
 """
 
 import threading
@@ -16,16 +16,24 @@ from tasks.ledger import Ledger
 from worker.attempt import Attempt
 
 T = TypeVar("T")
-FETCH_S, UPLOAD_S = 20.0, 300.0
-"""How long the bucket may fail, from its first failure on, before the attempt does: its inputs can be fetched by the
-next attempt at no loss, its outputs would have to be made again."""
-FIRST_S, LONGEST_S = 0.5, 15.0
+FETCH_S = 20.0
+"""Seconds of failures of the bucket before a fetch fails: the next attempt can fetch at no loss."""
+UPLOAD_S = 300.0
+"""Seconds of failures of the bucket before an upload fails: the outputs would have to be made again."""
+FIRST_S = 0.5
+"""Bound of the first delay."""
+LONGEST_S = 15.0
+"""Bound of the longest delay."""
 LOOK_S = 0.1
+"""Seconds between two looks at the request to stop."""
 
 
 def patiently(attempt: Attempt, what: str, most_s: float, ledger: Ledger, ask: Callable[[], T]) -> T:
-    """What `ask` gives, asked again while the bucket is away. Errors: StorageUnavailable once it has been for `most_s`;
-    the attempt's own once that is asked to stop; whatever else `ask` raises."""
+    """Retry `ask` while the bucket is away. Returns its value.
+
+    Errors: StorageUnavailable once the bucket has been away for `most_s`; the attempt's own once it is asked to stop;
+    whatever else `ask` raises.
+    """
     since: list[float] = []
 
     def over(state: RetryCallState) -> bool:
@@ -33,7 +41,9 @@ def patiently(attempt: Attempt, what: str, most_s: float, ledger: Ledger, ask: C
         return attempt.stopped() or since[-1] - since[0] >= most_s
 
     def say(state: RetryCallState) -> None:
-        attempt.waits_for = f"waiting for the bucket to {what}: {state.outcome.exception().detail}"
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, StorageUnavailable):
+            attempt.waits_for = f"waiting for the bucket to {what}: {error.detail}"
 
     try:
         return Retrying(
@@ -51,7 +61,7 @@ def patiently(attempt: Attempt, what: str, most_s: float, ledger: Ledger, ask: C
 
 
 def _nap(seconds: float, attempt: Attempt) -> None:
-    """Errors: the attempt's, once it is asked to stop."""
+    """Sleep. Errors: the attempt's own, once it is asked to stop."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         attempt.check()

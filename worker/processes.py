@@ -1,4 +1,4 @@
-"""The processes of one worker as its parent sees them: who is there, who is gone and why, how to end one.
+"""The processes of one worker as its parent sees them: which live, which died and why; it ends them.
 
 It knows process ids and connections; not jobs, not limits.
 """
@@ -21,8 +21,9 @@ from worker import link
 
 log = logging.getLogger(__name__)
 CAUSE_S = 1
-"""How long after a process's end to wait for someone to say why; where the kernel tells, it takes no time."""
+"""Seconds after a process's end in which Celery may tell its cause; the kernel tells at once."""
 FORGET_S = 60
+"""Seconds after a process's end until it is forgotten."""
 
 
 @dataclass
@@ -38,8 +39,11 @@ class _Known:
 
 
 class Processes:
-    """Listens on a Unix socket for the links of the worker's processes. `main` is the Celery process; `bells` how many
-    were taken by all that there ever were."""
+    """Listens on a Unix socket for the links of the worker's processes.
+
+    main   the Celery process
+    bells  doorbells taken so far by all processes
+    """
 
     main: BaseProcess
     bells: int = 0
@@ -56,7 +60,7 @@ class Processes:
         self._by_pid: dict[int, _Known] = {}
 
     def wait(self, timeout_s: float) -> None:
-        """Until something happened that the parent should look at, or the time is over."""
+        """Wait until something needs the parent, or the time is over."""
         until = time.monotonic() + timeout_s
         while (left := until - time.monotonic()) > 0:
             if any(known.gone_at and not known.cause for known in self._by_pid.values()):
@@ -73,11 +77,11 @@ class Processes:
             self._waker.send(b"!")
 
     def is_up(self) -> bool:
-        """Whether the Celery process has said hello."""
+        """True once the Celery process has said hello."""
         return any(known.process is self.main for known in self._by_pid.values())
 
     def is_gone(self, slot: str) -> bool:
-        """Whether the process of the slot has ended, and all is known of it that will be."""
+        """True where the process of the slot has ended and its cause is settled."""
         pid, started = _process_of(slot)
         known = self._by_pid.get(pid)
         if known and known.started == started:
@@ -85,7 +89,7 @@ class Processes:
         return not _exists(pid, started)
 
     def cause(self, slot: str) -> str:
-        """Why it ended, for a person."""
+        """The cause of the end of the slot's process, for a person."""
         known = self._by_pid.get(_process_of(slot)[0])
         return known.cause if known and known.cause else "it is no longer there"
 
@@ -96,21 +100,21 @@ class Processes:
         except psutil.Error:
             return 0
 
-    def send(self, slot: str, **message) -> None:
-        """A message to the slot's process; one that does not listen is found out by its limit."""
+    def send(self, slot: str, **message: object) -> None:
+        """Send a message to the slot's process. A process that does not listen meets its limit."""
         known = self._by_pid.get(_process_of(slot)[0])
         if known and known.gone_at is None:
             with contextlib.suppress(OSError):
                 known.line.send(json.dumps(message).encode() + b"\n", socket.MSG_DONTWAIT)
 
     def kill(self, slot: str) -> None:
-        """SIGKILL to the slot's process; `is_gone` tells when it has worked."""
+        """Send SIGKILL to the slot's process; `is_gone` tells when it is dead."""
         pid, started = _process_of(slot)
         if _exists(pid, started):
             os.kill(pid, signal.SIGKILL)
 
     def kill_all(self) -> None:
-        """SIGKILL to the Celery process and its children, which have a session of their own."""
+        """Send SIGKILL to the Celery process and its children, which have a session of their own."""
         for known in self._by_pid.values():
             if known.gone_at is None and _exists(known.pid, known.started):
                 os.kill(known.pid, signal.SIGKILL)
@@ -123,10 +127,10 @@ class Processes:
 
     def _accept(self) -> None:
         line, _ = self._listener.accept()
-        self._selector.register(line, selectors.EVENT_READ, lambda: self._first(line))
+        self._selector.register(line, selectors.EVENT_READ, lambda: self._read_hello(line))
 
-    def _first(self, line: socket.socket) -> bool | None:
-        """The hello, from then on the process is known; and what came with it."""
+    def _read_hello(self, line: socket.socket) -> bool | None:
+        """Read a hello, from which on the process is known, and the messages behind it."""
         data = _received(line)
         self._selector.unregister(line)
         if not data:
@@ -143,10 +147,10 @@ class Processes:
         known.process = self.main if known.pid == self.main.pid else None
         self._by_pid[known.pid] = known
         self._selector.register(line, selectors.EVENT_READ, lambda: self._read(known))
-        return self._take(known, rest)
+        return self._split(known, rest)
 
     def _read(self, known: _Known) -> bool | None:
-        """What a process says; not None where the parent should look."""
+        """Read messages of a process. Returns True where the parent should look."""
         data = _received(known.line)
         if not data:
             self._selector.unregister(known.line)
@@ -156,21 +160,21 @@ class Processes:
                 known.process.join(5)
                 known.cause = _exit(known.process.exitcode)
             return True if known.process else None
-        return self._take(known, data)
+        return self._split(known, data)
 
-    def _take(self, known: _Known, data: bytes) -> bool | None:
+    def _split(self, known: _Known, data: bytes) -> bool | None:
         *lines, known.unread = (known.unread + data).split(b"\n")
-        return True if [True for line in lines if self._hear(known, line)] else None
+        return True if [True for line in lines if self._handle_line(known, line)] else None
 
-    def _hear(self, known: _Known, line: bytes) -> bool:
-        """Whether the parent should look. A message that is none is said in the log and costs nothing else."""
+    def _handle_line(self, known: _Known, line: bytes) -> bool:
+        """Handle one line; a malformed one is logged. Returns True where the parent should look."""
         try:
-            return self._understand(known, json.loads(line))
+            return self._handle_message(known, json.loads(line))
         except (ValueError, LookupError, TypeError, AttributeError):
             log.error("process %d said what is no message: %.200r", known.pid, line)
             return False
 
-    def _understand(self, known: _Known, message: dict) -> bool:
+    def _handle_message(self, known: _Known, message: link.Message) -> bool:
         if "serving" in message:
             known.serving = message["serving"]
             self.bells += 1
@@ -181,7 +185,7 @@ class Processes:
         return True
 
     def _learn_causes(self) -> bool:
-        """Of processes that are gone: the kernel tells while they wait to be reaped, else Celery's main may still."""
+        """Find the causes of ended processes: from the kernel until they are reaped, else from Celery."""
         now, found = time.monotonic(), False
         for known in list(self._by_pid.values()):
             if known.gone_at and now - known.gone_at > FORGET_S:
@@ -195,7 +199,7 @@ class Processes:
 
 
 def _received(line: socket.socket) -> bytes:
-    """What came; b'' where the other end is gone."""
+    """The received bytes; b'' where the other end is gone."""
     try:
         return line.recv(65536)
     except ConnectionError:
@@ -224,7 +228,7 @@ def _exit(code: int | None) -> str:
 
 
 def _exit_of_zombie(pid: int) -> str:
-    """How a process ended that its parent has not reaped, from /proc (Linux; proc(5), `exit_code`); '' if unknown."""
+    """The end of a process that its parent has not reaped (proc(5), `exit_code`; Linux); '' where unknown."""
     try:
         fields = link.stat(pid)
     except OSError:

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -30,6 +31,8 @@ from tasks.recipe import DataMissing, Recipe
 from tasks.registry import KINDS
 
 CHECKPOINT_EVERY_S = 60.0
+Entry = dict[str, float]
+"""One evaluation: step, seconds, loss, and the metrics by name."""
 STOPPED = 130  # exit code of a training that was told to stop and left a checkpoint
 
 
@@ -51,7 +54,7 @@ class Training:
         self.recipe, self.folder = recipe, folder
         self.done, self.seconds, self.losses = 0, 0.0, [0.0, 0]
         self.best: list[float] | None = None
-        self.history: list[dict] = []
+        self.history: list[Entry] = []
         folder.mkdir(parents=True, exist_ok=True)
 
     @property
@@ -68,7 +71,7 @@ class Training:
         self.best, self.history = saved["best"], saved["history"]
         return True
 
-    def run(self, stopping: Callable[[], bool], show: Callable[["Training", dict | None], None]) -> None:
+    def run(self, stopping: Callable[[], bool], show: Callable[["Training", Entry | None], None]) -> None:
         """Step until all steps are done or `stopping()`; `show` gets each step, with the entry of an evaluation.
 
         Errors: Diverged, where a loss is not finite (the checkpoint before it stays).
@@ -82,7 +85,7 @@ class Training:
                 saved_at = time.monotonic()
         self.save()
 
-    def _timed_step(self) -> dict | None:
+    def _timed_step(self) -> Entry | None:
         started = time.monotonic()
         loss = self.recipe.step(self.done)
         if not math.isfinite(loss):
@@ -94,7 +97,7 @@ class Training:
         self.seconds += time.monotonic() - started
         return self._note(metrics) if metrics else None
 
-    def _note(self, metrics: dict[str, float]) -> dict:
+    def _note(self, metrics: dict[str, float]) -> Entry:
         """Enter an evaluation into the books; keep the weights where they are the best yet."""
         mean = self.losses[0] / self.losses[1]
         entry = {
@@ -129,8 +132,8 @@ class Training:
         if self.history and self.history[-1]["step"] == self.done:
             draw_curves(self.history, self.folder / "curves.png")
 
-    def export(self, out: Path) -> None:
-        """The best weights, as the recipe ships them, and the curves, into `out`; errors: Diverged where none are."""
+    def export(self, out: Path) -> tuple[float, float]:
+        """Export the best weights and the curves into `out`. Returns their step and metric. Errors: Diverged."""
         if self.best is None:
             raise Diverged(f"no evaluation has given a finite {self.recipe.metric}, so there is nothing to export")
         self.recipe.restore(_load(self._path("best")))
@@ -141,12 +144,14 @@ class Training:
             for path in sorted(Path(scratch).iterdir()):
                 path.chmod(0o644)  # safetensors writes files that only their owner may read
                 os.replace(path, out / path.name)
+        metric, step = self.best
+        return step, metric
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.pt"
 
 
-def draw_curves(history: list[dict], path: Path) -> None:
+def draw_curves(history: list[Entry], path: Path) -> None:
     """One small panel for the loss and one a metric, over steps."""
     from matplotlib.figure import Figure  # Figure alone: no display, no global state
 
@@ -160,11 +165,11 @@ def draw_curves(history: list[dict], path: Path) -> None:
     _replace(path, lambda temporary: figure.savefig(temporary, format="png"))
 
 
-def _curves(entry: dict) -> list[str]:
+def _curves(entry: Entry) -> list[str]:
     return [name for name in entry if name not in ("step", "seconds")]
 
 
-def _save(value: dict, path: Path) -> None:
+def _save(value: dict[str, Any], path: Path) -> None:
     """Write atomically, and only what weights_only=True can read again."""
 
     def write(temporary: Path) -> None:
@@ -174,8 +179,9 @@ def _save(value: dict, path: Path) -> None:
     _replace(path, write)
 
 
-def _load(path: Path) -> dict:
-    return torch.load(path, map_location="cpu", weights_only=True)
+def _load(path: Path) -> dict[str, Any]:
+    value: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return value
 
 
 def _replace(path: Path, write: Callable[[Path], object]) -> None:
@@ -196,7 +202,7 @@ def recipe_class(what: str) -> type[Recipe]:
     if kind not in KINDS:
         raise click.BadParameter(f"{what!r} is not <kind>/<algorithm>; kinds are {', '.join(KINDS)}")
     try:
-        recipes = importlib.import_module(f"tasks.{kind}.training.recipes").RECIPES
+        recipes: dict[str, type[Recipe]] = importlib.import_module(f"tasks.{kind}.training.recipes").RECIPES
     except ModuleNotFoundError as error:
         if error.name != f"tasks.{kind}.training.recipes":
             raise
@@ -237,9 +243,10 @@ class Display:
         )
         self.bar = self.progress.add_task("", total=training.recipe.steps, completed=training.done, loss=0.0)
 
-    def __call__(self, training: Training, entry: dict | None) -> None:
+    def __call__(self, training: Training, entry: Entry | None) -> None:
         total, count = training.losses
-        self.progress.update(self.bar, completed=training.done, loss=total / count if count else entry["loss"])
+        loss = entry["loss"] if entry else total / count  # an evaluation empties the sum
+        self.progress.update(self.bar, completed=training.done, loss=loss)
         if entry:
             best = "  (best)" if training.best and training.best[1] == entry["step"] else ""
             metrics = "  ".join(f"{name} {entry[name]:.4f}" for name in _curves(entry))
@@ -274,10 +281,10 @@ def main(what: str, data: Path | None, out: Path | None, resume: bool, export_on
         if not export_only:
             _run(training, console)
         folder = out or Path(tasks.__file__).parent / what.split("/")[0] / "weights" / what.split("/")[1]
-        training.export(folder)
+        step, metric = training.export(folder)
     except Diverged as error:
         raise click.ClickException(str(error)) from error
-    click.echo(f"exported step {training.best[1]:.0f}, {recipe.metric} {training.best[0]:.4f}, to {folder}")
+    click.echo(f"exported step {step:.0f}, {recipe.metric} {metric:.4f}, to {folder}")
 
 
 def _prepare(recipe: Recipe, folder: Path, fresh: bool) -> Training:

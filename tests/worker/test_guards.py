@@ -16,7 +16,7 @@ from tasks.errors import Canceled
 from tests.stack import ROOT, until
 from worker.link import started
 from worker.processes import Processes
-from worker.run import Slot
+from worker.slot import Slot
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from tasks.errors import LedgerFault, NotReady
 from tasks.job import Status
 from tasks.ledger import keys
 from tests.stack import until
-from worker import run
+from worker import insist
 
 
 def test_outputs_lie_under_the_attempts_prefix_and_in_the_record(house, pool):
@@ -87,7 +87,7 @@ def test_every_job_leaves_the_leases_and_lines_empty(house, pool):
 
 def test_a_ledger_that_is_away_is_asked_for_as_long_as_it_is_and_a_broken_one_a_few_times(monkeypatch):
     """What was computed waits for Redis; a script that fails would fail for ever."""
-    monkeypatch.setattr(run, "ASK_AGAIN_S", 0)
+    monkeypatch.setattr(insist, "RETRY_S", 0)
     answers = [NotReady("away")] * 50 + [LedgerFault("broken")] + [NotReady("away")] * 50
 
     def ask(error_at_the_end):
@@ -100,6 +100,6 @@ def test_a_ledger_that_is_away_is_asked_for_as_long_as_it_is_and_a_broken_one_a_
 
         return verb
 
-    assert run.insist(ask(NotReady("away"))) == "succeeded"
+    assert insist.insist(ask(NotReady("away"))) == "succeeded"
     with pytest.raises(LedgerFault, match="broken"):
-        run.insist(ask(LedgerFault("broken")))
+        insist.insist(ask(LedgerFault("broken")))

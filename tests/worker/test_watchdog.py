@@ -29,7 +29,7 @@ def rounds(dog: Watchdog, seconds: int, lies: bool, moved=lambda now: 0) -> list
     """When it bit, looking once a second."""
     bitten = []
     for _ in range(seconds):
-        if dog.bites(lies, moved(Time.now)):
+        if dog.is_stuck(lies, moved(Time.now)):
             bitten.append(Time.now)
         Time.now += 1
     return bitten
