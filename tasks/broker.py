@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from functools import partial
 
 import kombu
-import redis
 from celery import Celery
 
 from tasks.errors import NotReady
 from tasks.job import SCHEMA, line_of
+from tasks.ledger.client import Client
 from tasks.registry import Registry
 from tasks.settings import Settings
 
@@ -54,7 +54,7 @@ class Broker:
         self._app = celery_app(settings, ringing=True)
         self._proven = False
 
-    def prove(self, client: redis.Redis) -> None:
+    def prove(self, client: Client) -> None:
         """That what is rung here lies where the ledger looks: once, ring and read it back. Errors: NotReady."""
         if self._proven:
             return

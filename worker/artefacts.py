@@ -15,7 +15,6 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-import redis
 from redis.exceptions import LockError, RedisError
 
 from tasks.apart import BUCKETS
@@ -24,6 +23,7 @@ from tasks.bucket.storage import Storage
 from tasks.errors import Canceled, NotFound, StorageUnavailable
 from tasks.job import Fixed
 from tasks.ledger import keys
+from tasks.ledger.client import Client, Lock
 from tasks.tarball import unpack
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ Make = Callable[[Path], None]
 class Artefacts:
     """Hands out artefacts to the jobs of one process."""
 
-    def __init__(self, storage: Storage, client: redis.Redis) -> None:
+    def __init__(self, storage: Storage, client: Client) -> None:
         self.storage, self.redis = storage, client
 
     def of(self, fixed: Fixed, scratch: Path, canceled: Callable[[], bool]) -> Callable[[str, Make], Path]:
@@ -122,7 +122,7 @@ class Artefacts:
                     lock.release()
 
 
-def _prolong(lock: redis.lock.Lock, done: threading.Event) -> None:
+def _prolong(lock: Lock, done: threading.Event) -> None:
     while not done.wait(LOCK_S / 3):
         try:
             lock.extend(LOCK_S, replace_ttl=True)

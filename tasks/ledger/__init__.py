@@ -1,15 +1,15 @@
-"""The ledger: the job records in Redis, and the scripts that alone change them. verbs.py joins its parts.
+"""The ledger: the job records in Redis and the scripts that alone change them; `Ledger` (verbs.py) has all verbs.
 
-It knows nothing of Celery, S3 or HTTP; `keys.py` lists what it keeps.
+It knows nothing of Celery, S3 or HTTP. keys.py lists every key in Redis.
 """
 
 from tasks.ledger.connection import VERBS, connect
 from tasks.ledger.idempotency import Idempotency
-from tasks.ledger.shapes import AGAIN, Cause, Claimed, Held, Record, Submitted, Worker
+from tasks.ledger.shapes import ASK_AGAIN, Cause, Claimed, Held, Record, Submitted, Worker
 from tasks.ledger.verbs import Ledger
 
 __all__ = [
-    "AGAIN",
+    "ASK_AGAIN",
     "VERBS",
     "Cause",
     "Claimed",

@@ -1,21 +1,31 @@
-"""The verbs of workers: claim, renew, report, and the ends of an attempt. A part of Ledger, which see."""
+"""The verbs of workers: claim, renew, report, and those that end an attempt. One part of `Ledger` (verbs.py).
+
+It decides nothing: the attempt's token decides, inside the scripts.
+"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tasks import errors
 from tasks.job import Fixed
 from tasks.ledger import keys
+from tasks.ledger.client import Word
 from tasks.ledger.connection import Connection, milliseconds
-from tasks.ledger.shapes import AGAIN, Cause, Claimed, Held, Record, Worker
+from tasks.ledger.shapes import ASK_AGAIN, Cause, Claimed, Held, Record, Worker
+
+Json = Mapping[str, Any]
 
 
 class Attempts(Connection):
-    """Verbs that a worker calls; the attempt's token decides."""
+    """Verbs that a worker calls with the token of its attempt."""
 
     def claim(self, worker: Worker, slot: str, token: str, linger_s: float = 0) -> Claimed | None:
-        """The next job of this worker's lines. Tokens of one slot must ascend. With `linger_s` the slot is noted as
-        one to wake where there is nothing: read keys.wake(slot) for so long."""
+        """Starts an attempt of the next job in this worker's lines; None where no job waits.
+
+        Tokens of one slot must ascend. `linger_s`: where no job waits, a submit wakes the slot for this long, by a word
+        in the list keys.wake(slot).
+        """
         named = [
             keys.slots(worker.id),
             keys.worker(worker.id),
@@ -23,7 +33,7 @@ class Attempts(Connection):
             *map(keys.line, worker.lines),
             *map(keys.idle, worker.queues),
         ]
-        asked = [
+        asked: list[Word] = [
             worker.id,
             slot,
             token,
@@ -35,29 +45,32 @@ class Attempts(Connection):
             worker.v,
             *(worker.most or [0] * len(worker.lines)),
         ]
-        while (answer := self._run("claim", named, asked))[0] == AGAIN:
-            pass  # so many jobs of tenants that may not run stood before all others
+        while (answer := self._run("claim", named, asked, list))[0] == ASK_AGAIN:
+            pass
         return _claimed(token, answer)
 
     def commit_and_claim(
         self,
         job_id: str,
         token: str,
-        result: dict,
-        outputs: Sequence[dict],
-        metrics: dict,
+        result: Json,
+        outputs: Sequence[Json],
+        metrics: Json,
         number: int,
         worker: Worker,
         slot: str,
         next_token: str,
     ) -> tuple[str, Claimed | None]:
-        """`commit`, then `claim`. Not in one pipeline: where Redis lacks commit's script alone, the claim would be
-        first, and a slot's claim hands its old job back."""
+        """Commits, then claims for the same slot.
+
+        Two calls, not one pipeline: where Redis lacks the commit script alone, a pipeline would run the claim first,
+        and a claim hands back the job that its slot holds.
+        """
         committed = self.commit(job_id, token, result, outputs, metrics, number)
         return committed, self.claim(worker, slot, next_token)
 
     def renew(self, worker: Worker, draining: bool = False, about: Record | None = None) -> tuple[float, list[Held]]:
-        """Extend all leases of the worker; Redis' time in ms, and its slots. `about` is shown in /v1/pools."""
+        """Extends all leases of the worker; Redis' time in ms, and its slots. `about` is shown in /v1/pools."""
         told = {
             "pool": worker.pool,
             "queues": ",".join(worker.queues),
@@ -73,11 +86,12 @@ class Attempts(Connection):
                 int(draining),
                 *(part for pair in told.items() for part in pair),
             ],
+            list,
         )
         return float(now), [_held(row) for row in rows]
 
     def forget_slot(self, worker: Worker, slot: str) -> None:
-        """The slot's process is gone and all it held is ended."""
+        """Removes a slot whose process is gone and whose attempts have all ended."""
         self.write(("HDEL", keys.slots(worker.id), slot))
 
     def report(
@@ -89,8 +103,10 @@ class Attempts(Connection):
         message: str | None = None,
         checkpoint: str = "",
     ) -> str:
-        """Tell people, and where the attempt's newest checkpoint lies; 'noted', 'canceling' or 'lost'. An empty
-        message takes the last one away."""
+        """Records progress for people, and the bucket key of the newest checkpoint; 'noted', 'canceling' or 'lost'.
+
+        `progress` 0-1. An empty `message` removes the last one; None leaves it.
+        """
         answer = self._run(
             "report",
             [keys.job(job_id)],
@@ -102,14 +118,17 @@ class Attempts(Connection):
                 "" if message is None else f"={message}",
                 checkpoint,
             ],
+            int,
         )
         return {0: "lost", 1: "noted", 2: "canceling"}[answer]
 
     def commit(
-        self, job_id: str, token: str, result: dict, outputs: Sequence[dict], metrics: dict, number: int = 0
+        self, job_id: str, token: str, result: Json, outputs: Sequence[Json], metrics: Json, number: int = 0
     ) -> str:
-        """'succeeded', or how this token's attempt had ended before. `number`: its own, so that what a lost one has
-        uploaded goes."""
+        """Ends the attempt and its job: 'succeeded', or how this token's attempt had ended before.
+
+        `number`: the attempt's own; where the attempt is lost, its uploads go to the trash.
+        """
         return self._run(
             "commit",
             [keys.job(job_id)],
@@ -122,6 +141,7 @@ class Attempts(Connection):
                 sum(output["bytes"] for output in outputs),
                 number,
             ],
+            str,
         )
 
     def fail(
@@ -130,12 +150,14 @@ class Attempts(Connection):
         token: str,
         error: errors.BacklotError,
         delay_s: float = 0,
-        metrics: dict | None = None,
+        metrics: Json | None = None,
         number: int = 0,
         killed: bool = False,
     ) -> str:
-        """'queued' for a retry after the delay, 'failed', 'canceled', or as `commit` says. `killed`: the process was
-        ended for this attempt, which its tenant is charged with."""
+        """Ends the attempt: 'queued' for a retry after the delay, 'failed', 'canceled', or as `commit` says.
+
+        `killed`: the process was ended because of this attempt; its tenant is charged with one process.
+        """
         return self._run(
             "fail",
             [keys.job(job_id)],
@@ -149,23 +171,30 @@ class Attempts(Connection):
                 number,
                 int(killed),
             ],
+            str,
         )
 
     def release(self, job_id: str, token: str, cause: Cause = "own") -> str:
-        """'released', 'canceled' where it was canceling, or how this token's attempt had ended before. After ten for
-        the job's own cause 'queued' or 'failed'; a drain or a neighbour's fault never counts."""
-        return self._run("release", [keys.job(job_id)], [job_id, token, cause])
+        """Puts the job back into its line: 'released', 'canceled' where it was canceling, or how this token's attempt
+        had ended before.
+
+        The eleventh release for the job's own cause is 'queued' or 'failed', as a lost worker. Drains and neighbours'
+        faults never count.
+        """
+        return self._run("release", [keys.job(job_id)], [job_id, token, cause], str)
 
 
-def _claimed(token: str, answer: list) -> Claimed | None:
+def _claimed(token: str, answer: list[Any]) -> Claimed | None:
     if answer[0] == 0:
         return None
     record = dict(zip(answer[2::2], answer[3::2], strict=True))
     return Claimed(Fixed.model_validate_json(record["fixed"]), token, int(record["starts"]), record)
 
 
-def _held(row: list) -> Held:
-    if len(row) == 4:
-        return Held(*row)
-    slot, token, job_id, state, phase, *numbers, deadline, line = row
-    return Held(slot, token, job_id, state, phase, *map(float, numbers), float(deadline) if deadline else None, line)
+def _held(row: list[str]) -> Held:
+    slot, token, job_id, state, *rest = row
+    if not rest:
+        return Held(slot, token, job_id, state)
+    phase, phase_ms, run_ms, deadline_ms, line = rest
+    until_ms = float(deadline_ms) if deadline_ms else None
+    return Held(slot, token, job_id, state, phase, float(phase_ms), float(run_ms), until_ms, line)

@@ -1,13 +1,18 @@
-"""The verbs of callers: submit, cancel, forget, and what comes before a submit. A part of Ledger, which see."""
+"""The verbs of callers: submit, cancel, forget, and those around an upload. One part of `Ledger` (verbs.py).
+
+It knows no HTTP: a refusal is an error of tasks/errors.py.
+"""
+
+from collections.abc import Iterable
 
 from tasks import errors
-from tasks.job import Fixed
+from tasks.job import Fixed, now_ms
 from tasks.ledger import keys
 from tasks.ledger.connection import Connection, milliseconds
 from tasks.ledger.idempotency import IDEMPOTENCY_MS, UPLOADING_MS, Idempotency
 from tasks.ledger.shapes import Submitted
 
-STILL_COMING = "a request with this Idempotency-Key is still being received; ask again in a moment"
+KEY_IS_UPLOADING = "a request with this Idempotency-Key is still being received; ask again in a moment"
 
 
 class Callers(Connection):
@@ -21,12 +26,12 @@ class Callers(Connection):
         replaying: bool = False,
         asking: bool = False,
     ) -> Submitted:
-        """Record a job. Errors: Overloaded; RateLimited; QuotaExceeded; Conflict where the same key's inputs are still
-        coming in.
+        """Records a job. Errors: Overloaded; RateLimited; QuotaExceeded; Conflict where a request with the same
+        Idempotency-Key is still uploading its inputs.
 
-        `replaying`: only if the job that this one retries is a dead letter yet. Errors then: Replayed.
-        `asking`: nothing is recorded or paid, whether it would be is answered all the same.
-        `restoring`: the keeper puts an accepted job back, before the epoch is set; its own clock says when it came.
+        `replaying`: only if the job that this one retries is still a dead letter. Errors then: Replayed.
+        `asking`: a dry run; it records and charges nothing, and answers or raises as a submit would.
+        `restoring`: the token of the keeper that puts an accepted job back before the epoch is set.
         """
         start = "" if fixed.start_ms is None else fixed.start_ms
         deadline = "" if fixed.deadline_s is None else milliseconds(fixed.deadline_s)
@@ -66,6 +71,7 @@ class Callers(Connection):
                 fixed.v,
                 *(upload.bytes for upload in fixed.uploads.values()),
             ],
+            list,
         )
         match answer:
             case [1, job_id, bell, left, reset_ms]:
@@ -73,65 +79,81 @@ class Callers(Connection):
             case [2, job_id, fingerprint]:
                 return Submitted(job_id, replay_fingerprint=fingerprint)
             case [3, _]:
-                raise errors.Conflict(STILL_COMING)
+                raise errors.Conflict(KEY_IS_UPLOADING)
+            case [-2, percent]:
+                raise errors.Overloaded(
+                    f"Redis is {percent} % full and takes no new jobs above 85 %; running jobs go on"
+                )
             case [-3, ms]:
                 raise errors.RateLimited(self.settings.submits_per_minute, ms / 1000)
             case [-4, waiting]:
                 raise errors.WaitingTooMany(waiting, self.settings.max_waiting_jobs)
             case [-5, stored]:
                 raise errors.StoredTooMuch(stored, self.settings.max_stored_bytes)
-            case [-7, held, most]:
-                raise errors.RecordsTooLarge(held, most)
             case [-6]:
                 raise errors.Replayed(f"job {fixed.retry_of} is no dead letter, or has been retried already")
-            case [_, percent]:
-                raise errors.Overloaded(
-                    f"Redis is {percent} % full and takes no new jobs above 85 %; running jobs go on"
-                )
+            case [-7, held, most]:
+                raise errors.RecordsTooLarge(held, most)
+        raise errors.LedgerFault(f"submit answered {answer[:1]}, which this release does not know")
 
     def reserve(self, tenant: str, idempotency: Idempotency, job_id: str) -> Submitted | None:
-        """Hold a key while inputs are uploaded: None where it is ours now, else who has it. Errors: Conflict."""
+        """Reserves an Idempotency-Key while inputs are uploaded: None where this job has it now, else the job that
+        has it. Errors: Conflict where that one is uploading too."""
         key = keys.idempotency(tenant, idempotency.digest)
         _, held = self.write(("SET", key, idempotency.held_by(job_id), "NX", "PX", UPLOADING_MS), ("GET", key))
         holder = held.split(" ")
         if len(holder) == 3 and holder[0] != job_id:
-            raise errors.Conflict(STILL_COMING)
+            raise errors.Conflict(KEY_IS_UPLOADING)
         return None if holder[0] == job_id else Submitted(holder[0], replay_fingerprint=holder[1])
 
+    def give_back(self, tenant: str, idempotency: Idempotency, job_id: str) -> None:
+        """Frees an Idempotency-Key whose inputs could not be stored, unless the job was recorded."""
+        self._run("give_back", [keys.idempotency(tenant, idempotency.digest)], [idempotency.held_by(job_id)], int)
+
     def upload(self, tenant: str, upload_id: str, size: int, kept_s: float, a_minute: int = 0) -> None:
-        """Note a new upload, which goes after `kept_s` unless a job names it, and charge its `size`, 0 where it is not
-        known. `a_minute`: uploads the tenant may begin, 0 for any number. Errors: UploadsLimited, StoredTooMuch."""
+        """Records a new upload and charges its bytes. Errors: UploadsLimited, StoredTooMuch.
+
+        `size`: bytes, 0 where it is not known. `kept_s`: after this the keeper deletes it unless a job names it.
+        `a_minute`: uploads that the tenant may begin a minute, 0 for any number.
+        """
         most = self.settings.max_stored_bytes
         match self._run(
             "upload",
             [keys.UPLOADS, keys.upload_rate(tenant)],
             [tenant, upload_id, size, milliseconds(kept_s), a_minute, most],
+            list,
         ):
             case [-3, ms]:
                 raise errors.UploadsLimited(a_minute, ms / 1000)
             case [-5, stored]:
                 raise errors.StoredTooMuch(stored, most, size)
 
+    def recheck_uploads(self, tenant: str, upload_ids: Iterable[str], delay_ms: int) -> None:
+        """Lets the keeper delete the uploads after the delay unless a job names them; only those that are recorded."""
+        ask_ms = now_ms() + delay_ms
+        self.write(*(("ZADD", keys.UPLOADS, "XX", ask_ms, f"{tenant}/{upload_id}") for upload_id in upload_ids))
+
     def cancel(self, tenant: str, job_id: str) -> str:
-        """The status after asking. Errors: NotFound; Conflict where the job had ended otherwise."""
-        match self._run("cancel", [keys.job(job_id)], [job_id, tenant]):
-            case [1, status]:
+        """Cancels a job; its status now, canceling or canceled. Errors: NotFound; Conflict where it had ended
+        otherwise."""
+        match self._run("cancel", [keys.job(job_id)], [job_id, tenant], list):
+            case [1, str(status)]:
                 return status
             case [0, status]:
                 raise errors.Conflict(f"job {job_id} has already {status}")
         raise errors.NotFound(f"there is no job {job_id}")
 
     def forget(self, fixed: Fixed) -> None:
-        """Erase an ended job; its objects follow. Errors: NotFound; Conflict where it has not ended."""
+        """Deletes the record of an ended job and puts its objects on the trash list. Errors: NotFound; Conflict where
+        it has not ended."""
         uploads = [keys.upload_jobs(fixed.tenant, upload) for upload in fixed.uploads]
-        match self._run(
-            "forget", [keys.job(fixed.id), keys.tenant_jobs(fixed.tenant), *uploads], [fixed.id, fixed.tenant]
-        ):
+        named = [keys.job(fixed.id), keys.tenant_jobs(fixed.tenant), *uploads]
+        match self._run("forget", named, [fixed.id, fixed.tenant], int):
             case 0:
                 raise errors.NotFound(f"there is no job {fixed.id}")
             case 2:
                 raise errors.Conflict(f"job {fixed.id} has not ended; cancel it first")
 
     def note_use(self, key_id: str) -> None:
-        """An API key was used just now."""
-        self._run("note_use", [keys.KEY_USES], [key_id])
+        """Records that an API key was used now."""
+        self._run("note_use", [keys.KEY_USES], [key_id], int)

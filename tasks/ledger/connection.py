@@ -3,12 +3,13 @@
 import threading
 from collections.abc import Callable, Sequence
 from importlib.resources import files
+from typing import Any, TypeVar, cast
 
-import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from tasks import errors
+from tasks.ledger.client import Client, Word
 from tasks.ledger.faults import away
 from tasks.settings import Settings
 
@@ -40,78 +41,88 @@ VERBS = (
     "write",
     "give_back",
 )
+CONNECT_TIMEOUT_S = 0.5
+READ_TIMEOUT_S = 0.7
+"""Shorter than redis-py's own, which would hang an API for many seconds."""
 NOT_RECONCILED = "the keeper has not yet reconciled with this start of Redis"
+"""The detail of NotReady while the epoch is not this server's; callers see it."""
+Answer = TypeVar("Answer", int, str, list[Any])
+"""The types a script's answer has in Python."""
 
 
-def connect(settings: Settings, *, read_timeout_s: float = 0.7, shared: bool = True) -> redis.Redis:
-    """A client with short timeouts, set by hand: redis-py's own would hang an API for many seconds. Bytes that are no
-    UTF-8 come as U+FFFD, for no reader must fail of what somebody else has written.
+def connect(settings: Settings, *, read_timeout_s: float = READ_TIMEOUT_S, shared: bool = True) -> Client:
+    """A client that connects at its first command and repeats a command once. Answers are text; bytes that are no UTF-8
+    come as U+FFFD, so that no reader fails because of what another program wrote.
 
-    One that is not shared by threads has one connection and no pool, which saves a third of each call.
+    `shared=False`: one connection and no pool, which saves a third of each call; for one thread only.
     """
-    return settings.redis().client(
+    client = settings.redis().client(
         decode_responses=True,
         encoding_errors="replace",
-        socket_connect_timeout=0.5,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
         socket_timeout=read_timeout_s,
         retry=Retry(NoBackoff(), 1),
         health_check_interval=0,
         single_connection_client=not shared,
     )
+    return cast(Client, client)  # redis-py's own types leave open whether answers are bytes or text
 
 
 class Connection:
     """Runs verbs. Errors of every verb: NotReady where Redis is away or the keeper has not set the epoch; LedgerFault
-    where its script fails, and would again.
+    where its script fails and would fail again.
 
-    Without a client given, each thread that asks has a connection of its own, which is cheaper than a pool.
+    `client`: used by all threads. Without it each thread has a connection of its own, which is cheaper than a pool.
+    `clock`: ms since 1970 for the scripts, 0 for Redis' TIME.
     """
 
     def __init__(
         self,
         settings: Settings,
-        client: redis.Redis | None = None,
+        client: Client | None = None,
         clock: Callable[[], int] = lambda: 0,
-        read_timeout_s: float = 0.7,
+        read_timeout_s: float = READ_TIMEOUT_S,
     ) -> None:
         self.settings, self.clock = settings, clock
-        self._given, self._mine, self._read_timeout_s = client, threading.local(), read_timeout_s
+        self._shared, self._of_thread, self._read_timeout_s = client, threading.local(), read_timeout_s
         unconnected = connect(settings)
-        self._scripts = {verb: unconnected.register_script(_script(verb)) for verb in VERBS}
+        self.scripts = {verb: unconnected.register_script(script_text(verb)) for verb in VERBS}
 
     @property
-    def redis(self) -> redis.Redis:
-        """This thread's client; connects. Errors: RedisError."""
-        if self._given is not None:
-            return self._given
-        if not hasattr(self._mine, "client"):
-            self._mine.client = connect(self.settings, read_timeout_s=self._read_timeout_s, shared=False)
-        return self._mine.client
+    def redis(self) -> Client:
+        """This thread's client. Errors: RedisError."""
+        if self._shared is not None:
+            return self._shared
+        client: Client | None = getattr(self._of_thread, "client", None)
+        if client is None:
+            client = connect(self.settings, read_timeout_s=self._read_timeout_s, shared=False)
+            self._of_thread.client = client
+        return client
 
-    def write(self, *commands: Sequence[str | int], restoring: str = "") -> list:
-        """Plain commands, in order, each with its answer: all or none of them. `restoring`: the token of a restore."""
-        words = (word for command in commands for word in (len(command), *command))
-        return self._run("write", [], [restoring, *words])[1:]
+    def write(self, *commands: Sequence[Word], restoring: str = "") -> list[Any]:
+        """Runs plain commands in order, all or none; answers each. `restoring`: the token of a restore."""
+        words = [word for command in commands for word in (len(command), *command)]
+        return self._run("write", [], [restoring, *words], list)[1:]
 
-    def _run(self, verb: str, named: list, arguments: list):
+    def _run(self, verb: str, named: Sequence[str], arguments: Sequence[Word], expected: type[Answer]) -> Answer:
+        """The script's answer, which has the type that is expected."""
         with away(verb):
-            return _if_ready(self._scripts[verb](keys=named, args=[self.clock(), *arguments], client=self.redis))
+            answer = self.scripts[verb](keys=named, args=[self.clock(), *arguments], client=self.redis)
+        if answer in (-1, "not ready") or isinstance(answer, list) and answer[:1] == [-1]:
+            raise errors.NotReady(NOT_RECONCILED)
+        if not isinstance(answer, expected):
+            raise errors.LedgerFault(f"the ledger failed at {verb}: it answered {type(answer).__name__}")
+        return answer
 
 
 def milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def _if_ready(answer):
-    if answer in (-1, "not ready") or (isinstance(answer, list) and answer[:1] == [-1]):
-        raise errors.NotReady(NOT_RECONCILED)
-    return answer
-
-
-def _script(verb: str) -> str:
-    """The whole text that Redis gets."""
-    of_its_own = {"claim": ["_closed", "_next"], "submit": ["_quotas"], "upload": ["_quotas"]}.get(verb, [])
-    return "".join(map(_lua, ["_reading", "_common", "_parking", "_aside", *of_its_own, verb]))
+def script_text(verb: str) -> str:
+    """The whole Lua text of a verb: the shared files, then its own."""
+    further = {"claim": ["_closed", "_next"], "submit": ["_quotas"], "upload": ["_quotas"]}.get(verb, [])
+    return "".join(map(_lua, ["_reading", "_common", "_parking", "_aside", *further, verb]))
 
 
 def _lua(name: str) -> str:

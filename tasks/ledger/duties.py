@@ -1,4 +1,8 @@
-"""The verbs of the keeper's duties: sweep, due, expire, and what an end leaves behind. A part of Ledger, which see."""
+"""The verbs of the keeper's duties: sweep, due, expire, and the compaction of ended jobs. One part of `Ledger`
+(verbs.py).
+
+It knows no period: the keeper decides when each is called.
+"""
 
 import json
 from collections.abc import Iterable
@@ -7,17 +11,14 @@ from tasks import errors
 from tasks.job import Fixed
 from tasks.ledger import keys
 from tasks.ledger.connection import Connection, milliseconds
-from tasks.ledger.shapes import Record
-
-A_FEW = 100
-"""Jobs one call of sweep, due or expire handles at most, so that none blocks Redis for long."""
+from tasks.ledger.shapes import JOBS_A_CALL, Record
 
 
 class Duties(Connection):
     """Verbs that the keeper calls again and again."""
 
     def sweep(self, pool: str) -> list[str]:
-        """Take lapsed attempts back; the queues that want a doorbell."""
+        """Takes back attempts whose lease has lapsed; the queues that want a doorbell."""
         lost = errors.WorkerLost(f"the worker did not renew its lease of {self.settings.lease_s:g} s")
         return self._run(
             "sweep",
@@ -25,34 +26,37 @@ class Duties(Connection):
             [
                 milliseconds(self.settings.lease_s),
                 milliseconds(self.settings.renew_s),
-                A_FEW,
+                JOBS_A_CALL,
                 json.dumps(lost.as_dict()),
             ],
+            list,
         )[1:]
 
     def due(self) -> list[str]:
-        """Start times and retries that have come; the queues that want a doorbell."""
-        return self._run("due", [keys.DUE], [A_FEW])[1:]
+        """Enqueues jobs whose start time or retry has come; the queues that want a doorbell."""
+        return self._run("due", [keys.DUE], [JOBS_A_CALL], list)[1:]
 
     def expire(self, error: errors.BacklotError) -> list[str]:
-        """End jobs whose clock ran out while they waited; their ids. `error` is for those that ran before."""
-        return self._run("expire", [keys.EXPIRIES], [A_FEW, json.dumps(error.as_dict())])[1:]
+        """Ends waiting jobs whose clock ran out; their ids. `error` is for those that had run before."""
+        return self._run("expire", [keys.EXPIRIES], [JOBS_A_CALL, json.dumps(error.as_dict())], list)[1:]
 
     def conclude(self, job_id: str, ended: Record, restoring: str = "") -> bool:
-        """While restoring: give a job that this Redis takes for living its end; False where there is none such."""
+        """Ends a job that this Redis, having lost its end, holds as living; False where it holds no such job.
+
+        `ended`: the record as it ended. `restoring`: the token of a restore; '' once the epoch is set.
+        """
         fields = [part for pair in ended.items() for part in pair]
-        return bool(self._run("conclude", [keys.job(job_id)], [job_id, restoring, *fields]))
+        return bool(self._run("conclude", [keys.job(job_id)], [job_id, restoring, *fields], int))
 
     def shrink(self, job_id: str, small: Fixed | None, fields: Iterable[str]) -> None:
-        """Leave large fields out of an ended job's record, whose job.json is written, and put `small` in place of what
-        never changes."""
-        self._run(
-            "shrink",
-            [keys.job(job_id), keys.WHOLE],
-            [job_id, small.model_dump_json(exclude_none=True) if small else "", *fields],
-        )
+        """Removes large fields from an ended job's record, whose job.json is written. `small` replaces its fixed part
+        where that is large too."""
+        fixed = small.model_dump_json(exclude_none=True) if small else ""
+        self._run("shrink", [keys.job(job_id), keys.WHOLE], [job_id, fixed, *fields], int)
 
     def count(self, tenant: str, name: str, size: int, what: str = keys.STORED) -> int:
-        """The bytes of a job or an upload in the bucket, or of a record (keys.HELD), 0 where it is gone; how many the
-        tenant has in all."""
-        return int(self._run("count", [what], [tenant, name, size]))
+        """Sets the bytes charged to a tenant for one thing; the bytes charged to it in all.
+
+        `what`: keys.STORED for a job or an upload in the bucket, keys.HELD for a record. `size`: 0 where it is gone.
+        """
+        return int(self._run("count", [what], [tenant, name, size], str))

@@ -1,29 +1,29 @@
-"""The epoch: which server the keeper has reconciled with, by its run_id and its master_replid, and what asks it.
+"""The epoch: the server that the keeper has reconciled with, as run_id and master_replid, and the verbs that set and
+compare it.
 
-A failover there and back is the same run_id, with an older memory, on a connection that lived: master_replid tells. A
-keeper of the release before says run_id alone, which counts beside a master_replid that was said of another run_id.
+run_id alone is not enough: after a failover there and back a connection that lived reaches the same run_id with an
+older memory, under another master_replid. A keeper of the release before sets run_id alone, so a master_replid that was
+set for another run_id is not compared.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-
-from redis.client import Pipeline
+from typing import Any
 
 from tasks import errors
 from tasks.ledger import keys
+from tasks.ledger.client import Pipeline
 from tasks.ledger.connection import NOT_RECONCILED, Connection
 from tasks.ledger.faults import away
-from tasks.ledger.idempotency import Idempotency
 
-SOMEBODY_ELSE = "another keeper puts back what Redis has lost, or this is another Redis than that on which it began"
+ANOTHER_KEEPER = "another keeper puts back what Redis has lost, or this is another Redis than that on which it began"
 RESTORING_S = 30
-"""A keeper that has died while it restored is followed by another after this; one that lives prolongs it."""
-Commands = Sequence[Sequence[str | int]]
+"""The lease of a restore: a keeper that lives renews it; after one that died another may begin."""
 
 
 @dataclass(frozen=True)
 class Begun:
-    """A restore: the token of the keeper that alone may do it, and the server on which it began (keys.EPOCH_REPLID)."""
+    """A restore under way: its keeper's token and the server on which it began (`replid` as keys.EPOCH_REPLID)."""
 
     token: str
     run_id: str
@@ -31,34 +31,32 @@ class Begun:
 
 
 class Epoch(Connection):
-    """The verbs about it."""
+    """Verbs about the epoch."""
 
     def begin_restore(self, token: str) -> Begun | None:
-        """Nobody may use this server until `set_epoch`; to be asked again, with the same token, well within
-        RESTORING_S. None where there is nothing to put back. Errors: NotReady where another keeper is at it."""
-        match self._run("begin_restore", [keys.RESTORING, keys.EPOCH, keys.EPOCH_REPLID], [token, RESTORING_S * 1000]):
+        """Begins a restore, or renews its lease; until `set_epoch` every other verb is not ready.
+
+        None where the epoch is this server's already. Errors: NotReady where another keeper restores.
+        """
+        named = [keys.RESTORING, keys.EPOCH, keys.EPOCH_REPLID]
+        match self._run("begin_restore", named, [token, RESTORING_S * 1000], list):
             case [1, run_id, replid]:
                 return Begun(token, run_id, replid)
             case [2]:
                 return None
-        raise errors.NotReady(SOMEBODY_ELSE)
+        raise errors.NotReady(ANOTHER_KEEPER)
 
     def set_epoch(self, begun: Begun | None = None) -> None:
-        """Say that what this server had lost is put back; without a restore that was begun, that it had lost nothing.
-        Errors: NotReady where it is another server by now, or another keeper's turn."""
+        """Sets the epoch to the server on which the restore began; without a restore, to this server, which lost
+        nothing. Errors: NotReady where it is another server by now, or another keeper restores."""
         begun = begun or self.begin_restore("nothing to put back")
-        if begun and not self._run(
-            "set_epoch", [keys.RESTORING, keys.EPOCH, keys.EPOCH_REPLID], [begun.token, begun.run_id, begun.replid]
-        ):
-            raise errors.NotReady(SOMEBODY_ELSE)
+        named = [keys.RESTORING, keys.EPOCH, keys.EPOCH_REPLID]
+        if begun and not self._run("set_epoch", named, [begun.token, begun.run_id, begun.replid], int):
+            raise errors.NotReady(ANOTHER_KEEPER)
 
-    def give_back(self, tenant: str, idempotency: Idempotency, job_id: str) -> None:
-        """The inputs could not be stored: the key is free for the caller's next try, unless the job was recorded."""
-        self._run("give_back", [keys.idempotency(tenant, idempotency.digest)], [idempotency.held_by(job_id)])
-
-    def at_once(self, ask: Callable[[Pipeline], object]) -> list:
-        """Answers to what `ask` puts into a pipeline, all of one moment at which Redis had lost nothing: after a flush
-        what is not there is not gone. Errors: NotReady."""
+    def snapshot(self, ask: Callable[[Pipeline], object]) -> list[Any]:
+        """Answers to the commands that `ask` adds to a transaction, read under the epoch. A key that is missing is
+        really gone then: on a server that was flushed this raises. Errors: NotReady."""
         with away(), self.redis.pipeline(transaction=True) as together:
             together.info("server").info("replication").mget(keys.EPOCH, keys.EPOCH_REPLID)
             ask(together)
@@ -67,8 +65,8 @@ class Epoch(Connection):
         return answers
 
     def ready(self, by_this_release: bool = False) -> None:
-        """Errors: NotReady with what is missing: Redis, `noeviction`, or the epoch. `by_this_release`: an epoch that a
-        keeper of the release before has set does not do."""
+        """Errors: NotReady naming what is missing: Redis, `noeviction`, or the epoch. `by_this_release`: an epoch set
+        by a keeper of the release before does not count."""
         with away():
             info = self.redis.info()
             epoch = self.redis.mget(keys.EPOCH, keys.EPOCH_REPLID)
@@ -80,7 +78,8 @@ class Epoch(Connection):
         _compare(epoch, info, by_this_release)
 
 
-def _compare(epoch: list[str | None], info: dict, by_this_release: bool = False) -> None:
+def _compare(epoch: list[str | None], info: Mapping[str, Any], by_this_release: bool = False) -> None:
+    """Errors: NotReady where the epoch is another server's."""
     run_id, replid = epoch
     fits = replid == f"{info['run_id']} {info['master_replid']}"
     before = not (replid or "").startswith(info["run_id"]) and not by_this_release

@@ -1,6 +1,6 @@
-"""Who waits for a job: one reader of the event stream for the whole process, however many wait.
+"""The event stream's reader: one thread a process wakes all who wait for a job.
 
-It runs only while somebody waits. It tells that something changed, not what: the waiter reads the record.
+It runs only while somebody waits. It knows no status: a waiter that is woken reads the record.
 """
 
 import logging
@@ -15,12 +15,14 @@ from tasks.settings import Settings
 
 log = logging.getLogger(__name__)
 BLOCK_S = 1
-AGAIN_S = 0.25
-AT_ONCE = 1000
+"""The longest wait of one read, in s."""
+RETRY_S = 0.25
+"""The pause after a read that failed, in s."""
+EVENTS_A_READ = 1000
 
 
 class Events:
-    """Wakes those who wait for a job."""
+    """Calls the waiters of a job at each of its events."""
 
     def __init__(self, settings: Settings) -> None:
         self._redis = connect(settings, read_timeout_s=BLOCK_S + 1)
@@ -29,8 +31,10 @@ class Events:
         self._reading = False
 
     def join(self, job_id: str, wake: Callable[[], None]) -> None:
-        """From now on `wake` is called, by the reader's thread, whenever the job's status may have changed; it must
-        not block. A change after this has returned is not missed. Errors: NotReady."""
+        """Calls `wake` whenever the job's status may have changed, from the reader's thread; it must not block.
+
+        No change after this has returned is missed. Errors: NotReady.
+        """
         with self._lock:
             if not self._reading:
                 # the stream's end is taken here, before the caller reads the record: no change falls between the two
@@ -41,7 +45,7 @@ class Events:
             self._waiters.setdefault(job_id, []).append(wake)
 
     def leave(self, job_id: str, wake: Callable[[], None]) -> None:
-        """No more of this job for `wake`, which had joined."""
+        """Ends what `join` with the same arguments began."""
         with self._lock:
             self._waiters[job_id].remove(wake)
             if not self._waiters[job_id]:
@@ -50,20 +54,22 @@ class Events:
     def _read(self, last: str | None) -> None:
         while self._wanted():
             try:
-                if last is None:  # Redis was away and events may be gone: everybody looks for themselves
+                if last is None:  # Redis was away and events may be lost: every waiter reads its record
                     last = self._end()
                     self._wake(self._all())
-                for _, entries in self._redis.xread({keys.EVENTS: last}, count=AT_ONCE, block=BLOCK_S * 1000) or ():
+                for _, entries in (
+                    self._redis.xread({keys.EVENTS: last}, count=EVENTS_A_READ, block=BLOCK_S * 1000) or ()
+                ):
                     last = entries[-1][0]
                     self._wake({fields.get("id", "") for _, fields in entries})
             except RedisError as error:
                 log.warning("the event stream cannot be read (%s); trying again", type(error).__name__)
                 last = None
-                threading.Event().wait(AGAIN_S)
+                threading.Event().wait(RETRY_S)
             except Exception:  # a reader that ended would leave all waiters, now and later, asleep
                 log.exception("the reader of the event stream goes on after a defect")
                 last = None
-                threading.Event().wait(AGAIN_S)
+                threading.Event().wait(RETRY_S)
 
     def _wanted(self) -> bool:
         with self._lock:

@@ -1,11 +1,13 @@
-"""Redis' errors as ours: away (NotReady: ask again) or broken (LedgerFault: the same ask fails again).
+"""Redis' errors as ours: NotReady for a Redis that is away (ask again), LedgerFault for a script that is broken (asking
+again fails again).
 
-It knows the codes with which Redis' answers begin, and says neither host nor user nor password. What a verb does about
-it is the asker's.
+It knows the codes with which Redis' error replies begin. Its words never have a host, a user or a password. It decides
+nothing about a retry.
 """
 
 import logging
 import re
+from types import TracebackType
 
 from redis.exceptions import (
     ConnectionError,
@@ -20,6 +22,7 @@ from tasks.errors import BacklotError, LedgerFault, NotReady
 
 log = logging.getLogger(__name__)
 WORDS_MAX = 300
+"""Characters of an error reply that are logged."""
 AWAY = {
     "READONLY": "it is a replica, which takes no writes",
     "LOADING": "it is loading its data",
@@ -39,14 +42,14 @@ AWAY = {
     "WRONGPASS": "it refuses the user or the password of BACKLOT_REDIS_URL",
     "NOPERM": "its user lacks a right that Backlot needs",
 }
-"""Codes of a server that may serve later, or once its operator has mended it."""
+"""Codes of a server that may serve later by itself, or once its operator has mended it."""
 
 _SCRIPT = re.compile(r"^(?:@?user_script:\d+: )+| script: (?:\w+, )?on @?user_script:\d+\.?$", re.DOTALL)
 _PIPELINE = re.compile(r"^Command # \d+ \(.*?\) of pipeline caused error: ", re.DOTALL)
 
 
 class away:
-    """Turns the errors of what is asked within into NotReady or LedgerFault, which is logged. `asking`: for the log."""
+    """Turns Redis' errors raised in its block into NotReady or LedgerFault. `asking`: the verb, for the log."""
 
     def __init__(self, asking: str = "") -> None:
         self.asking = asking
@@ -54,16 +57,20 @@ class away:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind, error, trace) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if isinstance(error, RedisError | UnicodeEncodeError):
             raise ours(error, self.asking) from error
 
 
 def ours(error: Exception, asking: str = "") -> BacklotError:
-    """NotReady or LedgerFault."""
+    """The error as NotReady, or as a LedgerFault, which is logged."""
     code, words = _said(error)
     if code in AWAY:
-        return NotReady(f"Redis cannot be used now ({code}: {AWAY[code]}{_right(words) if code == 'NOPERM' else ''})")
+        return NotReady(
+            f"Redis cannot be used now ({code}: {AWAY[code]}{_missing_right(words) if code == 'NOPERM' else ''})"
+        )
     if isinstance(error, ConnectionError | TimeoutError | InvalidResponse):
         return NotReady(f"Redis did not answer ({type(error).__name__})")
     fault = LedgerFault(f"the ledger failed{' at ' + asking if asking else ''}: {words}")
@@ -72,7 +79,7 @@ def ours(error: Exception, asking: str = "") -> BacklotError:
 
 
 def _said(error: Exception) -> tuple[str, str]:
-    """The code of Redis' answer, or '', and its words. redis-py takes some codes off the words, not all."""
+    """The code of an error reply, or '', and its words. redis-py takes some codes off the words, not all."""
     words = _SCRIPT.sub("", _PIPELINE.sub("", str(error)))[:WORDS_MAX]
     code = getattr(error, "status_code", None) or words.partition(" ")[0]
     if isinstance(error, NoPermissionError) or words.startswith("ACL failure"):
@@ -80,7 +87,7 @@ def _said(error: Exception) -> tuple[str, str]:
     return code if isinstance(error, ResponseError | ConnectionError) and code.isupper() else "", words
 
 
-def _right(words: str) -> str:
-    """Which, as Redis names it: a command, a key or a channel."""
+def _missing_right(words: str) -> str:
+    """The right that is missing, in Redis' words: a command, a key or a channel."""
     named = re.search(r"'[^']+' command|access a key|access a channel", words)
     return f", {named[0].replace('access ', 'to ')}" if named else ""

@@ -1,11 +1,13 @@
-"""An Idempotency-Key as the ledger knows it: digests alone, of whose it is and of what was asked with it."""
+"""An Idempotency-Key as the ledger keeps it: two digests, never the key or the request. It asks nothing of Redis."""
 
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 IDEMPOTENCY_MS = 24 * 3600 * 1000
+"""The time for which a key stays bound to its job: 24 h."""
 UPLOADING_MS = 120_000
+"""The time for which a key is reserved while inputs are uploaded: 2 min."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +19,11 @@ class Idempotency:
 
     @classmethod
     def of(cls, scope: Iterable[str], content: Iterable[str]) -> "Idempotency":
+        """`scope`: tenant, method, path and key; `content`: fields and hashes of files."""
         return cls(_digest(scope), _digest(content))
 
     def held_by(self, job_id: str) -> str:
-        """What its key has while the inputs of the job come in."""
+        """The value of its Redis key while the inputs of the job are uploaded."""
         return f"{job_id} {self.fingerprint} uploading"
 
 

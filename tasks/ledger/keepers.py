@@ -1,27 +1,34 @@
-"""How the keepers' duties stand: each keeper leaves it in Redis every round, and /v1/pools shows them as one.
+"""The health of the keepers' duties: each keeper writes it to Redis every round, and /v1/pools shows one summary.
 
-It knows no duty. A keeper that says nothing for ALIVE_MS counts as gone.
+It knows no duty. A keeper that has written nothing for ALIVE_MS counts as gone.
 """
 
 import json
 import logging
 from dataclasses import asdict, dataclass
+from typing import Any
 
-import redis
 from pydantic import BaseModel, Field
 
 from tasks.ledger import Ledger, keys
+from tasks.ledger.client import Client
 from tasks.ledger.faults import away
 
 log = logging.getLogger(__name__)
-ALIVE_MS, KEPT_S = 30_000, 24 * 3600
-"""What the last keeper said is kept for a day."""
+Said = dict[str, Any]
+"""The JSON of one keeper: {at_ms, duties: {name: Standing}}."""
+ALIVE_MS = 30_000
+KEEPERS_KEPT_S = 24 * 3600
+"""The time for which the last keeper's health stays in Redis."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """One duty of one keeper. `age_s`: since it last succeeded, None: never; it is late once that is over `late_s`.
-    `errors` are rounds that failed, `skipped` entries that were left out, since that keeper's start."""
+    """The health of one duty of one keeper.
+
+    `age_s`: s since it last succeeded, None: never. `late_s`: the age above which it is late. `errors`: rounds that
+    failed, `skipped`: entries that were left out, both since that keeper's start. `error`: the present one.
+    """
 
     age_s: float | None
     late_s: float
@@ -31,7 +38,7 @@ class Standing:
 
 
 class DutyShown(BaseModel):
-    """One duty, by whichever keeper did it last."""
+    """One duty, done by any keeper."""
 
     name: str
     succeeded_s: float | None = Field(ge=0, description="since a keeper last did it without an error; null: never")
@@ -48,8 +55,8 @@ class Keepers(BaseModel):
     duties: list[DutyShown]
 
 
-def tell(client: redis.Redis, keeper: str, duties: dict[str, Standing]) -> None:
-    """Leave how a keeper's duties stand. Errors: NotReady."""
+def tell(client: Client, keeper: str, duties: dict[str, Standing]) -> None:
+    """Writes the health of a keeper's duties. Errors: NotReady."""
     with away("telling how the keeper stands"):
         now, known = _read(client)
         gone = [one for one, said in known.items() if said["at_ms"] < now - ALIVE_MS]
@@ -57,12 +64,12 @@ def tell(client: redis.Redis, keeper: str, duties: dict[str, Standing]) -> None:
         with client.pipeline(transaction=True) as together:
             if gone:
                 together.hdel(keys.KEEPERS, *gone)
-            together.hset(keys.KEEPERS, keeper, json.dumps(said)).expire(keys.KEEPERS, KEPT_S)
+            together.hset(keys.KEEPERS, keeper, json.dumps(said)).expire(keys.KEEPERS, KEEPERS_KEPT_S)
             together.execute()
 
 
 def read(ledger: Ledger) -> Keepers:
-    """All keepers that live, as one; the last ones where none does. Errors: NotReady."""
+    """One summary of all keepers that live; of the last ones where none does. Errors: NotReady."""
     with away():
         now, known = _read(ledger.redis)
     alive = [said for said in known.values() if said["at_ms"] >= now - ALIVE_MS]
@@ -71,7 +78,7 @@ def read(ledger: Ledger) -> Keepers:
     return Keepers(alive=len(alive), duties=shown)
 
 
-def _shown(name: str, now: float, said: list[dict]) -> DutyShown:
+def _shown(name: str, now: float, said: list[Said]) -> DutyShown:
     told = [(max(0.0, now - one["at_ms"]) / 1000, Standing(**one["duties"][name])) for one in said]
     ages = [standing.age_s + since for since, standing in told if standing.age_s is not None]
     late_s = max(standing.late_s for _, standing in told)
@@ -85,12 +92,12 @@ def _shown(name: str, now: float, said: list[dict]) -> DutyShown:
     )
 
 
-def _read(client: redis.Redis) -> tuple[float, dict[str, dict]]:
-    """Redis' ms, and what each keeper has said; one whose words cannot be read has said nothing."""
+def _read(client: Client) -> tuple[float, dict[str, Said]]:
+    """Redis' time in ms, and each keeper's {at_ms, duties}; no duties where its JSON cannot be read."""
     with client.pipeline(transaction=False) as together:
         together.time().hgetall(keys.KEEPERS)
         (seconds, micros), texts = together.execute()
-    said = {}
+    said: dict[str, Said] = {}
     for keeper, text in texts.items():
         try:
             one = json.loads(text)

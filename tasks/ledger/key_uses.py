@@ -1,4 +1,4 @@
-"""When each API key was last used, to a minute: which are still needed, and which may go."""
+"""The last use of each API key, to a minute, so that an operator sees which are still needed."""
 
 from datetime import datetime
 
@@ -8,7 +8,7 @@ from tasks.ledger.faults import away
 
 
 def read(ledger: Ledger) -> dict[str, datetime]:
-    """By key id, of all that were used since Redis began. Errors: NotReady."""
+    """The last use by key id, of all keys used since Redis began. Errors: NotReady."""
     with away():
         seen = ledger.redis.hgetall(keys.KEY_USES)
     return {key_id: moment(float(ms)) for key_id, ms in seen.items()}

@@ -1,44 +1,49 @@
-"""The verbs about what may start: pauses, parked jobs, lines that no model of the registry belongs to.
+"""The verbs about jobs that may not start: pauses, parked jobs, and lines whose model has no worker. One part of
+`Ledger` (verbs.py).
 
-A part of Ledger, which see. It knows no registry: whoever asks says which lines.
+It knows no registry: the keeper says which lines have no worker.
 """
 
 import json
 
 from tasks import errors
 from tasks.ledger import keys
-from tasks.ledger.connection import Connection
+from tasks.ledger.connection import Connection, milliseconds
+from tasks.ledger.shapes import JOBS_A_CALL
 
-MOST_PAUSES = 1000
-A_FEW = 100
-"""Jobs that one call moves at most, so that none blocks Redis for long."""
+PAUSES_MAX = 1000
 
 
 class Lines(Connection):
     """Verbs of operators and the keeper."""
 
     def pause(self, name: str, reason: str) -> None:
-        """Start no more jobs of `pool/<pool>`, `model/<kind>/<model>` or `tenant/<tenant>`; those that run go on. What
-        was paused before keeps its reason. Errors: Conflict where very much is paused."""
-        if self._run("pause", [keys.PAUSES], [name, json.dumps(reason), MOST_PAUSES]) == 0:
-            raise errors.Conflict(f"{MOST_PAUSES} pauses are in force; resume some first")
+        """Starts no more jobs of `pool/<pool>`, `model/<kind>/<model>` or `tenant/<tenant>`; running ones go on.
+
+        A second pause of one name keeps the first one's reason. Errors: Conflict where PAUSES_MAX are in force.
+        """
+        if self._run("pause", [keys.PAUSES], [name, json.dumps(reason), PAUSES_MAX], int) == 0:
+            raise errors.Conflict(f"{PAUSES_MAX} pauses are in force; resume some first")
 
     def resume(self, name: str) -> None:
-        """Start jobs of it again."""
-        self._run("resume", [keys.PAUSES], [name])
+        """Ends a pause."""
+        self._run("resume", [keys.PAUSES], [name], int)
 
     def move(self, line: str, to: str) -> int:
-        """Put A_FEW waiting jobs of one line into another, that of their model's pool; how many."""
-        return self._run("move", [keys.line(line)], [to, A_FEW])
+        """Moves up to JOBS_A_CALL waiting jobs to another line, that of their model's pool now; how many moved."""
+        return self._run("move", [keys.line(line)], [to, JOBS_A_CALL], int)
 
     def orphan(self, line: str, unknown: errors.BacklotError | None) -> int:
-        """Note that nobody knows the model of a line: its jobs wait BACKLOT_UNKNOWN_MODEL_S, then A_FEW a call fail
-        with this error; how many did. Without an error: it is known again."""
-        wait = "" if unknown is None else round(self.settings.unknown_model_s * 1000)
+        """Records that no worker knows the model of a line; how many of its jobs failed.
+
+        Its jobs wait BACKLOT_UNKNOWN_MODEL_S, then up to JOBS_A_CALL a call fail with this error. None: the model is
+        known again.
+        """
+        wait = "" if unknown is None else milliseconds(self.settings.unknown_model_s)
         error = json.dumps(unknown.as_dict()) if unknown else ""
-        return self._run("orphan", [keys.line(line), keys.ORPHANS], [line, wait, error, A_FEW])
+        return self._run("orphan", [keys.line(line), keys.ORPHANS], [line, wait, error, JOBS_A_CALL], int)
 
     def unpark(self, tenant: str) -> int:
-        """Put parked jobs of the tenant back where it has no turn in line, as many as it may start now, A_FEW a line at
-        most; how many went."""
-        return self._run("unpark", [keys.parked(tenant)], [tenant, self.settings.max_running_jobs, A_FEW])
+        """Puts parked jobs of the tenant back into lines in which it has none, as many as it may start now, up to
+        JOBS_A_CALL a line; how many went."""
+        return self._run("unpark", [keys.parked(tenant)], [tenant, self.settings.max_running_jobs, JOBS_A_CALL], int)

@@ -1,4 +1,7 @@
-"""Jobs of an index, newest first, a page at a time. A page examines a bounded number of records, whatever is asked."""
+"""Pages of an index of jobs, newest first. A page examines a bounded number of records, whatever is asked.
+
+It knows no tenant and no scope: the caller names the index.
+"""
 
 import base64
 import json
@@ -6,22 +9,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import redis
-
 from tasks.errors import NotReady
 from tasks.job import JOB_ID
 from tasks.ledger import Record, keys
+from tasks.ledger.client import Client, Word
 from tasks.ledger.faults import away, ours
 from tasks.reduced import left_out
 
-EXAMINED = 500
-AT_ONCE = 100
+RECORDS_A_PAGE = 500
+"""Records that one page examines at most."""
+RECORDS_A_READ = 100
 MS = re.compile(r"[0-9]{1,15}")
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """The last job a page looked at: ms of its place in the index, and its id."""
+    """The last job that a page examined: its score in the index, in ms, and its id."""
 
     at_ms: float
     job_id: str
@@ -39,13 +42,15 @@ class Cursor:
 
 
 def page(
-    client: redis.Redis, index: str, after: Cursor | None, limit: int, wanted: Mapping[str, str]
+    client: Client, index: str, after: Cursor | None, limit: int, wanted: Mapping[str, str]
 ) -> tuple[list[Record], Cursor | None]:
-    """At most `limit` records that have all of `wanted` (status, kind, model, error_code), and where the next page
-    begins. A record that cannot be read is in no page."""
+    """Up to `limit` records that have all of `wanted` (status, kind, model, error_code), and the next page's cursor.
+
+    A record that cannot be read is in no page. The cursor is None at the end of the index. Errors: NotReady.
+    """
     found: list[Record] = []
     examined = 0
-    while examined < EXAMINED:
+    while examined < RECORDS_A_PAGE:
         rows = _rows(client, index, after)
         for cursor, record in rows:
             after = cursor
@@ -53,20 +58,24 @@ def page(
                 found.append(record)
             if len(found) == limit:
                 return found, after
-        examined += AT_ONCE
-        if len(rows) < AT_ONCE:
+        examined += RECORDS_A_READ
+        if len(rows) < RECORDS_A_READ:
             return found, None
     return found, after
 
 
-def _rows(client: redis.Redis, index: str, after: Cursor | None) -> list[tuple[Cursor, Record]]:
-    """The next jobs and their records; {} for one that was just erased. Jobs of one ms stand by id, last first."""
-    start, skip = "+inf", 0
+def _rows(client: Client, index: str, after: Cursor | None) -> list[tuple[Cursor, Record]]:
+    """The next RECORDS_A_READ jobs and their records; {} for one that was just erased or cannot be read.
+
+    Redis orders jobs of one ms by id, here descending; `skip` passes those of the cursor's ms that were examined.
+    """
+    start: Word = "+inf"
+    skip = 0
     with away():
         if after:
             start = after.at_ms
             skip = sum(job_id >= after.job_id for job_id in client.zrangebyscore(index, start, start))
-        ids = client.zrevrangebyscore(index, start, "-inf", start=skip, num=AT_ONCE, withscores=True)
+        ids = client.zrevrangebyscore(index, start, "-inf", start=skip, num=RECORDS_A_READ, withscores=True)
         with client.pipeline(transaction=False) as pipeline:
             for job_id, _ in ids:
                 pipeline.hgetall(keys.job(job_id))
@@ -81,7 +90,7 @@ def _rows(client: redis.Redis, index: str, after: Cursor | None) -> list[tuple[C
 
 
 def _is_readable(job_id: str, record: Record) -> bool:
-    """Whether it has what every record has."""
+    """Whether it has an id and a status, which every record has; one that has not is reported to `left_out`."""
     try:
         if json.loads(record["fixed"])["id"] == job_id and record["status"]:
             return True
@@ -102,6 +111,7 @@ def _fits(record: Record, wanted: Mapping[str, str]) -> bool:
 
 def _error_code(record: Record) -> str | None:
     try:
-        return json.loads(record.get("error") or "{}").get("code")
+        code = json.loads(record.get("error") or "{}").get("code")
     except (ValueError, AttributeError):
         return None
+    return code if isinstance(code, str) else None

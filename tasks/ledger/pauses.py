@@ -1,6 +1,6 @@
-"""What is paused, and why a job that could run does not: as operators put it, and as its caller is told.
+"""Pauses, and the sentence that tells a caller why a queued job does not start.
 
-Pauses are the ledger's (`pause`, `resume`); the keeper keeps a copy in the bucket for a Redis that was lost.
+The verbs `pause` and `resume` (lines.py) write them; the keeper copies them to the bucket, for a Redis that was lost.
 """
 
 import json
@@ -8,11 +8,11 @@ import logging
 from collections.abc import Container, Iterable, Mapping
 from datetime import datetime
 
-import redis
 from pydantic import BaseModel, Field
 
 from tasks.job import moment
 from tasks.ledger import keys
+from tasks.ledger.client import Client
 from tasks.ledger.shapes import Record
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ SCOPES = ("pool", "model", "tenant")
 
 
 class Pause(BaseModel):
-    """Jobs of a pool, a model (`<kind>/<name>`) or a tenant start no more; those that run go on."""
+    """A pause of a pool, a model (`<kind>/<name>`) or a tenant: its jobs start no more; those that run go on."""
 
     scope: str = Field(description="pool, model or tenant")
     name: str
@@ -28,22 +28,19 @@ class Pause(BaseModel):
     since: datetime
 
 
-def listed(client: redis.Redis) -> list[Pause]:
-    """All that are in force. Errors: RedisError."""
-    return [
-        Pause(scope=scope, name=name, reason=told["reason"], since=moment(told["since_ms"]))
-        for scope, name, told in _read(client.hgetall(keys.PAUSES))
-    ]
+def listed(client: Client) -> list[Pause]:
+    """All pauses in force. Errors: RedisError."""
+    return _read(client.hgetall(keys.PAUSES))
 
 
 def holds(line: str, pauses: Container[str]) -> bool:
-    """Whether one of these (`<scope>/<name>`) keeps jobs of the line <pool>.<kind>:<model>[@v] from starting."""
+    """Whether a pause in `pauses` (`<scope>/<name>`) holds the line <pool>.<kind>:<model>[@v]."""
     pool, model = _names(line)
     return f"pool/{pool}" in pauses or f"model/{model}" in pauses
 
 
-def why_they_wait(client: redis.Redis, records: Iterable[Record]) -> list[str]:
-    """Of each record a sentence for its caller, or ''. Errors: RedisError."""
+def why_they_wait(client: Client, records: Iterable[Record]) -> list[str]:
+    """A sentence a record where it waits for more than a slot; else ''. Errors: RedisError."""
     records = list(records)
     if not any(record.get("status") == "queued" for record in records):
         return [""] * len(records)
@@ -56,8 +53,8 @@ def _why(record: Record, pauses: Mapping[str, str], orphans: Mapping[str, str]) 
     pool, model = _names(line)
     for scope, name in (("tenant", tenant), ("pool", pool), ("model", model)):
         if f"{scope}/{name}" in pauses:
-            told = [one["reason"] for _, _, one in _read({f"{scope}/{name}": pauses[f"{scope}/{name}"]})]
-            return f"waits, as the {scope} {name} is paused" + (f": {told[0]}" if told and told[0] else "")
+            (pause,) = _read({f"{scope}/{name}": pauses[f"{scope}/{name}"]})
+            return f"waits, as the {scope} {name} is paused" + (f": {pause.reason}" if pause.reason else "")
     if line in orphans:
         return f"waits, as no worker of this deployment serves {model}"
     if "parked" in record:
@@ -66,21 +63,21 @@ def _why(record: Record, pauses: Mapping[str, str], orphans: Mapping[str, str]) 
 
 
 def _names(line: str) -> tuple[str, str]:
-    """Pool, and kind/model, whatever the form of the records in it."""
+    """The pool and the kind/model of a line; a form of records (`@v`) is left out."""
     pool, _, of_pool = line.partition("@")[0].partition(".")
     return pool, of_pool.replace(":", "/", 1)
 
 
-def _read(pauses: Mapping[str, str]) -> list[tuple[str, str, dict]]:
-    """scope, name, {reason, since_ms} of each; one that cannot be read is logged and is in force without a reason."""
+def _read(pauses: Mapping[str, str]) -> list[Pause]:
+    """Pauses as Redis has them; one whose JSON cannot be read is logged and is in force without a reason."""
     read = []
     for full, text in sorted(pauses.items()):
         scope, _, name = full.partition("/")
+        reason, since_ms = "", 0.0
         try:
             told = json.loads(text)
-            told = {"reason": str(told["reason"]), "since_ms": float(told["since_ms"])}
+            reason, since_ms = str(told["reason"]), float(told["since_ms"])
         except (ValueError, TypeError, KeyError):
             log.warning("the reason of the pause %s cannot be read", full[:200])
-            told = {"reason": "", "since_ms": 0.0}
-        read.append((scope, name, told))
+        read.append(Pause(scope=scope, name=name, reason=reason, since=moment(since_ms)))
     return read

@@ -1,4 +1,9 @@
-"""How a pool stands: what waits, what runs, who works. For operators and for whatever scales the pool."""
+"""The state of a pool: jobs that wait, jobs that run, workers that live. Operators and autoscalers read it.
+
+It knows no metric format and no HTTP.
+"""
+
+from typing import overload
 
 from pydantic import BaseModel, Field
 
@@ -10,7 +15,7 @@ WORKERS_SHOWN = 1000
 
 
 class PoolWorker(BaseModel):
-    """A worker that renewed its leases not long ago."""
+    """A worker that lives: its leases have not lapsed."""
 
     id: str
     host: str | None = None
@@ -22,7 +27,7 @@ class PoolWorker(BaseModel):
 
 
 class Pool(BaseModel):
-    """One pool now."""
+    """The state of one pool now."""
 
     name: str
     waiting: int = Field(ge=0, description="jobs that could start now")
@@ -72,8 +77,11 @@ def read(ledger: Ledger, name: str) -> Pool:
 
 
 def _waiting(ledger: Ledger, pool: str) -> tuple[int, int, int]:
-    """Jobs in the pool's lines, how many of these could start now, and jobs that stand in no line. Where both
-    tenants and lines are held, rather too many could start: what waits must never be overlooked."""
+    """Jobs in the pool's lines, how many of these could start now, and jobs that are parked.
+
+    The second is exact where only tenants or only lines are held; where both are, it is an upper bound, so that no
+    autoscaler overlooks a job.
+    """
     client, most = ledger.redis, ledger.settings.max_running_jobs
     lines = [line for line in client.smembers(keys.LINES) if line.partition(".")[0] == pool]
     with client.pipeline(transaction=False) as asking:
@@ -109,7 +117,7 @@ class Unserved(BaseModel):
 
 
 def unserved(ledger: Ledger) -> list[Unserved]:
-    """All of them. Errors: NotReady."""
+    """All lines whose model no worker knows. Errors: NotReady."""
     with away():
         seconds, micros = ledger.redis.time()
         orphans = sorted(ledger.redis.hgetall(keys.ORPHANS).items())
@@ -138,5 +146,9 @@ def _worker(worker: str, facts: dict[str, str], slots: list[str], now: float) ->
     )
 
 
+@overload
+def _since(ms: str | float, now: float) -> float: ...
+@overload
+def _since(ms: None, now: float) -> None: ...
 def _since(ms: str | float | None, now: float) -> float | None:
     return None if ms is None else round(max(0.0, now - float(ms)) / 1000, 3)

@@ -1,4 +1,4 @@
-"""What the ledger's verbs are given and what they answer. It asks nothing of Redis."""
+"""The arguments and the answers of the ledger's verbs. It asks nothing of Redis."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,18 +6,24 @@ from typing import Literal
 
 from tasks.job import SCHEMA, Fixed
 
-AGAIN = 2
-"""What `claim` answers where it has parked so many jobs that it does not know yet whether there is one."""
+JOBS_A_CALL = 100
+"""Jobs that one call of sweep, due, expire, move, orphan or unpark handles at most: none blocks Redis for long."""
+ASK_AGAIN = 2
+"""The answer of `claim` that parked a hundred jobs and found none to start: there may still be one."""
 
 Record = dict[str, str]
+"""The fields of a job's hash in Redis."""
 Cause = Literal["own", "drain", "neighbour"]
-"""Why an attempt is handed back: the job itself, a worker that goes, or what ran beside it."""
+"""The cause of a release: the job itself, a worker that drains, or a job beside it."""
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """`bell`: a doorbell is needed. `replay_fingerprint`: the key was used before, by this job, for such a request.
-    `left` submits the tenant may still make at once, where they are limited; in `reset_s` it may make all of a minute.
+    """The answer of a submit.
+
+    `bell`: a doorbell is needed. `replay_fingerprint`: the Idempotency-Key belongs to this job, whose request had this
+    fingerprint. `left`: submits that the tenant may still make at once, where they are limited. `reset_s`: s until it
+    may make a whole minute's again.
     """
 
     job_id: str
@@ -39,7 +45,7 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Held:
-    """A slot as `renew` saw it. Times in ms of Redis' clock; only slot, token, job_id and state where it is lost."""
+    """A slot as `renew` saw it. Times in ms of Redis' clock. A lost one has slot, token, job_id and state alone."""
 
     slot: str
     token: str
@@ -54,8 +60,11 @@ class Held:
 
 @dataclass(frozen=True)
 class Worker:
-    """Who claims: its id, pool, and the queues and lines it serves. `most`: how many jobs of each line it may hold, in
-    their order, 0 for any number. `shared`: all its slots are one process. `v`: the newest form of record it knows."""
+    """The worker that claims: its id, its pool, and the queues and lines it serves.
+
+    `most`: jobs of each line that it may hold, in the order of `lines`; 0 for any number. `shared`: all its slots are
+    one process. `v`: the newest form of a record that it can read.
+    """
 
     id: str
     pool: str

@@ -1,6 +1,6 @@
-"""The ledger: all verbs in one class. One method a script, same name.
+"""The ledger: all verbs in one class. One method a script, of the same name.
 
-Every verb may be asked twice: whoever asks picks the id or the token, and a repetition gets the first answer.
+Every verb may be called twice: the caller picks the id or the token, and a repetition gets the first answer.
 """
 
 from tasks.ledger.attempts import Attempts
@@ -8,8 +8,8 @@ from tasks.ledger.callers import Callers
 from tasks.ledger.duties import Duties
 from tasks.ledger.epoch import Epoch
 from tasks.ledger.lines import Lines
-from tasks.ledger.looking import Looking
+from tasks.ledger.reads import Reads
 
 
-class Ledger(Callers, Attempts, Duties, Lines, Epoch, Looking):
+class Ledger(Callers, Attempts, Duties, Lines, Epoch, Reads):
     """The job records in Redis; errors of every verb: those of Connection."""

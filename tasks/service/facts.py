@@ -10,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import redis
-from redis.client import Pipeline
+from redis.exceptions import RedisError
 
 from tasks.errors import Gone, NotFound, NotReady, StorageUnavailable
 from tasks.job import JOB_ID, Job
 from tasks.ledger import Ledger, Record, keepers, keys
+from tasks.ledger.client import Pipeline
 from tasks.ledger.faults import away, ours
 from tasks.ledger.keepers import Keepers
 from tasks.registry import Registry
@@ -213,7 +213,7 @@ def _ask(ledger: Ledger, ask: Callable[[Pipeline], object]) -> list[Any]:
         ask(together)
         answers = together.execute(raise_on_error=False)
     for answer in answers:
-        if isinstance(answer, redis.RedisError) and isinstance(fault := ours(answer, "explaining"), NotReady):
+        if isinstance(answer, RedisError) and isinstance(fault := ours(answer, "explaining"), NotReady):
             raise fault
     return [None if isinstance(answer, Exception) else answer for answer in answers]
 

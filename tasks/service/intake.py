@@ -17,7 +17,7 @@ from tasks.bucket.layout import media_type_of, safe_name, upload_key
 from tasks.bucket.storage import Storage, measured
 from tasks.errors import BacklotError, InvalidInput, TooLarge
 from tasks.job import Upload, new_id
-from tasks.ledger import Ledger, uploads
+from tasks.ledger import Ledger
 from tasks.ledger.idempotency import UPLOADING_MS
 from tasks.request import pointer
 from tasks.settings import Settings
@@ -94,7 +94,7 @@ class Intake:
         """What was stored for a job that was refused goes, unless a job names it after all: at once where it is
         `surely` refused, later where a submit may yet be on its way to Redis."""
         delay_ms = 0 if surely else UPLOADING_MS
-        uploads.forsake(self.ledger, tenant, [file.upload_id for file in prepared.pending], delay_ms)
+        self.ledger.recheck_uploads(tenant, [file.upload_id for file in prepared.pending], delay_ms)
 
     def _value(self, name: str, value: JsonValue, limits: inputs.Limits | None, prepared: Prepared) -> None:
         """A text (which has limits) or a JSON value: a file where it is too long for the record."""

@@ -170,8 +170,8 @@ class TestList:
 
     def test_a_page_examines_a_bounded_number(self, acme, monkeypatch):
         """A rare status in a long list: short pages that still lead on."""
-        monkeypatch.setattr("tasks.ledger.pages.AT_ONCE", 2)
-        monkeypatch.setattr("tasks.ledger.pages.EXAMINED", 4)
+        monkeypatch.setattr("tasks.ledger.pages.RECORDS_A_READ", 2)
+        monkeypatch.setattr("tasks.ledger.pages.RECORDS_A_PAGE", 4)
         oldest = acme.submit()
         acme.post(path(oldest, "/cancel"))
         for _ in range(6):

@@ -61,7 +61,7 @@ def test_a_failover_there_and_back_is_told_on_a_connection_that_lived(pair, here
     for ask in (
         lambda: ledger.submit(make_fixed()),
         ledger.ready,
-        lambda: ledger.at_once(lambda together: None),
+        lambda: ledger.snapshot(lambda together: None),
         lambda: ledger.reserve("acme", KEY, missed.id),
         lambda: ledger.write(("SET", "bl:stock", "")),
     ):
@@ -119,7 +119,7 @@ def test_an_epoch_of_the_release_before_counts_until_a_keeper_of_this_one_comes(
     if left:
         ledger.redis.set(keys.EPOCH_REPLID, left)
     ledger.ready()
-    ledger.at_once(lambda together: None)
+    ledger.snapshot(lambda together: None)
     ledger.submit(make_fixed())
     with pytest.raises(NotReady):
         ledger.ready(by_this_release=True)

@@ -6,10 +6,9 @@ It reads lines and queues alone. It may run beside the sweep, which rings for wh
 import re
 import time
 
-import redis
-
 from tasks.broker import Broker
 from tasks.ledger import keys
+from tasks.ledger.client import Client
 from tasks.ledger.pauses import holds
 from worker.keeper.replies import texts
 from worker.keeper.skipped import Skipped
@@ -22,7 +21,7 @@ QUEUE = re.compile(r"[a-z0-9-]+\.[a-z]+")
 class Bells:
     """The bells of one keeper; a queue gets `most` at most. Two keepers may ring twice, which costs a claim each."""
 
-    def __init__(self, client: redis.Redis, broker: Broker, most: int) -> None:
+    def __init__(self, client: Client, broker: Broker, most: int) -> None:
         self.redis, self.broker, self.most = client, broker, most
         self._missing: dict[str, tuple[float, int]] = {}  # queue -> since when bells lack, how many to ring next
 

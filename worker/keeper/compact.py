@@ -10,11 +10,10 @@ import logging
 import time
 from functools import partial
 
-import redis
-
 from tasks.bucket.storage import Storage
 from tasks.errors import NotFound
 from tasks.ledger import Ledger, Record, keys
+from tasks.ledger.client import Client, Pipeline
 from tasks.ledger.idempotency import IDEMPOTENCY_MS
 from worker.keeper import segments
 from worker.keeper.entries import NEEDED, key_of, number
@@ -34,7 +33,7 @@ LIST_EVERY_S = 60
 class Compactor:
     """Compacts the segments of one keeper. Two keepers may compact the same segment: both write the same."""
 
-    def __init__(self, ledger: Ledger, client: redis.Redis, storage: Storage, skipped: Skipped | None = None) -> None:
+    def __init__(self, ledger: Ledger, client: Client, storage: Storage, skipped: Skipped | None = None) -> None:
         self.ledger, self.redis, self.storage = ledger, client, storage
         self.skipped = skipped or Skipped("compact")
         self._due: dict[str, float] = {}  # segment -> Unix time, s
@@ -94,13 +93,13 @@ class Compactor:
     def _living(self, ids: list[str]) -> set[str]:
         """The jobs that have not ended, or whose job.json is not written yet. Errors: NotReady."""
 
-        def ask(together: redis.client.Pipeline) -> None:
+        def ask(together: Pipeline) -> None:
             together.get(keys.WRITTEN)
             together.xrevrange(keys.JOURNAL, count=1)
             for job_id in ids:
                 together.hmget(keys.job(job_id), "status", "ended_ms")
 
-        written, last, *seen = self.ledger.at_once(ask)
+        written, last, *seen = self.ledger.snapshot(ask)
         upto = number(written or "0-0")
         all_written = not last or number(last[0][0]) <= upto
         return {

@@ -84,7 +84,7 @@ class Erasures:
 
     def _job(self, tenant: str, job_id: str) -> int:
         """Cancel or forget one job. Returns 1 where its record has gone."""
-        (record,) = self.ledger.at_once(lambda together: together.hgetall(keys.job(job_id)))
+        (record,) = self.ledger.snapshot(lambda together: together.hgetall(keys.job(job_id)))
         if not record:
             return int(self.ledger.write(("ZREM", keys.tenant_jobs(tenant), job_id))[0])
         if record.get("status") in {status.value for status in Status if not status.final}:

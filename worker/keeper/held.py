@@ -28,5 +28,5 @@ def _recount(ledger: Ledger, tenant: str) -> None:
 
 def _gone(ledger: Ledger, ids: list[str]) -> list[str]:
     """The jobs without a record."""
-    exist = ledger.at_once(lambda together: [together.exists(keys.job(job_id)) for job_id in ids])
+    exist = ledger.snapshot(lambda together: [together.exists(keys.job(job_id)) for job_id in ids])
     return [job_id for job_id, exists in zip(ids, exist, strict=True) if not exists]

@@ -155,7 +155,7 @@ class Journal:
 
         Errors: NotReady, also where Redis has lost its memory: a restore then writes what is missing.
         """
-        there = self._ledger.at_once(
+        there = self._ledger.snapshot(
             lambda together: [together.exists(keys.job(fields.get("id", ""))) for _, fields in ends]
         )
         return [end for end, exists in zip(ends, there, strict=True) if exists or "id" not in end[1]]

@@ -11,7 +11,7 @@ from tasks.broker import Broker
 from tasks.errors import UnknownModel
 from tasks.ledger import Ledger, keys
 from tasks.ledger.faults import away
-from tasks.ledger.lines import A_FEW
+from tasks.ledger.shapes import JOBS_A_CALL
 from tasks.registry import Registry
 from worker.keeper.replies import text_or, texts
 from worker.keeper.skipped import Skipped
@@ -54,7 +54,7 @@ class Lines:
 
     def _unpark(self, tenant: str) -> None:
         for _ in range(CALLS_A_ROUND):
-            if self.ledger.unpark(tenant) < A_FEW:
+            if self.ledger.unpark(tenant) < JOBS_A_CALL:
                 break
 
     def _length(self, line: str) -> int:
@@ -72,7 +72,7 @@ class Lines:
         moved = 0
         for _ in range(CALLS_A_ROUND):
             moved += (now := self.ledger.move(line, home))
-            if now < A_FEW:
+            if now < JOBS_A_CALL:
                 break
         log.info("%d jobs of %s have moved to %s", moved, line, home)
         self.broker.ring(home.partition(":")[0])

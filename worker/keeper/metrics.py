@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Iterator
 
-import redis
 from prometheus_client import REGISTRY, Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -16,6 +15,7 @@ from redis.exceptions import RedisError
 
 from tasks.job import Job
 from tasks.ledger import keys
+from tasks.ledger.client import Client
 from tasks.registry import Registry
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ def ended(job: Job) -> None:
     ENDED.labels(job.kind, job.model, job.status.value).inc()
 
 
-def follow(client: redis.Redis, registry: Registry) -> None:
+def follow(client: Client, registry: Registry) -> None:
     """Register the gauges of the pools."""
     REGISTRY.register(_Pools(client, registry))
 
@@ -39,7 +39,7 @@ def follow(client: redis.Redis, registry: Registry) -> None:
 class _Pools(Collector):
     """Gauges by pool (waiting, running, oldest wait, age of the last sweep), of workers and of the journal's length."""
 
-    def __init__(self, client: redis.Redis, registry: Registry) -> None:
+    def __init__(self, client: Client, registry: Registry) -> None:
         self._redis, self._registry = client, registry
 
     def describe(self) -> list[Metric]:

@@ -23,7 +23,7 @@ class Pauses:
 
     def write_copy(self) -> None:
         """Write the copy where the pauses have changed. Errors: NotReady, StorageUnavailable."""
-        (pauses,) = self.ledger.at_once(lambda together: together.hgetall(keys.PAUSES))
+        (pauses,) = self.ledger.snapshot(lambda together: together.hgetall(keys.PAUSES))
         if pauses == self._written or not pauses and self._written is None and self.storage.head(KEY) is None:
             return
         self.storage.put_bytes(KEY, json.dumps(pauses).encode(), "application/json")

@@ -47,7 +47,7 @@ class Reconciler:
 
         The listing starts again where Redis has lost something since it began: its notes are lost too.
         """
-        (asked,) = self.ledger.at_once(lambda together: together.mget(keys.STOCK, keys.STOCK_TAKEN))
+        (asked,) = self.ledger.snapshot(lambda together: together.mget(keys.STOCK, keys.STOCK_TAKEN))
         if asked != self._since:
             self._left = None
         if self._left is None and _is_due(*asked):
@@ -82,7 +82,7 @@ class Reconciler:
 
     def _trash_strays(self, tenant: str, job_id: str, folders: set[str]) -> None:
         """Trash folders of attempts that lead nowhere: a Redis that lost its memory has forgotten that they are."""
-        (record,) = self.ledger.at_once(lambda together: together.hgetall(keys.job(job_id)))
+        (record,) = self.ledger.snapshot(lambda together: together.hgetall(keys.job(job_id)))
         if record:
             stray = folders - _in_use(record)
         elif len(folders) > 1:  # one alone is taken for the committed: a look at each job.json would take long

@@ -20,13 +20,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-import redis
-
 from tasks.bucket.layout import job_json_key, job_prefix
 from tasks.bucket.storage import ObjectRefused, Storage
 from tasks.errors import BacklotError, LedgerFault, NotFound
 from tasks.job import now_ms
 from tasks.ledger import Ledger, Record, keys
+from tasks.ledger.client import Client
 from tasks.ledger.epoch import RESTORING_S
 from tasks.ledger.faults import away
 from tasks.ledger.idempotency import IDEMPOTENCY_MS
@@ -75,7 +74,7 @@ class Restore:
     """One restore, done by one keeper at a time before it sets the epoch. `token` fences its writes."""
 
     def __init__(
-        self, settings: Settings, client: redis.Redis, storage: Storage, skipped: Skipped | None = None, token: str = ""
+        self, settings: Settings, client: Client, storage: Storage, skipped: Skipped | None = None, token: str = ""
     ) -> None:
         self.token = token or secrets.token_hex(16)
         self.settings, self.redis, self.storage = settings, client, storage

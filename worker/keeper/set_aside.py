@@ -3,10 +3,9 @@
 It reads the stream of faults and changes nothing.
 """
 
-import redis
-
 from tasks.job import now_ms
 from tasks.ledger import keys
+from tasks.ledger.client import Client
 from worker.keeper.replies import text, text_or
 from worker.keeper.skipped import PAGE_ENTRIES, Skipped
 
@@ -17,7 +16,7 @@ LOOK_BACK_MS = 3600 * 1000
 class SetAside:
     """The cursor of one keeper in the stream of faults. Each of two keepers reports every fault."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: Client) -> None:
         self.redis, self._cursor = client, f"{now_ms() - LOOK_BACK_MS}-0"
 
     def report(self, skipped: Skipped) -> None:

@@ -9,11 +9,10 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 
-import redis
-
 from tasks.bucket.storage import ObjectRefused
 from tasks.errors import NotReady, StorageUnavailable
 from tasks.job import now_ms
+from tasks.ledger.client import Client
 from tasks.ledger.faults import away
 from tasks.reduced import reason
 from worker.keeper import metrics
@@ -101,7 +100,7 @@ class Skipped:
                 if self.handle(entry, partial(work, entry)):
                     self._passed_over[entry] = time.monotonic() + PASSED_OVER_S
 
-    def handle_due(self, client: redis.Redis, key: str, work: Callable[[str], object]) -> None:
+    def handle_due(self, client: Client, key: str, work: Callable[[str], object]) -> None:
         """Do the work of each due member of a sorted set (member by ms).
 
         A failed member stays in the set with a later time, so that it blocks no other.

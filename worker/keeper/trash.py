@@ -64,7 +64,7 @@ class Trash:
 
     def _is_named(self, tenant: str, upload: str) -> bool:
         """True while a job names the upload."""
-        (jobs,) = self.ledger.at_once(lambda together: together.exists(keys.upload_jobs(tenant, upload)))
+        (jobs,) = self.ledger.snapshot(lambda together: together.exists(keys.upload_jobs(tenant, upload)))
         return bool(jobs)
 
     def _is_committed(self, job_id: str, folder: str) -> bool:
@@ -72,6 +72,6 @@ class Trash:
 
         Such a folder should never be in the trash.
         """
-        (record,) = self.ledger.at_once(lambda together: together.hgetall(keys.job(job_id)))
+        (record,) = self.ledger.snapshot(lambda together: together.hgetall(keys.job(job_id)))
         committed = [name for name, word in record.items() if name.startswith("t:") and word == "succeeded"]
         return any(folder.endswith(token[-8:]) for token in committed)

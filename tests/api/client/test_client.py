@@ -244,8 +244,8 @@ class TestClient:
 
     def test_a_list_goes_on_over_pages_that_are_empty(self, acme, monkeypatch):
         """As a filter makes them, where a page examines few jobs."""
-        monkeypatch.setattr("tasks.ledger.pages.AT_ONCE", 1)
-        monkeypatch.setattr("tasks.ledger.pages.EXAMINED", 1)
+        monkeypatch.setattr("tasks.ledger.pages.RECORDS_A_READ", 1)
+        monkeypatch.setattr("tasks.ledger.pages.RECORDS_A_PAGE", 1)
         oldest = acme.submit("generate", {"prompt": "Once"})["id"]
         acme.cancel(oldest)
         for _ in range(3):

@@ -110,7 +110,7 @@ def test_asking_twice_what_is_due_or_over_does_nothing_more(desk, ledger, clock)
 
 def test_a_round_handles_so_many_and_the_next_round_the_rest(desk, ledger, clock, monkeypatch):
     """However many run out at once, no call blocks Redis for long."""
-    monkeypatch.setattr("tasks.ledger.duties.A_FEW", 3)
+    monkeypatch.setattr("tasks.ledger.duties.JOBS_A_CALL", 3)
     jobs = {desk.submit(queue_ttl_s=1).id for _ in range(7)}
     clock.forward(2)
     rounds = [ledger.expire(LATE) for _ in range(4)]

@@ -46,7 +46,7 @@ class Bench:
             desk.submit(start_ms=desk.ledger.clock.ms + 1000)
             desk.ledger.clock.forward(2)
         self.before = self.dump()
-        recorded = desk.ledger._scripts[verb] = Recorded(desk.ledger._scripts[verb])
+        recorded = desk.ledger.scripts[verb] = Recorded(desk.ledger.scripts[verb])
         self.ask(desk.ledger)
         self.keys, self.args = recorded.asked
         self.script, self.after = recorded.script, self.dump()

@@ -1,4 +1,4 @@
-"""Reads of the ledger that change nothing. A part of Ledger, which see."""
+"""The ledger's reads, which change nothing and need no script. One part of `Ledger` (verbs.py)."""
 
 import json
 from collections.abc import Iterable
@@ -10,32 +10,32 @@ from tasks.ledger.pauses import holds, why_they_wait
 from tasks.ledger.shapes import Record, Worker
 
 
-class Looking(Connection):
+class Reads(Connection):
     """Plain commands; errors as those of verbs."""
 
     def record(self, job_id: str) -> Record | None:
-        """The record as it is."""
+        """The record as it is now."""
         with away():
             return self.redis.hgetall(keys.job(job_id)) or None
 
     def tenant_of(self, job_id: str) -> str | None:
-        """Whose job it is; None where there is none."""
+        """The job's tenant; None where there is no such job."""
         with away():
             return self.redis.hget(keys.job(job_id), "tenant")
 
     def waits(self, worker: Worker) -> bool:
-        """Whether any job waits in the worker's lines for a slot alone."""
+        """Whether a job in the worker's lines waits for a slot and for nothing else."""
         with away():
             pauses = self.redis.hkeys(keys.PAUSES)
             return any(self.redis.zcard(keys.line(line)) for line in worker.lines if not holds(line, pauses))
 
     def bells(self, worker: Worker) -> int:
-        """Doorbells that lie in the queues of a worker."""
+        """Doorbells that lie in the worker's queues."""
         with away():
             return sum(self.redis.llen(queue) for queue in worker.queues)
 
     def position(self, record: Record) -> int | None:
-        """The exact place in its line, 1 is next; None where it does not wait there."""
+        """The exact place of a job in its line, 1 is next; None where it stands in none."""
         if record["status"] != "queued":
             return None
         with away():
@@ -43,11 +43,11 @@ class Looking(Connection):
         return None if rank is None else rank + 1
 
     def why_they_wait(self, records: Iterable[Record]) -> list[str]:
-        """Of each record a sentence for its caller, if it waits for more than a slot; or ''."""
+        """A sentence a record for its caller where the job waits for more than a slot; else ''."""
         with away():
             return why_they_wait(self.redis, records)
 
     def pools(self, configured: Iterable[str]) -> list[str]:
-        """These, and all others that ever held a job."""
+        """The configured pools, then all others that ever held a job."""
         with away():
             return list(dict.fromkeys([*configured, *sorted(self.redis.hkeys(keys.POOLS))]))
