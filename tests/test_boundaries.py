@@ -1,6 +1,7 @@
 """The shape of the code: which way imports run, what the API may load, and lists that must agree with one another."""
 
 import ast
+import itertools
 import re
 import subprocess
 import sys
@@ -217,7 +218,9 @@ def test_every_verb_is_a_script_and_a_method():
 
 
 def header(path: Path) -> str:
-    return "".join(line for line in path.read_text().splitlines(keepends=True)[:24] if line.startswith("--"))
+    """The comment at the head of a script, up to the first line of code."""
+    lines = path.read_text().splitlines(keepends=True)
+    return "".join(itertools.takewhile(lambda line: line.startswith("--"), lines))
 
 
 def numbers(text: str, name: str) -> set[int]:

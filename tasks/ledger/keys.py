@@ -1,166 +1,248 @@
-"""Every key Backlot keeps in Redis: its type, members and lifetime. The scripts build the same names.
+"""Every key Backlot keeps in Redis: its type, what it holds, who writes it and when it goes. It asks nothing of Redis.
 
-Beside these, Celery keeps its own (the lists named by queue, `_kombu...`); nobody else writes those.
+The Lua scripts build the same names (tests/test_boundaries.py compares them). 'The scripts' are tasks/ledger/scripts;
+'ms' is a time in ms since 1970; a key without a lifetime stays. Celery's own keys, the lists named by queue and
+`_kombu...`, lie beside these, and Celery alone writes them.
 """
 
-EPOCH = "bl:epoch"  # string  the server's run_id that the keeper has reconciled with; no expiry
-EPOCH_REPLID = "bl:epoch:replid"  # string  '<run_id> <master_replid>'; a keeper of the release before does not set it
-EVENTS = "bl:events"  # stream  id, status, tenant of every change of status; capped at about 10,000
-FAULTS = "bl:faults"  # stream  verb, id, words of jobs that were set aside; capped at about 1,000
-JOURNAL = "bl:journal"  # stream  type accepted | ended, with the record; trimmed once it is in the bucket
-SEGMENTED = "bl:journal:segmented"  # string  stream id of the last entry that is in a segment
-WRITTEN = "bl:journal:written"  # string  stream id of the last ended entry whose job.json is written
-RESTORING = "bl:restoring"  # string  a keeper puts back what this Redis lost; seconds, prolonged
-STOCK = "bl:stock"  # string  the ms since when Redis has lost something: the bucket is to be looked through
-STOCK_TAKEN = "bl:stock:taken"  # string  the ms at which the bucket was last looked through
-WHOLE = "bl:whole"  # zset    id of an ended job whose record has not shrunk, by the ms of its end
-STORED = "bl:stored"  # hash    tenant -> bytes of its outputs and uploads in the bucket
-HELD = "bl:held"  # hash    tenant -> bytes that the records of its jobs take, each until it has shrunk
-ARCHIVED = "bl:archived"  # zset    <tenant>/<job id> that only the bucket knows by the ms at which its retention ends
-TOMBSTONES = "bl:tombstones"  # zset  <tenant>/<job id> of a tombstone by the ms at which it goes
-LINES = "bl:lines"  # set     <queue>:<model> of every line that ever held a job
-POOLS = "bl:pools"  # hash    every pool that ever held a job -> 1
-PAUSES = "bl:pauses"  # hash    <scope>/<name> of what is paused -> JSON, why and since when
-ORPHANS = "bl:orphans"  # hash    <queue>:<model> that waits and nobody knows -> ms since when
-PARKED = "bl:parked"  # set     tenants with jobs that stand in no line, as they may not start now
-DUE = "bl:due"  # zset    job id by the ms at which it is due: start_at, or a retry
-EXPIRIES = "bl:expiries"  # zset    job id by the ms at which a clock runs out: queue_ttl, deadline
-RETAINED = "bl:retained"  # zset    id of an ended job by the ms at which it is to be forgotten
-TRASH = "bl:trash"  # zset    prefix in the bucket by the ms from which it may be deleted
-UPLOADS = "bl:uploads"  # zset    <tenant>/<upload id> by the ms at which to ask whether a job still names it
-KEEPERS = "bl:keepers"  # hash    keeper -> JSON of how its duties stand (keepers.py); a day after the last word
-ERASING = "bl:erasing"  # string  bl:erasing:<tenant>: a keeper erases the tenant; seconds
-KEY_USES = "bl:keys:used"  # hash    id of an API key -> ms of its last use, to a minute
-WORKERS = "bl:workers"  # zset    worker id by the ms at which it counts as gone
+# -- the server and its restore
+
+EPOCH = "bl:epoch"
+"""string: run_id of the server that the keeper has reconciled with. set_epoch writes it, begin_restore deletes it."""
+EPOCH_REPLID = "bl:epoch:replid"
+"""string: '<run_id> <master_replid>' of that server. Written and deleted with the epoch, by this release's keepers."""
+RESTORING = "bl:restoring"
+"""string: the token of the keeper that restores. Written by begin_restore; 30 s, renewed, deleted by set_epoch."""
+STOCK = "bl:stock"
+"""string: the ms at which Redis was found to have lost something: the bucket is to be reconciled. The keeper's."""
+STOCK_TAKEN = "bl:stock:taken"
+"""string: the ms at which the keeper last reconciled the bucket. The keeper's."""
+
+# -- streams
+
+EVENTS = "bl:events"
+"""stream: id, status and tenant of every change of status. Written by the scripts; about the last 10,000 entries."""
+FAULTS = "bl:faults"
+"""stream: verb, id and words of each job that a script set aside. Written by the scripts; about the last 1,000."""
+JOURNAL = "bl:journal"
+"""stream: type accepted | ended | forgotten, with the record. Written by the scripts; the keeper trims what is in the
+bucket."""
+SEGMENTED = "bl:journal:segmented"
+"""string: stream id of the last journal entry that is in a segment in the bucket. The keeper's."""
+WRITTEN = "bl:journal:written"
+"""string: stream id of the last ended entry whose job.json is in the bucket. The keeper's."""
+
+# -- indexes of jobs
+
+DUE = "bl:due"
+"""zset: job id by the ms of its start time or retry. Written by submit and fail; due and an end remove it."""
+EXPIRIES = "bl:expiries"
+"""zset: job id by the ms at which its queue_ttl or deadline runs out. By submit and claim; an end removes it."""
+WHOLE = "bl:whole"
+"""zset: id of an ended job whose record is not compacted yet, by the ms of its end. shrink removes it."""
+RETAINED = "bl:retained"
+"""zset: id of an ended job by the ms at which it is forgotten. Written at an end; forget removes it."""
+
+# -- lines and pools
+
+LINES = "bl:lines"
+"""set: <queue>:<model> of every line that ever held a job, @<v> for a newer form. Written by submit, claim, move."""
+POOLS = "bl:pools"
+"""hash: every pool that ever held a job -> 1. Written by submit, move and the keeper."""
+PAUSES = "bl:pauses"
+"""hash: <scope>/<name> of each pause -> JSON of since_ms and reason. Written by pause, removed by resume."""
+ORPHANS = "bl:orphans"
+"""hash: <queue>:<model> of a line whose model no worker knows -> ms since when. Written and removed by orphan."""
+PARKED = "bl:parked"
+"""set: tenants with parked jobs. Written by claim; removed with the tenant's last parked job."""
+
+# -- the bucket
+
+STORED = "bl:stored"
+"""hash: tenant -> bytes of its outputs and uploads in the bucket. Written by submit, upload, commit and count."""
+HELD = "bl:held"
+"""hash: tenant -> bytes of its jobs' records in Redis. Written by submit, commit, conclude, shrink, forget, count."""
+TRASH = "bl:trash"
+"""zset: prefix in the bucket by the ms from which it may be deleted. Written by the scripts; the keeper removes it."""
+UPLOADS = "bl:uploads"
+"""zset: <tenant>/<upload id> by the ms at which the keeper asks whether a job names it. Written by upload."""
+ARCHIVED = "bl:archived"
+"""zset: <tenant>/<job id> of a job that only the bucket knows, by the ms at which its retention ends. The keeper's."""
+TOMBSTONES = "bl:tombstones"
+"""zset: <tenant>/<job id> of a tombstone by the ms at which it is deleted. The keeper's."""
+ERASING = "bl:erasing"
+"""string: bl:erasing:<tenant>, the lock of the keeper that erases the tenant. Lapses within seconds."""
+
+# -- workers, keepers, API keys
+
+WORKERS = "bl:workers"
+"""zset: worker id by the ms at which its leases lapse. Written by renew, which removes those that lapsed."""
+KEEPERS = "bl:keepers"
+"""hash: keeper -> JSON of its duties' health (keepers.py). Written by keepers each round; a day after the last."""
+KEY_USES = "bl:keys:used"
+"""hash: id of an API key -> ms of its last use, to a minute. Written by note_use."""
+
+# -- a job
 
 
 def job(job_id: str) -> str:
-    """hash: the record; until it is forgotten. Fields: tasks/job.py and the scripts."""
+    """hash: the record; fields stand in tasks/job.py and the scripts. Written by the scripts, deleted by forget."""
     return f"bl:job:{job_id}"
 
 
-def making(tenant: str, kind: str, name: str) -> str:
-    """string: somebody makes this artefact now; for seconds, prolonged while it is made."""
-    return f"bl:making:{tenant}:{kind}:{name}"
+# -- a line, a queue, a pool
 
 
 def line(name: str) -> str:
-    """zset: job id by score (fair tag less ten places a point of priority); `name` is <queue>:<model>."""
+    """zset: waiting job by score (fair tag less ten places a point of priority); `name` is <queue>:<model>[@v].
+
+    Written where a job enters or leaves its line (_common.lua); goes with its last job.
+    """
     return f"bl:line:{name}"
 
 
-def leases(pool: str) -> str:
-    """zset: id of a running job by the ms at which its lease lapses."""
-    return f"bl:leases:{pool}"
+def idle(queue: str) -> str:
+    """zset: lingering slot of the queue, by the ms until which it lingers. Written by claim; a submit pops it."""
+    return f"bl:idle:{queue}"
 
 
 def waiting(pool: str) -> str:
-    """zset: id of a waiting job by the ms since which it waits."""
+    """zset: id of a job in one of the pool's lines, by the ms since which it waits. Written with the line."""
     return f"bl:waiting:{pool}"
 
 
+def leases(pool: str) -> str:
+    """zset: id of a running job by the ms at which its lease lapses. Written by claim and renew; an end removes it."""
+    return f"bl:leases:{pool}"
+
+
 def fair(pool: str) -> str:
-    """hash: `clock`, the pool's virtual clock, and for each tenant with jobs waiting `tag:<t>` and `jobs:<t>`."""
+    """hash: `clock`, the pool's virtual clock; `tag:<tenant>`, its last tag, and `jobs:<tenant>`, its jobs in lines.
+
+    Written by claim and with the line; a tenant's fields go with its last waiting job.
+    """
     return f"bl:fair:{pool}"
 
 
 def swept(pool: str) -> str:
-    """hash: `at`, when the sweep last ran, and `hold`, the ms before which it takes nothing."""
+    """hash: `at`, the ms of the last sweep; `hold`, the ms before which a sweep takes nothing. Written by sweep."""
     return f"bl:swept:{pool}"
 
 
-def idle(queue: str) -> str:
-    """zset: a lingering slot that serves the queue, by the ms until which it lingers."""
-    return f"bl:idle:{queue}"
-
-
-def wake(who: str) -> str:
-    """list: a word that wakes a lingering slot, or a worker's parent; seconds."""
-    return f"bl:wake:{who}"
+# -- a worker
 
 
 def worker(worker_id: str) -> str:
-    """hash: pool, queues, slots, host, draining; an hour after its last renewal."""
+    """hash: pool, queues, lines, slots, host, draining, seen_ms, up_ms, and `alone:<process>`, the job that runs alone.
+
+    Written by renew and claim; an hour after the last renewal.
+    """
     return f"bl:worker:{worker_id}"
 
 
 def slots(worker_id: str) -> str:
-    """hash: slot -> '<token> <job id>' of its newest claim; an hour after the worker's last renewal."""
+    """hash: slot -> '<token> <job id>' of its newest claim, '<token> -' after its end. Written by claim and the ends;
+    an hour after the worker's last renewal."""
     return f"bl:slots:{worker_id}"
 
 
-def running(tenant: str) -> str:
-    """set: ids of the tenant's running jobs; of a worker of an older release, some that have ended."""
-    return f"bl:running:{tenant}"
+def wake(who: str) -> str:
+    """list: words that wake a lingering slot (2 s) or a worker's parent (5 s). Written by the scripts, popped there."""
+    return f"bl:wake:{who}"
 
 
-def later(tenant: str) -> str:
-    """set: ids of the tenant's jobs that wait for a start time or a retry."""
-    return f"bl:later:{tenant}"
-
-
-def parked(tenant: str, line: str = "") -> str:
-    """zset: a parked job of the line by its score in it. Without a line a hash: see _parking.lua."""
-    return f"bl:parked:{tenant}:{line}" if line else f"bl:parked:{tenant}"
-
-
-def cost(pool: str, tenant: str) -> str:
-    """list: ms at which the tenant's jobs ended a process of the pool, the last three; ten minutes."""
-    return f"bl:cost:{pool}:{tenant}"
-
-
-def alone(pool: str, tenant: str) -> str:
-    """string: the ms until which the tenant's jobs run alone in their process, having cost the pool too many."""
-    return f"bl:alone:{pool}:{tenant}"
+# -- a tenant's jobs
 
 
 def tenant_jobs(tenant: str) -> str:
-    """zset: the tenant's job ids by the ms of their creation."""
+    """zset: the tenant's job ids by the ms of their creation. Written by submit; forget removes them."""
     return f"bl:jobs:{tenant}"
 
 
+def later(tenant: str) -> str:
+    """set: the tenant's jobs that wait for a start time or a retry. Written with DUE."""
+    return f"bl:later:{tenant}"
+
+
+def running(tenant: str) -> str:
+    """set: the tenant's running jobs. Written by claim and the ends; a worker of an older release leaves some behind,
+    which _parking.lua removes."""
+    return f"bl:running:{tenant}"
+
+
+def parked(tenant: str, line: str = "") -> str:
+    """zset: a parked job of the line by its score there. Without a line a hash: see _parking.lua.
+
+    Written by claim and unpark; goes with the tenant's last parked job.
+    """
+    return f"bl:parked:{tenant}:{line}" if line else f"bl:parked:{tenant}"
+
+
 def dead(tenant: str) -> str:
-    """zset: ids of the tenant's dead letters by the ms of their end, until they are retried or forgotten."""
+    """zset: the tenant's dead letters by the ms of their end. Written at an end; a retry or forget removes them."""
     return f"bl:dead:{tenant}"
 
 
+# -- a tenant's quotas
+
+
 def stored(tenant: str) -> str:
-    """hash: id of a job or an upload -> bytes that it has in the bucket, until they are deleted."""
+    """hash: id of a job or an upload -> its bytes in the bucket. Written with STORED, until it is deleted there."""
     return f"bl:stored:{tenant}"
 
 
 def held(tenant: str) -> str:
-    """hash: job id -> bytes that its record takes, until it has shrunk or is forgotten."""
+    """hash: job id -> bytes that its record takes in Redis. Written with HELD, until it is compacted or forgotten."""
     return f"bl:held:{tenant}"
 
 
-def replay(tenant: str, digest: str) -> str:
-    """string: what a call with an Idempotency-Key replays, JSON: each dead letter's id and the new job's; 24 h."""
-    return f"bl:replay:{tenant}:{digest}"
-
-
 def rate(tenant: str) -> str:
-    """string: the ms until which the tenant's submits are paid for; a minute."""
+    """string: the ms until which the tenant's submits are paid for. Written by submit; a minute."""
     return f"bl:rate:{tenant}"
 
 
 def upload_rate(tenant: str) -> str:
-    """string: the same of the uploads that it begins."""
+    """string: the ms until which the tenant's uploads are paid for. Written by upload; a minute."""
     return f"bl:rate:uploads:{tenant}"
 
 
-def upload_jobs(tenant: str, upload_id: str) -> str:
-    """set: ids of the jobs that name the upload, until they are forgotten."""
-    return f"bl:upload:{tenant}/{upload_id}"
+def cost(pool: str, tenant: str) -> str:
+    """list: ms at which the tenant's jobs cost the pool a process, the last three. Written by fail; ten minutes."""
+    return f"bl:cost:{pool}:{tenant}"
+
+
+def alone(pool: str, tenant: str) -> str:
+    """string: the ms until which the tenant's jobs run alone in a process. Written by fail at the third cost; ten
+    minutes."""
+    return f"bl:alone:{pool}:{tenant}"
+
+
+# -- a tenant's requests, uploads and artefacts
 
 
 def idempotency(tenant: str, digest: str) -> str:
-    """string: '<job id> <fingerprint>', 24 h; with ' uploading' behind, two minutes, while its inputs come in."""
+    """string: '<job id> <fingerprint>', 24 h, written by submit; with ' uploading' behind, 2 minutes, by reserve."""
     return f"bl:idem:{tenant}:{digest}"
 
 
+def replay(tenant: str, digest: str) -> str:
+    """string: JSON of a bulk retry with an Idempotency-Key, each dead letter's id and the new job's. Written by the
+    API; 24 h."""
+    return f"bl:replay:{tenant}:{digest}"
+
+
+def upload_jobs(tenant: str, upload_id: str) -> str:
+    """set: the jobs that name the upload. Written by submit; forget removes them."""
+    return f"bl:upload:{tenant}/{upload_id}"
+
+
+def making(tenant: str, kind: str, name: str) -> str:
+    """string: the lock of the worker that makes this artefact. Lapses after 15 s, renewed while it is made."""
+    return f"bl:making:{tenant}:{kind}:{name}"
+
+
 def of_tenant(tenant: str) -> list[str]:
-    """Patterns of all that is kept under a tenant's name, but its jobs: what goes when the tenant is erased."""
+    """Patterns of the keys under a tenant's name, its jobs' aside: those that go when the tenant is erased."""
     return [
         dead(tenant),
         stored(tenant),

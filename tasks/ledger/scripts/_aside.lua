@@ -1,7 +1,7 @@
--- _aside: jobs whose record is missing or cannot be read, so that they stop no other; set behind _parking.
+-- _aside: sets aside jobs whose record is missing or cannot be read, so that they block no other; stands behind _parking.
 
--- Out of a line in which it should not be. Whose it was the tenants' indexes tell, where its record does not.
-local function stray(line, id, tenant)
+-- Removes a job from a line in which it should not stand. Where its record has no tenant, the tenants' indexes tell it.
+local function remove_stray(line, id, tenant)
   if not redis.call('ZSCORE', 'bl:line:' .. line, id) then return end
   local pool = string.match(line, '^([^.:]+)')
   for _, field in ipairs(tenant and {} or redis.call('HKEYS', 'bl:fair:' .. pool)) do
@@ -13,15 +13,16 @@ local function stray(line, id, tenant)
   redis.call('ZREM', 'bl:waiting:' .. pool, id)
 end
 
+-- Removes the job from every line, lease and clock.
 local function leave_indexes(id, tenant)
   for _, line in ipairs(redis.call('SMEMBERS', 'bl:lines')) do
-    stray(line, id, tenant)
+    remove_stray(line, id, tenant)
     redis.call('ZREM', 'bl:leases:' .. string.match(line, '^[^.:]*'), id)
   end
   for _, key in ipairs({'bl:due', 'bl:expiries'}) do redis.call('ZREM', key, id) end
 end
 
--- It leaves every index that leads to it; where enough is left of the record it has failed.
+-- Removes the job from every index that leads to it; fails it where enough of its record is left.
 local function set_aside(verb, id, why, now)
   fault(verb, id, why or 'there is no record')
   local kept = fields(id) or {}
@@ -35,8 +36,8 @@ local function set_aside(verb, id, why, now)
   finish(kept, 'failed', now)
 end
 
--- The job for verbs that look at many: nil, and set aside, where it cannot be read.
-local function one_of(verb, id, now)
+-- As `read`, for verbs about many jobs: a job that cannot be read is set aside, and nil.
+local function read_or_set_aside(verb, id, now)
   local job, why = read(id)
   if why then set_aside(verb, id, why, now) end
   return job

@@ -1,9 +1,9 @@
--- _closed: of which lines a worker may have no job now; set behind _parking, before claim alone.
+-- _closed: the lines from which a worker may get no job now; stands behind _parking, for claim alone.
 --
--- What a worker is stands in _next.
+-- The table `worker` is described in _next.
 
--- The lines, by their place, of which the worker may have no job now: of a model that is paused, or of which it holds two
--- batches already. nil: its pool is paused.
+-- The places of closed lines: the model is paused, or the worker holds as many of its jobs as it may (two batches).
+-- nil: the pool is paused.
 local function closed_lines(worker)
   local closed, limited, held = {}, false, {}
   if redis.call('EXISTS', 'bl:pauses') == 1 then
@@ -32,8 +32,8 @@ local function closed_lines(worker)
   return closed
 end
 
--- The idle zsets of the queues with a line of which the worker may have a job.
-local function wakes(worker)
+-- The idle zsets of the queues that have an open line, as a set.
+local function open_idle_keys(worker)
   local keys = {}
   for i = 1, worker.closed and #worker.lines or 0 do
     if not worker.closed[i] then keys['bl:idle:' .. string.match(worker.lines[i], '^bl:line:([^:]+)')] = true end

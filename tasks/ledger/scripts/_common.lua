@@ -1,18 +1,20 @@
--- _common: what several verbs do; set before each of them, behind _reading.
+-- _common: steps that several verbs share: event, line, end, retry, release; stands behind _reading.
 --
--- Derived keys are built here as in keys.py.
+-- Keys are built here as in keys.py.
 
+-- Sets fields of the job, in the table and in Redis.
 local function set(job, ...)
   for i = 1, select('#', ...), 2 do job[select(i, ...)] = select(i + 1, ...) end
   redis.call('HSET', 'bl:job:' .. job.id, ...)
 end
 
+-- Changes the status and tells the event stream.
 local function event(job, status)
   set(job, 'status', status)
   redis.call('XADD', 'bl:events', 'MAXLEN', '~', 10000, '*', 'id', job.id, 'status', status, 'tenant', job.tenant)
 end
 
--- Wakes one slot that lingers for the queue; false if there is none.
+-- Wakes one slot that lingers for the queue; false where there is none.
 local function wake(queue, now)
   local slot = redis.call('ZPOPMAX', 'bl:idle:' .. queue)
   if not slot[1] or tonumber(slot[2]) <= now then return false end
@@ -21,10 +23,10 @@ local function wake(queue, now)
   return true
 end
 
--- What is in _parking.lua.
+-- Filled in _parking.lua.
 local parking = {}
 
--- Into its line, where it has waited since `since`: with a new fair tag where it has none yet, else with its old one.
+-- Enqueues the job, with its old fair tag or else a new one. `since`: the ms since which it waits, or nil for now.
 local function enter_line(job, now, since)
   local fair, tag = 'bl:fair:' .. job.pool, tonumber(job.tag)
   if not tag then
@@ -39,7 +41,7 @@ local function enter_line(job, now, since)
   redis.call('ZADD', 'bl:waiting:' .. job.pool, job.since_ms, job.id)
 end
 
--- Out of its line; a tenant with nothing waiting has no tag.
+-- Removes the job from its line. A tenant with nothing waiting has no tag.
 local function leave_line(job)
   if redis.call('ZREM', 'bl:line:' .. job.line, job.id) == 0 then return end
   redis.call('ZREM', 'bl:waiting:' .. job.pool, job.id)
@@ -49,16 +51,16 @@ local function leave_line(job)
   end
 end
 
--- What a tenant takes: <key> has the bytes of each tenant, <key>:<tenant> those of each thing of its; 0: it is gone.
--- Returns all that the tenant takes now.
-local function take(key, tenant, name, bytes)
+-- Charges bytes to a tenant for one thing: <key> has the bytes of each tenant, <key>:<tenant> those of each of its
+-- things. 0: the thing is gone. Returns the bytes charged to the tenant in all.
+local function charge(key, tenant, name, bytes)
   local names = key .. ':' .. tenant
   local known = tonumber(beside({id = name}, 'HGET', names, name) or 0) or 0
   if bytes == 0 then beside({id = name}, 'HDEL', names, name) else beside({id = name}, 'HSET', names, name, num(bytes)) end
   return redis.call('HINCRBY', key, tenant, num(bytes - known))
 end
 
--- A share that was never used goes back to its tenant: jobs that were canceled hold up no later one.
+-- Gives the share of a job that never started back to its tenant: canceled jobs delay no later one.
 local function give_share_back(job)
   if job.starts or not job.tag then return end
   local fair, parked = 'bl:fair:' .. job.pool, 'bl:parked:' .. job.tenant
@@ -68,7 +70,7 @@ local function give_share_back(job)
   if last then redis.call('HSET', key, field, num(math.max(tonumber(seen[1] or 0), last - 1))) end
 end
 
--- Until a start time or a retry is due; counted, as what waits is.
+-- Notes when a start time or a retry is due. The job counts as one of its tenant's waiting jobs.
 local function wait_until(job, at)
   redis.call('ZADD', 'bl:due', num(at), job.id)
   beside(job, 'SADD', 'bl:later:' .. job.tenant, job.id)
@@ -79,10 +81,10 @@ local function wait_no_longer(job)
   beside(job, 'SREM', 'bl:later:' .. job.tenant, job.id)
 end
 
--- What the record of a job takes of Redis, without what every record has.
+-- Bytes charged for a record: its large fields, and 1024 for all others.
 local function size_of(job) return 1024 + #(job.fixed or '') + #(job.result or '') + #(job.outputs or '') end
 
--- Where an ended job is found: until when it is kept, that its record is whole yet, that it is a dead letter.
+-- Enters an ended job into the indexes: its retention, its compaction to come, and whether it is a dead letter.
 local function index_end(job)
   redis.call('ZADD', 'bl:retained', job.retained_ms, job.id)
   redis.call('ZADD', 'bl:whole', job.ended_ms, job.id)
@@ -91,12 +93,12 @@ local function index_end(job)
   if dead then beside(job, 'ZADD', 'bl:dead:' .. job.tenant, job.ended_ms, job.id) end
 end
 
--- What nobody will need any more of what the job has in the bucket; a worker may still be writing there.
+-- Puts a folder of the job in the bucket on the trash list, for in a minute: a worker may still be writing there.
 local function trash(job, folder, now)
   redis.call('ZADD', 'bl:trash', num(now + 60000), 'tenants/' .. job.tenant .. '/jobs/' .. job.id .. '/' .. folder .. '/')
 end
 
--- The end of a job: nothing leaves a final status.
+-- Ends the job: out of all lines and clocks, into the indexes of ended jobs and the journal. No status follows.
 local function finish(job, status, now)
   leave_line(job)
   parking.leave(job)
@@ -111,10 +113,10 @@ local function finish(job, status, now)
   redis.call('XADD', 'bl:journal', '*', 'type', 'ended', 'id', job.id, unpack(redis.call('HGETALL', 'bl:job:' .. job.id)))
 end
 
--- The end of the attempt under way. Its token stays known by t:<token>, so that asking again repeats the answer.
+-- Ends the attempt under way. `answer` keeps its token as t:<token>, so that a repeated call gets the first answer.
 local function end_attempt(job, outcome, error, now)
   local told, entry = pcall(cjson.decode, job['attempt:' .. job.starts] or '')
-  if not told or type(entry) ~= 'table' then  -- what is known of it from elsewhere
+  if not told or type(entry) ~= 'table' then  -- rebuilt from the record's other fields
     entry = {number = tonumber(job.starts), worker = job.worker, started_ms = tonumber(job.attempt_ms or now)}
   end
   entry.ended_ms, entry.outcome, entry.error = now, outcome, error ~= '' and cjson.decode(error) or nil
@@ -124,22 +126,23 @@ local function end_attempt(job, outcome, error, now)
   if outcome ~= 'succeeded' then trash(job, job.starts .. '-' .. string.sub(job.token, -8), now) end
 end
 
--- Of very many attempts the last are kept: a record must not grow for as long as its neighbours fail.
+-- Removes an old attempt: a record must not grow with each release.
 local function forget_attempt(job, number)
   local field = 'attempt:' .. number
   local told, past = pcall(cjson.decode, job[field] or '')
   redis.call('HDEL', 'bl:job:' .. job.id, field, told and type(past) == 'table' and past.token and 't:' .. past.token or field)
 end
 
+-- Keeps the answer by the attempt's token, and returns it.
 local function answer(job, word)
   redis.call('HSET', 'bl:job:' .. job.id, 't:' .. job.token, word)
   return word
 end
 
--- The slot is free again, though its last token stays known. A sweep does not say so: the lost worker must learn it.
-local function free(job) beside(job, 'HSET', 'bl:slots:' .. job.worker, job.slot, job.token .. ' -') end
+-- Frees the slot; its last token stays known. A sweep does not call it: the lost worker must learn of it from renew.
+local function free_slot(job) beside(job, 'HSET', 'bl:slots:' .. job.worker, job.slot, job.token .. ' -') end
 
--- Back into its line at once, or when `delay` ms are over.
+-- Enqueues the job again, now or when `delay` ms are over.
 local function requeue(job, delay, now)
   redis.call('HDEL', 'bl:job:' .. job.id, 'token', 'phase')
   if delay > 0 then
@@ -152,7 +155,7 @@ local function requeue(job, delay, now)
   event(job, 'queued')
 end
 
--- A failed attempt: 'canceled', 'queued' (a retry) or 'failed', by what was asked and the attempts left.
+-- Ends a failed attempt: 'canceled' where that was asked, 'queued' for a retry where attempts are left, else 'failed'.
 local function fail_attempt(job, error, retryable, delay, now)
   local final = job.status == 'canceling' and 'canceled' or 'failed'
   local counted = tonumber(job.starts) - tonumber(job.releases or 0)
@@ -169,8 +172,8 @@ local function fail_attempt(job, error, retryable, delay, now)
   return answer(job, final)
 end
 
--- Not counted against the attempts. After ten for the job's own cause it is, as a lost worker: a job that is handed back
--- for ever must end. A worker that drains and a neighbour's fault are none of its doing, however often.
+-- Releases the attempt, which does not count against max_attempts. The eleventh for the job's own cause fails it as a
+-- lost worker's, so that no job is handed back for ever. Drains and neighbours' faults never count.
 local function release_attempt(job, cause, now)
   if job.status == 'canceling' then return fail_attempt(job, '', false, 0, now) end
   local field = ({drain = 'drains', neighbour = 'neighbours'})[cause] or 'own'
@@ -185,8 +188,8 @@ local function release_attempt(job, cause, now)
   return answer(job, 'released')
 end
 
--- The job if the token's attempt is under way; else nil and the answer that this token got before, or 'lost'. What attempt
--- `number` has uploaded goes where it is lost, unless a shrunk record hides whose outputs it lists.
+-- The job where the token's attempt is under way; else nil and the answer that the token got before, or 'lost'. Uploads of
+-- a lost attempt `number` go to the trash, unless the record is compacted and no longer says whose outputs it lists.
 local function owned(id, token, number, now)
   local job = load(id)
   if job and job.token == token then return job end

@@ -1,19 +1,26 @@
--- _parking: jobs of a tenant that may start nothing now, because it is paused or runs as many as it may; set behind
--- _common.
+-- _parking: parks jobs of a tenant that may start nothing now, because it is paused or runs as many as it may; stands
+-- behind _common.
 --
--- They stand in no line, so that nobody waits behind them: in `bl:parked:<tenant>:<line>` by the score that they had
--- first. The hash `bl:parked:<tenant>` has `line <line>` of each such line, and by pool: `last <pool>`, the tenant's last
--- tag; `back <pool>`, the tag of the job that came back last; `met <pool>`, when `claim` last met a job of it. The set
--- `bl:parked` names the tenants.
+-- Parked jobs stand in no line, so that nobody waits behind them. Their keys:
+--   bl:parked                  set   the tenants with parked jobs
+--   bl:parked:<tenant>:<line>  zset  job id by the score that it had in the line first
+--   bl:parked:<tenant>         hash  line <line>  1, for each such line
+--                                    last <pool>  the tenant's last tag there
+--                                    back <pool>  the tag of the job that was brought back last
+--                                    met <pool>   the ms at which `claim` last met a job of the tenant
 --
--- What stands in line of such a tenant are its turns: at each the job that was there first is taken, and the one whose
--- turn it was is parked for it. So its jobs keep their order, and it gets its share, no more. Where none is left in a
--- pool, or none was met for a while (their model is paused, or has no worker), some are brought back to each line.
+-- Jobs of such a tenant that do stand in a line are its turns. At a turn the tenant's first job starts, and the job whose
+-- turn it was is parked in its place. So its jobs keep their order and it gets its share, no more. Where a pool has no
+-- turn of the tenant's, or `claim` met none for STALE_MS (the model is paused or has no worker), some jobs are brought
+-- back to each line.
 
 local STALE_MS = 5000
+local UNLIMITED = 1000000     -- attempts, for a tenant without a limit
+local REFILLED_MAX = 10       -- jobs brought back to each line at the start of an attempt
 
 local function is_paused(tenant) return redis.call('HEXISTS', 'bl:pauses', 'tenant/' .. tenant) == 1 end
 
+-- The lines in which the tenant has parked jobs.
 local function lines_of(tenant)
   local lines = {}
   for _, field in ipairs(redis.call('HKEYS', 'bl:parked:' .. tenant)) do
@@ -22,8 +29,7 @@ local function lines_of(tenant)
   return lines
 end
 
--- How many attempts of the tenant run. At `most` each is looked at: a worker of an older release does not say that one
--- has ended.
+-- Attempts of the tenant that run. At `most` each is looked at: a worker of an older release leaves ended ones behind.
 local function running(tenant, most)
   local key = 'bl:running:' .. tenant
   local count = redis.call('SCARD', key)
@@ -33,13 +39,13 @@ local function running(tenant, most)
   return redis.call('SCARD', key)
 end
 
--- How many more attempts the tenant may start; `most` 0: any number.
+-- Attempts that the tenant may still start; `most` 0: any number.
 function parking.free(tenant, most)
   if is_paused(tenant) then return 0 end
-  return most == 0 and 1000000 or most - running(tenant, most)
+  return most == 0 and UNLIMITED or most - running(tenant, most)
 end
 
--- From the line in which it has that score.
+-- Parks a job, which stands in its line with that score.
 function parking.park(job, score, now)
   local key, last = 'bl:parked:' .. job.tenant, redis.call('HGET', 'bl:fair:' .. job.pool, 'tag:' .. job.tenant)
   leave_line(job)
@@ -50,7 +56,7 @@ function parking.park(job, score, now)
   redis.call('SADD', 'bl:parked', job.tenant)
 end
 
--- No longer parked, for whatever reason. Nothing stays behind of a tenant with nothing parked.
+-- Ends a job's parking, for whatever reason. No key stays behind of a tenant with nothing parked.
 function parking.leave(job)
   if not job.parked then return end
   local key = 'bl:parked:' .. job.tenant
@@ -63,7 +69,7 @@ function parking.leave(job)
   redis.call('SREM', 'bl:parked', job.tenant)
 end
 
--- Whose turn it is when that of `job` has come: the first of the tenant's jobs in the lines of which the worker may have one.
+-- The job that starts at the turn of `job`: the first of the tenant's jobs in the open lines, parked ones included.
 function parking.first(job, score, worker, now)
   local key, place, id = 'bl:parked:' .. job.tenant, tonumber(job.place or score), nil
   if redis.call('EXISTS', key) == 0 then return job end
@@ -85,15 +91,15 @@ function parking.first(job, score, worker, now)
   return first or job
 end
 
--- The turn of one in line is the other's, which was parked.
+-- Gives a turn to a parked job; the job whose turn it was is parked.
 function parking.swap(turn, job, score, now)
   parking.park(turn, score, now)
   parking.leave(job)
   set(job, 'tag', turn.tag)
 end
 
--- Back into its line, at a place as if it came now, behind those that came back before, or at a later one that it had:
--- time in which a tenant may not run earns it no lead.
+-- Brings a parked job back into its line, with a tag as if it came now and behind those brought back before, or its own
+-- later one: the time in which a tenant may not run earns it no lead.
 local function bring_back(job, now)
   local fair, key, last = 'bl:fair:' .. job.pool, 'bl:parked:' .. job.tenant, 'tag:' .. job.tenant
   local seen = redis.call('HMGET', fair, 'clock', last)
@@ -106,8 +112,8 @@ local function bring_back(job, now)
   wake(job.queue, now)
 end
 
--- Up to `most` to each line of the pools in which no turn of the tenant's is left, or none was met lately; the first
--- first, and how many in all.
+-- Brings up to `most` jobs back to each line of the pools in which the tenant has no turn, or none was met for STALE_MS,
+-- in their order; how many in all.
 function parking.refill(tenant, most, now)
   local key, without = 'bl:parked:' .. tenant, {}
   if most <= 0 or redis.call('EXISTS', key) == 0 or is_paused(tenant) then return 0 end
@@ -136,19 +142,21 @@ function parking.refill(tenant, most, now)
   return #coming
 end
 
+-- Counts a started attempt; brings jobs back where the tenant may start more.
 function parking.started(job, most, now)
   beside(job, 'SADD', 'bl:running:' .. job.tenant, job.id)
   if redis.call('EXISTS', 'bl:parked:' .. job.tenant) == 1 then
-    parking.refill(job.tenant, math.min(10, parking.free(job.tenant, most)), now)
+    parking.refill(job.tenant, math.min(REFILLED_MAX, parking.free(job.tenant, most)), now)
   end
 end
 
+-- Counts an ended attempt; brings back one job a line.
 function parking.ended(job, now)
   beside(job, 'SREM', 'bl:running:' .. job.tenant, job.id)
   parking.refill(job.tenant, 1, now)
 end
 
--- How many jobs of the tenant wait for anything: in lines, parked, for their start time or a retry.
+-- The tenant's waiting jobs: in lines, parked, before a start time or a retry.
 function parking.waiting(tenant)
   local count = redis.call('SCARD', 'bl:later:' .. tenant)
   for _, pool in ipairs(redis.call('HKEYS', 'bl:pools')) do

@@ -1,7 +1,7 @@
--- _quotas: what a tenant may do; set, after _common, before the verbs that ask it.
+-- _quotas: a tenant's rate limits and quotas; stands behind _aside, for submit and upload.
 
--- The generic cell rate algorithm: each takes its share of a minute, a minute's may be taken at once. `paid` is the ms
--- until which those so far are paid for.
+-- Rate limits by the generic cell rate algorithm: each call pays 1 / rate of a minute, and a whole minute may be spent at
+-- once. `paid` is the ms until which the calls so far are paid for.
 local function paid_until(key, now) return math.max(now, tonumber(redis.call('GET', key) or 0) or 0) end
 local function left_of(rate, paid, now) return rate > 0 and math.floor((now + 60000 - paid) * rate / 60000 + 1e-6) or 0 end
 local function paid_again(rate, paid, now) return math.ceil(paid + 60000 / rate - now - 60000) end
@@ -11,25 +11,26 @@ local function pay(key, rate, paid)
   return paid + 60000 / rate
 end
 
-local function of(key, field) return tonumber(redis.call('HGET', key, field) or 0) end
+-- A tenant's bytes in a hash.
+local function bytes_of(key, field) return tonumber(redis.call('HGET', key, field) or 0) end
 
--- Why a submit is refused, as it answers; nil where it is not. `named`: keys of the uploads that the job names, which
--- were charged when their places were made; `size`: what its record will take.
+-- The answer of a submit that is refused; nil where it is not. `named`: keys of the uploads that the job names, which were
+-- charged when they were recorded; `size`: bytes that its record will be charged.
 local function refusal(tenant, named, size, most_waiting, most_stored, most_held)
   local text = redis.call('INFO', 'memory')
-  local used, memory = tonumber(told(text, '\nused_memory:')), tonumber(told(text, '\nmaxmemory:'))
+  local used, memory = tonumber(info_value(text, '\nused_memory:')), tonumber(info_value(text, '\nmaxmemory:'))
   if memory > 0 and used > 0.85 * memory then return {-2, math.floor(100 * used / memory)} end
   local waits = most_waiting > 0 and parking.waiting(tenant) or 0
   if most_waiting > 0 and waits >= most_waiting then return {-4, waits} end
-  local stored, brought = of('bl:stored', tenant), 0
-  for _, key in ipairs(named) do brought = brought + of('bl:stored:' .. tenant, string.match(key, '[^/]+$')) end
+  local stored, brought = bytes_of('bl:stored', tenant), 0
+  for _, key in ipairs(named) do brought = brought + bytes_of('bl:stored:' .. tenant, string.match(key, '[^/]+$')) end
   if most_stored > 0 and stored - brought >= most_stored then return {-5, stored} end
   if most_held == 0 then return nil end
-  local held, share = of('bl:held', tenant), memory > 0 and math.min(most_held, math.floor(memory / 4)) or most_held
+  local held, share = bytes_of('bl:held', tenant), memory > 0 and math.min(most_held, math.floor(memory / 4)) or most_held
   if held + size > share then return {-7, held, share} end
 end
 
--- What is wrong with the arguments or the keys of a submit is found before anything is written.
+-- Checks the arguments and the types of the keys of a submit before anything is written; raises.
 local function check_submit(tenant, queue)
   if not queue then error('no line: ' .. ARGV[5], 0) end
   for _, i in ipairs({6, 8, 10, 11, 12, 13, 17, 18, 19, 22, 23}) do number(ARGV[i]) end

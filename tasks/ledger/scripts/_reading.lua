@@ -1,26 +1,28 @@
--- _reading: the clock, the epoch, and how arguments and records are read; set before _common and each verb.
+-- _reading: the clock, the epoch, and the reading and checking of arguments and records; stands before _common.
 --
--- A record is read with HGETALL into a table `job`. Whatever may be wrong with an argument or a record is looked for before
--- the first write, as Redis rolls nothing back.
+-- A record is read with HGETALL into a table `job`. Arguments and records are checked before the first write, since Redis
+-- rolls nothing back.
 
+-- ms since 1970: the time given by a test, or Redis' TIME where that is 0.
 local function clock(given)
   if tonumber(given) > 0 then return tonumber(given) end
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
--- The digits behind a name in INFO's text, which is looked for as it is: a pattern would try every character before it.
-local function told(text, name)
+-- The hexadecimal digits behind a name in INFO's text. A plain find: a pattern would try every character before it.
+local function info_value(text, name)
   local _, at = string.find(text, name, 1, true)
   return at and string.match(text, '^%x+', at + 1)
 end
--- Whether the keeper has reconciled with this very start of the server; where not, every verb answers 'not ready'.
--- At maxmemory the server refuses a script whose first write adds; one that has freed, were it nothing, may go on.
--- A keeper of the release before says the run_id alone, which counts beside what was said of another server.
+-- This server's run_id, and '<run_id> <master_replid>'.
 local function server()
-  local run_id = told(redis.call('INFO', 'server'), '\nrun_id:')
-  return run_id, run_id .. ' ' .. told(redis.call('INFO', 'replication'), '\nmaster_replid:')
+  local run_id = info_value(redis.call('INFO', 'server'), '\nrun_id:')
+  return run_id, run_id .. ' ' .. info_value(redis.call('INFO', 'replication'), '\nmaster_replid:')
 end
+-- Whether the epoch is this server's, so that the keeper has reconciled with it; else every verb answers 'not ready'.
+-- At maxmemory Redis rejects a script whose first write allocates; a DEL first lets it proceed.
+-- A keeper of the release before sets run_id alone: a replid that was set for another run_id is not compared.
 local function ready()
   redis.call('DEL', 'bl:none')
   local run_id, replid = server()
@@ -28,13 +30,13 @@ local function ready()
   return epoch[1] == run_id and (epoch[2] == replid or string.sub(epoch[2] or '', 1, #run_id) ~= run_id)
 end
 
--- In place of the epoch: whether this keeper alone puts back what the server has lost.
+-- Whether the token is that of the keeper that restores; compared in place of the epoch.
 local function fenced(token) return token ~= '' and redis.call('GET', 'bl:restoring') == token end
 
--- All 17 digits: `..` and tostring would round scores and ms.
+-- The number as text with 17 digits; `..` and tostring would round scores and ms.
 local function num(x) return string.format('%.17g', x) end
 
--- Arguments: a finite number, a whole one, a JSON object. What is none is refused.
+-- Checks of arguments, which raise: a finite number, a whole number (as text), a JSON object.
 local function number(text)
   local n = tonumber(text)
   return n and math.abs(n) < 2^53 and n or error('no number: ' .. tostring(text), 0)
@@ -45,7 +47,7 @@ local function document(text)
   return type(object) == 'table' and object or error('no object: ' .. text, 0)
 end
 
--- The record as it is, {} without its id where there is none; nil where its key is of another type.
+-- The record unchecked, with its id; {} where there is none; nil where its key is of another type.
 local function fields(id)
   local flat, job = redis.pcall('HGETALL', 'bl:job:' .. id), {}
   if flat.err then
@@ -57,10 +59,11 @@ local function fields(id)
   return job
 end
 
-local MUST, MAY = {'priority', 'created_ms', 'start_by_ms', 'run_ms', 'keep_ms', 'max'},
-  {'tag', 'since_ms', 'queued_ms', 'starts', 'releases', 'started_ms', 'deadline_ms', 'phase_ms', 'attempt_ms', 'loading_ms'}
+-- Fields of a living record that are numbers: those that it must have, and those that it may have.
+local REQUIRED_NUMBERS = {'priority', 'created_ms', 'start_by_ms', 'run_ms', 'keep_ms', 'max'}
+local OPTIONAL_NUMBERS = {'tag', 'since_ms', 'queued_ms', 'starts', 'releases', 'started_ms', 'deadline_ms', 'phase_ms', 'attempt_ms', 'loading_ms'}
 
--- The job; nil where there is none; nil and why where its record cannot be read.
+-- The job; nil where there is none; nil and the reason where its record cannot be read.
 local function read(id)
   local job = fields(id)
   if not job then return nil, 'its key is of another type' end
@@ -69,24 +72,24 @@ local function read(id)
   job.queue, job.pool = string.match(job.line or '', '^(([^.:]+)%.[^:]+):.')
   if not (job.queue and job.tenant and job.fixed) then return nil, 'it has no line, tenant or request' end
   if job.ended_ms then return job end
-  for _, name in ipairs(MUST) do if not tonumber(job[name]) then return nil, name .. ' is no number' end end
-  for _, name in ipairs(MAY) do if job[name] and not tonumber(job[name]) then return nil, name .. ' is no number' end end
+  for _, name in ipairs(REQUIRED_NUMBERS) do if not tonumber(job[name]) then return nil, name .. ' is no number' end end
+  for _, name in ipairs(OPTIONAL_NUMBERS) do if job[name] and not tonumber(job[name]) then return nil, name .. ' is no number' end end
   if job.token and not (job.starts and job.slot and job.worker) then return nil, 'it runs nowhere' end
   return job
 end
 
--- The same for verbs about one job, whose caller is told.
+-- As `read`, for verbs about one job: a record that cannot be read is an error of the verb.
 local function load(id)
   local job, why = read(id)
   return job or why and error('the record of ' .. id .. ' cannot be read: ' .. why, 0) or nil
 end
 
--- What is wrong with one job stops no other: the keeper tells of it.
+-- Reports a fault of one job to the keeper, which logs it; no other job is stopped.
 local function fault(verb, id, words)
   redis.pcall('XADD', 'bl:faults', 'MAXLEN', '~', 1000, '*', 'verb', verb, 'id', id, 'words', words)
 end
 
--- An index beside the record: where its key is of another type the job goes on without it.
+-- Runs a command on an index beside the record. Where its key is of another type the job goes on without the index.
 local function beside(job, command, key, ...)
   local done = redis.pcall(command, key, ...)
   if type(done) ~= 'table' or not done.err then return done end

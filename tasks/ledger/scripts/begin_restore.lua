@@ -1,14 +1,17 @@
--- begin_restore: one keeper alone puts back what this server has lost; what says that it may be used goes first.
+-- begin_restore: deletes the epoch and gives one keeper the lease of a restore.
 --
--- The epoch is not asked. Asked again with the same token it prolongs what it began.
+-- It does not compare the epoch. Called again with the same token it renews the lease.
 --
 -- KEYS[1]  restoring string  bl:restoring, the token of the keeper that restores
--- KEYS[2]  epoch     string  bl:epoch, [3] bl:epoch:replid
+-- KEYS[2]  epoch     string  bl:epoch
+-- KEYS[3]  replid    string  bl:epoch:replid
 -- ARGV[1]  now       ms; 0 = Redis TIME (not used)
--- ARGV[2]  token of the keeper, [3] for how many ms
+-- ARGV[2]  token     of the keeper
+-- ARGV[3]  lease     ms
 --
--- Returns {1, run_id, '<run_id> <master_replid>'} of the server on which it has begun; {0} another keeper has; {2} nothing
--- is to be put back: the epoch is this server's.
+-- Returns {1, run_id, '<run_id> <master_replid>'}  the restore has begun on this server
+--         {0}  another keeper restores
+--         {2}  nothing to restore: the epoch is this server's
 redis.call('DEL', 'bl:none')
 local life = whole(ARGV[3])
 local run_id, replid = server()

@@ -1,11 +1,14 @@
--- cancel: a waiting job is canceled at once; a running one is asked to stop.
+-- cancel: cancels a waiting job at once; asks a running one to stop.
 --
 -- KEYS[1]  job      hash    bl:job:<id>
 -- ARGV[1]  now      ms; 0 = Redis TIME
--- ARGV[2]  id, [3] tenant
+-- ARGV[2]  id
+-- ARGV[3]  tenant
 --
--- Returns {1, status} accepted (also when asked again before the end), {0, status} it was final already,
--- {2} the tenant has no such job, {-1} not ready.
+-- Returns {1, status}  canceled or canceling, now or before
+--         {0, status}  the job had ended otherwise
+--         {2}  the tenant has no such job
+--         {-1}  not ready
 if not ready() then return {-1} end
 local now = clock(ARGV[1])
 local job = load(ARGV[2])

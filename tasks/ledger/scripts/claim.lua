@@ -1,23 +1,29 @@
--- claim: the next job of the lines this worker serves; starts an attempt with the token given.
+-- claim: starts an attempt of the next job in the lines that this worker serves.
 --
--- KEYS[1]  slots   hash    bl:slots:<worker>
--- KEYS[2]  worker  hash    bl:worker:<worker>
--- KEYS[3]  leases  zset    bl:leases:<pool>
--- KEYS[4+] lines   zset    bl:line:<queue>:<model>, as many as ARGV[7], then the idle zset of each queue
--- ARGV[1]  now     ms; 0 = Redis TIME
--- ARGV[2]  worker, [3] slot, [4] token (those of one slot ascend), [5] lease ms
--- ARGV[6]  linger  ms for which the slot will wait to be woken if there is nothing; 0 not at all
--- ARGV[7]  how many lines
--- ARGV[8]  attempts a tenant may have running, 0 for any number
--- ARGV[9]  1: all slots of the worker are one process
--- ARGV[10] the newest form of a record, its `v`, that the worker knows
--- ARGV[11+] how many jobs of each line the worker may hold, in their order; 0 for any number
+-- A job that must run alone gets a process with nothing beside it. A busy process does not get it, and gets nothing else
+-- meanwhile, so that it becomes free; while the job runs nothing is handed out beside it.
+-- A slot holds one claim: a new claim releases the job of the slot's last one.
 --
--- What must run alone gets a process with nothing beside it: one that is busy does not get it and gets nothing else
--- meanwhile, so that it becomes free; beside it nothing is handed out.
+-- KEYS[1]  slots    hash    bl:slots:<worker>
+-- KEYS[2]  worker   hash    bl:worker:<worker>
+-- KEYS[3]  leases   zset    bl:leases:<pool>
+-- KEYS[4+] lines    zset    bl:line:<queue>:<model>, as many as ARGV[7]; then the idle zset of each queue
+-- ARGV[1]  now      ms; 0 = Redis TIME
+-- ARGV[2]  worker   its id
+-- ARGV[3]  slot
+-- ARGV[4]  token    of the attempt; tokens of one slot ascend
+-- ARGV[5]  lease    ms
+-- ARGV[6]  linger   ms for which the slot waits to be woken where no job waits; 0 not at all
+-- ARGV[7]  lines    how many
+-- ARGV[8]  running  attempts that a tenant may have; 0 for any number
+-- ARGV[9]  shared   1: all slots of the worker are one process
+-- ARGV[10] v        the newest form of a record that the worker reads
+-- ARGV[11+] most    jobs of each line that the worker may hold, in the lines' order; 0 for any number
 --
--- Returns {1, id, field, value, ...} the record, for a token already given its job again; {0} nothing; {2} ask again at
--- once, with the same token; {-1} not ready.
+-- Returns {1, id, field, value, ...}  the job's record; for a token already given, its job again
+--         {0}  nothing to start
+--         {2}  ask again at once with the same token: a hundred jobs were parked
+--         {-1}  not ready
 if not ready() then return {-1} end
 local now, slot, token = clock(ARGV[1]), ARGV[3], ARGV[4]
 local count, process = number(ARGV[7]), string.match(slot, '^(.*):')
@@ -26,11 +32,11 @@ for i = 4 + count, #KEYS do redis.call('ZREM', KEYS[i], slot) end
 
 local last, held = string.match(redis.call('HGET', KEYS[1], slot) or '', '^(%S+) (%S+)$')
 if last == token then
-  local job = one_of('claim', held, now)
+  local job = read_or_set_aside('claim', held, now)
   return job and job.token == token and {1, held, unpack(job.flat)} or {0}
 end
 if last and token < last then return {0} end
-local old = last and one_of('claim', held, now)
+local old = last and read_or_set_aside('claim', held, now)
 if old and old.token == last then release_attempt(old, 'own', now) end
 local worker = {id = ARGV[2], slots = KEYS[1], pool = string.sub(KEYS[3], 11), process = process, slot = slot,
   most_running = tonumber(ARGV[8]), v = number(ARGV[10]),
@@ -44,17 +50,18 @@ local job, score, turn = next_job(worker, now)
 if not job and score then return {2} end
 local alone = job and must_be_alone(job, now)
 if not job or alone and is_busy(worker, now) then
-  local may = not job and tonumber(ARGV[6]) > 0 and wakes(worker) or {}
+  local open = not job and tonumber(ARGV[6]) > 0 and open_idle_keys(worker) or {}
   for i = 4 + count, #KEYS do
-    if may[KEYS[i]] then redis.call('ZADD', KEYS[i], num(now + tonumber(ARGV[6])), slot) end
+    if open[KEYS[i]] then redis.call('ZADD', KEYS[i], num(now + tonumber(ARGV[6])), slot) end
   end
   return {0}
 end
 if alone then redis.call('HSET', KEYS[2], 'alone:' .. process, job.id) end
 if turn.id ~= job.id then parking.swap(turn, job, score, now) end
 
--- The pool's clock follows the tags served, and moves by a fair share (1 / tenants waiting, two fields each) at each
--- new job at least: else jobs served ahead by their priority would not move it, and a stream of them starve the rest.
+-- The pool's clock follows the tags served. Each new job moves it by a fair share at least (1 / tenants waiting, which
+-- have two fields each); otherwise jobs served ahead by priority would not move it, and a stream of them would starve the
+-- rest.
 local fair = 'bl:fair:' .. job.pool
 local clock_was = tonumber(redis.call('HGET', fair, 'clock') or 0)
 local share = job.starts and 0 or 1 / math.max(1, math.floor(redis.call('HLEN', fair) / 2))

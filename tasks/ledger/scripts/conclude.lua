@@ -1,13 +1,16 @@
--- conclude: a job that this Redis, which has lost what came last, takes for living has ended: the record of its end.
+-- conclude: ends a job that this Redis, having lost its end, holds as living, by the record of its end.
 --
--- The keeper's, while it puts back what was lost.
+-- The keeper calls it while it restores.
 --
 -- KEYS[1]  job      hash    bl:job:<id>
 -- ARGV[1]  now      ms; 0 = Redis TIME
--- ARGV[2]  id, [3] token of the keeper that restores, which is asked in place of the epoch; or ''
+-- ARGV[2]  id
+-- ARGV[3]  token    of the keeper that restores, compared in place of the epoch; or ''
 -- ARGV[4+] field, value of the record as it ended
 --
--- Returns 1 concluded (now or before), 0 this Redis knows no such job, or knows of another end, -1 not ready.
+-- Returns 1  concluded, now or before
+--         0  no such job, or it ended otherwise
+--         -1  not ready
 redis.call('DEL', 'bl:none')
 if not (ARGV[3] == '' and ready() or fenced(ARGV[3])) then return -1 end
 if #ARGV % 2 == 0 then error('a field without its value', 0) end
@@ -31,7 +34,7 @@ leave_indexes(ARGV[2], ended.tenant)
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], unpack(ARGV, 4))
 job = fields(ARGV[2])
-take('bl:held', job.tenant, job.id, size_of(job))
+charge('bl:held', job.tenant, job.id, size_of(job))
 index_end(job)
 event(job, job.status)
 return 1

@@ -1,17 +1,18 @@
--- due: jobs whose start time or retry has come go into their lines.
+-- due: enqueues jobs whose start time or retry has come.
 --
 -- KEYS[1]  due      zset    bl:due
 -- ARGV[1]  now      ms; 0 = Redis TIME
--- ARGV[2]  how many at most
+-- ARGV[2]  most     jobs to look at
 --
--- Returns {now, queue, ...} the queues that got a job; {-1} not ready.
+-- Returns {now, queue, ...}  the queues that want a doorbell
+--         {-1}  not ready
 if not ready() then return {-1} end
 local now = clock(ARGV[1])
 whole(ARGV[2])
 local queues = {now}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', num(now), 'LIMIT', 0, ARGV[2])) do
   redis.call('ZREM', KEYS[1], id)
-  local job = one_of('due', id, now)
+  local job = read_or_set_aside('due', id, now)
   if job then wait_no_longer(job) end
   if job and (job.status == 'scheduled' or job.status == 'queued') then
     redis.call('HDEL', 'bl:job:' .. id, 'retry_ms')

@@ -1,21 +1,29 @@
--- fail: the attempt has failed: the job is queued for a retry, or has failed; one that is canceling is canceled.
+-- fail: ends the attempt as failed: the job is queued for a retry, or failed, or canceled where it was canceling.
+--
+-- A job that was alone in its process when that ended is guilty of it if it had lost a process before: it has failed for
+-- good. A tenant that has cost a pool three processes in ten minutes runs alone there for ten.
 --
 -- KEYS[1]  job      hash    bl:job:<id>
 -- ARGV[1]  now      ms; 0 = Redis TIME
--- ARGV[2]  id, [3] token, [4] error JSON, [5] retryable 1|0, [6] delay before a retry ms, [7] metrics JSON or ''
--- ARGV[8]  number of the attempt, or 0: where it is lost, what it has uploaded goes
--- ARGV[9]  1: its process was killed for it
+-- ARGV[2]  id
+-- ARGV[3]  token    of the attempt
+-- ARGV[4]  error    JSON
+-- ARGV[5]  retryable 1|0
+-- ARGV[6]  delay    ms before a retry
+-- ARGV[7]  metrics  JSON or ''
+-- ARGV[8]  number   of the attempt, whose uploads go to the trash where it is lost; 0 leaves them
+-- ARGV[9]  killed   1: its process was killed because of it
 --
--- A process that ran nothing else and is gone was ended by its job. A job that had lost one before is guilty of it, and
--- has failed for good; a tenant that has cost a pool three processes in ten minutes runs alone there for ten.
---
--- Returns 'queued', 'failed' or 'canceled'; for a token whose attempt has ended its answer of then; 'lost'; 'not ready'.
+-- Returns 'queued', 'failed' or 'canceled'
+--         the first answer, for a token whose attempt has ended
+--         'lost'  the token never had the job, or a sweep took it
+--         'not ready'
 if not ready() then return 'not ready' end
 local now, delay = clock(ARGV[1]), number(ARGV[6])
 document(ARGV[4])
 local job, past = owned(ARGV[2], ARGV[3], ARGV[8] ~= '0' and ARGV[8], now)
 if not job then return past end
-free(job)
+free_slot(job)
 if ARGV[7] ~= '' then set(job, 'metrics', ARGV[7]) end
 local error, alone = ARGV[4], job.alone and string.find(ARGV[4], '"worker_lost"', 1, true)
 if alone and job.suspect then

@@ -1,13 +1,15 @@
--- orphan: jobs of a line of which nobody knows the model wait for a while for a worker that does, then they have failed.
+-- orphan: fails jobs of a line whose model no worker knows, once they have waited for such a worker.
 --
 -- KEYS[1]  line     zset    bl:line:<queue>:<model>
 -- KEYS[2]  orphans  hash    bl:orphans
 -- ARGV[1]  now      ms; 0 = Redis TIME
 -- ARGV[2]  line     <queue>:<model>
--- ARGV[3]  ms that each job waits from when the line was found so, or from when it came; '' the model is known again
--- ARGV[4]  error JSON, [5] how many to look at
+-- ARGV[3]  wait     ms from when the line was found so, or from when the job came; '' the model is known again
+-- ARGV[4]  error    JSON
+-- ARGV[5]  most     jobs to look at
 --
--- Returns how many have failed; -1 not ready.
+-- Returns how many have failed
+--         -1  not ready
 if not ready() then return -1 end
 local now, wait, count = clock(ARGV[1]), tonumber(ARGV[3]), 0
 if not wait or redis.call('EXISTS', KEYS[1]) == 0 then
@@ -20,7 +22,7 @@ redis.call('HSETNX', KEYS[2], ARGV[2], num(now))
 local since = tonumber(redis.call('HGET', KEYS[2], ARGV[2]))
 if now - since < wait then return 0 end
 for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, tonumber(ARGV[5]) - 1)) do
-  local job = one_of('orphan', id, now)
+  local job = read_or_set_aside('orphan', id, now)
   if job and now - math.max(since, tonumber(job.since_ms)) >= wait then
     set(job, 'error', ARGV[4])
     finish(job, 'failed', now)

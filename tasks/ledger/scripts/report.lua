@@ -1,13 +1,20 @@
--- report: what a running attempt tells people: its phase, how far it is, a message.
+-- report: records the progress of a running attempt: phase, fraction, message, checkpoint.
 --
--- KEYS[1]  job       hash    bl:job:<id>
--- ARGV[1]  now       ms; 0 = Redis TIME
--- ARGV[2]  id, [3] token, [4] phase or '', [5] progress 0-1 or '', [6] '=' and a message, which may be none; or ''
--- ARGV[7]  key of the object with the attempt's newest checkpoint; '-' where it is about to write its first; or ''
+-- Releases before this one cannot show the phase batching: `phase` is running then, and `batching` 1.
 --
--- Releases before this one cannot show the phase batching: the field `phase` says running then, and `batching` 1.
+-- KEYS[1]  job      hash    bl:job:<id>
+-- ARGV[1]  now      ms; 0 = Redis TIME
+-- ARGV[2]  id
+-- ARGV[3]  token    of the attempt
+-- ARGV[4]  phase    or ''
+-- ARGV[5]  progress 0-1, or ''
+-- ARGV[6]  message  '=' and the message, which may be empty; '' leaves the last one
+-- ARGV[7]  checkpoint bucket key of the newest; '-' before the first is written; or ''
 --
--- Returns 1 noted, 2 noted and the attempt is asked to stop, 0 the attempt is not this token's, -1 not ready.
+-- Returns 1  noted
+--         2  noted, and the attempt is asked to stop
+--         0  lost: the attempt is not this token's
+--         -1  not ready
 if not ready() then return -1 end
 local now = clock(ARGV[1])
 if ARGV[5] ~= '' then number(ARGV[5]) end
@@ -15,7 +22,7 @@ local seen = redis.call('HMGET', KEYS[1], 'token', 'status', 'phase', 'batching'
 local waits = ARGV[4] == 'batching'
 local phase = waits and 'running' or ARGV[4]
 if seen[1] ~= ARGV[3] then
-  -- a checkpoint written in the moment in which the attempt ended: the next one may have it, or it goes with the job
+  -- the checkpoint was written while the attempt ended: the next attempt may use it, or it goes with the job
   local job = ARGV[7] ~= '' and load(ARGV[2])
   if job and job.ended_ms then trash(job, 'checkpoints', now)
   elseif job then redis.call('HSETNX', KEYS[1], 'checkpoint', ARGV[7]) end

@@ -1,11 +1,15 @@
--- set_epoch: what this server had lost is put back: it may be used.
+-- set_epoch: ends a restore: sets the epoch to the server on which it began.
 --
 -- KEYS[1]  restoring string  bl:restoring, the token of the keeper that restores
--- KEYS[2]  epoch     string  bl:epoch, [3] bl:epoch:replid
+-- KEYS[2]  epoch     string  bl:epoch
+-- KEYS[3]  replid    string  bl:epoch:replid
 -- ARGV[1]  now       ms; 0 = Redis TIME (not used)
--- ARGV[2]  token of the keeper, [3], [4] what begin_restore told of the server on which it began
+-- ARGV[2]  token     of the keeper
+-- ARGV[3]  run_id    that begin_restore answered
+-- ARGV[4]  replid    that begin_restore answered
 --
--- Returns 1 set (now or before); 0 another keeper restores, or this is another server.
+-- Returns 1  set, now or before
+--         0  another keeper restores, or this is another server
 redis.call('DEL', 'bl:none')
 local run_id, replid = server()
 if run_id ~= ARGV[3] or replid ~= ARGV[4] then return 0 end

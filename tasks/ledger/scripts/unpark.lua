@@ -1,10 +1,13 @@
--- unpark: a tenant's parked jobs go back into lines in which it has no turn, as many as it may start now.
+-- unpark: puts parked jobs of a tenant back into lines in which it has none, as many as it may start now.
 --
 -- KEYS[1]  parked   hash    bl:parked:<tenant>
 -- ARGV[1]  now      ms; 0 = Redis TIME
--- ARGV[2]  tenant, [3] attempts a tenant may have running, 0 for any number, [4] how many of each line at most
+-- ARGV[2]  tenant
+-- ARGV[3]  running  attempts that the tenant may have; 0 for any number
+-- ARGV[4]  most     jobs of each line
 --
--- Returns how many went back; -1 not ready.
+-- Returns how many went back
+--         -1  not ready
 if not ready() then return -1 end
 local now, most = clock(ARGV[1]), tonumber(ARGV[4])
 if redis.call('EXISTS', KEYS[1]) == 0 then

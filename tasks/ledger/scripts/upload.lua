@@ -1,14 +1,19 @@
--- upload: a place for an upload: noted, so that one which no job ever names is deleted, and charged to the tenant.
+-- upload: records a new upload, which the keeper deletes unless a job names it, and charges its bytes to the tenant.
 --
 -- KEYS[1]  uploads  zset    bl:uploads
 -- KEYS[2]  rate     string  bl:rate:uploads:<tenant>, the ms until which the uploads so far are paid for
 -- ARGV[1]  now      ms; 0 = Redis TIME
--- ARGV[2]  tenant, [3] id of the upload, [4] bytes that it is to have; 0 where nobody said
--- ARGV[5]  how long until the keeper asks whether a job names it, ms
--- ARGV[6]  uploads a minute that the tenant may begin, [7] bytes that it may have in the bucket; 0 for any number
+-- ARGV[2]  tenant
+-- ARGV[3]  id       of the upload
+-- ARGV[4]  bytes    0 where nobody said
+-- ARGV[5]  kept     ms until the keeper asks whether a job names it
+-- ARGV[6]  rate     uploads a minute that the tenant may begin; 0 for any number
+-- ARGV[7]  stored   bytes that the tenant may have in the bucket; 0 for any number
 --
--- Returns {1} noted (now or before); {-3, ms} the next upload is paid for then; {-5, bytes} the tenant has so much in
--- the bucket; {-1} not ready.
+-- Returns {1}  recorded, now or before
+--         {-3, ms}  over the rate: the next upload is paid for in so many ms
+--         {-5, bytes}  the tenant has so much in the bucket
+--         {-1}  not ready
 if not ready() then return {-1} end
 local now, member = clock(ARGV[1]), ARGV[2] .. '/' .. ARGV[3]
 local bytes, rate, most = tonumber(whole(ARGV[4])), number(ARGV[6]), number(ARGV[7])
@@ -20,5 +25,5 @@ local paid = paid_until(KEYS[2], now)
 if rate > 0 and left_of(rate, paid, now) < 1 then return {-3, paid_again(rate, paid, now)} end
 pay(KEYS[2], rate, paid)
 redis.call('ZADD', KEYS[1], num(now + ARGV[5]), member)
-if bytes > 0 then take('bl:stored', ARGV[2], ARGV[3], bytes) end
+if bytes > 0 then charge('bl:stored', ARGV[2], ARGV[3], bytes) end
 return {1}

@@ -1,10 +1,11 @@
--- write: plain commands that write beside jobs, in order: none of them on a server that was not reconciled.
+-- write: runs plain commands in order, all under the epoch.
 --
--- ARGV[1]  now       ms; 0 = Redis TIME (not used)
--- ARGV[2]  token of the keeper that restores, which is asked in place of the epoch; or ''
--- ARGV[3+] of each command how many words it has, then its words
+-- ARGV[1]  now      ms; 0 = Redis TIME (not used)
+-- ARGV[2]  token    of the keeper that restores, compared in place of the epoch; or ''
+-- ARGV[3+] commands each as the number of its words, then its words
 --
--- Returns {0, answer, ...} of each command; {-1} not ready.
+-- Returns {0, answer, ...}  of each command
+--         {-1}  not ready
 redis.call('DEL', 'bl:none')
 if not (ARGV[2] == '' and ready() or fenced(ARGV[2])) then return {-1} end
 local answers, i, next = {0}, 3, ARGV[3]

@@ -1,6 +1,8 @@
 """The types of Redis' commands agree with redis-py and with a real Redis' answers."""
 
 import inspect
+from types import SimpleNamespace
+from typing import get_overloads
 
 import pytest
 import redis
@@ -25,9 +27,13 @@ def test_redis_py_has_every_command_with_these_parameters(protocol, library, nam
     if name in ("__enter__", "__exit__") or any(one.kind is one.VAR_KEYWORD for one in theirs.values()):
         assert callable(getattr(library, name))
         return
-    overloads = inspect.signature(getattr(protocol, name)).parameters
-    ours = {one for one in overloads if overloads[one].kind is not inspect.Parameter.VAR_POSITIONAL}
-    assert ours - {"self", "args", "kwargs"} <= set(theirs)
+    overloads = get_overloads(
+        SimpleNamespace(__module__=protocol.__module__, __qualname__=f"{protocol.__name__}.{name}")
+    )
+    for form in overloads or [getattr(protocol, name)]:
+        parameters = inspect.signature(form).parameters
+        named = {one for one in parameters if parameters[one].kind is not inspect.Parameter.VAR_POSITIONAL}
+        assert named - {"self"} <= set(theirs)
 
 
 def test_answers_are_text_and_scores_are_numbers(ledger, desk):
