@@ -100,7 +100,7 @@ class Connection:
         return client
 
     def write(self, *commands: Sequence[Word], restoring: str = "") -> list[Any]:
-        """Runs plain commands in order, all or none; answers each. `restoring`: the token of a restore."""
+        """Runs plain commands in order under the epoch; the answer of each. `restoring`: the token of a restore."""
         words = [word for command in commands for word in (len(command), *command)]
         return self._run("write", [], [restoring, *words], list)[1:]
 
