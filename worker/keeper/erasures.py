@@ -29,7 +29,7 @@ from worker.keeper.skipped import Skipped
 EVERY_S = 2
 """Seconds between two rounds."""
 LOCK_S = 60
-"""Until another keeper may erase a tenant whose keeper died."""
+"""Seconds until another keeper may erase a tenant whose keeper died."""
 JOBS_A_ROUND = 500
 """Jobs of a tenant that one round cancels or forgets."""
 SCAN_COUNT = 1000

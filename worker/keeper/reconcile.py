@@ -27,9 +27,9 @@ from worker.keeper.skipped import Skipped
 OWNERS_A_ROUND = 200
 """Jobs and uploads of one round."""
 STRAY_MS = 60_000
-"""Until a stray folder is deleted: a worker that has lost its job may still write."""
+"""Delay until a stray folder is deleted: a worker that has lost its job may still write."""
 EVERY_MS = 24 * 3600 * 1000
-"""Between two listings of the bucket."""
+"""Time between two listings of the bucket."""
 OWNER = re.compile(r"tenants/([^/]+)/(?:jobs/(?=job_)|uploads/(?=upload_))([^/]+)/")
 
 

@@ -24,7 +24,7 @@ FIELDS = ("result", "outputs")
 PARTS = ("input", "params", "metadata")
 """Parts of a request that may be large."""
 RETRY_MS = 60_000
-"""Until a record is looked at again whose job.json is not written yet."""
+"""Delay until a record is looked at again whose job.json is not written yet."""
 RECORDS_A_ROUND = 200
 
 

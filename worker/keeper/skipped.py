@@ -25,13 +25,13 @@ FAILURES_IN_A_ROW = 3
 """Entries in a row without an answer of the bucket after which it counts as away. A page of at least so many entries,
 all refused, means that the bucket's rights are wrong."""
 UNANSWERED_RETRY_MS = 60_000
-"""Until an entry is tried again at which the bucket did not answer."""
+"""Delay until an entry is tried again at which the bucket did not answer."""
 REFUSED_RETRY_MS = 3600 * 1000
-"""Until an entry is tried again that the bucket refused."""
+"""Delay until an entry is tried again that the bucket refused."""
 UNREADABLE_RETRY_MS = 24 * 3600 * 1000
-"""Until an entry is tried again that cannot be read."""
+"""Delay until an entry is tried again that cannot be read."""
 PASSED_OVER_S = 60.0
-"""Until an entry of `handle_each` is tried again, whatever was wrong with it."""
+"""Seconds until an entry of `handle_each` is tried again, whatever was wrong with it."""
 REMEMBERED_ENTRIES = 10_000
 """Entries that are remembered, so that they are logged once."""
 SHOWN_CHARACTERS = 200

@@ -15,7 +15,7 @@ from worker.keeper.retention import TOMBSTONE_KEPT_MS, tenant_and_id
 from worker.keeper.skipped import Skipped
 
 UPLOAD_RETRY_MS = 24 * 3600 * 1000
-"""Until an upload is looked at again that a job still names."""
+"""Delay until an upload is looked at again that a job still names."""
 PREFIX = re.compile(r"tenants/([^/]+)/(jobs|uploads)/([^/]+)/(?:([^/]+)/)?")
 
 
