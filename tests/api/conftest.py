@@ -48,7 +48,7 @@ def caller(app, settings: Settings) -> Callable[..., Caller]:
     def make(tenant: str, scope: str = "tenant") -> Caller:
         made = app.test_client()
         made.key = keyfile.add(settings.keys_file, tenant, scope)
-        app.extensions["backlot"].keys._looked = float("-inf")  # the file is looked at once a second at most
+        app.extensions["backlot"].keys._checked = float("-inf")  # else a changed file is read after REREAD_S
         return made
 
     return make

@@ -21,7 +21,7 @@ class Logged:
     def caller(self, tenant: str, scope: str = "tenant", name: str = "") -> Caller:
         made = self._app.test_client()
         made.key = keyfile.add(self._settings.keys_file, tenant, scope, name)
-        self._app.extensions["backlot"].keys._looked = float("-inf")
+        self._app.extensions["backlot"].keys._checked = float("-inf")
         return made
 
     def audit(self) -> list[dict]:
