@@ -79,7 +79,7 @@ class Call:
 class Result:
     """`value` is small JSON that fits the kind's Result model; `files` become the job's outputs, by file name."""
 
-    value: dict
+    value: dict[str, Any]
     files: Sequence[Path] = field(default_factory=tuple)
 
 
@@ -121,7 +121,8 @@ def implementation(kind: str, algorithm: str) -> type[Algorithm]:
     """The class `Model` in tasks/<kind>/<algorithm>.py or, for a dotted name, in that module; imports what it needs."""
     from tasks.registry import module_of  # the registry imports the kinds, which import this file
 
-    return importlib.import_module(module_of(kind, algorithm)).Model
+    found: type[Algorithm] = importlib.import_module(module_of(kind, algorithm)).Model
+    return found
 
 
 def load(kind: str, name: str | None = None, device: str = "cpu") -> Algorithm:

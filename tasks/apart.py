@@ -42,7 +42,8 @@ class Apart:
             check()
         if call.error is not None:
             raise call.error
-        return call.value
+        value: T = call.value
+        return value
 
     def _run(self, call: _Call) -> None:
         try:

@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 import kombu
 from celery import Celery
@@ -43,7 +44,8 @@ def celery_app(settings: Settings, *, ringing: bool) -> Celery:
         worker_cancel_long_running_tasks_on_connection_loss=False,
     )
     if at.credentials:  # no setting of Celery's has it
-        app.amqp.Connection = partial(kombu.Connection, credential_provider=at.credentials)
+        connection: Any = partial(kombu.Connection, credential_provider=at.credentials)
+        app.amqp.Connection = connection
     return app
 
 

@@ -73,18 +73,20 @@ class Decoder:
         """Hand the file to the host; to a new one where the last has ended."""
         with self._lock:
             for fresh in (False, True):
-                if fresh or self._control is None or self._owner != os.getpid():
-                    self._start()
+                control = self._control
+                if fresh or control is None or self._owner != os.getpid():
+                    control = self._start()
                 try:
-                    socket.send_fds(self._control, [b"?"], [file, pipe])
-                    if self._control.recv(1):
+                    socket.send_fds(control, [b"?"], [file, pipe])
+                    if control.recv(1):
                         return
                 except OSError as error:
                     log.warning("the decoder %s is gone (%s)", self.function, error)
             raise errors.ModelFailed(f"the decoder {self.function} does not start", retryable=True)
 
-    def _start(self) -> None:
-        self._control, theirs = socket.socketpair()
+    def _start(self) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        self._control = ours
         self._owner = os.getpid()
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         env = {
@@ -97,11 +99,12 @@ class Decoder:
             subprocess.Popen(
                 [sys.executable, "-m", __name__, self.function],
                 env=env,
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 cwd="/",
                 start_new_session=True,
             )
+        return ours
 
 
 def _next(answers: BinaryIO) -> bytes | None:

@@ -41,6 +41,8 @@ BacklotError                     code, detail, retryable: the same object in ans
     └── LeaseLost                lease_lost
 """
 
+from typing import Any
+
 from tasks import text
 
 DETAIL_MAX = 2000
@@ -52,6 +54,7 @@ class BacklotError(Exception):
 
     code = "internal"
     retryable = False
+    errors: list[dict[str, str]]
 
     def __init__(self, detail: str, *, retryable: bool | None = None) -> None:
         self.detail = text.line(detail, DETAIL_MAX)  # models and strangers' servers have their words in it
@@ -59,7 +62,7 @@ class BacklotError(Exception):
         if retryable is not None:
             self.retryable = retryable
 
-    def as_dict(self) -> dict:
+    def as_dict(self) -> dict[str, Any]:
         return {"code": self.code, "detail": self.detail, "retryable": self.retryable}
 
 
@@ -76,7 +79,7 @@ class InvalidInput(CallerError):
 class InvalidRequest(InvalidInput):
     """Fields that do not fit the contract; `errors` has one entry a field: {"pointer", "detail"}."""
 
-    def __init__(self, errors: list[dict]) -> None:
+    def __init__(self, errors: list[dict[str, str]]) -> None:
         first = errors[0]
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         super().__init__(f"{first['pointer'] or 'the request'}: {first['detail']}{more}")

@@ -6,7 +6,7 @@ displays or curves: worker/train.py keeps those, the same for all.
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class DataMissing(Exception):
@@ -38,15 +38,15 @@ class Recipe(ABC):
         """The metrics on validation data that training never sees; quick, for the curve."""
 
     @abstractmethod
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         """All that a resumed training needs (weights, optimiser), as torch.save writes with weights_only in mind."""
 
     @abstractmethod
-    def restore(self, state: dict) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Take up a state again."""
 
     @abstractmethod
-    def export(self, folder: Path, history: list[dict]) -> None:
+    def export(self, folder: Path, history: list[dict[str, Any]]) -> None:
         """Write the shipped files (model.safetensors, what belongs to it, CARD.md with the metric on held-out test
         data beside a trivial baseline) from the weights as they are now. `history` has one entry an evaluation:
         {"step", "seconds", "loss", and the metrics}."""

@@ -70,7 +70,11 @@ class RedisUrl:
         query = _query(scheme, parts.query)
         login, _, hosts = parts.netloc.rpartition("@")
         user, _, password = login.partition(":")
-        found = {"user": unquote(user) or None, "password": unquote(password) or None, "password_file": password_file}
+        found: dict[str, Any] = {
+            "user": unquote(user) or None,
+            "password": unquote(password) or None,
+            "password_file": password_file,
+        }
         db = query.pop("db", None)
         if scheme == "unix":
             if hosts or not parts.path.strip("/"):
@@ -100,10 +104,11 @@ class RedisUrl:
             # redis-py asks the sentinels again where it takes a connection from a pool, and nowhere else
             common.pop("single_connection_client", None)
             shared = {name: value for name, value in timeouts.items() if name.startswith("socket_")}
-            manager = Sentinel(
+            manager: Any = Sentinel(  # type: ignore[no-untyped-call]  # redis-py gives its sentinels no types
                 self.hosts, sentinel_kwargs={**shared, **self._sentinel_login(), **self._tls()}, **self._tls()
             )
-            return manager.master_for(self.name, **common)
+            client: redis.Redis = manager.master_for(self.name, **common)
+            return client
         host, port = self.hosts[0]
         return redis.Redis(host=host, port=port, **self._tls(), **common)
 
@@ -175,12 +180,12 @@ def _query(scheme: str, text: str) -> dict[str, Any]:
 def _host(text: str, port: int) -> Host:
     try:
         parts = SplitResult("redis", text, "", "", "")
-        found = (parts.hostname, parts.port or port)
+        host, port = parts.hostname, parts.port or port
     except ValueError as error:
         raise ValueError("the port of a Redis URL is a number up to 65535") from error
-    if not found[0]:
+    if not host:
         raise ValueError("a Redis URL names a host, as in redis://127.0.0.1:6379/0")
-    return found
+    return host, port
 
 
 def _name(steps: list[str]) -> str:

@@ -7,6 +7,7 @@ accident or a person has written.
 import json
 import logging
 from collections.abc import Iterable
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -16,9 +17,23 @@ from tasks.job import Fixed, Job
 
 log = logging.getLogger(__name__)
 Record = dict[str, str]
-OF_REQUEST = {"input": {}, "params": {}, "metadata": {}, "start_ms": None, "deadline_s": None, "retry_of": None}
+OF_REQUEST: dict[str, Any] = {
+    "input": {},
+    "params": {},
+    "metadata": {},
+    "start_ms": None,
+    "deadline_s": None,
+    "retry_of": None,
+}
 """Parts of the request that a view can do without, and what stands for them."""
-UNSEEN = {"priority": 0, "queue_ttl_s": 0, "run_timeout_s": 0, "retention_s": 0, "max_attempts": 1, "uploads": {}}
+UNSEEN: dict[str, Any] = {
+    "priority": 0,
+    "queue_ttl_s": 0,
+    "run_timeout_s": 0,
+    "retention_s": 0,
+    "max_attempts": 1,
+    "uploads": {},
+}
 """Likewise, but that a view does not show them."""
 BASE = ("status", "created_ms")
 ATTEMPTS = "attempts"
@@ -90,10 +105,11 @@ def to_forget(record: Record, job_id: str) -> Fixed:
     try:
         return Fixed.model_validate_json(record["fixed"])
     except (ValueError, KeyError):
-        return Fixed.model_construct(id=job_id, tenant=record["tenant"], uploads=_uploads(record))
+        known: dict[str, Any] = {"id": job_id, "tenant": record["tenant"], "uploads": _uploads(record)}
+        return Fixed.model_construct(**known)
 
 
-def _uploads(record: Record) -> dict:
+def _uploads(record: Record) -> dict[str, Any]:
     try:
         return dict(json.loads(record["fixed"])["uploads"])
     except (ValueError, TypeError, KeyError):
@@ -115,8 +131,8 @@ def reduced(record: Record) -> tuple[Job, list[str]]:
             missing.append(name)
     for name, part in _parts(record).items():
         try:
-            job = Job.of(bare, more := {**kept, **part})
-            kept = more
+            job = Job.of(bare, longer := {**kept, **part})
+            kept = longer
         except Exception:
             missing.append(name)
     told = f"cannot be shown: {', '.join(missing)}" if missing else None

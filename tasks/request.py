@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Union
 
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError, create_model
-from pydantic_core import from_json
+from pydantic_core import ErrorDetails, from_json
 
 from tasks.errors import InvalidRequest, MalformedRequest, TooLarge, UnknownModel
 from tasks.job import JobRequest
@@ -33,7 +33,7 @@ def parse(body: bytes | str) -> JobRequest:
     Errors: MalformedRequest where it is no JSON, UnknownModel where there is no such kind, TooLarge, InvalidRequest.
     """
     try:
-        request = adapter().validate_json(body, strict=True)
+        request: JobRequest = adapter().validate_json(body, strict=True)
     except ValidationError as error:
         raise _named_twice(body) or refusal(error, body) from error
     if twice := _named_twice(body):
@@ -49,7 +49,8 @@ class NamedTwice(ValueError):
 def read_json(text: bytes | str) -> JsonValue:
     """JSON whose objects name each thing once: of two of one name every reader would drop one, and say nothing.
     Errors: ValueError, NamedTwice among them; RecursionError."""
-    return json.loads(text, object_pairs_hook=_each_once)
+    value: JsonValue = json.loads(text, object_pairs_hook=_each_once)
+    return value
 
 
 def _each_once(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
@@ -72,7 +73,7 @@ def _named_twice(body: bytes | str) -> MalformedRequest | None:
 
 
 @functools.cache
-def adapter() -> TypeAdapter:
+def adapter() -> TypeAdapter[Any]:
     """The union of all kinds' requests, told apart by `kind`."""
     return TypeAdapter(Annotated[Union[tuple(map(request_of, KINDS))], Field(discriminator="kind")])  # noqa: UP007
 
@@ -137,7 +138,7 @@ def pointer(*parts: str | int) -> str:
     return "".join("/" + str(part)[:NAME_SHOWN].replace("~", "~0").replace("/", "~1") for part in parts)
 
 
-def _entries(found: list[dict], document: JsonValue, skip: int) -> Iterator[dict]:
+def _entries(found: list[ErrorDetails], document: JsonValue, skip: int) -> Iterator[dict[str, str]]:
     """One entry a place. Of a text that may be given two ways, only what is wrong with the way that was chosen."""
     entries: dict[str, str] = {}
     for one in found:
@@ -147,7 +148,7 @@ def _entries(found: list[dict], document: JsonValue, skip: int) -> Iterator[dict
             yield {"pointer": place, "detail": detail}
 
 
-def _place(one: dict, document: JsonValue, skip: int) -> str:
+def _place(one: ErrorDetails, document: JsonValue, skip: int) -> str:
     """pydantic's location without the names of union members, which are no part of the document."""
     parts, value, loc = [], document, one["loc"][skip:]
     for index, part in enumerate(loc):
@@ -159,7 +160,7 @@ def _place(one: dict, document: JsonValue, skip: int) -> str:
     return pointer(*parts)
 
 
-def _sentence(one: dict) -> str:
+def _sentence(one: ErrorDetails) -> str:
     match one["type"]:
         case "missing":
             return "this field is required"
@@ -180,7 +181,7 @@ def _check_free_part(request: JobRequest) -> None:
         raise TooLarge(f"params and metadata are {size:,} bytes of JSON; together they may be {FREE_MAX_BYTES:,}")
 
 
-def _not_kept(value: JsonValue, place: str, depth: int) -> Iterator[dict]:
+def _not_kept(value: JsonValue, place: str, depth: int) -> Iterator[dict[str, str]]:
     """What would not come back as it went, one entry a place."""
     if isinstance(value, float) and not math.isfinite(value):
         yield {"pointer": place, "detail": "NaN and Infinity are not JSON, nor a number beyond 1.8e308"}

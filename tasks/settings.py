@@ -308,7 +308,7 @@ class Settings(BaseSettings):
         return allowed
 
     @classmethod
-    def of_environment(cls, **given: str) -> "Settings":
+    def of_environment(cls, **given: Any) -> "Settings":
         """Those of this process; `given` goes before the environment. Errors: Misconfigured, with the variable of each
         mistake and nothing of its value, which may be a secret."""
         try:

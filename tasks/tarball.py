@@ -20,5 +20,8 @@ def unpack(packed: Path, folder: Path) -> None:
                 path.mkdir(parents=True, exist_ok=True)
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
-            with tar.extractfile(member) as source, path.open("wb") as target:
+            source = tar.extractfile(member)
+            if source is None:
+                raise tarfile.ExtractError(f"{member.name!r} has no content")
+            with source, path.open("wb") as target:
                 shutil.copyfileobj(source, target)

@@ -27,5 +27,5 @@ def shown(value: JsonValue) -> JsonValue:
         case list():
             return [shown(item) for item in value]
         case dict():
-            return {shown(name): shown(item) for name, item in value.items()}
+            return {LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", name): shown(item) for name, item in value.items()}
     return value

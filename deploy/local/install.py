@@ -166,7 +166,8 @@ def _run(name: str, command: list[str]) -> bool:
 
 def _extra(name: str) -> list[str]:
     """The requirements of an extra of pyproject.toml, as they stand there."""
-    return tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"][name]
+    wanted: list[str] = tomllib.loads(Path("pyproject.toml").read_text())["project"]["optional-dependencies"][name]
+    return wanted
 
 
 def _pinned(package: str) -> str:

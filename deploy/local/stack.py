@@ -152,7 +152,7 @@ def _grace_s() -> float:
     try:
         return _settings(state.load()).grace_s
     except Misconfigured:
-        return Settings.model_fields["grace_s"].default
+        return float(Settings.model_fields["grace_s"].default)
 
 
 def _with_free_ports(stack: Stack) -> Stack:

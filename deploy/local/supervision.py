@@ -8,6 +8,7 @@ import time
 import xmlrpc.client
 from collections.abc import Mapping
 from http.client import HTTPException
+from typing import Any
 
 import psutil
 from supervisor.xmlrpc import SupervisorTransport
@@ -15,7 +16,7 @@ from supervisor.xmlrpc import SupervisorTransport
 from deploy.local.programs import MARK, SUPERVISOR_CONF, SUPERVISOR_SOCKET
 from deploy.local.state import LOGS, ROOT
 
-Info = Mapping[str, object]  # one program as supervisord describes it: name, statename, pid, start, now, spawnerr
+Info = Mapping[str, Any]  # one program as supervisord describes it: name, statename, pid, start, now, spawnerr
 
 
 def programs() -> list[Info] | None:
@@ -78,7 +79,7 @@ def log_tail(name: str, lines: int = 15) -> str:
     return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.exists() else ""
 
 
-def _server() -> xmlrpc.client.ServerProxy:
+def _server() -> Any:
     transport = SupervisorTransport(serverurl=f"unix://{SUPERVISOR_SOCKET}")
     return xmlrpc.client.ServerProxy(f"http://{SUPERVISOR_SOCKET.name}", transport=transport).supervisor
 

@@ -11,6 +11,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import httpcore
@@ -62,7 +63,7 @@ class _Stream(httpcore.NetworkStream):
         left = memoryview(buffer)
         with _mapped(httpcore.WriteTimeout, httpcore.WriteError):
             while left:
-                left = left[self.step(lambda part=left: self._line.send(part), _WRITE, timeout) :]
+                left = left[self.step(partial(self._line.send, left), _WRITE, timeout) :]
 
     def close(self) -> None:
         self._line.close()

@@ -29,7 +29,7 @@ def of(settings: Settings) -> Keys:
     if settings.s3_credentials_file:
         return _file_of(settings.s3_credentials_file).keys()
     key, secret = settings.s3_access_key_id, settings.s3_secret_access_key
-    return Keys(key and key.get_secret_value(), secret and secret.get_secret_value())
+    return Keys(key.get_secret_value() if key else None, secret.get_secret_value() if secret else None)
 
 
 class _File:
@@ -45,7 +45,7 @@ class _File:
             try:
                 stat = self._path.stat()
                 seen = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-                if seen != self._seen:
+                if self._keys is None or seen != self._seen:
                     self._keys = _read(self._path)
                     self._seen = seen
             except (OSError, ValueError, KeyError, configparser.Error) as error:

@@ -185,7 +185,12 @@ def _get(url: str, settings: Settings, watch: _Watch) -> Iterator[httpcore.Respo
     asked = httpx.URL(url)
     address = _pinned(urlsplit(url), settings, watch)
     pinned = httpcore.URL(scheme=asked.raw_scheme, host=str(address).encode(), port=asked.port, target=asked.raw_path)
-    headers = {"Host": asked.netloc.decode(), "Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "backlot"}
+    headers: dict[str | bytes, str | bytes] = {
+        "Host": asked.netloc.decode(),
+        "Accept": "*/*",
+        "Accept-Encoding": "identity",
+        "User-Agent": "backlot",
+    }
     how = {
         "sni_hostname": asked.raw_host.decode(),
         "timeout": {"connect": CONNECT_S, "read": READ_S, "write": READ_S, "pool": CONNECT_S},
@@ -326,7 +331,7 @@ def _resolved(host: str, check: Callable[[], None]) -> list[Address]:
 
 def resolve(host: str) -> list[str]:
     """What the resolver says, in its order."""
-    return [info[4][0] for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+    return [str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
 
 
 def _literal(host: str) -> list[Address]:

@@ -122,7 +122,8 @@ class Storage:
     def get_bytes(self, key: str) -> bytes:
         """A small object whole. Errors: NotFound."""
         with _unavailable("GetObject", key):
-            return self._client().get_object(Bucket=self.bucket, Key=key)["Body"].read()
+            data: bytes = self._client().get_object(Bucket=self.bucket, Key=key)["Body"].read()
+            return data
 
     def get_lines(self, key: str) -> Iterator[bytes]:
         """The lines of an object, as they come. Errors: NotFound."""
@@ -261,13 +262,14 @@ class Storage:
                     raise
         self.check()
 
-    def _presign(self, operation: str, expires_s: int, **params: str) -> str:
+    def _presign(self, operation: str, expires_s: int, **params: str | int) -> str:
         """For the address that callers use: the host is part of the signature."""
         public = self.settings.s3_public_endpoint_url or self.settings.s3_endpoint_url
         with _unavailable("presign"):
-            return self._client(public).generate_presigned_url(
+            link: str = self._client(public).generate_presigned_url(
                 operation, Params={"Bucket": self.bucket, **params}, ExpiresIn=expires_s
             )
+            return link
 
     def _client(self, endpoint: str | None = None, patient: bool = True) -> Any:
         settings = self.settings

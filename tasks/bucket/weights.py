@@ -30,16 +30,17 @@ class Weights:
         Errors: ModelFailed where they are not there, are no safetensors, or are not those that `sha256` names;
         StorageUnavailable.
         """
-        folder = self._fetched(model) if model.weights and ELSEWHERE.match(model.weights) else model.weights_path()
-        if model.sha256:
+        elsewhere = model.weights and ELSEWHERE.match(model.weights)
+        folder = self._fetched(model, model.weights) if model.weights and elsewhere else model.weights_path()
+        if folder and model.sha256:
             _check(model, folder / "model.safetensors")
         return folder
 
-    def _fetched(self, model: Model) -> Path:
-        scheme, _, rest = model.weights.partition("://")
+    def _fetched(self, model: Model, weights: str) -> Path:
+        scheme, _, rest = weights.partition("://")
         folder = self._from_hub(model, rest) if scheme == "hf" else self._from_bucket(model, rest)
         if not any(folder.glob("*.safetensors")):
-            raise ModelFailed(f"{model.weights} has no *.safetensors; other formats are not loaded")
+            raise ModelFailed(f"{weights} has no *.safetensors; other formats are not loaded")
         return folder
 
     def _from_hub(self, model: Model, name: str) -> Path:

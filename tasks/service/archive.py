@@ -4,6 +4,7 @@ import contextlib
 import json
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -71,7 +72,7 @@ class Archive:
         """job.json; what releases before 0.2 left out of it, or wrote otherwise, is made good."""
         found = self._read(tenant, job_id)
         try:
-            kept = text.shown(json.loads(found))
+            kept: Any = text.shown(json.loads(found))
             for output in kept["outputs"]:
                 output["url"] = output_path(job_id, output["name"])
             return Ended.model_validate({**kept, "tenant": tenant})

@@ -7,6 +7,7 @@ of jobs and says where the next may begin. A job of before a restore that left n
 import json
 import time
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tasks.errors import BacklotError, InvalidRequest, KeyReused, Replayed
 from tasks.job import Job, new_id
@@ -67,7 +68,7 @@ class DeadLetters:
     def read(self, tenant: str, which: Which) -> Page:
         """What a replay or a purge with the same words would take."""
         records, following = self._page(tenant, which)
-        return Page(views(records), following and str(following))
+        return Page(views(records), str(following) if following else None)
 
     def replay(self, tenant: str, which: Which, idempotency_key: str | None = None) -> Replay:
         """A new job of each, once, whoever asks at the same time; with an Idempotency-Key also where it is asked again.
@@ -100,7 +101,7 @@ class DeadLetters:
                 continue  # retried since the page was read
             self.ledger.forget(fixed)
             ids.append(fixed.id)
-        return Purge(ids, following and str(following))
+        return Purge(ids, str(following) if following else None)
 
     def _replay_one(self, tenant: str, old: str, new: str) -> list[Job]:
         """The new job, made now or when the same was asked before; none where another call has retried the old one."""
@@ -115,32 +116,32 @@ class DeadLetters:
         except Replayed:
             return []
 
-    def _plan(self, tenant: str, which: Which, idempotency_key: str | None) -> dict:
+    def _plan(self, tenant: str, which: Which, idempotency_key: str | None) -> dict[str, Any]:
         """Which dead letters become which jobs. Under an Idempotency-Key it is kept for a day, before any of it is
         done, so that asking again goes on with the same. Errors: KeyReused."""
         content = json.dumps([which.kind, which.model, which.error_code, which.older_than_s, which.limit, which.cursor])
-        idempotency = idempotency_key and Idempotency.of(
-            (tenant, "POST", "/v1/dead-letters/replay", idempotency_key), (content,)
-        )
-        key = idempotency and keys.replay(tenant, idempotency.digest)
+        idempotency = None
+        if idempotency_key:
+            idempotency = Idempotency.of((tenant, "POST", "/v1/dead-letters/replay", idempotency_key), (content,))
+        key = keys.replay(tenant, idempotency.digest) if idempotency else None
         with away():
             kept = self.ledger.redis.get(key) if key else None
         if kept is None:
             records, following = self._page(tenant, which)
-            plan = {
-                "next_cursor": following and str(following),
+            plan: dict[str, Any] = {
+                "next_cursor": str(following) if following else None,
                 "jobs": [
                     (_id(record), new_id("job"), str(Cursor(float(record["ended_ms"]), _id(record))))
                     for record in records
                     if "ended_ms" in record
                 ],
             }
-            if not key:
+            if not (key and idempotency):
                 return plan
             plan["fingerprint"] = idempotency.fingerprint
             _, kept = self.ledger.write(("SET", key, json.dumps(plan), "NX", "PX", IDEMPOTENCY_MS), ("GET", key))
         plan = json.loads(kept)
-        if plan["fingerprint"] != idempotency.fingerprint:
+        if idempotency and plan["fingerprint"] != idempotency.fingerprint:
             raise KeyReused("this Idempotency-Key was used to replay other dead letters; take a new one")
         return plan
 
@@ -160,4 +161,4 @@ class DeadLetters:
 
 
 def _id(record: Record) -> str:
-    return json.loads(record["fixed"])["id"]
+    return str(json.loads(record["fixed"])["id"])

@@ -15,7 +15,7 @@ from tasks import inputs
 from tasks.bucket.fetch import check_allowed
 from tasks.bucket.layout import media_type_of, safe_name, upload_key
 from tasks.bucket.storage import Storage, measured
-from tasks.errors import BacklotError, InvalidInput, TooLarge
+from tasks.errors import BacklotError, InvalidInput, StorageUnavailable, TooLarge
 from tasks.job import Upload, new_id
 from tasks.ledger import Ledger
 from tasks.ledger.idempotency import UPLOADING_MS
@@ -88,6 +88,8 @@ class Intake:
             key = upload_key(tenant, file.upload_id, file.name)
             self.storage.put_stream(key, file.stream, media_type_of(file.name))
             seen = self.storage.head(key)
+            if seen is None:
+                raise StorageUnavailable(f"the bucket took {file.name} and has it no more")
             prepared.uploads[file.upload_id] = Upload(key=key, bytes=file.bytes, etag=seen.etag)
 
     def forsake(self, tenant: str, prepared: Prepared, surely: bool) -> None:
@@ -99,7 +101,7 @@ class Intake:
     def _value(self, name: str, value: JsonValue, limits: inputs.Limits | None, prepared: Prepared) -> None:
         """A text (which has limits) or a JSON value: a file where it is too long for the record."""
         as_json = json.dumps(value, ensure_ascii=False).encode()
-        data = as_json if limits is None else value.encode()
+        data = value.encode() if limits and isinstance(value, str) else as_json
         if limits:
             with _at(pointer("input", name)):
                 _check_size(len(data), limits, "the text")
@@ -161,6 +163,6 @@ class _at:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind, error, trace) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, BacklotError) and not error.retryable:
             error.errors = [{"pointer": self.place, "detail": error.detail}]

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from tasks.broker import Broker
 from tasks.bucket.layout import media_type_of, safe_name, upload_key
@@ -110,9 +111,9 @@ class Jobs:
             v=SCHEMA if prepared.in_bucket else 1,
             **limits,
         )
-        idempotency = idempotency_key and Idempotency.of(
-            (tenant, "POST", "/v1/jobs", idempotency_key), (_content(request, files),)
-        )
+        idempotency = None
+        if idempotency_key:
+            idempotency = Idempotency.of((tenant, "POST", "/v1/jobs", idempotency_key), (_content(request, files),))
         return (
             self._store_and_accept(fixed, prepared, idempotency)
             if prepared.pending
@@ -146,7 +147,8 @@ class Jobs:
             )
         fixed = self.anew(old, new_id("job"))
         path = f"/v1/jobs/{job_id}/retry"
-        return self.accept(fixed, idempotency_key and Idempotency.of((tenant, "POST", path, idempotency_key), ()))
+        idempotency = Idempotency.of((tenant, "POST", path, idempotency_key), ()) if idempotency_key else None
+        return self.accept(fixed, idempotency)
 
     def anew(self, old: Fixed, job_id: str) -> Fixed:
         """The request of an ended job as a new job's. Errors: UnknownModel."""
@@ -193,7 +195,7 @@ class Jobs:
             {**record, "message": why} if why else record
             for record, why in zip(records, self.ledger.why_they_wait(records), strict=True)
         ]
-        return Page(views(told), following and str(following))
+        return Page(views(told), str(following) if following else None)
 
     def output_link(self, tenant: str, job_id: str, name: str) -> str:
         """A fresh link to an output. Errors: NotFound."""
@@ -258,8 +260,8 @@ class Jobs:
         fresh = _fresh(fixed, now_ms())
         fresh.model_dump_json()  # what cannot be shown is not recorded: one such would spoil every list it stands in
         with _soon():
-            submitted = self.ledger.submit(fixed, idempotency or None, replaying=replaying)
-        if submitted.replay_fingerprint is not None:
+            submitted = self.ledger.submit(fixed, idempotency, replaying=replaying)
+        if idempotency and submitted.replay_fingerprint is not None:
             return self._replay(fixed.tenant, submitted.job_id, submitted.replay_fingerprint, idempotency)
         if submitted.bell:
             self.broker.ring(fixed.queue)
@@ -271,10 +273,10 @@ class Jobs:
         refuses it, the key is free for the caller's next try, and what was stored goes."""
         with _soon():
             held = self.ledger.reserve(fixed.tenant, idempotency, fixed.id) if idempotency else None
-        if held:
+        if idempotency and held:
             return self._replay(fixed.tenant, held.job_id, held.replay_fingerprint, idempotency)
         try:
-            self.ledger.submit(fixed, idempotency or None, asking=True)
+            self.ledger.submit(fixed, idempotency, asking=True)
             self.intake.store(fixed.tenant, prepared)
             return self.accept(fixed.model_copy(update={"uploads": prepared.uploads}), idempotency)
         except Exception as error:
@@ -284,7 +286,7 @@ class Jobs:
                 self.intake.forsake(fixed.tenant, prepared, surely=not isinstance(error, NotReady))
             raise
 
-    def _replay(self, tenant: str, job_id: str, fingerprint: str, idempotency: Idempotency) -> Accepted:
+    def _replay(self, tenant: str, job_id: str, fingerprint: str | None, idempotency: Idempotency) -> Accepted:
         if fingerprint != idempotency.fingerprint:
             raise KeyReused(f"this Idempotency-Key was used for job {job_id} with another request; take a new one")
         try:
@@ -292,7 +294,7 @@ class Jobs:
         except NotFound as error:
             raise Conflict(f"this Idempotency-Key belongs to job {job_id}, which has been erased") from error
 
-    def _limits(self, request: JobRequest, model: Model) -> dict:
+    def _limits(self, request: JobRequest, model: Model) -> dict[str, Any]:
         """The job's clocks: what was asked, within the operator's and the model's maxima."""
         s = self.settings
         longest_run = min(model.run_timeout_s, s.max_run_timeout_s)
