@@ -75,18 +75,20 @@ def _named_twice(body: bytes | str) -> MalformedRequest | None:
 @functools.cache
 def adapter() -> TypeAdapter[Any]:
     """The union of all kinds' requests, told apart by `kind`."""
-    return TypeAdapter(Annotated[Union[tuple(map(request_of, KINDS))], Field(discriminator="kind")])  # noqa: UP007
+    union: Any = Annotated[Union[tuple(map(request_of, KINDS))], Field(discriminator="kind")]  # noqa: UP007
+    return TypeAdapter(union)
 
 
 @functools.cache
 def request_of(kind: str) -> type[JobRequest]:
     """JobRequest with the kind's own `input` and `params`."""
     known = contract(kind)
+    tag: Any = Literal[kind]
     return create_model(
         f"{kind.title()}Request",
         __base__=JobRequest,
         __doc__=f"A request for a {kind} job.",
-        kind=(Literal[kind], Field(description="kind of job")),
+        kind=(tag, Field(description="kind of job")),
         input=(known.inputs, Field(description=known.inputs.__doc__)),
         params=(known.params, Field(default_factory=known.params, description=known.params.__doc__)),
     )
@@ -100,7 +102,8 @@ def plain(request: JobRequest) -> dict[str, Any]:
 def check_params(request: JobRequest, model: Model) -> None:
     """That the model takes every parameter the caller gave. Errors: InvalidRequest, which names those that do."""
     known = contract(model.kind)
-    foreign = sorted(request.params.model_fields_set & known.foreign(model.algorithm))
+    given: Any = request.params  # the kind's own model, by request_of
+    foreign = sorted(given.model_fields_set & known.foreign(model.algorithm))
     if foreign:
         raise InvalidRequest(
             [
@@ -150,7 +153,8 @@ def _entries(found: list[ErrorDetails], document: JsonValue, skip: int) -> Itera
 
 def _place(one: ErrorDetails, document: JsonValue, skip: int) -> str:
     """pydantic's location without the names of union members, which are no part of the document."""
-    parts, value, loc = [], document, one["loc"][skip:]
+    value: Any = document
+    parts, loc = [], one["loc"][skip:]
     for index, part in enumerate(loc):
         if isinstance(value, dict) and part in value or isinstance(value, list) and isinstance(part, int):
             value = value[part]
@@ -171,7 +175,8 @@ def _sentence(one: ErrorDetails) -> str:
 
 def _check_free_part(request: JobRequest) -> None:
     """What a caller may fill as they like: values that every reader of JSON can give back, and not too much of it."""
-    params = request.params.model_dump_json(exclude_unset=True)
+    given: Any = request.params  # the kind's own model, by request_of
+    params = given.model_dump_json(exclude_unset=True)
     wrong = list(itertools.islice(_not_kept(request.metadata, "/metadata", 1), MOST_ERRORS))
     if wrong:
         raise InvalidRequest(wrong)
