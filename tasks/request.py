@@ -154,7 +154,8 @@ def _entries(found: list[ErrorDetails], document: JsonValue, skip: int) -> Itera
 def _place(one: ErrorDetails, document: JsonValue, skip: int) -> str:
     """pydantic's location without the names of union members, which are no part of the document."""
     value: Any = document
-    parts, loc = [], one["loc"][skip:]
+    parts: list[int | str] = []
+    loc: tuple[Any, ...] = one["loc"][skip:]
     for index, part in enumerate(loc):
         if isinstance(value, dict) and part in value or isinstance(value, list) and isinstance(part, int):
             value = value[part]
