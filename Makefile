@@ -1,10 +1,11 @@
 # Every command, each one line into a script or module. deploy/local/python.sh makes .venv first where needed.
 
 run := @deploy/local/python.sh
+dist := -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up down status logs check docs test test-data test-slow strangers faults soak bench bench-recommend \
-        bench-transcribe bench-caption bench-generate clean
+.PHONY: help demo up down status logs check docs test test-data test-slow test-strangers test-checkpoints \
+        strangers faults soak bench bench-quick bench-recommend bench-transcribe bench-caption bench-generate clean
 
 help:       ## this list
 	@awk -F ':  *## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' Makefile
@@ -32,14 +33,20 @@ check:      ## lint, format and types: ruff and mypy
 docs:       ## write the generated parts of docs/ (settings, error codes, models)
 	$(run) base -m deploy.docs
 
-test:       ## all tests but the slow ones
-	$(run) base,torch,dev -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
+test:       ## the core: all tests that no further suite has
+	$(run) base,torch,dev -m pytest -m "not data and not slow and not strangers and not checkpoints" $(dist)
 
 test-data:  ## the tests that need the data sets in BACKLOT_DATA, but the slow ones; skipped where there are none
-	$(run) base,torch,dev -m pytest -m "data and not slow" -n auto --maxprocesses 4 --dist loadfile
+	$(run) base,torch,dev -m pytest -m "data and not slow" $(dist)
 
 test-slow:  ## the tests that take longer than a minute
-	$(run) base,torch,dev -m pytest -m slow
+	$(run) base,torch,dev -m pytest -m "slow" $(dist)
+
+test-strangers:    ## the tests of hostile and clumsy tenants (tests/strangers)
+	$(run) base,torch,dev -m pytest -m "strangers and not data and not slow" $(dist)
+
+test-checkpoints:  ## the tests that load tiny random checkpoints of the hub's form
+	$(run) base,torch,dev -m pytest -m "checkpoints and not data and not slow and not strangers" $(dist)
 
 strangers:  ## hostile and clumsy tenants beside an honest one, and what that one sees (tests/strangers/RESULTS.md)
 	$(run) base,torch,dev -m pytest tests/strangers --table tests/strangers/RESULTS.md
@@ -53,6 +60,9 @@ soak:       ## the random soak alone: make soak SEED=7 JOBS=10000 FAULTS=500
 
 bench:      ## measure the service on this machine
 	$(run) base,torch,dev -m tests.bench
+
+bench-quick:       ## run all of the bench with small numbers: it proves that the bench runs, and judges nothing
+	$(run) base,torch,dev -m tests.bench --quick
 
 bench-recommend:   ## measure recommend's models on MovieLens-100K (BACKLOT_DATA)
 	$(run) base,torch,dev -m tests.bench.recommend

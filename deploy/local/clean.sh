@@ -6,5 +6,5 @@ cd "$(dirname "$0")/../.."
 if [ -d .backlot ] && [ -x .venv/bin/python ]; then
     .venv/bin/python -m deploy.local down
 fi
-rm -rf .venv .backlot .pytest_cache .ruff_cache .hypothesis build dist ./*.egg-info
+rm -rf .venv .backlot .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist ./*.egg-info
 find . -name __pycache__ -type d -prune -exec rm -rf {} +

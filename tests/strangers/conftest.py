@@ -77,6 +77,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--table", help="write what the honest tenant saw to this file")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests of this folder are the suite `strangers`."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker("strangers")
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     path = session.config.getoption("--table", None)
     if path and honest.ROWS:

@@ -32,6 +32,8 @@ from tasks.caption import Result
 from tasks.caption.hf import Model
 from tasks.errors import Canceled, ModelFailed, UnsupportedMedia
 
+pytestmark = pytest.mark.checkpoints
+
 SIDE, SIZE = 32, 16
 SIZES = {"hidden_size": SIZE, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
 WORDS = ["a", "cat", "dog", "above", "two", "and", "the", "red", "car", "tree"]

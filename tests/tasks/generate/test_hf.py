@@ -21,6 +21,8 @@ from tasks.errors import Canceled, InvalidInput, ModelFailed, TooLarge
 from tasks.generate.hf import Model
 from tasks.registry import Registry
 
+pytestmark = pytest.mark.checkpoints
+
 STORIES = Registry.default().model("generate", "stories").weights_path()
 PUBLISHED = (
     "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. "

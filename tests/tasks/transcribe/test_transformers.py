@@ -28,6 +28,8 @@ from tasks.transcribe import ctc, whisper
 from tasks.transcribe.listening import shared
 from tests.tasks.transcribe.test_audio import SAMPLES, decode, encode
 
+pytestmark = pytest.mark.checkpoints
+
 SPECIAL = [
     "<|endoftext|>",
     "<|startoftranscript|>",
