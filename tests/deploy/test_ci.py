@@ -11,7 +11,7 @@ from tests.stack import ROOT
 
 @pytest.fixture
 def ran(tmp_path):
-    """ran(fails="test", BACKLOT_DATA=...): exit status, calls of make (each with its BACKLOT_DATA), what was printed."""
+    """ran(fails="test", BACKLOT_DATA=...): exit status, calls of make (each with its BACKLOT_DATA), what it printed."""
     checkout, tools = tmp_path / "check out", tmp_path / "bin"
     (checkout / ".ci").mkdir(parents=True)
     shutil.copy(ROOT / ".ci" / "run", checkout / ".ci")
