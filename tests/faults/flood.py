@@ -52,13 +52,13 @@ def flood(place: Place, size: int) -> str:
 def quotas(place: Place, size: int) -> str:
     with place.stack.api(submits_per_minute=10, max_waiting_jobs=5) as api:
         books = place.new_books("limited")
-        books._sender.http.base_url = api.url
-        answers = [books._sender.http.post("/v1/jobs", json=work.noop("cpu")) for _ in range(14)]
+        books._http.base_url = api.url
+        answers = [books._http.post("/v1/jobs", json=work.noop("cpu")) for _ in range(14)]
     refused = [answer for answer in answers if answer.status_code == 429]
     for answer in answers:
         if answer.status_code == 202:
             books.note(answer.json())
-    books._sender.http.base_url = books.url
+    books._http.base_url = books.url
     done = books.account()
     assert refused and not done.lost and not done.twice
     assert all(answer.headers.get("Retry-After") for answer in refused), "429 without Retry-After"
@@ -72,10 +72,10 @@ def _stored(place: Place) -> httpx.Response:
     """The answer to who has more in the bucket than it may."""
     with place.stack.api(max_stored_bytes=1000) as api:
         books = place.new_books("hoarder")
-        books._sender.http.base_url = api.url
+        books._http.base_url = api.url
         books.wait([books.submit(work.files("cpu", "x" * 2000))], 60)
-        answer = books._sender.http.post("/v1/jobs", json=work.noop("cpu"))
-        books._sender.http.base_url = books.url
+        answer = books._http.post("/v1/jobs", json=work.noop("cpu"))
+        books._http.base_url = books.url
     done = books.account()
     assert answer.status_code == 429 and answer.headers.get("Retry-After"), answer.text
     assert not done.lost and not done.twice

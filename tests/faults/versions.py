@@ -60,9 +60,9 @@ def unknown(place: Place, size: int) -> str:
     assert "cpu-newer" in {model["name"] for model in tomllib.loads(newer.read_text())["model"]}
     with place.stack.api(models=newer) as api:
         old, place.books = place.books, place.new_books()
-        place.books._sender.http.base_url = api.url
+        place.books._http.base_url = api.url
         tomorrow = place.books.submit({"kind": "generate", "model": "cpu-newer", "input": {"prompt": "x"}})
-        place.books._sender.http.base_url = old.url
+        place.books._http.base_url = old.url
         ringing = celery_app(place.settings, ringing=True)
         for task, about in ((DOORBELL, "cpu.of-a-later-release"), ("of-a-later-release", "cpu.generate")):
             ringing.send_task(task, args=[about], queue="cpu.generate", retry=False)
@@ -129,7 +129,7 @@ def upgrade(place: Place, size: int) -> str:
         api = place.start("api-older", place.stack.api(models=models))
     urls = itertools.cycle((api.url, place.books.url))
     for n in range(size):
-        place.books._sender.http.base_url = next(urls)
+        place.books._http.base_url = next(urls)
         place.books.submit(
             work.sleep(("cpu", "gpu")[n // 2 % 2], 0.3, max_attempts=1)
             if n % 3
@@ -143,7 +143,7 @@ def upgrade(place: Place, size: int) -> str:
                 place.stop_process(name)
     place.books.wait(deadline_s=90)
     by = {attempt["worker"] for job in map(place.books.get, place.books.entries) for attempt in job["attempts"]}
-    place.books._sender.http.base_url = place.books.url
+    place.books._http.base_url = place.books.url
     place.stop_process("api-older")
     for pool in ("cpu", "gpu"):
         place.add_worker(pool)
