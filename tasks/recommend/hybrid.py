@@ -33,6 +33,7 @@ FEW = 5  # choices; with more, a history is a long one
 ASKED_WITH = 3  # choices, where weights for short histories are sought
 NUMBERS = 30_000_000  # of z that are in memory at once when weights are sought
 PENALTY = 1e-3  # times the weights' squares, so that equal models share
+SAME = 1e-6  # of the mean: scores that deviate by less are equal but for rounding
 RARE = 0.1  # share of the chosen items that stand for those nobody chose
 
 
@@ -130,14 +131,27 @@ def _raw(parts: Mapping[str, Arrays], asked: Chosen, own: Params) -> np.ndarray:
 
 
 def standard(raw: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """z (people, parts, items); mean and deviation are those of unseen items that anybody chose."""
+    """z (people, parts, items); mean and deviation are those of unseen items that anybody chose.
+
+    Where these do not differ (or there are none), of all unseen items; where those do not either, z is 0.
+    """
     scored = np.isfinite(raw)
     root = np.sqrt(np.clip(np.where(scored, raw, 0), 0, None))
     counted = np.broadcast_to(scored.any(axis=1, keepdims=True) & (counts > 0), raw.shape)
-    number = np.maximum(counted.sum(axis=-1, keepdims=True), 1)
-    mean = np.where(counted, root, 0).sum(axis=-1, keepdims=True) / number
-    spread = np.sqrt(np.where(counted, (root - mean) ** 2, 0).sum(axis=-1, keepdims=True) / number)
-    return (root - mean) / np.maximum(spread, 1e-12)
+    mean, spread = _moments(root, counted)
+    same = spread <= SAME * np.abs(mean)
+    if same.any():
+        wider = _moments(root, scored)
+        mean, spread = np.where(same, wider[0], mean), np.where(same, wider[1], spread)
+        same = spread <= SAME * np.abs(mean)
+    return np.where(same, 0, root - mean) / np.where(same, 1, spread)
+
+
+def _moments(values: np.ndarray, picked: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and deviation along the last axis of what is picked; 0 and 0 of nothing."""
+    number = np.maximum(picked.sum(axis=-1, keepdims=True), 1)
+    mean = np.where(picked, values, 0).sum(axis=-1, keepdims=True) / number
+    return mean, np.sqrt(np.where(picked, (values - mean) ** 2, 0).sum(axis=-1, keepdims=True) / number)
 
 
 def _long(asked: Chosen) -> np.ndarray:
@@ -205,6 +219,8 @@ def _line(
         return np.array([0.0, 0.0])
     rare = (counts > 0) & (counts <= np.quantile(counts[counts > 0], RARE))
     pick = unseen[:, rare]
+    if not pick.any():  # everybody weighed has chosen all that anybody chose
+        return np.array([0.0, 1.0])
     content = z[:, parts.index("content"), rare][pick]
     blend = np.einsum("upi,p->ui", z[:, :, rare], weights)[pick]
     spread = content.var()

@@ -24,7 +24,7 @@ from tasks.recommend.data import Arrays, Data, Step, blocks, top
 from tasks.recommend.evaluate import evaluation
 from tasks.recommend.people import Asked
 
-VERSION = 1
+VERSION = 2
 """Of what is kept of a fit: another number, and old ones are passed over."""
 
 

@@ -355,6 +355,27 @@ def test_hybrid_works_where_nobody_has_two_choices(data):
     assert (arrays["weights"] == 1).all()
 
 
+def test_hybrid_answers_the_only_active_user():
+    """Of what anybody chose all is seen, so z comes from what nobody chose, which content scores."""
+    picked, rest = np.arange(10), 20
+    user = np.r_[np.zeros(10, int), 1]
+    known = Chosen.of(["a", "b"], ITEMS, user, np.r_[picked, 0], np.full(11, np.nan), np.full(11, np.nan))
+    model, arrays, params = fitted("hybrid", Data(TITLES, known))
+    assert np.isfinite(arrays["weights"]).all() and np.isfinite(arrays["cold"]).all()
+    scores = model.scores(arrays, known.select(np.array([0])), params)
+    assert np.isfinite(scores[0, 10:]).sum() == rest and np.abs(scores[0, 10:]).max() < 100
+    assert np.isneginf(scores[0, :10]).all()
+
+
+def test_scores_that_do_not_differ_have_a_z_of_nothing():
+    """Rounding is no difference; where what is chosen does not differ, all that is unseen says how much is much."""
+    counts = np.array([1, 1, 0, 0])
+    flat = np.array([[[0.01, 0.01 * (1 + 1e-9), 0.01, 0.01]]])
+    assert (hybrid.standard(flat, counts) == 0).all()
+    wider = hybrid.standard(np.array([[[4.0, 4.0, 16.0, 0.0]]]), counts)
+    assert np.abs(wider).max() < 2 and wider[0, 0, 2] > 0 > wider[0, 0, 3]
+
+
 # -- what cannot be fitted
 
 
