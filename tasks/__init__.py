@@ -1,4 +1,4 @@
-"""What a job is: the contract, the state that processes share, and the kinds.
+"""The core of Backlot: the contract of a job, the state that processes share, and the kinds.
 
 The life of a job, and the order to read these files in:
 

@@ -19,7 +19,7 @@ from tasks.errors import BacklotError
 
 
 def _made_anew(name: str, make: Callable[[Path], None]) -> Path:
-    """Without a worker nothing is kept."""
+    """Makes the artefact in a new folder: without a worker none is kept."""
     folder = Path(tempfile.mkdtemp(prefix="backlot-artefact-"))
     make(folder)
     return folder
@@ -36,15 +36,15 @@ class Call:
     workdir   an empty folder of this call's own; files of the result are written there
     report    report(progress 0-1, message) for people; may be called often, the worker throttles
     canceled  canceled() is True once the work should stop: raise errors.Canceled soon after
-    artefact  artefact(name, make) is a folder with something costly, made once: `make` writes it into the empty
-              folder it is given, where nobody has before; else what was kept is handed back. `name`
-              ([a-z0-9-], 100 at most) says all that it is made from, such as a hash of the data
-    save      save(data) leaves the state of the work, all that is needed to go on from here, for the next attempt if
-              this one is lost; may be called often, the worker writes the newest every few seconds
-    answer    answer(result or error) gives this call's own before `run` returns: its job goes on at once, and the batch
-              without it. What `run` returns for it later is not looked at; its workdir is another's by then
-    saved     saved() is what the last attempt left, or None. It may be of another version of the input, where that is
-              fetched from a URL: say in it what it was made from, and begin anew where that differs
+    artefact  artefact(name, make) returns a cached folder. On a miss, `make` writes it into the empty folder that it
+              is given. `name` ([a-z0-9-], 100 characters at most) is the cache key: it names all that the artefact
+              depends on, such as a hash of the data
+    save      save(data) writes a checkpoint: the bytes from which the next attempt resumes if this one is lost. May be
+              called often; the worker stores the newest every few seconds
+    answer    answer(result or error) ends this call before `run` returns: its job ends at once, the batch goes on. The
+              worker ignores what `run` returns for it later, and reuses its workdir
+    saved     saved() returns the last attempt's checkpoint, or None. An input that is fetched from a URL may have
+              changed since: put a hash of the input into the checkpoint, and start over where it differs
     """
 
     inputs: Mapping[str, Any]
@@ -59,7 +59,7 @@ class Call:
 
     @classmethod
     def of(cls, kind: str, params: Mapping[str, Any] | None = None, **inputs: Any) -> "Call":
-        """A call by hand: params as a dict, file inputs as paths. For the REPL and for tests."""
+        """A call made by hand, in a REPL or a test: params as a dict, file inputs as paths."""
         from tasks.registry import contract  # the registry imports the kinds, which import this file
 
         known = contract(kind)
@@ -84,7 +84,7 @@ class Result:
 
 
 def succeeded(outcome: Result | BacklotError) -> Result:
-    """The result; raises the error where the call has ended with one."""
+    """Returns the result, or raises the error that the call ended with."""
     if isinstance(outcome, BacklotError):
         raise outcome
     return outcome
@@ -100,12 +100,12 @@ class Algorithm(ABC):
 
     @abstractmethod
     def run(self, calls: Sequence[Call]) -> list[Result | BacklotError]:
-        """A result or an error for each call, in order.
+        """Runs a batch: a result or an error for each call, in order.
 
-        Raising BacklotError is the same as returning it, where there is one call. Anything else that
-        is raised is a defect: the worker reports `model_failed`. A call of a batch that is canceled is answered and
-        dropped as soon as the model can, and the others go on; a model that cannot says so in its docstring, and
-        should have `batch = 1`: one that listens to nothing costs its process once it is over its limit.
+        With one call, raising BacklotError is the same as returning it. Any other exception is a defect: the worker
+        reports `model_failed`. A model answers and drops a canceled call as soon as it can; the other calls go on.
+        A model that cannot stop says so in its docstring and should have `batch = 1`: the worker kills a process
+        that runs past its time limit.
         """
 
     def batch_key(self, call: Call) -> Hashable:
@@ -113,7 +113,7 @@ class Algorithm(ABC):
         return None
 
     def length(self, call: Call) -> int:
-        """How much work a call is; the batcher puts like lengths together."""
+        """The amount of work in a call, in a unit of the model's own; the batcher groups calls of similar length."""
         return 0
 
 

@@ -1,6 +1,6 @@
-"""Calls that cannot be interrupted, on threads of their own, so that whoever waits for one may leave it.
+"""Blocking calls that cannot be interrupted, each on its own thread, so that the caller can abandon one.
 
-A call that is left goes on by itself until its own timeout. It knows neither jobs nor what is called.
+An abandoned call runs on until its own timeout. This file knows nothing of jobs or of the functions called.
 """
 
 import threading
@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-LOOK_S = 0.1
-"""Between two looks at whether the answer is still wanted."""
+CHECK_EVERY_S = 0.1
+"""Seconds between two calls of `check` while a caller waits."""
 
 
 @dataclass
@@ -22,15 +22,15 @@ class _Call:
 
 
 class Apart:
-    """At most `most` calls at once, those that were left included: who comes then waits, and may leave as well."""
+    """A bounded set of threads: at most `most` calls run at once, abandoned ones included; further callers wait."""
 
     def __init__(self, name: str, most: int) -> None:
         self._name, self._free = name, threading.BoundedSemaphore(most)
 
     def call(self, do: Callable[[], T], check: Callable[[], None]) -> T:
-        """What `do` gives or raises. Errors: what `check` raises, which is asked all the while."""
+        """Returns or raises what `do` does. Calls `check` while it waits, and raises what that raises."""
         check()
-        while not self._free.acquire(timeout=LOOK_S):
+        while not self._free.acquire(timeout=CHECK_EVERY_S):
             check()
         call = _Call(do)
         try:
@@ -38,7 +38,7 @@ class Apart:
         except RuntimeError:  # no more threads
             self._free.release()
             raise
-        while not call.done.wait(LOOK_S):
+        while not call.done.wait(CHECK_EVERY_S):
             check()
         if call.error is not None:
             raise call.error
@@ -48,7 +48,7 @@ class Apart:
     def _run(self, call: _Call) -> None:
         try:
             call.value = call.do()
-        except BaseException as error:  # the caller's, if it still waits
+        except BaseException as error:  # re-raised in the caller, if it still waits
             call.error = error
         finally:
             self._free.release()
@@ -56,6 +56,6 @@ class Apart:
 
 
 BUCKETS = Apart("bucket", 64)
-"""boto3 hears of nothing until its timeouts and retries are over, which may take minutes."""
+"""S3 calls, 64 at most: boto3 cannot be stopped before its timeouts and retries end, which may take minutes."""
 NAMES = Apart("resolver", 32)
-"""The system's resolver has timeouts of its own, half a minute with most configurations."""
+"""DNS look-ups, 32 at most: the system's resolver has its own timeouts, commonly 30 s."""

@@ -1,6 +1,6 @@
-"""Celery's queues: one a pool and kind, `<pool>.<kind>`. They carry doorbells, 'there is work in this queue', no jobs.
+"""Celery's queues: one a pool and kind, `<pool>.<kind>`. A message is a doorbell ('this queue has work'), not a job.
 
-A ring that fails is logged and nothing else: the job is recorded already, and the keeper rings again.
+A doorbell that cannot be sent is only logged: the job is already recorded, and the keeper rings again.
 """
 
 import logging
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def celery_app(settings: Settings, *, ringing: bool) -> Celery:
-    """The Celery app; `ringing` gives it the short timeouts of one who only rings."""
+    """The Celery app; `ringing` sets the short timeouts of a process that only sends doorbells."""
     at = settings.redis()
     url, options, tls = at.for_kombu()
     app = Celery("backlot", broker=url, set_as_current=False)
@@ -43,7 +43,7 @@ def celery_app(settings: Settings, *, ringing: bool) -> Celery:
         broker_use_ssl=tls or False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
     )
-    if at.credentials:  # no setting of Celery's has it
+    if at.credentials:  # Celery has no setting for a credential provider
         connection: Any = partial(kombu.Connection, credential_provider=at.credentials)
         app.amqp.Connection = connection
     return app
@@ -57,7 +57,7 @@ class Broker:
         self._proven = False
 
     def prove(self, client: Client) -> None:
-        """That what is rung here lies where the ledger looks: once, ring and read it back. Errors: NotReady."""
+        """Checks once that Celery and the ledger use the same Redis database. Errors: NotReady."""
         if self._proven:
             return
         name = f"proof.{secrets.token_hex(8)}"
@@ -95,8 +95,10 @@ def queues(registry: Registry, pool: str) -> list[str]:
 
 
 def lines(registry: Registry, pool: str) -> dict[str, int]:
-    """The waiting lines of a pool's models, in order, for each form of record that this release knows, the newer ones
-    last, and how many jobs make two batches of each."""
+    """The waiting lines of a pool's models, each with the number of jobs in two of its batches.
+
+    Order: by record schema, oldest first, then by kind and model name.
+    """
     return {
         line_of(f"{m.pool}.{m.kind}:{m.name}", v): 2 * m.batch
         for v in range(1, SCHEMA + 1)

@@ -1,7 +1,7 @@
-"""What a process gives up before it reads what strangers sent: privileges, new files and sockets, unbounded memory, and
-on Linux every system call but those that computing takes.
+"""Sandbox of a process that reads untrusted bytes: it drops privileges, new files and sockets, unbounded memory, and on
+Linux every system call that computing does not need.
 
-It knows the operating system alone. Linux gives all of it; elsewhere what cannot be given up is kept, without a word.
+It knows the operating system alone. On Linux all of it applies; other systems silently skip what they do not have.
 """
 
 import contextlib

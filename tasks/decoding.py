@@ -1,6 +1,5 @@
-"""Decodes what strangers sent in a process that has nothing to lose: no credentials, no privileges, no way to open a
-file or a socket or to touch another process, a bound on memory. A decoder that crashes or runs wild ends its own
-process and fails its own job.
+"""Decodes untrusted files in a sandboxed process: no credentials, no privileges, no way to open a file or a socket or
+to touch another process, a bound on memory. A decoder that crashes ends its own process and fails its own job alone.
 
     PICTURES = Decoder("tasks.caption.pictures:decoded")    # def decoded(file) -> Iterator[bytes]
     for piece in PICTURES.stream(path): ...                 # DECODES_WITH = ("PIL",): packages the function needs
@@ -32,16 +31,17 @@ from tasks.confinement import confine, drop_capabilities, no_new_privileges
 
 log = logging.getLogger(__name__)
 MEMORY_BYTES = 2 * 1024**3
-"""Of address space that decoding one file may take: 50 million pixels with transparency take 0.6 GiB."""
+"""Bytes of address space that decoding one file may take: 50 million pixels with transparency take 0.6 GiB."""
 HEAD = struct.Struct("!cQ")
+"""Header of each message on the pipe: its type (PIECE, DONE, ...) and the length of its body in bytes."""
 PIECE, DONE, REFUSED, BROKEN = b"P", b"D", b"R", b"B"
 KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
-"""Of the caller's environment."""
+"""Variables of the caller's environment that the host inherits."""
 REFUSALS = (errors.InvalidInput, errors.TooLarge, errors.UnsupportedMedia)
-"""What a decoder may say of a file."""
+"""Errors that a decoder may raise about a file; any other is a defect."""
 ENDED = "the file ends the process that decodes it: it is damaged, or made to do so"
 CONTROL = 0
-"""The descriptor by which the host hears its caller."""
+"""File descriptor of the socket on which the host receives its caller's requests."""
 
 
 class Decoder:
@@ -136,7 +136,7 @@ def _refusal(body: bytes) -> errors.BacklotError:
 
 def serve(function: Callable[[BinaryIO], Iterator[bytes]]) -> None:
     """Fork a child for each file that the caller hands over, until the caller is gone."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the kernel
     no_new_privileges()
     drop_capabilities()
     with socket.socket(fileno=CONTROL) as control:
@@ -152,7 +152,7 @@ def serve(function: Callable[[BinaryIO], Iterator[bytes]]) -> None:
 
 
 def _decode(function: Callable[[BinaryIO], Iterator[bytes]], source: int, target: int) -> None:
-    """A child's whole life."""
+    """Runs one child from confinement to exit: decodes `source`, writes messages to `target`."""
     try:
         with os.fdopen(source, "rb") as file, os.fdopen(target, "wb", buffering=0) as out:
             os.close(CONTROL)
@@ -161,7 +161,7 @@ def _decode(function: Callable[[BinaryIO], Iterator[bytes]], source: int, target
                 _write(out, HEAD.pack(what, len(body)))
                 _write(out, body)
     except BrokenPipeError:
-        pass  # the caller has heard enough
+        pass  # the caller has stopped reading
     finally:
         os._exit(0)
 
@@ -189,9 +189,9 @@ def _write(out: BinaryIO, data: bytes) -> None:
 
 
 def import_whole(package: str) -> None:
-    """Every module of a package: a child can open none any more."""
+    """Imports every module of a package: a confined child can open no file to import one later."""
     for found in pkgutil.walk_packages(importlib.import_module(package).__path__, f"{package}."):
-        with contextlib.suppress(ImportError):  # of a library that is not installed, and so not used
+        with contextlib.suppress(ImportError):  # the module needs a library that is not installed
             importlib.import_module(found.name)
 
 

@@ -1,6 +1,6 @@
-"""How a caller names an input: a source for a file, a text, or a JSON value; and what a kind says of its inputs.
+"""Input types: a source of a file, a text, or a JSON value; and the limits that a kind sets on its inputs.
 
-Fetching is storage's business; here is only what can be judged from the words alone.
+Syntax only: fetching, and whether a tenant may fetch, are in tasks/bucket.
 """
 
 import re
@@ -16,7 +16,7 @@ SCHEMES = "https://host/path, s3://bucket/key or upload:<id>"
 
 
 def check_source(source: str) -> str:
-    """The source itself, or ValueError with what is wrong. Whether plain http may be fetched, storage decides."""
+    """Returns the source, or raises ValueError with the fault. Settings decide later whether plain http is allowed."""
     try:
         parts = urlsplit(source)
         port_is_a_number = parts.port is None or parts.port > 0
@@ -45,7 +45,7 @@ Source = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(che
 
 
 class FromSource(BaseModel):
-    """A text that lies elsewhere."""
+    """A text input given by its source instead of in the request."""
 
     model_config = ConfigDict(extra="forbid")
     url: Source
@@ -53,9 +53,9 @@ class FromSource(BaseModel):
 
 @dataclass(frozen=True)
 class Limits:
-    """Marks a field of a kind's Inputs: what may be fetched for it.
+    """Metadata of a field of a kind's Inputs: the limits on the file that is fetched for it.
 
-    max_bytes  of the file as it is fetched
+    max_bytes  size of the fetched file in bytes
     """
 
     max_bytes: int
@@ -71,12 +71,12 @@ def limits_of(inputs: type[BaseModel], name: str) -> Limits | None:
 
 
 def is_text(inputs: type[BaseModel], name: str) -> bool:
-    """Whether the field may be the text itself."""
+    """True where the field accepts the text itself."""
     return _mentions(inputs.model_fields[name].annotation, FromSource)
 
 
 def is_file(inputs: type[BaseModel], name: str) -> bool:
-    """Whether the field is a source of a file."""
+    """True where the field is a source of a file."""
     return limits_of(inputs, name) is not None and not is_text(inputs, name)
 
 

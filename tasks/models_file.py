@@ -19,7 +19,7 @@ KEY = re.compile(r"\s*[\"']?([\w-]+)[\"']?\s*[=.]")
 
 
 class Misconfigured(ValueError):
-    """What an operator wrote cannot be used: a line for each mistake, with file, line and key, or the variable."""
+    """The configuration is invalid: one line a mistake, with file, line and key, or the variable."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ModelsFile:
 
     @classmethod
     def read(cls, path: Path) -> "ModelsFile":
-        """Errors: Misconfigured."""
+        """Reads and parses the file. Errors: Misconfigured."""
         try:
             text = path.read_text(encoding="utf-8-sig")
             return cls(path, tomllib.loads(text), *_lines(text))
@@ -48,7 +48,7 @@ class ModelsFile:
             raise Misconfigured(f"{path}{at}: {PLACE.sub('', str(error))}") from error
 
     def fault(self, number: int, key: str, what: str) -> str:
-        """The sentence about a key of the entry of this number, from 0."""
+        """The error line for a key of entry `number`, from 0."""
         line, model = "", ""
         if number < len(self.entries):
             line = f":{self.entries[number].get(key, self.entries[number][''])}"
@@ -58,7 +58,7 @@ class ModelsFile:
         return f"{self.path}{line}:{model}{f' {key}:' if key else ''} {what}"
 
     def faults(self, error: ValidationError, known: Iterable[str]) -> Misconfigured:
-        """All that pydantic found; `known` are the keys that an entry may have."""
+        """Converts all errors of a pydantic validation; `known` are the keys that an entry may have."""
         found = []
         for one in error.errors(include_url=False):
             table, *rest = (str(part) for part in one["loc"])
@@ -71,7 +71,7 @@ class ModelsFile:
 
 
 def like(name: str, known: Iterable[str]) -> str:
-    """'; did you mean X?', where there is one."""
+    """The hint '; did you mean X?', or an empty string where no known name is close."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
     return f"; did you mean {close[0]}?" if close else ""
 
@@ -85,7 +85,7 @@ def _what(one: Any, known: Iterable[str]) -> str:
 
 
 def _lines(text: str) -> tuple[tuple[dict[str, int], ...], dict[str, int]]:
-    """Where keys stand, counted from 1; texts of many lines are passed over."""
+    """Line numbers of the keys, from 1; multi-line strings are skipped."""
     entries: list[dict[str, int]] = []
     others: dict[str, int] = {}
     here, within = others, ""

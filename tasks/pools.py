@@ -13,9 +13,9 @@ SORTS: tuple[Sort, ...] = get_args(Sort)
 PoolName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 """A part of queue names (`<pool>.<kind>`), so without a dot or a colon."""
 DEFAULT: dict[str, Sort] = {sort: sort for sort in SORTS}
-"""A pool of each sort, by the sort's name."""
+"""The default pools: one of each sort, named like the sort."""
 RESERVED = "keeper"
-"""`python -m worker keeper` is no pool."""
+"""The keeper's name in `python -m worker keeper`; no pool may have it."""
 
 
 def parse(text: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""How one network is trained, seen from outside: `python -m worker.train <kind>/<algorithm>` drives any Recipe.
+"""The interface of a training, one network each: `python -m worker.train <kind>/<algorithm>` drives any Recipe.
 
 A recipe knows its data, its network and its metrics. It does not know of checkpoints, progress
 displays or curves: worker/train.py keeps those, the same for all.
@@ -39,11 +39,11 @@ class Recipe(ABC):
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """All that a resumed training needs (weights, optimiser), as torch.save writes with weights_only in mind."""
+        """The checkpoint that a resumed training needs (weights, optimiser); torch.load reads it with weights_only."""
 
     @abstractmethod
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up a state again."""
+        """Restores what `state()` returned."""
 
     @abstractmethod
     def export(self, folder: Path, history: list[dict[str, Any]]) -> None:

@@ -1,11 +1,11 @@
-"""The one reading of BACKLOT_REDIS_URL, for redis-py (the ledger) and for kombu (Celery's doorbells) alike.
+"""Parses BACKLOT_REDIS_URL once, for redis-py (the ledger) and for kombu (Celery's doorbells) alike.
 
     redis://[user:password@]host[:port][/db]                    TCP; rediss:// the same over TLS
     unix://[user:password@]/path/to/socket[?db=N]               a Unix socket
     sentinel://[user:password@]host[:port][,host...]/name[/db]  the primary of that name; sentinels:// over TLS
 
-Each library reads URLs in its own way, and what one takes the other leaves out without a word: then submits are
-recorded in one place and rung for in another. So what is not named here is refused. It makes no connection.
+Each library parses URLs in its own way and silently drops what it does not know: the ledger would use one database
+and the doorbells another. So any form not listed here is refused. This file makes no connection.
 """
 
 import ssl
@@ -30,13 +30,13 @@ Host = tuple[str, int]
 
 
 class PasswordFile(CredentialProvider):
-    """The user's password from a file, read at each connect, so that it can be changed without a stop."""
+    """The user's password from a file, read at each connect, so that it can be rotated without a restart."""
 
     def __init__(self, user: str | None, path: Path) -> None:
         self._user, self._path = user, path
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """Errors: redis.AuthenticationError where the file cannot be read."""
+        """Reads the file. Errors: redis.AuthenticationError where it cannot be read."""
         try:
             password = self._path.read_text().strip()
         except (OSError, ValueError) as error:
@@ -46,7 +46,7 @@ class PasswordFile(CredentialProvider):
 
 @dataclass(frozen=True)
 class RedisUrl:
-    """Where Redis is. `name` of the primary where `hosts` are sentinels; `path` of a socket where there are none."""
+    """Address and login of Redis. `name`: the primary, where `hosts` are sentinels. `path`: the Unix socket."""
 
     scheme: str
     hosts: tuple[Host, ...] = ()
@@ -60,7 +60,7 @@ class RedisUrl:
 
     @classmethod
     def parse(cls, text: str, password_file: Path | None = None) -> "RedisUrl":
-        """Errors: ValueError with what is wrong; it never shows the password."""
+        """Parses the URL. Errors: ValueError with the fault; it never shows the password."""
         scheme, colon, _ = text.partition("://")
         if not colon or scheme not in SCHEMES:
             raise ValueError(f"a Redis URL begins with {', '.join(f'{known}://' for known in SCHEMES)}")
@@ -113,7 +113,7 @@ class RedisUrl:
         return redis.Redis(host=host, port=port, **self._tls(), **common)
 
     def for_kombu(self) -> tuple[str, dict[str, Any], dict[str, Any] | None]:
-        """The same as kombu has it: a URL, options of the transport, and of TLS or None."""
+        """Arguments for kombu: a URL, transport options, and TLS options or None."""
         login = f"{quote(self.user or '', safe='')}:{quote(self.password or '', safe='')}@" if self._has_login else ""
         if self.scheme == "unix":
             query = urlencode({"virtual_host": self.db})
@@ -127,7 +127,7 @@ class RedisUrl:
 
     @property
     def credentials(self) -> CredentialProvider | None:
-        """What asks for the password at each connect; None where the URL has it."""
+        """The provider that reads the password file at each connect; None where no file is set."""
         return PasswordFile(self.user, self.password_file) if self.password_file else None
 
     @property
@@ -149,7 +149,7 @@ class RedisUrl:
         return {"ssl": True, **{name: value for name, value in self.options.items() if name in TLS_OPTIONS}}
 
     def _kombu_tls(self) -> dict[str, Any] | None:
-        """Never empty: kombu speaks plain TCP where it is."""
+        """TLS options for kombu, never an empty dict: kombu uses plain TCP with one."""
         given = {name: value for name, value in self._tls().items() if name != "ssl"}
         return {"ssl_cert_reqs": ssl.CERT_REQUIRED, **given} if self.scheme in TLS else None
 

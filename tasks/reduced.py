@@ -1,4 +1,4 @@
-"""Views of records that may be damaged: as much of a job as can be shown, and what had to be left out.
+"""Views of damaged records: the fields of a job that can be shown, and the names of those that cannot.
 
 It changes no record. A record is as `tasks/job.py` says; anything may be wrong with one that another release, an
 accident or a person has written.
@@ -25,7 +25,7 @@ OF_REQUEST: dict[str, Any] = {
     "deadline_s": None,
     "retry_of": None,
 }
-"""Parts of the request that a view can do without, and what stands for them."""
+"""Fields of the request that a view shows, with their stand-ins where they are damaged."""
 UNSEEN: dict[str, Any] = {
     "priority": 0,
     "queue_ttl_s": 0,
@@ -34,15 +34,17 @@ UNSEEN: dict[str, Any] = {
     "max_attempts": 1,
     "uploads": {},
 }
-"""Likewise, but that a view does not show them."""
+"""Fields of the request that a view does not show, with their stand-ins where they are damaged."""
 BASE = ("status", "created_ms")
 ATTEMPTS = "attempts"
-SHOWN, REMEMBERED = 200, 1000
-"""Characters of a name or a reason in the log, and records that are not logged again."""
+LOGGED_CHARS = 200
+"""Characters of a name or a reason in the log, at most."""
+REMEMBERED = 1000
+"""Damaged records that a process logs at most, each once."""
 
 
 class LeftOut:
-    """Records that a list leaves out: logged once and counted, by a process."""
+    """Counter of the records that lists leave out; logs each once a process."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -55,7 +57,7 @@ class LeftOut:
         self.count += 1
         log.error(
             "lists leave out %r, the %dth record of this process that cannot be shown (%s)",
-            name[:SHOWN],
+            name[:LOGGED_CHARS],
             self.count,
             reason(why),
         )
@@ -65,14 +67,13 @@ left_out = LeftOut()
 
 
 def views(records: Iterable[Record]) -> list[Job]:
-    """The jobs of a page. Of a damaged record what can be shown is shown; one of which nothing can is left out, and
-    logged once a process."""
+    """The jobs of a page. A damaged record is shown in part; one that cannot be shown at all is left out and logged."""
     shown = []
     for record in records:
         try:
             shown.append(view(record))
         except Exception as error:  # anything may be wrong with it, and the others are shown
-            left_out.add(json.loads(record["fixed"])["id"], error)  # a page has looked that there is one
+            left_out.add(json.loads(record["fixed"])["id"], error)  # `page` yields only records with an id
     return shown
 
 
@@ -85,15 +86,15 @@ def view(record: Record, position: int | None = None) -> Job:
 
 
 def reason(error: Exception) -> str:
-    """Why something cannot be read, in one line, without what stands in it: inputs and their links are in no log."""
+    """The error as one line without the record's values: no input and no link goes into a log."""
     if isinstance(error, ValidationError):
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        return text.line(f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}", SHOWN)
-    return text.line(f"{type(error).__name__}: {error}", SHOWN)
+        return text.line(f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}", LOGGED_CHARS)
+    return text.line(f"{type(error).__name__}: {error}", LOGGED_CHARS)
 
 
 def request_of(record: Record, job_id: str) -> Fixed:
-    """What a job asked, whole. Errors: Conflict where it cannot be read."""
+    """The whole request of a job. Errors: Conflict where it cannot be read."""
     try:
         return Fixed.model_validate_json(record["fixed"])
     except (ValueError, KeyError) as error:
@@ -101,7 +102,7 @@ def request_of(record: Record, job_id: str) -> Fixed:
 
 
 def to_forget(record: Record, job_id: str) -> Fixed:
-    """As much as is needed to erase a job. Errors: KeyError where it does not say whose it is."""
+    """The fields that erasing a job needs. Errors: KeyError where the record names no tenant."""
     try:
         return Fixed.model_validate_json(record["fixed"])
     except (ValueError, KeyError):
@@ -117,8 +118,10 @@ def _uploads(record: Record) -> dict[str, Any]:
 
 
 def reduced(record: Record) -> tuple[Job, list[str]]:
-    """As much as can be shown, and the names of what cannot, which its message tells too. Errors: ValueError, KeyError
-    where not even the job's id, model, status and time of submit can be read."""
+    """The partial view, and the names of the missing parts, which its message lists too.
+
+    Errors: ValueError, KeyError where the job's id, model, status or time of submit cannot be read.
+    """
     fixed, missing = _fixed(record["fixed"])
     bare = fixed.model_copy(update=OF_REQUEST)
     kept: Record = {"start_by_ms": "", **{name: record[name] for name in BASE if name in record}}
@@ -151,7 +154,7 @@ def _parts(record: Record) -> dict[str, Record]:
 
 
 def _fixed(kept: str) -> tuple[Fixed, list[str]]:
-    """What never changes, with stand-ins for parts that are damaged, and their names."""
+    """The request with stand-ins for its damaged fields, and the names of those fields."""
     try:
         return Fixed.model_validate_json(kept), []
     except ValidationError:

@@ -1,4 +1,4 @@
-"""What can be asked for: each kind's contract, and the models of models.toml. Loads no algorithm."""
+"""The registry: each kind's contract, and the models of models.toml. Loads no algorithm."""
 
 import importlib.util
 import re
@@ -136,8 +136,8 @@ class Registry:
         return cls.read(Path(__file__).parent / "models.toml")
 
     def absent(self, pool: str | None = None) -> list[str]:
-        """What entries (of one pool) name and this machine does not have: algorithms, folders of weights. A line each,
-        with its place in the file. Imports nothing."""
+        """Algorithms and weight folders that entries (of one pool) name and this machine lacks: one line each, with its
+        place in the file. Imports no model code."""
         found = []
         for number, model in enumerate(self.models):
             if pool not in (None, model.pool):
@@ -197,7 +197,7 @@ def _nowhere(models: Sequence[Model], pools: Collection[str]) -> Iterator[tuple[
 
 
 def _is_there(module: str) -> bool:
-    """Whether a module could be imported; no more is imported than its first name's finder needs."""
+    """True where the module can be found; imports at most its parent packages."""
     top, *rest = module.split(".")
     try:
         spec = importlib.util.find_spec(top)

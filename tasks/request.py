@@ -1,4 +1,4 @@
-"""What a caller asks for, read from JSON and held against the kind's contract; what does not fit, by JSON pointer.
+"""Parses and validates a job request against the kind's contract; errors name a JSON pointer.
 
 One tagged union of all kinds, so that pydantic reads, checks and fills a body in one pass. Whether the
 sources named may be read, and what the deployment allows, is not known here.
@@ -18,11 +18,12 @@ from tasks.errors import InvalidRequest, MalformedRequest, TooLarge, UnknownMode
 from tasks.job import JobRequest
 from tasks.registry import KINDS, Model, contract
 
-MOST_ERRORS = 20
+SHOWN_ERRORS = 20
+"""Errors of one request that the answer lists, at most."""
 NAME_SHOWN = 100
 """Characters of a name that an error repeats."""
 FREE_MAX_BYTES = 64 * 1024
-"""Of params and metadata together, as JSON."""
+"""Bytes of params and metadata together, as JSON, at most."""
 FREE_MAX_DEPTH = 64
 """Levels of lists and objects in metadata."""
 
@@ -127,13 +128,13 @@ def refusal(error: ValidationError, body: bytes | str) -> InvalidRequest | Malfo
         return UnknownModel(f"there is no kind {document['kind'][:64]!r}; kinds are {', '.join(KINDS)}")
     if found[0]["type"].startswith("union_tag"):
         return InvalidRequest([{"pointer": "/kind", "detail": f"one of {', '.join(KINDS)} is required"}])
-    return InvalidRequest(list(_entries(found, document, skip=1))[:MOST_ERRORS])
+    return InvalidRequest(list(_entries(found, document, skip=1))[:SHOWN_ERRORS])
 
 
 def invalid(error: ValidationError, document: JsonValue) -> InvalidRequest:
     """The same for a document that is no job."""
     found = error.errors(include_url=False, include_context=False)
-    return InvalidRequest(list(_entries(found, document, skip=0))[:MOST_ERRORS])
+    return InvalidRequest(list(_entries(found, document, skip=0))[:SHOWN_ERRORS])
 
 
 def pointer(*parts: str | int) -> str:
@@ -175,10 +176,10 @@ def _sentence(one: ErrorDetails) -> str:
 
 
 def _check_free_part(request: JobRequest) -> None:
-    """What a caller may fill as they like: values that every reader of JSON can give back, and not too much of it."""
+    """Checks params and metadata: values that every JSON parser preserves, and the limits on size and depth."""
     given: Any = request.params  # the kind's own model, by request_of
     params = given.model_dump_json(exclude_unset=True)
-    wrong = list(itertools.islice(_not_kept(request.metadata, "/metadata", 1), MOST_ERRORS))
+    wrong = list(itertools.islice(_not_kept(request.metadata, "/metadata", 1), SHOWN_ERRORS))
     if wrong:
         raise InvalidRequest(wrong)
     metadata = json.dumps(request.metadata, ensure_ascii=False)
@@ -188,7 +189,7 @@ def _check_free_part(request: JobRequest) -> None:
 
 
 def _not_kept(value: JsonValue, place: str, depth: int) -> Iterator[dict[str, str]]:
-    """What would not come back as it went, one entry a place."""
+    """Values that JSON parsers do not preserve, one error a place."""
     if isinstance(value, float) and not math.isfinite(value):
         yield {"pointer": place, "detail": "NaN and Infinity are not JSON, nor a number beyond 1.8e308"}
     elif isinstance(value, int) and not -(2**63) <= value < 2**64:

@@ -309,8 +309,8 @@ class Settings(BaseSettings):
 
     @classmethod
     def of_environment(cls, **given: Any) -> "Settings":
-        """Those of this process; `given` goes before the environment. Errors: Misconfigured, with the variable of each
-        mistake and nothing of its value, which may be a secret."""
+        """The settings of this process; `given` overrides the environment. Errors: Misconfigured, with the variable of
+        each mistake and nothing of its value, which may be a secret."""
         try:
             return cls(**given)
         except ValidationError as error:
@@ -328,7 +328,7 @@ class Settings(BaseSettings):
         return [f"{name} is no setting{close}" for name in strange if (close := like(name, known))]
 
     def redis(self) -> RedisUrl:
-        """Where Redis is, for both libraries that talk to it."""
+        """The parsed address of Redis, for redis-py and kombu."""
         return RedisUrl.parse(self.redis_url.get_secret_value(), self.redis_password_file)
 
     def registry(self) -> Registry:

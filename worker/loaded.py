@@ -22,8 +22,8 @@ from tasks.registry import Model
 from worker.batcher import Batcher, as_job_error
 
 log = logging.getLogger(__name__)
-LOOK_S = 0.1
-"""Seconds between two looks while another thread loads the model."""
+CHECK_EVERY_S = 0.1
+"""Seconds between two calls of `check` while another thread loads the model."""
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Loaded:
         """
         with self._lock:
             loading = self._loading.setdefault(model.key, threading.Lock())
-        while not loading.acquire(timeout=LOOK_S):
+        while not loading.acquire(timeout=CHECK_EVERY_S):
             check()
         try:
             entry = self._take(model.key)

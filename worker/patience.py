@@ -24,8 +24,8 @@ FIRST_S = 0.5
 """Bound of the first delay."""
 LONGEST_S = 15.0
 """Bound of the longest delay."""
-LOOK_S = 0.1
-"""Seconds between two looks at the request to stop."""
+CHECK_EVERY_S = 0.1
+"""Seconds between two checks for a request to stop."""
 
 
 def patiently(attempt: Attempt, what: str, most_s: float, ledger: Ledger, ask: Callable[[], T]) -> T:
@@ -65,4 +65,4 @@ def _nap(seconds: float, attempt: Attempt) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         attempt.check()
-        threading.Event().wait(min(left, LOOK_S))
+        threading.Event().wait(min(left, CHECK_EVERY_S))

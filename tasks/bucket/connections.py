@@ -1,6 +1,6 @@
-"""Connections for httpcore that hear a stop: while they wait, they ask four times a second whether to go on.
+"""Interruptible connections for httpcore: while they wait, they call `check` four times a second.
 
-It knows sockets and TLS; not HTTP, not what is fetched.
+This file knows sockets and TLS, nothing of HTTP or of what is fetched.
 """
 
 import errno
@@ -17,12 +17,16 @@ from typing import Any, TypeVar
 import httpcore
 
 T = TypeVar("T")
-LOOK_S = 0.25
+CHECK_EVERY_S = 0.25
+"""Seconds between two calls of `check` while a connection waits."""
 _READ, _WRITE = select.POLLIN, select.POLLOUT
 
 
 class Connections(httpcore.NetworkBackend):
-    """`check` is called before each step and every LOOK_S while one waits; what it raises ends the connection."""
+    """A network backend that calls `check` before each step and every CHECK_EVERY_S while one waits.
+
+    An exception of `check` ends the connection.
+    """
 
     def __init__(self, check: Callable[[], None]) -> None:
         self._check = check
@@ -35,7 +39,7 @@ class Connections(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        """`host` is an address, not a name. Errors: httpcore.ConnectTimeout, httpcore.ConnectError."""
+        """Connects to `host`, an address and not a name. Errors: httpcore.ConnectTimeout, httpcore.ConnectError."""
         with _mapped(httpcore.ConnectTimeout, httpcore.ConnectError):
             line = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
             stream = _Stream(line, self._check)
@@ -90,7 +94,7 @@ class _Stream(httpcore.NetworkStream):
         return {"socket": self._line, "is_readable": False}.get(info)  # a connection is used once
 
     def step(self, do: Callable[[], T], waits_for: int, timeout: float | None) -> T:
-        """What `do` gives once the socket is ready for it. Errors: TimeoutError, OSError, what `check` raises."""
+        """Returns what `do` does once the socket is ready. Errors: TimeoutError, OSError, any that `check` raises."""
         end = None if timeout is None else time.monotonic() + timeout
         while True:
             self._check()
@@ -100,7 +104,7 @@ class _Stream(httpcore.NetworkStream):
                 event = _READ if isinstance(error, ssl.SSLWantReadError) else _WRITE
             except BlockingIOError:
                 event = waits_for
-            left = LOOK_S if end is None else min(LOOK_S, end - time.monotonic())
+            left = CHECK_EVERY_S if end is None else min(CHECK_EVERY_S, end - time.monotonic())
             if left <= 0:
                 raise TimeoutError
             ready = select.poll()
@@ -109,7 +113,7 @@ class _Stream(httpcore.NetworkStream):
 
 
 def _connect(line: socket.socket, address: tuple[str, int]) -> None:
-    """Begun at the first call, asked again at the others. Errors: BlockingIOError while it is under way."""
+    """Starts the connect at the first call, polls it at later ones. Errors: BlockingIOError until it is done."""
     error = line.connect_ex(address)
     if error not in (0, errno.EISCONN):
         raise OSError(error, os.strerror(error))  # BlockingIOError for EINPROGRESS and EALREADY
@@ -117,7 +121,7 @@ def _connect(line: socket.socket, address: tuple[str, int]) -> None:
 
 @contextmanager
 def _mapped(timeout: type[Exception], other: type[Exception]) -> Iterator[None]:
-    """Errors of sockets as httpcore's."""
+    """Converts socket errors to httpcore's."""
     try:
         yield
     except TimeoutError as error:

@@ -1,6 +1,6 @@
-"""The S3 keys as they are now: those of the settings, or of a file that an operator changes without a stop.
+"""The current S3 keys: from the settings, or from a file that an operator rotates without a restart.
 
-It knows no S3: whoever asks makes a client of what is said here.
+This file makes no S3 client.
 """
 
 import configparser
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Keys:
-    """All None: the machine's own, which boto3 finds and renews."""
+    """An S3 key pair. All None: boto3 finds and renews the machine's own credentials."""
 
     id: str | None = None
     secret: str | None = field(default=None, repr=False)
@@ -25,7 +25,7 @@ class Keys:
 
 
 def of(settings: Settings) -> Keys:
-    """Errors: StorageUnavailable where the file could never be read."""
+    """The keys that the settings name. Errors: StorageUnavailable where the file could never be read."""
     if settings.s3_credentials_file:
         return _file_of(settings.s3_credentials_file).keys()
     key, secret = settings.s3_access_key_id, settings.s3_secret_access_key
@@ -33,7 +33,7 @@ def of(settings: Settings) -> Keys:
 
 
 class _File:
-    """One file; looked at with each request, which costs a stat, and read when it has changed."""
+    """One credentials file: a stat a request, read again when it has changed."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._lock = path, threading.Lock()

@@ -1,26 +1,28 @@
-"""Where each thing lies in the bucket: its key, its name and its media type. It asks nothing of the bucket."""
+"""Keys, file names and media types of the objects in the bucket. It makes no call to the bucket."""
 
 import mimetypes
 import unicodedata
 from pathlib import PurePosixPath
 
 NAME_MAX_BYTES = 200
+"""Bytes of UTF-8 in a file name, at most."""
 ARTEFACTS = "artefacts/"
+"""Prefix of all artefacts."""
 
 
 def upload_key(tenant: str, upload_id: str, name: str) -> str:
-    """Where an upload lies; `name` is the caller's."""
+    """The key of an upload; `name` is the caller's."""
     return f"tenants/{tenant}/uploads/{upload_id}/{safe_name(name)}"
 
 
 def job_prefix(tenant: str, job_id: str) -> str:
-    """All that a job leaves in the bucket begins so."""
+    """The prefix of all objects of a job."""
     return f"tenants/{tenant}/jobs/{job_id}/"
 
 
 def attempt_prefix(tenant: str, job_id: str, number: int, token: str) -> str:
-    """One attempt's own folder, so that no attempt ever writes over another's outputs, not even one that began before
-    a restore, which counts attempts anew: the end of a token is random."""
+    """The prefix of one attempt's outputs, unique, so that no attempt overwrites another's. The random end of the token
+    keeps it unique across a restore, which counts attempts from 1 again."""
     return f"{job_prefix(tenant, job_id)}{attempt_folder(number, token)}/"
 
 
@@ -29,17 +31,17 @@ def attempt_folder(number: int, token: str) -> str:
 
 
 def checkpoint_key(tenant: str, job_id: str, number: int, token: str) -> str:
-    """How far an attempt has come; read by the next one. They go together once the job has ended."""
+    """The key of an attempt's checkpoint, which the next attempt reads; deleted once the job has ended."""
     return f"{job_prefix(tenant, job_id)}checkpoints/{attempt_folder(number, token)}"
 
 
 def job_json_key(tenant: str, job_id: str) -> str:
-    """The record of an ended job, for good."""
+    """The key of an ended job's record, which outlives the one in Redis."""
     return job_prefix(tenant, job_id) + "job.json"
 
 
 def artefact_key(tenant: str, kind: str, name: str) -> str:
-    """What a tenant's jobs have made once and use again; a tar file."""
+    """The key of an artefact: a tar file that a tenant's jobs make once and share."""
     return f"{ARTEFACTS}{tenant}/{kind}/{name}.tar"
 
 
@@ -55,7 +57,7 @@ def safe_name(name: str) -> str:
 
 
 def media_type_of(name: str) -> str:
-    """By the extension, the same on every machine (no table of the system's is read)."""
+    """The media type by extension, the same on every machine: the system's tables are not read."""
     return _TYPES.guess_type(name)[0] or "application/octet-stream"
 
 

@@ -28,9 +28,10 @@ from tasks.settings import Settings
 
 MIB = 1024 * 1024
 TRANSFER = TransferConfig(multipart_threshold=16 * MIB, multipart_chunksize=16 * MIB, max_concurrency=4)
-AT_ONCE = 1000  # objects of one listing or deletion, S3's own limit
+PAGE_OBJECTS = 1000
+"""Objects of one listing or deletion, S3's own limit."""
 MISSING = {"404", "NoSuchKey", "NotFound"}
-NO_OBJECTS_FAULT = {
+NOT_THE_OBJECT = {
     "NoSuchBucket",
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
@@ -45,7 +46,7 @@ NO_OBJECTS_FAULT = {
     "RequestTimeout",
     "408",
 }
-"""Codes of answers in the four hundreds that any object would get."""
+"""Codes of 4xx answers that any object would get: the fault is not the object's."""
 UNKNOWN_OPERATION = {"501", "405", "NotImplemented", "MethodNotAllowed"}
 
 
@@ -61,7 +62,7 @@ def measured(stream: BinaryIO) -> tuple[int, str]:
 
 @dataclass(frozen=True)
 class Object:
-    """What the bucket says of one object. `etag` without its quotes; it changes when the content does."""
+    """One object's metadata. `etag` has no quotes; it changes when the content does."""
 
     key: str
     bytes: int
@@ -106,7 +107,7 @@ class Storage:
         return size, sha256
 
     def put_bytes(self, key: str, data: bytes, media_type: str) -> None:
-        """Upload what is in memory."""
+        """Uploads bytes."""
         with _unavailable("PutObject"):
             self._client().put_object(
                 Bucket=self.bucket, Key=key, Body=data, ContentType=media_type, **self._encryption
@@ -153,7 +154,7 @@ class Storage:
         return size, whole.hexdigest()
 
     def head(self, key: str) -> Object | None:
-        """What is known of an object; None where there is none."""
+        """An object's metadata; None where there is no such object."""
         try:
             with _unavailable("HeadObject", key):
                 seen = self._client().head_object(Bucket=self.bucket, Key=key)
@@ -167,7 +168,7 @@ class Storage:
             pages = (
                 self._client()
                 .get_paginator("list_objects_v2")
-                .paginate(Bucket=bucket or self.bucket, Prefix=prefix, PaginationConfig={"PageSize": AT_ONCE})
+                .paginate(Bucket=bucket or self.bucket, Prefix=prefix, PaginationConfig={"PageSize": PAGE_OBJECTS})
             )
             for page in pages:
                 for seen in page.get("Contents", ()):
@@ -178,8 +179,8 @@ class Storage:
         if not prefix:
             raise ValueError("an empty prefix would delete the whole bucket")
         keys = [seen.key for seen in self.list(prefix)]
-        for start in range(0, len(keys), AT_ONCE):
-            self.delete(*keys[start : start + AT_ONCE])
+        for start in range(0, len(keys), PAGE_OBJECTS):
+            self.delete(*keys[start : start + PAGE_OBJECTS])
         return len(keys)
 
     def delete(self, *keys: str) -> None:
@@ -194,7 +195,7 @@ class Storage:
     def unfinished(self, prefix: str) -> Iterator[Unfinished]:
         """Uploads in parts that were neither finished nor aborted, of keys that begin so. Errors: NotSupported."""
         client = self._client()
-        # rclone says so where there are none
+        # rclone answers NoSuchUpload where there are none
         with _unavailable("ListMultipartUploads"), contextlib.suppress(client.exceptions.NoSuchUpload):
             pages = client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=prefix)
             for page in pages:
@@ -225,7 +226,7 @@ class Storage:
 
     @property
     def upload_headers(self) -> dict[str, str]:
-        """What a PUT to an upload link must send, as it is signed."""
+        """The headers that a PUT to an upload link must send: they are signed."""
         names = {
             "ServerSideEncryption": "x-amz-server-side-encryption",
             "SSEKMSKeyId": "x-amz-server-side-encryption-aws-kms-key-id",
@@ -238,7 +239,7 @@ class Storage:
         return {name: value for name, value in wanted.items() if value}
 
     def check(self) -> None:
-        """That the bucket answers, soon, and is the one that the settings describe."""
+        """Checks, with short timeouts, that the bucket answers and is the one that the settings describe."""
         try:
             with _unavailable("HeadBucket"):
                 seen = self._client(patient=False).head_bucket(Bucket=self.bucket)
@@ -263,7 +264,7 @@ class Storage:
         self.check()
 
     def _presign(self, operation: str, expires_s: int, **params: str | int) -> str:
-        """For the address that callers use: the host is part of the signature."""
+        """Signs a link for the public endpoint: the host is part of the signature."""
         public = self.settings.s3_public_endpoint_url or self.settings.s3_endpoint_url
         with _unavailable("presign"):
             link: str = self._client(public).generate_presigned_url(
@@ -276,7 +277,7 @@ class Storage:
         return _client(endpoint or settings.s3_endpoint_url, settings.s3_region, credentials.of(settings), patient)
 
 
-@lru_cache(maxsize=16)  # those of keys that were rotated go
+@lru_cache(maxsize=16)  # clients of rotated keys fall out
 def _client(endpoint: str | None, region: str, keys: Keys, patient: bool) -> Any:
     """Clients may be shared by threads, and making one takes a tenth of a second."""
     session = boto3.Session(keys.id, keys.secret, keys.token, region_name=region)
@@ -299,7 +300,7 @@ def _config(own_endpoint: bool, patient: bool) -> Config:
 
 @contextlib.contextmanager
 def _unavailable(operation: str, key: str | None = None) -> Iterator[None]:
-    """Turns boto3's errors into ours, which name neither host, credentials nor links."""
+    """Converts boto3's errors to ours, which name no host, no credentials and no link."""
     try:
         yield
     except ClientError as error:
@@ -309,7 +310,7 @@ def _unavailable(operation: str, key: str | None = None) -> Iterator[None]:
         if code in UNKNOWN_OPERATION:
             raise NotSupported(f"the bucket's server has no {operation} ({code})") from error
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
-        kind = ObjectRefused if 400 <= status < 500 and code not in NO_OBJECTS_FAULT else StorageUnavailable
+        kind = ObjectRefused if 400 <= status < 500 and code not in NOT_THE_OBJECT else StorageUnavailable
         raise kind(f"the bucket refused {operation} ({code})") from error
     except ParamValidationError as error:
         raise ObjectRefused(f"the bucket's client refused {operation}: it cannot be asked so") from error
@@ -318,7 +319,7 @@ def _unavailable(operation: str, key: str | None = None) -> Iterator[None]:
 
 
 def _misconfigured(error: ClientError, region: str) -> str:
-    """Why HEAD of the bucket was refused, without its name; the answer has no body, so the status must tell."""
+    """The reason why HEAD of the bucket was refused, without its name. Read from the status: the answer has no body."""
     code, answered = error.response["Error"]["Code"], error.response.get("ResponseMetadata", {})
     there = answered.get("HTTPHeaders", {}).get("x-amz-bucket-region")
     if there and there != region:

@@ -1,4 +1,4 @@
-"""Where a model's weights lie on this machine, fetched first where they lie on a hub or in a bucket.
+"""Locates a model's weights on this machine; fetches them first from a hub or a bucket.
 
 Only safetensors and what belongs to them (JSON, vocabularies, chat templates) is fetched: no pickle, no code. It knows
 nothing of what the weights are for.
@@ -16,10 +16,11 @@ from tasks.registry import ELSEWHERE, Model
 
 WANTED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
 FILE_MAX_BYTES = 64 * 2**30
+"""Bytes of one file of weights, at most."""
 
 
 class Weights:
-    """Fetches into `cache`, once a machine; the hub's own files lie where its library keeps them (HF_HOME)."""
+    """Downloads weights into `cache`, once a machine; the hub's library keeps its own cache (HF_HOME)."""
 
     def __init__(self, cache: Path, storage: Storage) -> None:
         self.cache, self.storage = cache, storage
@@ -67,7 +68,7 @@ class Weights:
         return folder
 
     def _download(self, bucket: str, prefix: str, found: list[Object], folder: Path) -> None:
-        """Whole or not at all: another process may look for it, or fetch it, at the same time."""
+        """Downloads into a scratch folder and renames it: another process may read or fetch the same weights."""
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(dir=folder.parent))
         try:

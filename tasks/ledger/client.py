@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, Self, overload
 
 Word = str | int | float
-"""What a command's argument may be."""
+"""Type of a command's argument."""
 Entry = tuple[str, dict[str, str]]
 """An entry of a stream: its id and its fields."""
 

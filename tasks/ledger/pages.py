@@ -90,7 +90,7 @@ def _rows(client: Client, index: str, after: Cursor | None) -> list[tuple[Cursor
 
 
 def _is_readable(job_id: str, record: Record) -> bool:
-    """Whether it has an id and a status, which every record has; one that has not is reported to `left_out`."""
+    """True where the record has an id and a status; reports one that has not to `left_out`."""
     try:
         if json.loads(record["fixed"])["id"] == job_id and record["status"]:
             return True

@@ -34,7 +34,7 @@ def listed(client: Client) -> list[Pause]:
 
 
 def holds(line: str, pauses: Container[str]) -> bool:
-    """Whether a pause in `pauses` (`<scope>/<name>`) holds the line <pool>.<kind>:<model>[@v]."""
+    """True where a pause in `pauses` (`<scope>/<name>`) holds the line <pool>.<kind>:<model>[@v]."""
     pool, model = _names(line)
     return f"pool/{pool}" in pauses or f"model/{model}" in pauses
 

@@ -24,7 +24,7 @@ class Reads(Connection):
             return self.redis.hget(keys.job(job_id), "tenant")
 
     def waits(self, worker: Worker) -> bool:
-        """Whether a job in the worker's lines waits for a slot and for nothing else."""
+        """True where a job in the worker's lines waits for a slot and for nothing else."""
         with away():
             pauses = self.redis.hkeys(keys.PAUSES)
             return any(self.redis.zcard(keys.line(line)) for line in worker.lines if not holds(line, pauses))

@@ -18,14 +18,14 @@ from tasks.ledger.faults import away
 
 
 class Ended(Job):
-    """What job.json is. `folder`: where the attempt that succeeded put its outputs; releases before 0.2 did not say."""
+    """The content of job.json. `folder`: that of the successful attempt's outputs; releases before 0.2 left it out."""
 
     folder: str | None = None
 
     @staticmethod
     def written(job: Job, record: Record) -> bytes:
-        """job.json of a job that has ended, and its record. Where a damaged record does not tell the folder, neither
-        does job.json."""
+        """job.json of a job that has ended, and its record. It leaves the folder out where a damaged record
+        does not name it."""
         try:
             folder = {"folder": committed_folder(record)}
         except (KeyError, ValueError):
@@ -34,14 +34,16 @@ class Ended(Job):
 
 
 def committed_folder(record: Record) -> str | None:
-    """Where the attempt that succeeded, by its token, put its outputs; None where none did. Errors: KeyError,
-    ValueError where the record is damaged."""
+    """The folder of the successful attempt's outputs; None where no attempt succeeded.
+
+    Errors: KeyError, ValueError where the record is damaged.
+    """
     token = next((name[2:] for name, word in record.items() if name.startswith("t:") and word == "succeeded"), None)
     return token and attempt_folder(int(record["starts"]), token)
 
 
 class Tombstone(BaseModel):
-    """What job.json is once its job was erased, or is past its retention."""
+    """The content of job.json once its job was erased, or is past its retention."""
 
     id: str
     erased_at: datetime
@@ -52,7 +54,7 @@ class Tombstone(BaseModel):
 
 
 class Damaged(StorageUnavailable):
-    """A job.json that is none: somebody has to look at it, and asking again changes nothing."""
+    """The job.json cannot be parsed; a retry does not help, an operator must look at it."""
 
     retryable = False
 
@@ -69,7 +71,7 @@ class Archive:
         return Job.model_validate(self._ended(tenant, job_id).model_dump())
 
     def _ended(self, tenant: str, job_id: str) -> Ended:
-        """job.json; what releases before 0.2 left out of it, or wrote otherwise, is made good."""
+        """job.json; fields that releases before 0.2 wrote differently are converted."""
         found = self._read(tenant, job_id)
         try:
             kept: Any = text.shown(json.loads(found))
@@ -97,7 +99,7 @@ class Archive:
         return found
 
     def output_key(self, tenant: str, job_id: str, name: str) -> str | None:
-        """Where an output lies: in the folder of the attempt that succeeded. None where there is none."""
+        """The key of an output, in the folder of the successful attempt; None where there is none."""
         job = self._ended(tenant, job_id)
         numbers = [attempt.number for attempt in job.attempts if attempt.outcome == "succeeded"]
         if not numbers or name not in {output.name for output in job.outputs}:
@@ -107,7 +109,7 @@ class Archive:
         return next((seen.key for seen in found if seen.key.endswith(f"/{name}")), None)
 
     def erase(self, tenant: str, job_id: str) -> None:
-        """Its objects are trash, and the journal hears of it."""
+        """Marks the job's objects for deletion and records it in the journal."""
         with contextlib.suppress(Damaged):
             self._ended(tenant, job_id)
         self.ledger.write(

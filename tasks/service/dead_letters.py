@@ -23,7 +23,7 @@ LAST_ID = "job_" + "z" * 26
 
 @dataclass(frozen=True)
 class Which:
-    """Dead letters that have all of this; at most `limit` of them, those that ended last first."""
+    """A filter: dead letters that match every field, at most `limit`, newest end first."""
 
     kind: str | None = None
     model: str | None = None
@@ -43,7 +43,7 @@ class Refused:
 
 @dataclass
 class Replay:
-    """The new jobs; those that were refused stay dead letters. `next_cursor` is None where nothing older is left."""
+    """The new jobs, and the dead letters that were refused and stay. `next_cursor` is None after the oldest."""
 
     jobs: list[Job] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
@@ -59,19 +59,19 @@ class Purge:
 
 
 class DeadLetters:
-    """All of a tenant's business with them. Errors of everything: NotReady; InvalidRequest for a cursor that is none
-    of ours."""
+    """Lists, replays and purges a tenant's dead letters. Errors of every method: NotReady; InvalidRequest for a cursor
+    that no page gave."""
 
     def __init__(self, jobs: Jobs) -> None:
         self.jobs, self.ledger = jobs, jobs.ledger
 
     def read(self, tenant: str, which: Which) -> Page:
-        """What a replay or a purge with the same words would take."""
+        """The page of dead letters that a replay or a purge with the same filter would take."""
         records, following = self._page(tenant, which)
         return Page(views(records), str(following) if following else None)
 
     def replay(self, tenant: str, which: Which, idempotency_key: str | None = None) -> Replay:
-        """A new job of each, once, whoever asks at the same time; with an Idempotency-Key also where it is asked again.
+        """Submits a new job for each, exactly once under concurrent calls; with an Idempotency-Key also under retries.
 
         Errors: KeyReused; RateLimited, QuotaExceeded, Overloaded where not even one may be submitted now. One that is
         met later ends the call, and `next_cursor` leads on from there.
@@ -92,7 +92,7 @@ class DeadLetters:
         return done
 
     def purge(self, tenant: str, which: Which) -> Purge:
-        """Erase each, its record and all that it left in the bucket."""
+        """Erases each job: its record and its objects in the bucket."""
         records, following = self._page(tenant, which)
         ids = []
         for record in records:
@@ -104,7 +104,7 @@ class DeadLetters:
         return Purge(ids, str(following) if following else None)
 
     def _replay_one(self, tenant: str, old: str, new: str) -> list[Job]:
-        """The new job, made now or when the same was asked before; none where another call has retried the old one."""
+        """The new job, made now or by an earlier call of the same plan; none where another has retried the old one."""
         if self.ledger.record(new):
             return [self.jobs.get(tenant, new)]
         record = self.ledger.record(old)
@@ -117,8 +117,8 @@ class DeadLetters:
             return []
 
     def _plan(self, tenant: str, which: Which, idempotency_key: str | None) -> dict[str, Any]:
-        """Which dead letters become which jobs. Under an Idempotency-Key it is kept for a day, before any of it is
-        done, so that asking again goes on with the same. Errors: KeyReused."""
+        """Pairs each dead letter with the id of its new job. Under an Idempotency-Key the plan is stored for a day
+        before any job is submitted, so that a retry continues it. Errors: KeyReused."""
         content = json.dumps([which.kind, which.model, which.error_code, which.older_than_s, which.limit, which.cursor])
         idempotency = None
         if idempotency_key:
@@ -156,7 +156,7 @@ class DeadLetters:
         if start and (after is None or start.at_ms < after.at_ms):
             after = start
         wanted = {name: value for name in ("kind", "model", "error_code") if (value := getattr(which, name))}
-        self.ledger.ready()  # a Redis that has lost some would show too few
+        self.ledger.ready()  # a Redis that has lost records would show too few
         return page(self.ledger.redis, keys.dead(tenant), after, which.limit, wanted)
 
 

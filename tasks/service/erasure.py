@@ -1,7 +1,7 @@
 """The erasure of all of a tenant, and its receipt: one object in the bucket, asked for by the API, done by the keeper.
 
-It lies outside of what is erased, so that it stays, and in no Redis, so that a flush does not forget that it was asked
-for.
+The receipt lies outside the tenant's prefix, so that the erasure does not delete it, and not in Redis, so that a flush
+does not lose the request.
 """
 
 import json
@@ -19,7 +19,7 @@ FOLDER = "erasures/"
 
 
 class Erasure(BaseModel):
-    """What was asked, and what of it is done. The counts are of what was deleted so far."""
+    """The erasure of one tenant and its progress. The counts are of what was deleted so far."""
 
     object: Literal["erasure"] = "erasure"
     id: str
@@ -40,7 +40,7 @@ class Erasure(BaseModel):
         return f"{FOLDER}{self.tenant}/{self.id}.json"
 
     def save(self, storage: Storage) -> None:
-        """Errors: StorageUnavailable."""
+        """Writes the receipt to the bucket. Errors: StorageUnavailable."""
         storage.put_bytes(self.name, self.model_dump_json().encode(), "application/json")
 
 
@@ -55,7 +55,7 @@ def ask(storage: Storage, tenant: str, by: str) -> Erasure:
 
 
 def read(storage: Storage, tenant: str) -> Erasure:
-    """The newest of the tenant's. Errors: NotFound, StorageUnavailable."""
+    """The tenant's newest erasure. Errors: NotFound, StorageUnavailable."""
     latest = _latest(storage, tenant)
     if latest is None:
         raise NotFound(f"the tenant {tenant} was never erased")
@@ -63,7 +63,7 @@ def read(storage: Storage, tenant: str) -> Erasure:
 
 
 def under_way(storage: Storage) -> Iterator[Erasure]:
-    """All that are not done. An object that is none is passed over. Errors: StorageUnavailable."""
+    """The erasures that are not done. An object that cannot be parsed is skipped. Errors: StorageUnavailable."""
     for seen in list(storage.list(FOLDER)):
         erasure = _read(storage, seen.key)
         if erasure and not erasure.done and erasure.name == seen.key:

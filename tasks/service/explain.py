@@ -27,14 +27,14 @@ WaitsFor = Literal[
     "keeper",
     "repair",
 ]
-SHOWN = 10
-"""Workers and attempts that are named one by one."""
+NAMED = 10
+"""Workers, or attempts, that are named one by one, at most."""
 LATE_S = 2
-"""A keeper's round and the one after: a time that is over for longer was missed."""
+"""Seconds of two keeper rounds: the keeper has missed a time that is longer past."""
 
 
 class Explanation(BaseModel):
-    """How one job stands, for a person and for a program."""
+    """The state of one job, for a person and for a program."""
 
     object: Literal["explanation"] = "explanation"
     id: str
@@ -144,7 +144,7 @@ def _attempts(facts: Facts) -> Iterator[str]:
         f"It was started {_count(starts, 'time')}; {starts - releases} of {most or 'an unknown number of'} starts "
         "count" + (f", {releases} handed back." if releases else ".")
     )
-    for one in facts.attempts()[-SHOWN:]:
+    for one in facts.attempts()[-NAMED:]:
         if one["ended_ms"] is not None:
             code = f" with {one['code']}" if one["code"] else ""
             yield (
@@ -236,14 +236,14 @@ def _workers(facts: Facts) -> Iterator[str]:
     elif not serving:
         alive = len(facts.workers)
         yield f"{_count(alive, 'worker')} of the pool {pool} {_is(alive)} alive; none serves this line."
-    for one in serving[:SHOWN]:
+    for one in serving[:NAMED]:
         of = f" of {one.slots}" if one.slots is not None else ""
         yield (
             f"The worker {one.id} serves this line: {one.busy}{of} slots are busy, heard {_span(one.seen_s * 1000)} "
             f"ago{', and it drains' if one.draining else ''}."
         )
-    if len(serving) > SHOWN:
-        yield f"{len(serving) - SHOWN} more workers serve this line."
+    if len(serving) > NAMED:
+        yield f"{len(serving) - NAMED} more workers serve this line."
 
 
 def _bells(facts: Facts) -> Iterator[str]:

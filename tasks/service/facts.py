@@ -22,7 +22,7 @@ from tasks.registry import Registry
 from tasks.service.archive import Archive
 
 WORKERS_READ = 1000
-"""Workers that one look reads at most, those with the freshest lease first."""
+"""Workers that one explanation reads at most, those with the freshest lease first."""
 LINE = re.compile(r"(([^.:@]+)\.([^.:@]+)):([^@]+)(@\d+)?")
 NUMBERS = ("priority", "created_ms", "start_by_ms", "run_ms", "keep_ms", "max")
 """Fields of a living record that the ledger's scripts demand as numbers (_reading.lua)."""
@@ -196,7 +196,7 @@ def _workers(ledger: Ledger, alive: list[str], pool: str, line: str, now_ms: flo
 
 
 def _in_bucket(archive: Archive, tenant: str, job_id: str) -> dict[str, Any]:
-    """What is kept of a job without a record."""
+    """The facts of a job that has no record: those that the bucket keeps."""
     try:
         return {"archived": archive.get(tenant, job_id)}
     except Gone as error:

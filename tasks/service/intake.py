@@ -23,9 +23,9 @@ from tasks.request import pointer
 from tasks.settings import Settings
 
 RECORDED_MAX_BYTES = 32 * 1024
-"""A text or JSON input that is longer, as JSON, lies in the bucket, not in the record."""
+"""Bytes of JSON up to which a text or JSON input is kept in the record; a longer one is stored in the bucket."""
 UPLOAD_KEPT_S = 24 * 3600
-"""An upload that no job names is deleted after this."""
+"""Seconds after which an upload that no job names is deleted."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ class Intake:
             prepared.uploads[file.upload_id] = Upload(key=key, bytes=file.bytes, etag=seen.etag)
 
     def forsake(self, tenant: str, prepared: Prepared, surely: bool) -> None:
-        """What was stored for a job that was refused goes, unless a job names it after all: at once where it is
-        `surely` refused, later where a submit may yet be on its way to Redis."""
+        """Deletes the files of a refused job, unless a job names them after all: at once where it is `surely` refused,
+        later where a submit may still be on its way to Redis."""
         delay_ms = 0 if surely else UPLOADING_MS
         self.ledger.recheck_uploads(tenant, [file.upload_id for file in prepared.pending], delay_ms)
 

@@ -1,4 +1,4 @@
-"""What can be done with jobs inside the service: record first, then ring the doorbell.
+"""Submit, get, cancel, retry, delete and list jobs: record first, then ring the doorbell.
 
 It knows tenants and the kinds' contracts; HTTP and keys are the API's, scripts the ledger's.
 """
@@ -26,7 +26,9 @@ from tasks.service.intake import UPLOAD_KEPT_S, File, Intake, Prepared
 from tasks.settings import Settings
 
 MAX_AHEAD_S = 31_536_000
+"""Seconds from now that start_at may lie ahead: a year."""
 UPLOAD_LINK_S = 3600
+"""Seconds that an upload link is valid."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Page:
 
 @dataclass(frozen=True)
 class UploadLink:
-    """Where the bytes of a new upload are to be PUT, with which headers, and for how long."""
+    """The URL to which the bytes of a new upload are PUT, its headers, and its expiry."""
 
     id: str
     name: str
@@ -60,7 +62,7 @@ class UploadLink:
 
 
 class Jobs:
-    """All of a tenant's business with jobs. Errors of everything: NotReady where Redis is away."""
+    """The operations of a tenant on its jobs. Errors of every method: NotReady where Redis is away."""
 
     def __init__(
         self, settings: Settings, registry: Registry, ledger: Ledger, broker: Broker, storage: Storage
@@ -73,7 +75,7 @@ class Jobs:
 
     @classmethod
     def of(cls, settings: Settings) -> "Jobs":
-        """With everything that the settings name."""
+        """Builds Jobs with the registry, ledger, broker and storage that the settings name."""
         return cls(settings, settings.registry(), Ledger(settings), Broker(settings), Storage(settings))
 
     def submit(
@@ -128,14 +130,14 @@ class Jobs:
         return self._view(tenant, record) if record else self.archive.get(tenant, job_id)
 
     def cancel(self, tenant: str, job_id: str) -> Job:
-        """Ask it to stop; a waiting job is canceled at once. Errors: NotFound; Conflict where it had ended."""
+        """Asks a running job to stop; cancels a waiting one at once. Errors: NotFound; Conflict where it had ended."""
         if self._record_of(tenant, job_id) is None:
             raise Conflict(f"job {job_id} is {self.archive.get(tenant, job_id).status}")
         self.ledger.cancel(tenant, job_id)
         return self.get(tenant, job_id)
 
     def retry(self, tenant: str, job_id: str, idempotency_key: str | None = None) -> Accepted:
-        """A new job of an ended one's request. Errors: NotFound; Conflict where it has not ended; UnknownModel."""
+        """Submits an ended job's request again. Errors: NotFound; Conflict where it has not ended; UnknownModel."""
         record = self._record_of(tenant, job_id)
         if record is None:
             self.archive.get(tenant, job_id)
@@ -191,7 +193,7 @@ class Jobs:
             start = Cursor.read(cursor) if cursor else None
         except ValueError as error:
             raise InvalidRequest([{"pointer": "/cursor", "detail": "not a cursor that a page of jobs gave"}]) from error
-        self.ledger.ready()  # a Redis that has lost some would show too few
+        self.ledger.ready()  # a Redis that has lost records would show too few
         records, following = page(self.ledger.redis, keys.tenant_jobs(tenant), start, limit, wanted)
         told = [
             {**record, "message": why} if why else record
@@ -212,7 +214,7 @@ class Jobs:
         return self.storage.link(key, media_type_of(name), name)
 
     def create_upload(self, tenant: str, name: str, size: int | None = None) -> UploadLink:
-        """A place for a large file of `size` bytes and no other. It stays a day, then as long as a job names it.
+        """Opens an upload for a file of exactly `size` bytes. It is kept a day, then as long as a job names it.
 
         Errors: UploadsLimited; StoredTooMuch; InvalidRequest where the size must be known, as bytes are counted.
         """
@@ -231,7 +233,7 @@ class Jobs:
         return UploadLink(upload_id, name, link, _now() + timedelta(seconds=UPLOAD_LINK_S), self.storage.upload_headers)
 
     def tenant_of(self, job_id: str) -> str | None:
-        """Whose job it is, for operators; None where Redis has no such job."""
+        """The tenant of a job, for operators; None where Redis has no such job."""
         return self.ledger.tenant_of(job_id) if JOB_ID.fullmatch(job_id) else None
 
     def _record_of(self, tenant: str, job_id: str) -> Record | None:
@@ -242,25 +244,25 @@ class Jobs:
         record = self.ledger.record(job_id)
         if record is None:
             self.ledger.ready()
-            record = self.ledger.record(job_id)  # it may have been put back between the look and the question
+            record = self.ledger.record(job_id)  # the keeper may have restored it since the first read
         if record and record["tenant"] != tenant:
             raise NotFound(f"there is no job {job_id}")
         return record
 
     def _view(self, tenant: str, record: Record) -> Job:
-        """From the record, or from the bucket what has left it."""
+        """The view from the record, or from the bucket where the record has been shrunk."""
         if "shrunk" in record:
             return self.archive.get(tenant, json.loads(record["fixed"])["id"])
         (why,) = self.ledger.why_they_wait([record])
         return view({**record, "message": why} if why else record, self.ledger.position(record))
 
     def accept(self, fixed: Fixed, idempotency: Idempotency | None = None, replaying: bool = False) -> Accepted:
-        """Into the ledger, then the doorbell. The answer is made of what was submitted, not read back.
+        """Records the job, then rings the doorbell. The answer is built from the request, not read back.
 
-        `replaying`: only if the job that this one retries is a dead letter yet. Errors: as `submit`; Replayed.
+        `replaying`: accepts only while the job that this one retries is a dead letter. Errors: as `submit`; Replayed.
         """
         fresh = _fresh(fixed, now_ms())
-        fresh.model_dump_json()  # what cannot be shown is not recorded: one such would spoil every list it stands in
+        fresh.model_dump_json()  # a job that cannot be serialised would break every list that contains it
         with _soon():
             submitted = self.ledger.submit(fixed, idempotency, replaying=replaying)
         if idempotency and submitted.replay_fingerprint is not None:
@@ -327,7 +329,7 @@ def _start_ms(request: JobRequest) -> int | None:
 
 
 def _content(request: JobRequest, files: Mapping[str, File]) -> str:
-    """What makes two requests the same: fields, whatever their order, and files by what is in them."""
+    """The content that an Idempotency-Key's fingerprint covers: fields in any order, files by their SHA-256."""
     text = json.dumps(plain(request), sort_keys=True)
     for upload_id, file in files.items():
         text = text.replace(upload_id, file.sha256)
@@ -348,7 +350,7 @@ def _fresh(fixed: Fixed, now: int) -> Job:
 
 @contextlib.contextmanager
 def _soon() -> Iterator[None]:
-    """The one Conflict of a submit, that the same is still being received, is over in a moment."""
+    """Marks a Conflict as retryable: the same submit is still being received, for a moment."""
     try:
         yield
     except Conflict as error:

@@ -60,7 +60,7 @@ def test_an_object_over_the_limit_is_refused_and_the_limit_named(storage, tmp_pa
 
 def test_a_prefix_is_listed_and_deleted_past_one_page(storage, monkeypatch):
     """Every object in the order of keys, with its size, though one answer of the server holds but ten."""
-    monkeypatch.setattr("tasks.bucket.storage.AT_ONCE", 10)
+    monkeypatch.setattr("tasks.bucket.storage.PAGE_OBJECTS", 10)
     for number in range(31):
         storage.put_bytes(f"many/{number:05d}.txt", b"x" * (number % 3), "text/plain")
     storage.put_bytes("manyother.txt", b"", "text/plain")
