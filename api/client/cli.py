@@ -2,8 +2,8 @@
 
     backlot submit transcribe audio=@talk.mp3 -p language=en --wait
 
-The API and the key come from BACKLOT_URL and BACKLOT_API_KEY. Output and exit statuses are terminal.py's; the reading
-of arguments is arguments.py's.
+The API is that of --url, else BACKLOT_URL; the key comes from BACKLOT_API_KEY. Output and exit statuses are
+terminal.py's; the reading of arguments is arguments.py's.
 """
 
 import functools

@@ -6,6 +6,8 @@ Keys are never options, because every process list shows a command line.
 import os
 from collections.abc import Callable
 
+import click
+
 from api.client import Client
 from api.client.terminal import Wrong, say_retry
 
@@ -14,18 +16,20 @@ Connect = Callable[[], Client]
 
 
 def caller(url: str | None) -> Client:
-    """The caller's client. `url` None: BACKLOT_URL. Errors: Wrong without a key, or for a malformed one."""
-    if not os.environ.get("BACKLOT_API_KEY"):
-        raise Wrong("BACKLOT_API_KEY is not set; for the stack of this machine: . .backlot/env")
-    try:
-        return Client(url, on_pause=say_retry)
-    except ValueError as error:
-        raise Wrong(str(error)) from error
+    """The caller's client. `url` None: BACKLOT_URL. Errors: Wrong without a key, or for a malformed key or URL."""
+    return _client(url, "BACKLOT_API_KEY")
 
 
 def operator() -> Client:
-    """The operator's client, at BACKLOT_URL. Errors: Wrong without a key; ValueError for a malformed one."""
-    key = os.environ.get("BACKLOT_OPERATOR_KEY")
+    """The operator's client, at the address of `--url`. Errors: Wrong without a key, or for a malformed key or URL."""
+    return _client(click.get_current_context().find_root().params["url"], "BACKLOT_OPERATOR_KEY")
+
+
+def _client(url: str | None, variable: str) -> Client:
+    key = os.environ.get(variable)
     if not key:
-        raise Wrong("BACKLOT_OPERATOR_KEY is not set; for the stack of this machine: . .backlot/env")
-    return Client(key=key)
+        raise Wrong(f"{variable} is not set; for the stack of this machine: . .backlot/env")
+    try:
+        return Client(url, key, on_pause=say_retry)
+    except ValueError as error:
+        raise Wrong(str(error)) from error

@@ -1,4 +1,4 @@
-"""`backlot explain`: the state of one job and the causes of its wait. Needs BACKLOT_URL and BACKLOT_OPERATOR_KEY."""
+"""`backlot explain`: the state of one job and the causes of its wait. Needs BACKLOT_OPERATOR_KEY."""
 
 import click
 

@@ -1,5 +1,5 @@
-"""`backlot pause`, `resume` and `pauses`: stop and restart the jobs of a pool, a model or a tenant. Needs BACKLOT_URL
-and BACKLOT_OPERATOR_KEY."""
+"""`backlot pause`, `resume` and `pauses`: stop and restart the jobs of a pool, a model or a tenant. Needs
+BACKLOT_OPERATOR_KEY."""
 
 import click
 

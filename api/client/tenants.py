@@ -1,4 +1,4 @@
-"""`backlot tenants`: erases a tenant and shows the receipt. Needs BACKLOT_URL and BACKLOT_OPERATOR_KEY."""
+"""`backlot tenants`: erases a tenant and shows the receipt. Needs BACKLOT_OPERATOR_KEY."""
 
 import re
 import time

@@ -83,7 +83,7 @@ def refusal(error: ApiError) -> None:
     if error.code == "unreachable":
         say("  Start a stack on this machine with: make up. BACKLOT_URL or --url names another.")
     elif error.status == 401:
-        say("  The key is that of BACKLOT_API_KEY; for the stack of this machine: . .backlot/env")
+        say("  The key is that of BACKLOT_API_KEY, for operators BACKLOT_OPERATOR_KEY; on this machine: . .backlot/env")
 
 
 def say_retry(error: ApiError, seconds: float) -> None:

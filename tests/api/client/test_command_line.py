@@ -94,6 +94,33 @@ def test_a_server_that_is_not_backlot_is_named_as_such(backlot, s3_server):
     assert s3_server.url.removeprefix("http://") in said
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("models",),
+        ("get", "job_1"),
+        ("dead-letters", "list"),
+        ("explain", "job_1"),
+        ("pause", "pool/gpu"),
+        ("resume", "pool/gpu"),
+        ("pauses",),
+        ("keys", "list", "--last-use"),
+        ("tenants", "receipt", "acme"),
+    ],
+)
+def test_the_option_url_holds_for_every_command(backlot, s3_server, tmp_path, words):
+    """A caller's and an operator's: the server of `--url` refuses, and the API of BACKLOT_URL is not asked."""
+    keyfile.add(tmp_path / ".backlot" / "keys.json", "acme")
+    said = told(backlot("--url", s3_server.url, *words, BACKLOT_OPERATOR_KEY="bk_of_an_operator"), REFUSED)
+    assert s3_server.url.removeprefix("http://") in said
+
+
+def test_an_operators_wrong_url_and_wrong_key_are_told_as_a_callers_are(backlot):
+    operators = {"BACKLOT_OPERATOR_KEY": "bk_of_yesterday"}
+    assert "'localhost'" in told(backlot("--url", "localhost", "pauses", **operators), USAGE)
+    assert "BACKLOT_OPERATOR_KEY" in told(backlot("pauses", **operators), REFUSED)
+
+
 def test_each_error_of_a_field_is_told_once(backlot):
     said = told(backlot("submit", "generate", "prompt=Once", "-p", "speed=1", "-p", "pitch=2"), REFUSED)
     assert said.count("/params/speed") == said.count("/params/pitch") == 1 and said.startswith("invalid_input: ")
