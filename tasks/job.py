@@ -55,7 +55,7 @@ EARLIEST_MS, LATEST_MS = -62_135_596_800_000, 253_402_300_799_000
 SHORTEST_S = 0.001
 """Redis' clock counts in ms."""
 SHORTEST_LIMIT_S = 1
-"""Of what a running job is stopped for: workers look once a second."""
+"""Seconds of the shortest limit that stops a running job: workers check once a second."""
 
 
 def _rfc_3339(value: object) -> object:
@@ -260,7 +260,7 @@ class Upload(BaseModel):
 
 
 class Fixed(BaseModel):
-    """What never changes of a job, as the record keeps it. Times in ms since 1970 or s, as the names say."""
+    """The fields of a job that never change, as the record keeps them. Times are ms since 1970 or s, by their names."""
 
     v: int = 1
     id: str
@@ -323,7 +323,7 @@ def redacted(value: JsonValue) -> JsonValue:
 
 
 def now_ms() -> int:
-    """Of this machine's clock, since 1970."""
+    """Milliseconds since 1970 by this machine's clock."""
     return time.time_ns() // 1_000_000
 
 
@@ -334,12 +334,12 @@ def moment(ms: float) -> datetime:
 
 
 def output_path(job_id: str, name: str) -> str:
-    """Where an output is asked for; a name may have any sign that is no control character and no slash."""
+    """The API path of an output; its name may have any character but control characters and slashes."""
     return f"/v1/jobs/{job_id}/outputs/{quote(name, safe='')}"
 
 
 def _pool(fixed: Fixed, record: dict[str, str]) -> str:
-    """Where the job is now: its model may have moved since it was submitted."""
+    """The job's current pool: its model may have moved since the submit."""
     return record.get("line", fixed.line).partition(".")[0] or fixed.pool
 
 

@@ -288,6 +288,43 @@ def test_every_key_that_a_script_builds_is_in_keys_py():
         assert used - {"none"} <= known, path.stem
 
 
+# -- the language
+
+NO_SUBJECT = {"what", "how", "whether", "of", "where", "which", "those", "who", "for", "in", "as"}
+"""First words that leave the reader waiting for the thing itself: a description names its subject first."""
+WRITTEN = sorted(
+    path
+    for path in MODULES
+    if path.relative_to(ROOT).parts[0] != "tasks"
+    or path.parent == ROOT / "tasks"
+    or path.relative_to(ROOT).parts[1] in ("service", "bucket", "ledger")
+)
+
+
+def descriptions(source: str) -> Iterator[tuple[int, str]]:
+    """Docstrings and the strings under constants and fields: line and text."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.lineno, node.value.value
+
+
+def subjectless(source: str) -> list[int]:
+    """Lines of the descriptions whose first word is one of NO_SUBJECT."""
+    return [n for n, text in descriptions(source) if (w := re.search(r"\w+", text)) and w[0].lower() in NO_SUBJECT]
+
+
+@pytest.mark.parametrize("path", WRITTEN, ids=named)
+def test_a_description_begins_with_its_subject(path):
+    """Modules, classes, functions and constants alike."""
+    assert subjectless(path.read_text()) == []
+
+
+def test_a_description_without_its_subject_is_found():
+    """The search itself: a module, a constant and a method that begin so, and a function that does not."""
+    assert subjectless('"""What."""\nA = 1\n"""Of a."""\nclass B:\n    def c(self):\n        """How."""\n') == [1, 3, 6]
+    assert subjectless('def d():\n    """Forms of what is asked."""\n') == []
+
+
 # -- lists that must agree
 
 

@@ -49,7 +49,7 @@ LOCALHOST: list[Address] = [ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Ad
 
 
 def check_allowed(source: str, tenant: str, settings: Settings) -> None:
-    """Whether a tenant may name this source, by its words alone. Errors: InvalidInput."""
+    """Checks that a tenant may name this source, without a request to it. Errors: InvalidInput."""
     try:
         parts = urlsplit(check_source(source))
     except ValueError as error:
@@ -90,7 +90,7 @@ def fetch(
 
 
 class _Watch:
-    """Whether to go on: asked while anything is waited for."""
+    """The limits of one fetch, checked while it waits."""
 
     def __init__(self, source: str, within_s: float, canceled: Callable[[], bool]) -> None:
         self._shown, self._within_s, self._canceled = redacted(source), within_s, canceled
@@ -267,7 +267,7 @@ def _unpacked(url: str, response: httpcore.Response) -> Iterator[bytes]:
 
 
 def _next(url: str, location: str, settings: Settings) -> str:
-    """Where a redirect leads, judged as the first URL was."""
+    """The target of a redirect, checked like the first URL."""
     target = urljoin(url, location)
     try:
         if not location or urlsplit(check_source(target)).scheme not in ("http", "https"):
@@ -330,7 +330,7 @@ def _resolved(host: str, check: Callable[[], None]) -> list[Address]:
 
 
 def resolve(host: str) -> list[str]:
-    """What the resolver says, in its order."""
+    """The addresses of a host, in the resolver's order."""
     return [str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
 
 
@@ -363,7 +363,7 @@ def _public(address: Address) -> bool:
 
 
 def _listed(host: str, addresses: list[Address], settings: Settings) -> bool:
-    """Whether fetch_allow has the host's name, or a network with one of its addresses."""
+    """True where fetch_allow has the host's name, or a network with one of its addresses."""
     plain = [getattr(address, "ipv4_mapped", None) or address for address in addresses]
     for entry in settings.fetch_allow:
         try:
