@@ -134,9 +134,17 @@ class Measured(BaseModel):
     coverage: float = Field(description="share of the catalogue that is recommended to anybody")
 
 
+class Warned(BaseModel):
+    """A reason not to trust the answer."""
+
+    code: str = Field(description="rows_dropped, cells_filled, unknown_user, ...; more may come")
+    detail: str = Field(description="a sentence for a person")
+
+
 class Result(BaseModel):
     """Ranked, best first; nothing of the history among them. `items` is empty where `many` says what was made."""
 
     items: list[Item]
     many: Many | None = None
     evaluation: list[Measured] | None = None
+    warnings: list[Warned] = []

@@ -26,7 +26,7 @@ class Cold:
     @classmethod
     def of(cls, titles: Sequence[Title], chosen: Chosen | None, tags: Sequence[str]) -> "Cold":
         counts = np.bincount(chosen.item, minlength=len(titles)) if chosen else np.zeros(len(titles), int)
-        matched = [_matches(title, tags) for title in titles] if tags else [()] * len(titles)
+        matched = [matches(title, tags) for title in titles] if tags else [()] * len(titles)
         number = np.array([len(found) for found in matched])
         scores = np.where((number > 0) if number.any() else (counts > 0), number + counts / (counts.max() + 1), -np.inf)
         return cls(scores, counts, len(chosen.users) if chosen else 0, matched)
@@ -44,7 +44,7 @@ class Cold:
         return "; ".join(part for part in (tags, chosen) if part)
 
 
-def _matches(title: Title, tags: Sequence[str]) -> tuple[str, ...]:
+def matches(title: Title, tags: Sequence[str]) -> tuple[str, ...]:
     """Tags that are a genre, director or actor of the title, in any case."""
     known = {word.casefold() for word in (*title.genres, *title.director, *title.cast)}
     return tuple(tag for tag in tags if tag.strip().casefold() in known)

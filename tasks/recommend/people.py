@@ -13,6 +13,7 @@ from tasks.errors import InvalidInput
 from tasks.recommend import WHO
 from tasks.recommend.catalogue import Title
 from tasks.recommend.chosen import Chosen, nobody
+from tasks.recommend.cold import matches
 from tasks.recommend.history import History
 from tasks.recommend.history import find as find_history
 
@@ -25,14 +26,19 @@ class Asked:
     many     whether a list of users (or all) was asked for, even if it is a list of one
     tags     what the one person says to like
     history  what became of the entries of the input history; None where it was not given
-    notes    sentences on what was passed over
+    warnings what was passed over: a code and a sentence each
     """
 
     chosen: Chosen
     many: bool
     tags: tuple[str, ...] = ()
     history: History | None = None
-    notes: list[str] = field(default_factory=list)
+    warnings: list[dict[str, str]] = field(default_factory=list)
+
+    @property
+    def notes(self) -> list[str]:
+        """The sentences alone."""
+        return [warning["detail"] for warning in self.warnings]
 
 
 def find(inputs: Mapping[str, Any], titles: Sequence[Title], chosen: Chosen | None) -> Asked:
@@ -57,33 +63,35 @@ def _many(users: Sequence[str] | str, chosen: Chosen) -> Asked:
     rows = np.array([by_name.get(name, -1) for name in names])
     unknown = [name for name, row in zip(names, rows, strict=True) if row < 0]
     selected = chosen.select(rows)
-    notes = (
-        [
-            f"{len(unknown):,} users are not in the interactions, {', '.join(map(repr, unknown[:3]))}"
-            f"{' ...' if len(unknown) > 3 else ''}: they get what is popular"
-        ]
-        if unknown
-        else []
-    )
-    return Asked(_named(selected, names), many=True, notes=notes)
+    shown = ", ".join(map(repr, unknown[:3])) + (" ..." if len(unknown) > 3 else "")
+    said = f"{len(unknown):,} users are not in the interactions, {shown}: they get what is popular"
+    return Asked(_named(selected, names), many=True, warnings=[_warning("unknown_user", said)] if unknown else [])
 
 
 def _one(
     user: str | None, entries: Sequence[str], tags: tuple[str, ...], titles: Sequence[Title], chosen: Chosen | None
 ) -> Asked:
-    notes = []
+    warnings = []
     person = nobody(len(titles), chosen.scale if chosen else None)
     if chosen is not None and user is not None and user in chosen.users:
         person = chosen.select(np.array([list(chosen.users).index(user)]))
     elif user is not None:
-        notes.append(f"user {user!r} is not in the interactions")
+        warnings.append(_warning("unknown_user", f"user {user!r} is not in the interactions"))
     history = find_history(entries, titles, may_be_unknown=len(person.item) > 0) if entries else None
     if history:
         person = person.liking(history.rows) if history.rows else person
-        notes += [history.complaint] if history.complaint else []
+        warnings += [_warning("unknown_history", history.complaint)] if history.complaint else []
     if tags and len(person.item):
-        notes.append("tags are for people without a history: they were not used")
-    return Asked(person, many=False, tags=tags, history=history, notes=notes)
+        said = "tags are for people without a history: they were not used"
+        warnings.append(_warning("tags_unused", said))
+    elif unknown := [tag for tag in tags if not any(matches(title, [tag]) for title in titles)]:
+        said = f"no title has a genre, director or actor {', '.join(map(repr, unknown[:5]))}"
+        warnings.append(_warning("unknown_tag", said))
+    return Asked(person, many=False, tags=tags, history=history, warnings=warnings)
+
+
+def _warning(code: str, detail: str) -> dict[str, str]:
+    return {"code": code, "detail": detail}
 
 
 def _named(chosen: Chosen, names: Sequence[str]) -> Chosen:

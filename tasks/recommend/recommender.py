@@ -15,7 +15,7 @@ import numpy as np
 
 from tasks.algorithm import Algorithm, Call, Result
 from tasks.errors import BacklotError, Canceled, InvalidInput
-from tasks.recommend import Params, answers, catalogue, interactions, people
+from tasks.recommend import Params, answers, catalogue, doubts, interactions, people
 from tasks.recommend.catalogue import Title
 from tasks.recommend.chosen import Chosen
 from tasks.recommend.cleaning import Cleaning
@@ -86,7 +86,11 @@ class Recommender(Algorithm):
         result = answers.write(call, titles, asked, self._ranked(call, fitted, asked, titles, cold))
         files = [*result.files, *answers.report(call.workdir, read, asked), *(measured.files if measured else ())]
         _tell(call, asked, result)
-        return Result({**result.value, "evaluation": measured.value["models"] if measured else None}, files)
+        warnings = doubts.of(read, asked)
+        if not (result.value["items"] or (result.value.get("many") or {}).get("rows")):
+            warnings.append(doubts.nothing_fits(self.name))
+        measures = measured.value["models"] if measured else None
+        return Result({**result.value, "evaluation": measures, "warnings": warnings}, files)
 
     def _interactions(self, call: Call, titles: Sequence[Title], read: list[Cleaning]) -> Chosen | None:
         path = call.inputs.get("interactions")

@@ -76,6 +76,57 @@ def test_every_model_answers_for_a_user(name, catalogue, choices):
     assert names(result) == ["recommendations.json", "data-report.json"]
 
 
+def codes(result: Result) -> list[str]:
+    return [warning["code"] for warning in result.value["warnings"]]
+
+
+def test_clean_data_has_no_warning(catalogue, choices):
+    """And one unknown item among a hundred is for the report alone."""
+    assert codes(ask("popular", catalogue=catalogue, interactions=choices, user="u3")) == []
+    nearly = choices.with_name("nearly.csv")
+    nearly.write_text(choices.read_text() + "u3,nowhere,4,9\n")
+    assert codes(ask("popular", catalogue=catalogue, interactions=nearly, user="u3")) == []
+
+
+def test_rows_of_unknown_items_are_told_with_their_number(catalogue, choices):
+    """A table that mostly names other films is answered from the rest, and says so."""
+    mostly = choices.with_name("mostly.csv")
+    mostly.write_text(choices.read_text() + "".join(f"u{n % PEOPLE},x{n},4,9\n" for n in range(200)))
+    (warning,) = ask("hybrid", catalogue=catalogue, interactions=mostly, user="u3").value["warnings"]
+    assert warning["code"] == "rows_dropped" and "200 of 308 rows of the input interactions" in warning["detail"]
+
+
+def test_times_that_cannot_be_read_are_told(catalogue, choices):
+    """Nothing of them is used, so newer choices do not count more."""
+    odd = choices.with_name("odd.csv")
+    head, *rows = choices.read_text().splitlines()
+    odd.write_text("\n".join([head, *(row.rpartition(",")[0] + ",lately" for row in rows)]) + "\n")
+    (warning,) = ask("popular", catalogue=catalogue, interactions=odd, user="u3").value["warnings"]
+    assert warning["code"] == "cells_filled" and "108 of 108" in warning["detail"] and "time" in warning["detail"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "code"),
+    [
+        ({"user": "nobody"}, "unknown_user"),
+        ({"users": ["u1", "nobody"]}, "unknown_user"),
+        ({"tags": ["Horror", "Noir"]}, "unknown_tag"),
+        ({"user": "u1", "tags": ["Horror"]}, "tags_unused"),
+        ({"history": ["f1", "f99"]}, "unknown_history"),
+    ],
+)
+def test_what_was_asked_and_is_not_known_is_told(inputs, code, catalogue, choices):
+    assert codes(ask("popular", catalogue=catalogue, interactions=choices, **inputs)) == [code]
+
+
+def test_an_empty_answer_has_its_reason(tmp_path):
+    """Genres of one text each: no two titles share one."""
+    path = tmp_path / "films.csv"
+    path.write_text("id;title;genres\n" + "".join(f"f{n};Film {n};Drama, Kind {n}\n" for n in range(5)))
+    result = ask("content", catalogue=path, history=["f1"])
+    assert result.value["items"] == [] and codes(result) == ["no_items"]
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_all_users_come_as_parquet(name, catalogue, choices):
     """One row a user and rank; each user's rows are what the user alone would get."""
@@ -133,7 +184,8 @@ def test_tags_do_without_interactions_and_unknown_tags_are_refused(catalogue):
 def test_tags_beside_a_history_are_passed_over_and_said(catalogue, choices):
     """What somebody chose says more."""
     both = ask("item-knn", catalogue=catalogue, interactions=choices, user="u1", tags=["Horror"])
-    assert both.value == ask("item-knn", catalogue=catalogue, interactions=choices, user="u1").value
+    plain = ask("item-knn", catalogue=catalogue, interactions=choices, user="u1")
+    assert both.value["items"] == plain.value["items"] and codes(both) == ["tags_unused"]
     assert saved(both, "data-report.json")["asked"] == ["tags are for people without a history: they were not used"]
 
 
@@ -153,7 +205,8 @@ def test_a_users_fresh_likes_are_newer_than_the_data(catalogue, choices):
 def test_fresh_likes_that_are_unknown_do_not_hide_what_the_data_knows(catalogue, choices):
     """The rest still counts, and the report tells."""
     both = ask("item-knn", catalogue=catalogue, interactions=choices, user="u1", history=["gone"])
-    assert both.value == ask("item-knn", catalogue=catalogue, interactions=choices, user="u1").value
+    plain = ask("item-knn", catalogue=catalogue, interactions=choices, user="u1")
+    assert both.value["items"] == plain.value["items"] and codes(both) == ["unknown_history"]
     assert "'gone': no such id or title" in saved(both, "data-report.json")["asked"][0]
 
 
