@@ -14,8 +14,8 @@ PoolName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")]
 """A part of queue names (`<pool>.<kind>`), so without a dot or a colon."""
 DEFAULT: dict[str, Sort] = {sort: sort for sort in SORTS}
 """The default pools: one of each sort, named like the sort."""
-RESERVED = "keeper"
-"""The keeper's name in `python -m worker keeper`; no pool may have it."""
+RESERVED = ("keeper", "api", "redis", "s3")
+"""Names of the other programs that deploy/local supervises; a pool is a program there too."""
 
 
 def parse(text: str) -> dict[str, str]:
@@ -29,8 +29,8 @@ def parse(text: str) -> dict[str, str]:
         name, colon, sort = entry.partition(":")
         if not colon and name not in SORTS:
             raise ValueError(f"{entry!r} has no sort: write {name}:cpu or {name}:gpu")
-        if name == RESERVED:
-            raise ValueError(f"{name!r} is the keeper's name, and no pool's")
+        if name in RESERVED:
+            raise ValueError(f"{name!r} is the name of another program; a pool needs its own")
         if name in pools:
             raise ValueError(f"the pool {name!r} stands twice")
         pools[name] = sort or name

@@ -1,6 +1,7 @@
 """The registry: each kind's contract, and the models of models.toml. Loads no algorithm."""
 
 import importlib.util
+import logging
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from tasks import inputs
 from tasks.errors import UnknownModel
 from tasks.models_file import Misconfigured, ModelsFile, like
-from tasks.pools import DEFAULT, SORTS, PoolName
+from tasks.pools import DEFAULT, PoolName
+
+log = logging.getLogger(__name__)
 
 Kind = Literal["recommend", "transcribe", "caption", "generate"]
 """Each is a folder of tasks/; this is the one place that lists them."""
@@ -120,16 +123,23 @@ class Registry:
 
     @classmethod
     def read(cls, path: Path, pools: Collection[str] = tuple(DEFAULT)) -> "Registry":
-        """The models of a TOML file; errors: Misconfigured, a ValueError with file, line and key of each mistake."""
+        """The models of a TOML file; errors: Misconfigured, a ValueError with file, line and key of each mistake.
+
+        A model whose pool `pools` lacks moves to the first of them, with a warning in the log.
+        """
         written = ModelsFile.read(path)
         try:
             models = _File.model_validate(written.tables).model
         except ValidationError as error:
             raise written.faults(error, Model.model_fields) from None
-        wrong = [written.fault(*one) for one in (*_twice(models), *_nowhere(models, pools))]
+        wrong = [written.fault(*one) for one in _twice(models)]
         if wrong:
             raise Misconfigured("\n".join(wrong))
-        return cls(models, pools, written)
+        registry = cls(models, pools, written)
+        for asked, given in zip(models, registry.models, strict=True):
+            if asked.pool != given.pool:
+                log.warning("%s: BACKLOT_POOLS lacks the pool %s: runs on %s", asked.key, asked.pool, given.pool)
+        return registry
 
     @classmethod
     def default(cls) -> "Registry":
@@ -185,15 +195,6 @@ def _twice(models: Sequence[Model]) -> Iterator[tuple[int, str, str]]:
             yield number, "name", f"there is more than one model {model.key}"
         if model.default and any(other.default and other.kind == model.kind for other in before):
             yield number, "default", f"there is more than one default model of kind {model.kind}"
-
-
-def _nowhere(models: Sequence[Model], pools: Collection[str]) -> Iterator[tuple[int, str, str]]:
-    """The same of pools that neither this deployment has nor every deployment may have: misspelt, most likely."""
-    known = {*pools, *SORTS}
-    for number, model in enumerate(models):
-        if model.pool not in known:
-            near = like(model.pool, known)
-            yield number, "pool", f"there is no pool {model.pool!r}{near}; BACKLOT_POOLS has {', '.join(pools)}"
 
 
 def _is_there(module: str) -> bool:

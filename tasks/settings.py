@@ -89,7 +89,7 @@ class Settings(BaseSettings):
         min_length=1,
         description="Pools of this deployment, each `name:sort`. The sort `cpu` runs a job a child process, the sort "
         "`gpu` runs jobs as threads of one process. The pools `cpu` and `gpu` need no sort: `cpu,gpu,gpu-large:gpu`. "
-        "A model of the pool `cpu` or `gpu` runs in the first pool where its own is not listed",
+        "A model whose pool is not listed runs in the first, with a warning in the log",
     )
     unknown_model_s: float = Field(
         900,

@@ -52,7 +52,7 @@ def test_an_unknown_model_is_answered_with_what_there_is(tmp_path, kind, name, w
         (entry() + entry(), "more than one model generate/lstm"),
         (entry(default=True) + entry(name="b", default=True), "more than one default model of kind generate"),
         (entry(kind="sing"), "kind"),
-        (entry(pool="tpu"), "pool"),
+        (entry(pool="T.PU"), "models.toml:.*pool"),
         (entry(name="Big Model"), "name"),
         (entry(name="a/b"), "name"),
         (entry(run_timeout_s=0), "run_timeout_s"),
@@ -68,9 +68,12 @@ def test_a_faulty_file_is_refused_with_the_field_at_fault(tmp_path, text, why):
         read(tmp_path, text)
 
 
-def test_a_model_whose_pool_is_not_there_goes_to_one_that_is(tmp_path):
-    registry = read(tmp_path, entry(pool="gpu") + entry(name="small"), pools=("cpu",))
-    assert [model.pool for model in registry.models] == ["cpu", "cpu"]
+@pytest.mark.parametrize("pool", ["gpu", "gpu-large"])
+def test_a_model_whose_pool_is_not_there_goes_to_the_first(tmp_path, caplog, pool):
+    registry = read(tmp_path, entry(pool=pool) + entry(name="small", pool="b"), pools=("a", "b"))
+    assert [model.pool for model in registry.models] == ["a", "b"]
+    (warning,) = caplog.messages
+    assert warning == f"generate/lstm: BACKLOT_POOLS lacks the pool {pool}: runs on a"
     assert read(tmp_path, entry(pool="gpu")).models[0].pool == "gpu"
 
 

@@ -59,7 +59,10 @@ def test_a_job_runs_on_a_pool_that_a_setting_adds(settings, storage, stack, mode
         ("cpu", "cpu,tpu", "BACKLOT_POOLS: 'tpu' has no sort: write tpu:cpu or tpu:gpu"),
         ("cpu", "cpu,big:tpu", "BACKLOT_POOLS.BIG: Input should be 'cpu' or 'gpu'"),
         ("cpu", "cpu,cpu:gpu", "BACKLOT_POOLS: the pool 'cpu' stands twice"),
-        ("keeper", "keeper:cpu", "BACKLOT_POOLS: 'keeper' is the keeper's name, and no pool's"),
+        ("keeper", "keeper:cpu", "BACKLOT_POOLS: 'keeper' is the name of another program"),
+        ("redis", "cpu,redis:cpu", "BACKLOT_POOLS: 'redis' is the name of another program"),
+        ("s3", "cpu,s3:cpu", "BACKLOT_POOLS: 's3' is the name of another program"),
+        ("api", "cpu,api:cpu", "BACKLOT_POOLS: 'api' is the name of another program"),
         ("cpu", "cpu,a.b:cpu", "BACKLOT_POOLS.A.B.[KEY]: String should match pattern"),
     ],
 )
@@ -74,21 +77,3 @@ def test_a_pool_that_is_not_there_is_refused_at_the_start(settings, role, pools,
     )
     assert done.returncode == 1
     assert done.stderr.startswith(told) and done.stderr.count("\n") == 1
-
-
-def test_a_model_on_a_misspelt_pool_is_refused_at_the_start(settings, models):
-    """Else its jobs would run in the first pool, and nobody would know."""
-    done = subprocess.run(
-        [sys.executable, "-m", "worker", "cpu"],
-        cwd=ROOT,
-        env={
-            **environment(settings),
-            "BACKLOT_POOLS": "cpu,gpu-larger:gpu,cpu-small:cpu",
-            "BACKLOT_MODELS": str(models),
-        },
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert done.returncode == 1
-    assert f"{models}:6: generate/gpu-large-sleep: pool: there is no pool 'gpu-large'; did you mean" in done.stderr
