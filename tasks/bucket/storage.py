@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import quote
 
 import boto3
@@ -89,11 +89,26 @@ class NotSupported(StorageUnavailable):
     retryable = False
 
 
+class Patience(NamedTuple):
+    """Bounds on the bucket's silence in one call, in seconds, and the number of attempts. Slow transfers have none."""
+
+    connect_s: int
+    read_s: int
+    attempts: int
+
+
+JOBS_PATIENCE = Patience(connect_s=2, read_s=20, attempts=4)
+"""Workers and keepers: nobody waits for the answer."""
+CALLERS_PATIENCE = Patience(connect_s=5, read_s=10, attempts=1)
+"""The API: a caller waits. One attempt, as callers are told to retry."""
+CHECKS_PATIENCE = Patience(connect_s=1, read_s=1, attempts=1)
+
+
 class Storage:
     """One bucket, for any number of threads. Errors of every method: StorageUnavailable."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, settings: Settings, patience: Patience = JOBS_PATIENCE) -> None:
+        self.settings, self.patience = settings, patience
         self.bucket = settings.s3_bucket
 
     def put_file(self, key: str, path: Path, media_type: str) -> tuple[int, str]:
@@ -242,7 +257,7 @@ class Storage:
         """Checks, with short timeouts, that the bucket answers and is the one that the settings describe."""
         try:
             with _unavailable("HeadBucket"):
-                seen = self._client(patient=False).head_bucket(Bucket=self.bucket)
+                seen = self._client(patience=CHECKS_PATIENCE).head_bucket(Bucket=self.bucket)
         except StorageUnavailable as error:
             if isinstance(error.__cause__, ClientError):
                 raise StorageUnavailable(_misconfigured(error.__cause__, self.settings.s3_region)) from error.__cause__
@@ -272,27 +287,27 @@ class Storage:
             )
             return link
 
-    def _client(self, endpoint: str | None = None, patient: bool = True) -> Any:
-        settings = self.settings
-        return _client(endpoint or settings.s3_endpoint_url, settings.s3_region, credentials.of(settings), patient)
+    def _client(self, endpoint: str | None = None, patience: Patience | None = None) -> Any:
+        settings, patience = self.settings, patience or self.patience
+        return _client(endpoint or settings.s3_endpoint_url, settings.s3_region, credentials.of(settings), patience)
 
 
 @lru_cache(maxsize=16)  # clients of rotated keys fall out
-def _client(endpoint: str | None, region: str, keys: Keys, patient: bool) -> Any:
+def _client(endpoint: str | None, region: str, keys: Keys, patience: Patience) -> Any:
     """Clients may be shared by threads, and making one takes a tenth of a second."""
     session = boto3.Session(keys.id, keys.secret, keys.token, region_name=region)
-    return session.client("s3", endpoint_url=endpoint, config=_config(bool(endpoint), patient))
+    return session.client("s3", endpoint_url=endpoint, config=_config(bool(endpoint), patience))
 
 
-def _config(own_endpoint: bool, patient: bool) -> Config:
+def _config(own_endpoint: bool, patience: Patience) -> Config:
     """Signature v4 must be named, else links are of version 2, which newer servers refuse."""
     return Config(
         signature_version="s3v4",
         s3={"addressing_style": "path" if own_endpoint else "auto"},
-        connect_timeout=2 if patient else 1,
-        read_timeout=20 if patient else 1,
+        connect_timeout=patience.connect_s,
+        read_timeout=patience.read_s,
         max_pool_connections=32,
-        retries={"mode": "standard", "total_max_attempts": 4 if patient else 1},
+        retries={"mode": "standard", "total_max_attempts": patience.attempts},
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )

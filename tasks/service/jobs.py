@@ -12,7 +12,7 @@ from typing import Any
 
 from tasks.broker import Broker
 from tasks.bucket.layout import media_type_of, safe_name, upload_key
-from tasks.bucket.storage import Storage
+from tasks.bucket.storage import CALLERS_PATIENCE, Storage
 from tasks.errors import BacklotError, Conflict, InvalidRequest, KeyReused, NotFound, NotReady
 from tasks.job import JOB_ID, SCHEMA, Fixed, Job, JobRequest, Status, new_id, now_ms
 from tasks.ledger import Idempotency, Ledger, Record, keys
@@ -76,7 +76,8 @@ class Jobs:
     @classmethod
     def of(cls, settings: Settings) -> "Jobs":
         """Builds Jobs with the registry, ledger, broker and storage that the settings name."""
-        return cls(settings, settings.registry(), Ledger(settings), Broker(settings), Storage(settings))
+        storage = Storage(settings, CALLERS_PATIENCE)
+        return cls(settings, settings.registry(), Ledger(settings), Broker(settings), storage)
 
     def submit(
         self,

@@ -6,6 +6,7 @@ its outputs cannot be committed. Every step may be done twice.
 
     accepted, not ended, no job.json   enqueued again, with its old id, times and Idempotency-Key
     ended, but living in this Redis    its record becomes that of its end
+    living here, but has a job.json    its record becomes that of its job.json (outlived.py)
     ended, its job.json not written    job.json is written
     erased                             its objects are trash again
 """
@@ -31,7 +32,7 @@ from tasks.ledger.faults import away
 from tasks.ledger.idempotency import IDEMPOTENCY_MS
 from tasks.service.intake import UPLOAD_KEPT_S
 from tasks.settings import Settings
-from worker.keeper import entries, pauses, segments
+from worker.keeper import entries, outlived, pauses, segments
 from worker.keeper.entries import Accepted, KeyUse, Sid
 from worker.keeper.journal import Journal
 from worker.keeper.skipped import Skipped
@@ -98,7 +99,12 @@ class Restore:
                 names = segments.names(self.storage, self.skipped)
                 missing = [name for name in names if segments.span(name)[1] > known]
                 self._put_back_pauses()
+                older = known != (0, 0) and (bool(missing) or segments.written(self.storage) > known)
                 done = self._put_back(known, missing) if missing else {}
+                if older and (count := outlived.conclude(self.ledger, self.storage, self.token, self.skipped)):
+                    done["concluded"] = done.get("concluded", 0) + count
+                    self._write(("SET", keys.STOCK, now_ms()))
+                    log.warning("%d jobs of an older memory had ended, by their job.json", count)
         finally:
             over.set()
         self.ledger.set_epoch(begun)

@@ -155,6 +155,54 @@ def test_an_older_memory_learns_what_came_after_it(house, fixed, memory):
     assert house.claim().fixed.id == late.id and house.claim() is None
 
 
+def test_an_older_memory_whose_segments_are_compacted_does_no_ended_job_again(house, fixed, memory):
+    """No segment has the end any more; job.json does. A job that still waits goes on waiting."""
+    done, canceled, waits = fixed(priority=1), fixed(), fixed()
+    for job in (done, canceled, waits):
+        house.ledger.submit(job)
+    house.written()
+    bring_back = memory()
+    claimed = house.claim()
+    assert claimed.fixed.id == done.id
+    house.commit(claimed)
+    house.ledger.cancel("acme", canceled.id)
+    house.written()
+    before = {job.id: house.jobs.get("acme", job.id) for job in (done, canceled)}
+    _compact_all(house)
+    bring_back()
+    assert house.restore()["concluded"] == 2
+    assert {job_id: house.jobs.get("acme", job_id) for job_id in before} == before
+    assert house.claim().fixed.id == waits.id and house.claim() is None
+    assert house.commit(claimed) == "lost"
+
+
+def test_an_older_memory_of_a_job_erased_since_does_not_run_it(house, fixed, memory):
+    """Its tombstone outlives the segments: no worker gets it, and the keeper forgets it."""
+    job = fixed()
+    house.ledger.submit(job)
+    house.written()
+    bring_back = memory()
+    house.ledger.cancel("acme", job.id)
+    house.written()
+    house.jobs.delete("acme", job.id)
+    house.keeper.duties["trash"].work()
+    house.written()
+    for name in segments.names(house.storage):
+        house.storage.delete(name)
+    bring_back()
+    assert house.restore() == {"concluded": 1}
+    assert house.claim() is None
+    house.keeper.duties["retention"].work()
+    with pytest.raises(Gone, match="was erased"):
+        house.jobs.get("acme", job.id)
+
+
+def _compact_all(house) -> None:
+    compactor = Compactor(house.ledger, house.ledger.redis, house.storage)
+    for name in segments.names(house.storage):
+        compactor.compact(name)
+
+
 def test_a_dead_letter_whose_replay_was_lost_is_none_when_it_is_back(house, fixed, memory):
     """Its end is put back, and so is what the retry said; else the next bulk call would do it once more."""
     old = fixed(max_attempts=1)
