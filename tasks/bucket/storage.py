@@ -99,8 +99,8 @@ class Patience(NamedTuple):
 
 JOBS_PATIENCE = Patience(connect_s=2, read_s=20, attempts=4)
 """Workers and keepers: nobody waits for the answer."""
-CALLERS_PATIENCE = Patience(connect_s=5, read_s=10, attempts=1)
-"""The API: a caller waits. One attempt, as callers are told to retry."""
+CALLERS_PATIENCE = Patience(connect_s=2, read_s=5, attempts=2)
+"""The API: a caller waits. One retry, for a kept connection that the server has closed; callers are told to retry."""
 CHECKS_PATIENCE = Patience(connect_s=1, read_s=1, attempts=1)
 
 
