@@ -5,7 +5,15 @@ import json
 import pytest
 
 from tasks.bucket.layout import attempt_prefix, job_json_key
-from tasks.errors import Conflict, InvalidRequest, MalformedRequest, NotFound, TooLarge, UnknownModel
+from tasks.errors import (
+    Conflict,
+    InvalidRequest,
+    MalformedRequest,
+    NotFound,
+    StorageUnavailable,
+    TooLarge,
+    UnknownModel,
+)
 from tasks.job import Fixed, Job, new_id
 from tasks.ledger import Ledger, Worker, keys
 from tasks.request import FREE_MAX_BYTES, parse, plain, pointer
@@ -131,3 +139,17 @@ def test_jobs_of_one_millisecond_are_all_listed(jobs, ledger):
         if cursor is None:
             break
     assert seen == sorted(made, reverse=True)
+
+
+def test_a_stored_input_that_is_gone_at_once_is_storage_unavailable(jobs, storage, monkeypatch):
+    """The bucket took it; before its ETag was read somebody deleted it. No job is made of it."""
+    put = jobs.storage.put_stream
+
+    def put_and_lose(key, *rest) -> None:
+        put(key, *rest)
+        storage.delete(key)
+
+    monkeypatch.setattr(jobs.storage, "put_stream", put_and_lose)
+    with pytest.raises(StorageUnavailable, match="has it no more"):
+        jobs.submit("acme", request(input={"prompt": "x" * 40_000}))
+    assert jobs.list("acme").jobs == []
