@@ -3,6 +3,7 @@ HTML, never a traceback."""
 
 import io
 import json
+from urllib.parse import quote
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -83,7 +84,8 @@ def test_odd_paths_queries_and_headers_are_answered_in_form(operator, operation)
     def hold(name, query, header):
         value = "".join(c for c in header if c not in "\r\n\0").encode().decode("latin1")
         headers = {"Prefer": f"wait={value}", "Idempotency-Key": value, "Accept": value, "Content-Type": value}
-        values = {part: name.replace("/", "") or "x" for part in ("{job_id}", "{name}", "{kind}")}
+        segment = quote((name.replace("/", "") or "x").encode("utf-8", "surrogatepass"), safe="")
+        values = dict.fromkeys(("{job_id}", "{name}", "{kind}"), segment)
         judged(
             operator.open(
                 path_of(operation, **values),
