@@ -140,7 +140,7 @@ def _install(name: str, *what: str) -> None:
     python = sys.executable
     if _run(name, [python, "-m", "uv", "pip", "install", "--python", python, *PINS, *what]):
         return
-    print("  uv could not do it (pip's own settings are not uv's); trying pip, which is slower", file=sys.stderr)
+    print("  uv could not install them; trying pip, which is slower and reads pip.conf", file=sys.stderr)
     if not _run(name, [python, "-m", "pip", "install", *PINS, *what]):
         raise Failed(f"Could not install {DESCRIPTIONS[name]}: {_last_error(name)}")
 
