@@ -260,7 +260,7 @@ def _reason(why: str) -> str:
 
 def _number(text: object) -> float | None:
     try:
-        number = float(text)  # type: ignore[arg-type]
+        number = float(text)  # type: ignore[arg-type]  # what is no number raises, and is None
     except (ValueError, TypeError):
         return None
     return number if math.isfinite(number) else None
