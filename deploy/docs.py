@@ -1,7 +1,8 @@
-"""The generated parts of docs/, written by `make docs`: settings, error codes, models.
+"""The generated parts of docs/, written by `make docs`: settings, error codes, warning codes, models.
 
-It reads the descriptions of tasks/settings.py, the docstrings of tasks/errors.py, the statuses of api/problems.py, and
-models.toml with models.hub.toml. It knows nothing of a running service, and no process of the service imports it.
+It reads the descriptions of tasks/settings.py, the docstrings of tasks/errors.py, the statuses of api/problems.py, the
+kinds' contracts, and models.toml with models.hub.toml. It knows nothing of a running service, and no process of the
+service imports it.
 
 A page holds a generated part between `<!-- generated: NAME -->` and `<!-- end -->`; all else in the page is written by
 hand. tests/test_docs.py fails where a page differs from what would be written here.
@@ -16,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from api.problems import HTTP_ALONE, STATUS
 from tasks import errors
-from tasks.registry import Registry
+from tasks.registry import KINDS, Registry, contract
 from tasks.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -48,7 +49,7 @@ def pages() -> list[Path]:
 
 def written(path: Path) -> str:
     """The text that the page should have. Errors: KeyError, with the name of a part that nothing generates."""
-    made = {"settings": settings, "errors": error_codes, "models": models, "hub": hub_models}
+    made = {"settings": settings, "errors": error_codes, "models": models, "hub": hub_models, "warnings": warnings}
     return PART.sub(lambda part: f"{part[1]}\n{made[part[2]]()}\n{part[3]}", path.read_text())
 
 
@@ -71,6 +72,12 @@ def error_codes() -> str:
     ]
     alone = [(f"`{code}`", str(status), "no", _by(status), meaning) for code, (status, meaning) in HTTP_ALONE.items()]
     return _table(("Code", "HTTP status", "Retryable", "Who acts", "Meaning"), [*ours, *alone])
+
+
+def warnings() -> str:
+    """A row a code of each kind's WARNINGS."""
+    rows = [(f"`{kind}`", f"`{code}`", said) for kind in KINDS for code, said in contract(kind).warnings.items()]
+    return _table(("Kind", "Code", "Meaning"), rows)
 
 
 def models() -> str:

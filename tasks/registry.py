@@ -37,6 +37,8 @@ class Contract:
     result: type[BaseModel]
     only: Mapping[str, tuple[str, ...]]
     """Params that some algorithms alone take, and which."""
+    warnings: Mapping[str, str]
+    """Codes of the warnings that a result may have, each with its meaning."""
 
     def foreign(self, algorithm: str) -> set[str]:
         """The params that an algorithm does not take. An operator's own (a dotted name) may take them all."""
@@ -52,7 +54,7 @@ def contract(kind: str) -> Contract:
     if kind not in KINDS:
         raise UnknownModel(f"there is no kind {kind!r}; kinds are {', '.join(KINDS)}")
     module = importlib.import_module(f"tasks.{kind}")
-    return Contract(kind, module.Inputs, module.Params, module.Result, getattr(module, "ONLY", {}))
+    return Contract(kind, module.Inputs, module.Params, module.Result, getattr(module, "ONLY", {}), module.WARNINGS)
 
 
 class Model(BaseModel):

@@ -8,6 +8,17 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.inputs import MIB, Limits, Source
+from tasks.warning import Warned
+
+WARNINGS = {
+    "small_picture": "a side of the picture has fewer pixels than captions can be trusted for",
+    "dark_picture": "the picture is dark, or most of it is black",
+    "bright_picture": "the picture is glaring, or most of it is white",
+    "flat_picture": "the picture has little contrast",
+    "blurred_picture": "the picture is out of focus or moved",
+    "nothing_seen": "the picture shows nothing that the model knows; the caption is empty",
+    "low_confidence": "the model itself finds its caption unlikely",
+}
 
 
 class Inputs(BaseModel):
@@ -70,11 +81,11 @@ class Quality(BaseModel):
 class Result(BaseModel):
     """The best caption; `alternatives` starts with it, best first, where the model considers more than one.
 
-    `quality` is null where the model does not measure the picture. `warnings`: why not to trust it, if anything.
+    `quality` is null where the model does not measure the picture. `warnings`: reasons not to trust it.
     The caption is empty where the picture shows nothing that the model knows; a warning says so.
     """
 
     caption: str
     alternatives: list[Alternative] = []
     quality: Quality | None = None
-    warnings: list[str] = []
+    warnings: list[Warned] = []

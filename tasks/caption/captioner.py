@@ -27,6 +27,7 @@ from tasks.caption.stored import FILE, read_tensors
 from tasks.caption.teller import Teller
 from tasks.caption.vocabulary import Words, vocabulary
 from tasks.errors import BacklotError, Canceled, ModelFailed
+from tasks.warning import warning
 
 
 class Network(nn.Module):
@@ -106,7 +107,7 @@ class Captioner(Algorithm):
             {"caption": self.vocabulary.sentence(self.vocabulary.decode(one.tokens)), "logprob": min(one.logprob, 0.0)}
             for one in found[: 1 + call.params.alternatives]
         ]
-        strange = ["the picture shows nothing that the captioner knows"] if blind else []
+        strange = [warning("nothing_seen", "the picture shows nothing that the captioner knows")] if blind else []
         files = [] if blind else self.draw(opened.square, sight, found[0].tokens, call.workdir)
         result = written(call, captions, opened.quality, self.doubt, strange, files)
         call.report(1.0, "captioned")
@@ -146,10 +147,16 @@ class Captioner(Algorithm):
 
 
 def written(
-    call: Call, captions: list[dict], measured: dict, doubt: float, more: Sequence[str] = (), files: Sequence[Path] = ()
+    call: Call,
+    captions: list[dict],
+    measured: dict,
+    doubt: float,
+    more: Sequence[dict[str, str]] = (),
+    files: Sequence[Path] = (),
 ) -> Result:
     """The result of the captions found, best first, and caption.json in the workdir. `more`: other warnings."""
-    doubts = [f"the caption is doubtful: its log-probability is {captions[0]['logprob']:.2f}, under {doubt:.2f}"]
+    doubtful = f"the caption is doubtful: its log-probability is {captions[0]['logprob']:.2f}, under {doubt:.2f}"
+    doubts = [warning("low_confidence", doubtful)]
     value = {
         "caption": captions[0]["caption"],
         "alternatives": captions,

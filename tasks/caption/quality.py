@@ -12,6 +12,8 @@ changes much if it was sharp, little if it was blurred already.
 import numpy as np
 from PIL import Image, ImageFilter
 
+from tasks.warning import warning
+
 SIDE = 256  # pixels of the longer side that light and blur are measured at
 DARK, BRIGHT = 0.05, 0.98  # luma
 SMALLEST = 48  # pixels of the shorter side
@@ -53,20 +55,26 @@ def _along(grey: Image.Image, box: tuple[int, int]) -> float:
     return float(lost / before.sum()) if before.sum() else 0.0
 
 
-def warnings(quality: dict[str, float]) -> list[str]:
-    """A sentence for each reason to mistrust a caption of such a picture."""
+def warnings(quality: dict[str, float]) -> list[dict[str, str]]:
+    """Reasons to mistrust a caption of such a picture, {"code", "detail"} each."""
     width, height, sharp = quality["width"], quality["height"], quality["sharpness"]
-    reasons = {
-        f"the picture is small: {width} x {height} pixels, a side under {SMALLEST}": min(width, height) < SMALLEST,
-        f"the picture is dark: its brightness is {quality['brightness']:.2f}, under {DIM}": quality["brightness"] < DIM,
-        f"the picture is glaring: its brightness is {quality['brightness']:.2f}, over {GLARING}": quality["brightness"]
-        > GLARING,
-        f"the picture is flat: its contrast is {quality['contrast']:.2f}, under {FLAT}": quality["contrast"] < FLAT,
-        f"{quality['dark']:.0%} of the picture is black": quality["dark"] > TOO_MUCH,
-        f"{quality['bright']:.0%} of the picture is white": quality["bright"] > TOO_MUCH,
-        f"the picture is blurred: its sharpness is {sharp:.2f}, under {BLURRED}": sharp < BLURRED,
-    }
-    return [reason for reason, holds in reasons.items() if holds]
+    light, black, white = quality["brightness"], quality["dark"], quality["bright"]
+    small = f"the picture is small: {width} x {height} pixels, a side under {SMALLEST}"
+    flat = f"the picture is flat: its contrast is {quality['contrast']:.2f}, under {FLAT}"
+    blurred = f"the picture is blurred: its sharpness is {sharp:.2f}, under {BLURRED}"
+    reasons = [
+        (min(width, height) < SMALLEST, warning("small_picture", small)),
+        (light < DIM, warning("dark_picture", f"the picture is dark: its brightness is {light:.2f}, under {DIM}")),
+        (
+            light > GLARING,
+            warning("bright_picture", f"the picture is glaring: its brightness is {light:.2f}, over {GLARING}"),
+        ),
+        (quality["contrast"] < FLAT, warning("flat_picture", flat)),
+        (black > TOO_MUCH, warning("dark_picture", f"{black:.0%} of the picture is black")),
+        (white > TOO_MUCH, warning("bright_picture", f"{white:.0%} of the picture is white")),
+        (sharp < BLURRED, warning("blurred_picture", blurred)),
+    ]
+    return [reason for holds, reason in reasons if holds]
 
 
 def _rounded(value: float) -> float:

@@ -9,9 +9,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.inputs import MIB, Limits, Text
+from tasks.warning import Warned
 
 Stop = Annotated[str, Field(min_length=1, max_length=100)]
 ONLY = {"on_long_prompt": ("transformer", "hf")}  # recurrent models have no context to overflow
+WARNINGS: dict[str, str] = {}
 
 
 class Message(BaseModel):
@@ -91,3 +93,4 @@ class Result(BaseModel):
     choices: list[Choice] = []
     embedding: list[float] | None = None
     usage: Usage
+    warnings: list[Warned] = []

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tasks.inputs import MIB, Limits, Source
+from tasks.warning import Warned
 
 
 def _as_text(value: object) -> object:
@@ -30,6 +31,16 @@ ONLY: dict[str, tuple[str, ...]] = {
     "half_life": LEARN,
 }
 WHO = "history, tags, user or users"
+WARNINGS = {
+    "rows_dropped": "one rule of cleaning left out or dropped more than 5 % of a table's rows",
+    "cells_filled": "one rule filled more than 5 % of a table's rows: ratings, times or years that are missing or "
+    "unreadable",
+    "unknown_user": "the interactions do not have a user",
+    "unknown_history": "the catalogue does not have an entry of `history`, or has it more than once",
+    "unknown_tag": "no title has a tag, beside others that some have or where the popular stands in",
+    "tags_unused": "tags stand beside a history: they are for people without one",
+    "no_items": "`items` is empty: nothing left in the catalogue fits",
+}
 
 
 class Inputs(BaseModel):
@@ -132,13 +143,6 @@ class Measured(BaseModel):
     map: float
     mrr: float
     coverage: float = Field(description="share of the catalogue that is recommended to anybody")
-
-
-class Warned(BaseModel):
-    """A reason not to trust the answer."""
-
-    code: str = Field(description="rows_dropped, cells_filled, unknown_user, ...; more may come")
-    detail: str = Field(description="a sentence for a person")
 
 
 class Result(BaseModel):

@@ -16,6 +16,7 @@ from tasks.recommend.chosen import Chosen, nobody
 from tasks.recommend.cold import matches
 from tasks.recommend.history import History
 from tasks.recommend.history import find as find_history
+from tasks.warning import warning
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def _many(users: Sequence[str] | str, chosen: Chosen) -> Asked:
     selected = chosen.select(rows)
     shown = ", ".join(map(repr, unknown[:3])) + (" ..." if len(unknown) > 3 else "")
     said = f"{len(unknown):,} users are not in the interactions, {shown}: they get what is popular"
-    return Asked(_named(selected, names), many=True, warnings=[_warning("unknown_user", said)] if unknown else [])
+    return Asked(_named(selected, names), many=True, warnings=[warning("unknown_user", said)] if unknown else [])
 
 
 def _one(
@@ -76,22 +77,18 @@ def _one(
     if chosen is not None and user is not None and user in chosen.users:
         person = chosen.select(np.array([list(chosen.users).index(user)]))
     elif user is not None:
-        warnings.append(_warning("unknown_user", f"user {user!r} is not in the interactions"))
+        warnings.append(warning("unknown_user", f"user {user!r} is not in the interactions"))
     history = find_history(entries, titles, may_be_unknown=len(person.item) > 0) if entries else None
     if history:
         person = person.liking(history.rows) if history.rows else person
-        warnings += [_warning("unknown_history", history.complaint)] if history.complaint else []
+        warnings += [warning("unknown_history", history.complaint)] if history.complaint else []
     if tags and len(person.item):
         said = "tags are for people without a history: they were not used"
-        warnings.append(_warning("tags_unused", said))
+        warnings.append(warning("tags_unused", said))
     elif unknown := [tag for tag in tags if not any(matches(title, [tag]) for title in titles)]:
         said = f"no title has a genre, director or actor {', '.join(map(repr, unknown[:5]))}"
-        warnings.append(_warning("unknown_tag", said))
+        warnings.append(warning("unknown_tag", said))
     return Asked(person, many=False, tags=tags, history=history, warnings=warnings)
-
-
-def _warning(code: str, detail: str) -> dict[str, str]:
-    return {"code": code, "detail": detail}
 
 
 def _named(chosen: Chosen, names: Sequence[str]) -> Chosen:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.inputs import MIB, Limits, Source
+from tasks.warning import Warned
 
 
 class Inputs(BaseModel):
@@ -50,6 +51,8 @@ ONLY: dict[str, tuple[str, ...]] = {
     "language_model": ("rnn", "dnn"),
 }
 
+WARNINGS: dict[str, str] = {}
+
 
 class Result(BaseModel):
     """The text and how sure the model is of it."""
@@ -58,3 +61,4 @@ class Result(BaseModel):
     language: str
     duration_s: float = Field(ge=0)
     confidence: float | None = Field(None, ge=0, le=1, description="mean of the words' confidence")
+    warnings: list[Warned] = []

@@ -234,7 +234,7 @@ def _samples(model: Captioner) -> list[str]:
     results = map(succeeded, model.run([Call.of("caption", image=path) for path in files]))
     return [
         f"| {path.name} | {result.value['caption']} | {result.value['alternatives'][0]['logprob']:.2f} | "
-        f"{'; '.join(result.value['warnings'])} |"
+        f"{'; '.join(warned['detail'] for warned in result.value['warnings'])} |"
         for path, result in zip(files, results, strict=True)
     ]
 

@@ -47,7 +47,7 @@ def test_each_sample_is_told_as_the_card_says(model):
     results = model.run([Call.of("caption", image=SAMPLES / name) for name, *_ in told])
     for (_, caption, logprob, warnings), result in zip(told, results, strict=True):
         found = Result.model_validate(result.value)
-        assert found.caption == caption and "; ".join(found.warnings) == warnings
+        assert found.caption == caption and "; ".join(one.detail for one in found.warnings) == warnings
         assert found.alternatives[0].logprob == pytest.approx(float(logprob), abs=0.02)
     assert sum(SCENES.get(name) == caption for name, caption, *_ in told) >= 3
 
