@@ -226,14 +226,14 @@ def test_the_models_that_readme_lists_are_those_that_ship():
 
 @pytest.mark.parametrize("path", docs.pages(), ids=lambda path: path.name)
 def test_generated_parts_are_those_of_the_code(path):
-    """Settings, error codes and models, as the source describes them."""
+    """Settings, codes and models, as the source describes them."""
     assert path.read_text() == docs.written(path), f"docs/{path.name} is not that of the code: run `make docs`"
 
 
 def test_every_part_is_generated_somewhere():
     """A page that loses its markers is noticed, and so is a group of settings whose first was renamed."""
     parts = {part for path in docs.pages() for _, part, _ in docs.PART.findall(path.read_text())}
-    assert parts == {"settings", "errors", "models", "hub"}
+    assert parts == {"settings", "errors", "warnings", "models", "hub"}
     assert docs.GROUPS.keys() <= Settings.model_fields.keys()
 
 

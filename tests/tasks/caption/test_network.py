@@ -297,7 +297,7 @@ def test_an_unlikely_caption_is_called_doubtful(model, picture):
         (result,) = model.run([Call.of("caption", image=picture(size=(60, 60)))])
         doubts = [one for one in result.value["warnings"] if one["code"] == "low_confidence"]
         assert len(doubts) == expected
-        assert all(f"{result.value['alternatives'][0]['logprob']:.2f}" in one for one in doubts)
+        assert all(f"{result.value['alternatives'][0]['logprob']:.2f}" in one["detail"] for one in doubts)
 
 
 def test_each_call_of_a_batch_gets_what_it_would_get_alone(model, picture):

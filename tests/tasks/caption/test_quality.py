@@ -47,7 +47,7 @@ def test_blurring_a_photograph_makes_it_less_and_less_sharp_until_it_is_warned_o
     found = [measure(picture) for picture in pictures]
     assert [one["sharpness"] for one in found] == sorted((one["sharpness"] for one in found), reverse=True)
     assert warnings(found[0]) == []
-    assert [one for one in warnings(found[3]) if "blurred" in one]
+    assert "blurred_picture" in [one["code"] for one in warnings(found[3])]
 
 
 def test_a_dark_or_glaring_or_flat_photograph_is_warned_of(photograph):
@@ -59,13 +59,13 @@ def test_a_dark_or_glaring_or_flat_photograph_is_warned_of(photograph):
         (ImageEnhance.Contrast(photograph).enhance(0.05), "flat"),
         (Image.blend(photograph, black, 0.99), "black"),
     ):
-        assert any(word in one for one in warnings(measure(faulty))), word
+        assert any(word in one["detail"] for one in warnings(measure(faulty))), word
 
 
 def test_a_tiny_picture_is_warned_of():
     """The words name its size and the limit."""
-    (small,) = (one for one in warnings(measure(SLOPE.convert("RGB").resize((40, 30)))) if "small" in one)
-    assert "40 x 30" in small and "48" in small
+    found = {one["code"]: one["detail"] for one in warnings(measure(SLOPE.convert("RGB").resize((40, 30))))}
+    assert "40 x 30" in found["small_picture"] and "48" in found["small_picture"]
 
 
 @pytest.mark.data("images/photos")
@@ -76,4 +76,4 @@ def test_a_night_picture_is_called_dark_and_daylight_is_not(real_data):
         path.name: warnings(measure(open_picture(path))) for path in photos.iterdir() if path.suffix in (".jpg", ".png")
     }
     assert len(warned) == 8 and [name for name, found in warned.items() if found] == ["black-bear.jpg"]
-    assert "dark" in warned["black-bear.jpg"][0]
+    assert "dark" in warned["black-bear.jpg"][0]["detail"]
