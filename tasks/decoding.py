@@ -4,8 +4,8 @@ to touch another process, a bound on memory. A decoder that crashes ends its own
     PICTURES = Decoder("tasks.caption.pictures:decoded")    # def decoded(file) -> Iterator[bytes]
     for piece in PICTURES.stream(path): ...                 # DECODES_WITH = ("PIL",): packages the function needs
 
-    caller -- file, pipe --> host (python -m tasks.decoding NAME) -- fork --> a child a file: confines itself, decodes
-       ^---------------------------------- pieces by the pipe ----------------------------'
+    caller -- file, pipe, options --> host (python -m tasks.decoding NAME) -- fork --> a child a file, confined: decodes
+       ^--------------------------------------- pieces by the pipe ----------------------------'
 
 The host is started at first use, has an environment without our settings, and ends with its caller.
 """
@@ -23,8 +23,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
+
+from pydantic import JsonValue
 
 from tasks import errors
 from tasks.confinement import confine, drop_capabilities, no_new_privileges
@@ -40,12 +43,15 @@ KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "OPENB
 REFUSALS = (errors.InvalidInput, errors.TooLarge, errors.UnsupportedMedia)
 """Errors that a decoder may raise about a file; any other is a defect."""
 ENDED = "the file ends the process that decodes it: it is damaged, or made to do so"
+OPTIONS_BYTES = 4096
+"""Bytes that the options of a file may have as JSON."""
 CONTROL = 0
 """File descriptor of the socket on which the host receives its caller's requests."""
 
 
 class Decoder:
-    """A function <module>:<name> from an open binary file to pieces of bytes, run apart. For any number of threads."""
+    """A function <module>:<name> from an open binary file, and options by name, to pieces of bytes, run apart.
+    For any number of threads."""
 
     def __init__(self, function: str) -> None:
         self.function = function
@@ -53,8 +59,9 @@ class Decoder:
         self._control: socket.socket | None = None
         self._owner = 0
 
-    def stream(self, path: Path) -> Iterator[bytes]:
-        """The pieces as they come; a caller that stops early ends the decoding.
+    def stream(self, path: Path, **options: JsonValue) -> Iterator[bytes]:
+        """The pieces as they come; a caller that stops early ends the decoding. `options` are JSON of OPTIONS_BYTES at
+        most, which the function gets as arguments.
 
         Errors: those of REFUSALS that the function raised; InvalidInput where decoding ended its process; TooLarge
         where it wanted more than MEMORY_BYTES; RuntimeError with what else was raised.
@@ -63,21 +70,22 @@ class Decoder:
         with os.fdopen(reading, "rb") as answers:
             try:
                 with path.open("rb") as file:
-                    self._ask(file.fileno(), writing)
+                    self._ask(json.dumps(options).encode(), file.fileno(), writing)
             finally:
                 os.close(writing)
             while piece := _next(answers):
                 yield piece
 
-    def _ask(self, file: int, pipe: int) -> None:
+    def _ask(self, options: bytes, file: int, pipe: int) -> None:
         """Hand the file to the host; to a new one where the last has ended."""
+        assert len(options) <= OPTIONS_BYTES
         with self._lock:
             for fresh in (False, True):
                 control = self._control
                 if fresh or control is None or self._owner != os.getpid():
                     control = self._start()
                 try:
-                    socket.send_fds(control, [b"?"], [file, pipe])
+                    socket.send_fds(control, [options], [file, pipe])
                     if control.recv(1):
                         return
                 except OSError as error:
@@ -134,18 +142,18 @@ def _refusal(body: bytes) -> errors.BacklotError:
 # -- the host and its children
 
 
-def serve(function: Callable[[BinaryIO], Iterator[bytes]]) -> None:
+def serve(function: Callable[..., Iterator[bytes]]) -> None:
     """Fork a child for each file that the caller hands over, until the caller is gone."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the kernel
     no_new_privileges()
     drop_capabilities()
     with socket.socket(fileno=CONTROL) as control:
         while True:
-            asked, files, _, _ = socket.recv_fds(control, 1, 2)
-            if not asked:
+            options, files, _, _ = socket.recv_fds(control, OPTIONS_BYTES, 2)
+            if not options:
                 return
             if os.fork() == 0:
-                _decode(function, *files)
+                _decode(partial(function, **json.loads(options)), *files)
             for file in files:
                 os.close(file)
             control.send(b"!")

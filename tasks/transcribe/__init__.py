@@ -28,6 +28,12 @@ class Params(BaseModel):
     denoise: Literal["off", "spectral"] = Field(
         "off", description="whether steady noise is taken out of the spectrum before anything is recognised"
     )
+    track: int | None = Field(
+        None,
+        ge=0,
+        le=999,
+        description="number of the file's audio track, from 0; without it the one marked as default, else the first",
+    )
     grammar: str | None = Field(
         None, min_length=1, max_length=16_384, description="a JSGF grammar: nothing but its sentences is recognised"
     )
@@ -51,7 +57,7 @@ ONLY: dict[str, tuple[str, ...]] = {
     "language_model": ("rnn", "dnn"),
 }
 
-WARNINGS: dict[str, str] = {}
+WARNINGS = {"tracks_ignored": "the file has several audio tracks, of which one was heard; the detail names the others"}
 
 
 class Result(BaseModel):

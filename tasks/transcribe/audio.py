@@ -5,95 +5,94 @@ an open file in place of a name, lists of the containers and codecs it may take 
 other formats that name further files or addresses are refused before they are read.
 """
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import av
 import numpy as np
 
-from tasks.decoding import Decoder
-from tasks.errors import InvalidInput, TooLarge, UnsupportedMedia
+from tasks.decoding import ENDED, Decoder
+from tasks.errors import DETAIL_MAX, InvalidInput, TooLarge, UnsupportedMedia
+from tasks.text import line
+from tasks.transcribe import WARNINGS, tracks
+from tasks.warning import Warned
 
 DECODES_WITH = ("av",)
 RATE = 16_000  # samples a second
 MAX_HOURS = 4
 BLOCK = RATE  # samples handed over at once
 DEMUXERS = ("wav", "mp3", "mov", "mp4", "m4a", "flac", "ogg", "matroska", "webm")
-CODECS = frozenset(
-    {
-        "pcm_u8",
-        "pcm_s16le",
-        "pcm_s16be",
-        "pcm_s24le",
-        "pcm_s24be",
-        "pcm_s32le",
-        "pcm_s32be",
-        "pcm_f32le",
-        "pcm_f32be",
-        "pcm_f64le",
-        "pcm_alaw",
-        "pcm_mulaw",
-        "adpcm_ms",
-        "adpcm_ima_wav",
-        "mp3",
-        "mp3float",
-        "mp2",
-        "mp2float",
-        "aac",
-        "alac",
-        "flac",
-        "vorbis",
-        "opus",
-        "libopus",
-        "ac3",
-        "eac3",
-    }
-)
-"""FFmpeg's names of what recordings and films are packed in; it has some hundred more, seldom looked after."""
 READS = "wav, mp3, m4a/mp4, flac, ogg, opus and webm are read"
 # A header may promise slightly more than there is (encoder padding, rounded durations).
 SLACK_S = 1.0
 SLACK = 0.02
 
 
-def blocks(path: Path) -> Iterator[np.ndarray]:
-    """The first audio track of a file, at constant memory.
+SOUND, WARNING = b"S", b"W"
+"""First byte of each piece that the decoder gives: samples, or the JSON of a warning."""
 
-    Yields int16 arrays of BLOCK samples (the last may be shorter), mono, RATE samples a second.
+
+def blocks(
+    path: Path, *, track: int | None = None, warn: Callable[[dict[str, str]], object] = lambda warning: None
+) -> Iterator[np.ndarray]:
+    """An audio track of a file, at constant memory: `track` counts from 0; None leaves the choice to the file.
+
+    Yields int16 arrays of BLOCK samples (the last may be shorter), mono, RATE samples a second. Calls `warn` for each
+    reason not to trust them, after the last.
     Raises UnsupportedMedia for a file that is none of the known recordings or has no sound, InvalidInput
-    for one that is empty or breaks off (with the second where it does), TooLarge past MAX_HOURS.
+    for one that is empty, breaks off (with the second where it does) or has no such track, TooLarge past MAX_HOURS.
     """
-    for piece in DECODER.stream(path):
-        yield np.frombuffer(piece, np.int16)
+    for piece in DECODER.stream(path, track=track):
+        if piece.startswith(SOUND):
+            yield np.frombuffer(piece[1:], np.int16)
+        else:
+            warn(_told(piece[1:]))
 
 
-def decoded(file: BinaryIO) -> Iterator[bytes]:
-    """The same from an open file, each block as its bytes; the process that this runs in may open nothing more."""
+def _told(said: bytes) -> dict[str, str]:
+    """A warning as the decoder gives it, which is as little trusted as its file."""
+    try:
+        told = Warned.model_validate_json(said)
+    except ValueError as error:
+        raise InvalidInput(ENDED) from error
+    if told.code not in WARNINGS:
+        raise InvalidInput(ENDED)
+    return {"code": told.code, "detail": line(told.detail, DETAIL_MAX)}
+
+
+def decoded(file: BinaryIO, *, track: int | None = None) -> Iterator[bytes]:
+    """The same from an open file, a piece a block, then one a warning; the process that this runs in may open nothing
+    more."""
     if os.fstat(file.fileno()).st_size == 0:
         raise InvalidInput("the recording is empty: the file has 0 bytes")
+    warnings: list[dict[str, str]] = []
     with _opened(file) as container:
-        stated = _stated_seconds(container)
+        heard = tracks.chosen(container, track, warnings)
+        stated = _stated_seconds(container, heard)
         if stated is not None:
             _refuse_too_long(stated)
         count = 0
-        for block in _joined(_samples(container)):
+        for block in _joined(_samples(container, heard)):
             count += len(block)
             _refuse_too_long(count / RATE)
-            yield block.tobytes()
+            yield SOUND + block.tobytes()
         _refuse_cut(file, container.format.name, count / RATE, stated)
+    for warning in warnings:
+        yield WARNING + json.dumps(warning).encode()
 
 
 def _opened(file: BinaryIO) -> av.container.InputContainer:
     try:
-        container = av.open(
+        return av.open(
             file,
             mode="r",
             metadata_errors="replace",
             options={
                 "format_whitelist": ",".join(DEMUXERS),
-                "codec_whitelist": ",".join(sorted(CODECS)),
+                "codec_whitelist": ",".join(sorted(tracks.CODECS)),
                 "protocol_whitelist": "",
             },
         )
@@ -103,36 +102,22 @@ def _opened(file: BinaryIO) -> av.container.InputContainer:
         raise UnsupportedMedia(
             f"the file is no recording that can be read, or its beginning or index is missing; {READS}"
         ) from error
-    if not container.streams.audio:
-        container.close()
-        raise UnsupportedMedia("the file has no audio track")
-    codec = _codec(container.streams.audio[0])
-    if codec not in CODECS:
-        container.close()
-        raise UnsupportedMedia(f"the audio track is packed as {codec or 'nobody knows what'}, which is not read")
-    return container
 
 
-def _codec(track: av.AudioStream) -> str | None:
-    """FFmpeg's name of what would decode it."""
-    return track.codec_context.name if track.codec_context else None
-
-
-def _stated_seconds(container: av.container.InputContainer) -> float | None:
+def _stated_seconds(container: av.container.InputContainer, track: av.AudioStream) -> float | None:
     """How long the file says it is; None where it does not say."""
-    track = container.streams.audio[0]
     if track.duration is not None and track.time_base is not None:
         return float(track.duration * track.time_base)
     return None if container.duration is None else container.duration / av.time_base
 
 
-def _samples(container: av.container.InputContainer) -> Iterator[np.ndarray]:
+def _samples(container: av.container.InputContainer, track: av.AudioStream) -> Iterator[np.ndarray]:
     """Resampled audio in pieces of whatever size. A packet that cannot be decoded is skipped if sound follows
     (broadcasts and stream rips begin in mid-frame); if none does, that is where the file breaks."""
     resampler = av.AudioResampler(format="s16", layout="mono", rate=RATE)
     broken: Exception | None = None
     count = 0
-    for frame in _frames(container):
+    for frame in _frames(container, track):
         if isinstance(frame, Exception):
             broken = frame
             continue
@@ -147,9 +132,9 @@ def _samples(container: av.container.InputContainer) -> Iterator[np.ndarray]:
     yield from _resampled(resampler, None)
 
 
-def _frames(container: av.container.InputContainer) -> Iterator[av.AudioFrame | Exception]:
+def _frames(container: av.container.InputContainer, track: av.AudioStream) -> Iterator[av.AudioFrame | Exception]:
     """Decoded frames; in place of what cannot be decoded, the error."""
-    packets = container.demux(container.streams.audio[0])
+    packets = container.demux(track)
     while True:
         try:
             packet = next(packets, None)

@@ -68,13 +68,15 @@ class Listener(Algorithm):
         self.prepare(call.params)
         self.canceled = call.canceled
         sound = hashlib.sha256()
+        warnings: list[dict[str, str]] = []
+        blocks = audio.blocks(call.inputs["audio"], track=call.params.track, warn=warnings.append)
         with TemporaryFile(dir=call.workdir) as pcm:
-            spans = segments.find(_kept(audio.blocks(call.inputs["audio"]), pcm, sound.update, call.canceled))
+            spans = segments.find(_kept(blocks, pcm, sound.update, call.canceled))
             duration = pcm.tell() / 2 / audio.RATE
             finished = Finished(call, self.name, sound.hexdigest(), spans)
             self._finish(call, finished, spans, pcm)
         call.report(1.0, f"{len(spans)} segments")
-        return Transcript(tuple(finished.segments), duration, call.params.language, self.name)
+        return Transcript(tuple(finished.segments), duration, call.params.language, self.name, tuple(warnings))
 
     def _refuse_other_languages(self, language: str) -> None:
         if self.languages and language not in self.languages:

@@ -42,12 +42,14 @@ class Segment:
 
 @dataclass(frozen=True)
 class Transcript:
-    """All of a recording. `segments` in order of time; those without words may be left out."""
+    """All of a recording. `segments` in order of time; those without words may be left out. `warnings`: reasons not to
+    trust it, as tasks/warning.py makes them."""
 
     segments: tuple[Segment, ...]
     duration_s: float
     language: str
     model: str
+    warnings: tuple[dict[str, str], ...] = ()
 
     @property
     def text(self) -> str:
@@ -69,6 +71,7 @@ class Transcript:
             "language": self.language,
             "duration_s": round(self.duration_s, 3),
             "confidence": self.confidence,
+            "warnings": list(self.warnings),
         }
 
     def write(self, folder: Path) -> list[Path]:
