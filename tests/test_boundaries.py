@@ -141,6 +141,7 @@ def test_an_algorithm_knows_nothing_of_redis_celery_s3_or_http(path):
         "tasks.recipe",
         "tasks.decoding",
         "tasks.tarball",
+        "tasks.text",
         "tasks.warning",
         f"tasks.{path.relative_to(ROOT).parts[1]}",
     }

@@ -24,7 +24,7 @@ def film(path: Path, *tracks: tuple[str, float, dict], default: int | None = Non
             made.append((track, np.full((1, RATE), level, np.int16)))
         for track, samples in made:
             frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
-            frame.rate = RATE
+            frame.rate, frame.pts = RATE, 0
             file.mux([*track.encode(frame), *track.encode(None)])
     return path
 
