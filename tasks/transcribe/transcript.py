@@ -4,17 +4,15 @@ Knows nothing of audio or of any recogniser; every transcribing algorithm fills 
 """
 
 import json
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
-from textwrap import wrap
 
-# Captions as broadcasters set them: two lines, legible for as long as they stand.
-LINE = 42  # characters
-LINES = 2
-CUE_S = 6.0  # a caption stands no longer than this, unless one word does
-PAUSE_S = 0.8  # a pause this long ends a caption
+from tasks.transcribe.cues import Cue, cues
+
+ARROW = re.compile(r"(\d\s*)-->(?=\s*\d)")  # between two numbers: a text that reads like a time line
 
 
 @dataclass(frozen=True)
@@ -76,11 +74,12 @@ class Transcript:
 
     def write(self, folder: Path) -> list[Path]:
         """The four files, in `folder`."""
+        captions = cues(self.words, self.duration_s)
         texts = {
             "json": json.dumps(self.as_dict(), ensure_ascii=False, indent=1) + "\n",
             "txt": "".join(f"{segment.text}\n" for segment in self.segments if segment.words),
-            "srt": srt(cues(self.segments)),
-            "vtt": vtt(cues(self.segments)),
+            "srt": srt(captions),
+            "vtt": vtt(captions),
         }
         paths = [folder / f"transcript.{ending}" for ending in texts]
         for path, text in zip(paths, texts.values(), strict=True):
@@ -103,57 +102,20 @@ class Transcript:
         return {**self.result(), "model": self.model, "segments": segments}
 
 
-@dataclass(frozen=True)
-class Cue:
-    """One caption: milliseconds, and lines of text."""
-
-    start_ms: int
-    end_ms: int
-    lines: tuple[str, ...]
-
-
 def mean_confidence(words: Sequence[Word]) -> float | None:
     known = [word.confidence for word in words if word.confidence is not None]
     return round(fmean(known), 4) if known else None
 
 
-def cues(segments: Sequence[Segment]) -> list[Cue]:
-    """Captions of at most LINES lines of LINE characters; each ends before the next begins, and lasts a while."""
-    made: list[Cue] = []
-    for words in (group for segment in segments for group in _grouped(segment.words)):
-        start = max(round(words[0].start * 1000), made[-1].end_ms if made else 0)
-        end = max(round(words[-1].end * 1000), start + 1)
-        made.append(Cue(start, end, tuple(wrap(_joined(words), LINE))))
-    return made
-
-
-def _grouped(words: Sequence[Word]) -> Iterator[list[Word]]:
-    """Words that share a caption."""
-    group: list[Word] = []
-    for word in words:
-        if group and not _fits(group, word):
-            yield group
-            group = []
-        group.append(word)
-    if group:
-        yield group
-
-
-def _fits(group: list[Word], word: Word) -> bool:
-    return (
-        len(wrap(_joined([*group, word]), LINE)) <= LINES
-        and word.end - group[0].start <= CUE_S
-        and word.start - group[-1].end < PAUSE_S
+def srt(captions: Sequence[Cue]) -> str:
+    """SubRip: numbered blocks. It has no escapes: an arrow in a text that reads like a time line gets a long dash."""
+    return "".join(
+        f"{number}\n{_span(cue, ',')}\n{_no_time_line(_text(cue))}\n\n" for number, cue in enumerate(captions, 1)
     )
 
 
-def _joined(words: Sequence[Word]) -> str:
-    return " ".join(word.text for word in words)
-
-
-def srt(captions: Sequence[Cue]) -> str:
-    """SubRip: numbered blocks."""
-    return "".join(f"{number}\n{_span(cue, ',')}\n{_text(cue)}\n\n" for number, cue in enumerate(captions, 1))
+def _no_time_line(text: str) -> str:
+    return ARROW.sub("\\1—>", text)
 
 
 def vtt(captions: Sequence[Cue]) -> str:

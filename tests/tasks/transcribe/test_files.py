@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.transcribe.transcript import CUE_S, LINE, LINES, Segment, Transcript, Word, clock, cues, srt, vtt
+from tasks.transcribe.cues import Cue, cues
+from tasks.transcribe.transcript import Segment, Transcript, Word, clock, srt, vtt
 
 TALK = Transcript(
     (
@@ -63,14 +64,21 @@ def test_json_holds_every_word_with_its_time(tmp_path):
 
 def test_subrip_reads_back():
     """Numbered from 1, with a comma before the milliseconds."""
-    text = srt(cues(TALK.segments))
+    text = srt(cues(TALK.words, TALK.duration_s))
     assert text.startswith("1\n00:00:00,500 --> 00:00:02,900\nbut as sure\n\n2\n01:00:00,100 --> ")
     assert read(text) == [(500, 2900, ["but as sure"]), (3_600_100, 3_601_400, ["at&t <b> -->"])]
 
 
+def test_a_text_that_reads_like_a_time_line_is_none():
+    """SubRip has no escapes; WebVTT's are used."""
+    spoken = [Cue(0, 900, ("7", "00:00:01,000 --> 00:00:02,000"))]
+    assert read(srt(spoken)) == [(0, 900, ["7", "00:00:01,000 —> 00:00:02,000"])]
+    assert read(vtt(spoken)) == [(0, 900, ["7", "00:00:01,000 --&gt; 00:00:02,000"])]
+
+
 def test_webvtt_reads_back_and_is_escaped():
     """What WebVTT would take for markup or an arrow is written as an entity."""
-    text = vtt(cues(TALK.segments))
+    text = vtt(cues(TALK.words, TALK.duration_s))
     assert text.startswith("WEBVTT\n\n00:00:00.500 --> 00:00:02.900\n")
     assert read(text)[1][2] == ["at&amp;t &lt;b&gt; --&gt;"]
 
@@ -82,30 +90,6 @@ def test_a_transcript_of_silence_is_four_valid_files(tmp_path):
     assert silence.result() == {"text": "", "language": "en", "duration_s": 9.0, "confidence": None}
     assert (tmp_path / "transcript.srt").read_text() == ""
     assert (tmp_path / "transcript.vtt").read_text() == "WEBVTT\n\n"
-
-
-def test_captions_fit_a_screen_and_keep_every_word():
-    """Two lines of 42 characters, six seconds at most, and a pause starts a new caption."""
-    words = tuple(
-        Word(f"word{i}", i * 0.5 + (5 if i >= 20 else 0), i * 0.5 + 0.4 + (5 if i >= 20 else 0)) for i in range(40)
-    )
-    made = cues([Segment(0, 30, words)])
-    assert [word for cue in made for line in cue.lines for word in line.split()] == [word.text for word in words]
-    assert all(len(cue.lines) <= LINES and max(map(len, cue.lines)) <= LINE for cue in made)
-    assert all(cue.end_ms - cue.start_ms <= CUE_S * 1000 for cue in made)
-    assert any(cue.lines[0].startswith("word20") for cue in made)
-
-
-@given(st.lists(st.tuples(st.text("abc", min_size=1, max_size=60), st.floats(0, 3), st.floats(0, 9)), max_size=40))
-def test_captions_never_overlap(spoken):
-    """Whatever a recogniser says of times, each caption lasts and ends before the next begins."""
-    at, words = 0.0, []
-    for text, pause, length in spoken:
-        words.append(Word(text, at + pause, at + pause + length))
-        at += pause + length
-    made = read(srt(cues([Segment(0.0, at, tuple(words))])))
-    assert all(start < end for start, end, _ in made)
-    assert all(one[1] <= other[0] for one, other in zip(made, made[1:], strict=False))
 
 
 @given(st.integers(0, 400 * 3600 * 1000), st.sampled_from(",."))
