@@ -159,7 +159,7 @@ def _grouped(run: list[Token]) -> list[list[Token]]:
     behind = [*(_break_cost(one, other) for one, other in pairwise(run)), 0.0]
     best: list[tuple[float, int]] = [(0.0, 0)]  # cost of the first n tokens, and where their last caption begins
     for end in range(1, len(run) + 1):
-        ways = []
+        ways: list[tuple[float, int]] = []
         following = run[end].start if end < len(run) else inf
         for begin in range(end - 1, -1, -1):
             length = ends[end - 1] - ends[begin] + len(run[begin].text)
