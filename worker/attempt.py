@@ -153,6 +153,11 @@ class Attempt:
         if phase in METRICS:
             self._now = {**self._now, "phase": phase}
 
+    @property
+    def last_message(self) -> str | None:
+        """The newest message, for the commit, as a round of reports may never come; None where there was none."""
+        return self._now.get("message", "" if self.waits_for or "message" in self._told else None)
+
     def tell(self, ledger: Ledger) -> None:
         """Report phase, progress and message to the ledger where they have changed."""
         # one at a time, or an older phase could overtake a newer; Redis away: people wait, the work goes on

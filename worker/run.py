@@ -139,6 +139,7 @@ class Runner:
                 self.worker,
                 slot.name,
                 next_token,
+                attempt.last_message,
             )
         )
 

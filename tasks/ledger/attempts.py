@@ -60,13 +60,14 @@ class Attempts(Connection):
         worker: Worker,
         slot: str,
         next_token: str,
+        message: str | None = None,
     ) -> tuple[str, Claimed | None]:
         """Commits, then claims for the same slot.
 
         Two calls, not one pipeline: where Redis lacks the commit script alone, a pipeline would run the claim first,
         and a claim hands back the job that its slot holds.
         """
-        committed = self.commit(job_id, token, result, outputs, metrics, number)
+        committed = self.commit(job_id, token, result, outputs, metrics, number, message)
         return committed, self.claim(worker, slot, next_token)
 
     def renew(self, worker: Worker, draining: bool = False, about: Record | None = None) -> tuple[float, list[Held]]:
@@ -110,24 +111,25 @@ class Attempts(Connection):
         answer = self._run(
             "report",
             [keys.job(job_id)],
-            [
-                job_id,
-                token,
-                phase,
-                "" if progress is None else f"{progress:.4f}",
-                "" if message is None else f"={message}",
-                checkpoint,
-            ],
+            [job_id, token, phase, "" if progress is None else f"{progress:.4f}", _told(message), checkpoint],
             int,
         )
         return {0: "lost", 1: "noted", 2: "canceling"}[answer]
 
     def commit(
-        self, job_id: str, token: str, result: Json, outputs: Sequence[Json], metrics: Json, number: int = 0
+        self,
+        job_id: str,
+        token: str,
+        result: Json,
+        outputs: Sequence[Json],
+        metrics: Json,
+        number: int = 0,
+        message: str | None = None,
     ) -> str:
         """Ends the attempt and its job: 'succeeded', or how this token's attempt had ended before.
 
-        `number`: the attempt's own; where the attempt is lost, its uploads go to the trash.
+        `number`: the attempt's own; where the attempt is lost, its uploads go to the trash. `message`: the last one,
+        as in `report`.
         """
         return self._run(
             "commit",
@@ -140,6 +142,7 @@ class Attempts(Connection):
                 json.dumps(metrics),
                 sum(output["bytes"] for output in outputs),
                 number,
+                _told(message),
             ],
             str,
         )
@@ -182,6 +185,11 @@ class Attempts(Connection):
         faults never count.
         """
         return self._run("release", [keys.job(job_id)], [job_id, token, cause], str)
+
+
+def _told(message: str | None) -> str:
+    """The argument `message` of a script: an empty one removes the last, None leaves it."""
+    return "" if message is None else f"={message}"
 
 
 def _claimed(token: str, answer: list[Any]) -> Claimed | None:

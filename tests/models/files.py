@@ -1,4 +1,4 @@
-"""Writes its prompt into a file, and says how many calls it was given at once."""
+"""Writes its prompt into a file, reports it, and says how many calls it was given at once."""
 
 from tasks.algorithm import Algorithm, Result
 from tests.models.noop import answer
@@ -14,5 +14,6 @@ class Model(Algorithm):
         for call in calls:
             path = call.workdir / "echo.txt"
             path.write_text(call.inputs["prompt"])
+            call.report(1.0, "written")
             results.append(Result(answer(f"batch of {len(calls)}").value, [path]))
         return results

@@ -49,6 +49,13 @@ def test_progress_and_phase_are_seen_while_it_runs(house, pool):
     assert house.ended(job_id).progress == 1
 
 
+def test_the_last_report_before_the_commit_is_in_the_record(house, pool):
+    """Also where the job is over before a round of reports begins."""
+    for _ in range(3):
+        job = house.ended(house.submit(f"{pool}-files", "hello"))
+        assert (job.progress, job.message) == (1, "written")
+
+
 def test_a_defect_of_a_model_fails_the_job_at_once(house, pool):
     """What a model raises is model_failed, in one attempt; the worker lives on."""
     job = house.ended(house.submit(f"{pool}-broken", "bad"))

@@ -9,6 +9,7 @@
 -- ARGV[6]  metrics  JSON
 -- ARGV[7]  bytes    of the outputs
 -- ARGV[8]  number   of the attempt, whose uploads go to the trash where it is lost; 0 leaves them
+-- ARGV[9]  message  '=' and the attempt's last message, which may be empty; '' leaves the one that is there
 --
 -- Returns 'succeeded'
 --         the first answer, for a token whose attempt has ended
@@ -21,6 +22,7 @@ if not job then return past end
 free_slot(job)
 end_attempt(job, 'succeeded', '', now)
 set(job, 'result', ARGV[4], 'outputs', ARGV[5], 'metrics', ARGV[6], 'progress', '1')
+if ARGV[9] ~= '' then set(job, 'message', string.sub(ARGV[9], 2)) end
 if bytes > 0 then charge('bl:stored', job.tenant, job.id, bytes) end
 charge('bl:held', job.tenant, job.id, size_of(job))
 local word = answer(job, 'succeeded')
