@@ -8,6 +8,8 @@ import re
 from pydantic import JsonValue
 
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+PATH = re.compile(r"(?<![\w:/.~])(?:/[^\s/'\"`:,;()<>]+)+/?")
+"""An absolute path; a URL's is none, nor one that is relative."""
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
@@ -17,6 +19,11 @@ def line(text: object, most: int) -> str:
     told, cut = told[:most], len(told) > most
     told = LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", CONTROL.sub(" ", told)).strip()
     return told[: most - 1] + "…" if cut else told
+
+
+def without_paths(text: str) -> str:
+    """The text with each absolute path cut to its last name: callers learn nothing of the server's folders."""
+    return PATH.sub(lambda found: found[0].rstrip("/").rpartition("/")[2], text)
 
 
 def shown(value: JsonValue) -> JsonValue:

@@ -145,6 +145,8 @@ def test_an_algorithm_knows_nothing_of_redis_celery_s3_or_http(path):
         "tasks.tarball",
         "tasks.text",
         "tasks.warning",
+        "tasks.folder",
+        "tasks.pretrained",
         f"tasks.{path.relative_to(ROOT).parts[1]}",
     }
     for module in imported(path):

@@ -25,10 +25,10 @@ from tasks.algorithm import Algorithm, Call, Result
 from tasks.caption import quality
 from tasks.caption.captioner import unless_canceled, written
 from tasks.caption.pictures import open_picture
-from tasks.errors import BacklotError, ModelFailed
+from tasks.errors import BacklotError
+from tasks.pretrained import check_tokens, load_network, load_part
 
 QUESTION = "Describe this picture in one sentence."
-LOCAL = {"local_files_only": True, "trust_remote_code": False}
 NO_DOUBT = float("-inf")  # which log-probability is doubtful for a model that others trained, nobody has measured
 
 
@@ -40,16 +40,12 @@ class Model(Algorithm):
 
     @classmethod
     def load(cls, weights: Path | None, device: str) -> "Model":
-        """`weights`: the folder; errors: ModelFailed, with what transformers says of it."""
-        if weights is None or not (weights / "config.json").exists():
-            raise ModelFailed("hf needs a folder with config.json, safetensors and a processor; models.toml names it")
-        try:
-            model = AutoModelForImageTextToText.from_pretrained(
-                weights, use_safetensors=True, dtype=torch.float32 if device == "cpu" else "auto", **LOCAL
-            )
-            return cls(model.to(device).eval(), Asker.read(weights), device)
-        except (OSError, ValueError, KeyError, ImportError) as error:
-            raise ModelFailed(f"the captioner cannot be loaded: {error}") from error
+        """`weights`: the folder; errors: ModelFailed, of one that is not whole or of another kind."""
+        dtype = torch.float32 if device == "cpu" else "auto"
+        model = load_network(weights, AutoModelForImageTextToText, dtype)
+        asker = Asker.read(weights)
+        check_tokens(asker.tokenizer, model)
+        return cls(model.to(device), asker, device)
 
     def run(self, calls: Sequence[Call]) -> list[Result | BacklotError]:
         told = []
@@ -105,12 +101,12 @@ class Asker:
         self.processor, self.tokenizer = processor, tokenizer
 
     @classmethod
-    def read(cls, folder: Path) -> "Asker":
+    def read(cls, folder: Path | None) -> "Asker":
         """A processor that knows both, or an image processor and a tokenizer side by side."""
-        processor = AutoProcessor.from_pretrained(folder, **LOCAL)
+        processor = load_part(folder, AutoProcessor)
         if hasattr(processor, "tokenizer"):
             return cls(processor, processor.tokenizer)
-        return cls(AutoImageProcessor.from_pretrained(folder, **LOCAL), AutoTokenizer.from_pretrained(folder, **LOCAL))
+        return cls(load_part(folder, AutoImageProcessor), load_part(folder, AutoTokenizer))
 
     def ask(self, picture: Image.Image) -> Any:
         """What generate() takes, one row."""

@@ -28,6 +28,7 @@ from tasks.algorithm import Call
 from tasks.errors import InvalidInput, ModelFailed
 from tasks.generate.language import LanguageModel, fitted, usable
 from tasks.generate.writing import Prompt, Reading
+from tasks.pretrained import check_causal, check_tokens, load_network, load_part
 
 DOUBLE = 64_000_000  # parameters up to which a model computes in float64
 GRID = 2.0**-20  # of scores
@@ -120,17 +121,12 @@ class Model(LanguageModel):
 
     @classmethod
     def load(cls, weights: Path | None, device: str) -> "Model":
-        """From a folder with config.json, *.safetensors and a tokenizer; errors: ModelFailed."""
-        if weights is None or not (weights / "config.json").is_file():
-            raise ModelFailed(f"generate by hf needs a folder of weights with config.json; {weights} has none")
-        safely = {"local_files_only": True, "trust_remote_code": False}
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(weights, **safely)
-            model = AutoModelForCausalLM.from_pretrained(
-                weights, use_safetensors=True, dtype="auto" if device == "cuda" else torch.float32, **safely
-            )
-        except (OSError, ValueError, KeyError) as error:
-            raise ModelFailed(f"{weights} holds no causal language model that can be loaded: {error}"[:500]) from error
+        """From a folder with config.json, *.safetensors and a tokenizer; errors: ModelFailed, of one that is not whole
+        or of another kind (tasks/pretrained.py)."""
+        model = load_network(weights, AutoModelForCausalLM, "auto" if device == "cuda" else torch.float32)
+        tokenizer = load_part(weights, AutoTokenizer)
+        check_tokens(tokenizer, model)
+        check_causal(model)
         if "past_key_values" not in inspect.signature(model.forward).parameters:
             raise ModelFailed(f"a {model.config.model_type} model keeps no keys and values, and cannot be run by hf")
         if sum(value.numel() for value in model.parameters()) <= DOUBLE:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCTC, AutoProcessor, PreTrainedModel
 
-from tasks.errors import ModelFailed
+from tasks.pretrained import check_tokens, load_network, load_part
 from tasks.transcribe import Params, audio
 from tasks.transcribe.listening import Listener, shared
 from tasks.transcribe.transcript import Word
@@ -37,13 +37,9 @@ class Model(Listener):
     @classmethod
     def load(cls, weights: Path | None, device: str) -> "Model":
         """From a folder as transformers writes it; no code of the folder's is run. Errors: ModelFailed."""
-        try:
-            processor = AutoProcessor.from_pretrained(weights, local_files_only=True, trust_remote_code=False)
-            network = AutoModelForCTC.from_pretrained(
-                weights, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
-            )
-        except (OSError, ValueError, TypeError) as error:
-            raise ModelFailed(f"{weights} holds no CTC model in safetensors with its processor: {error}") from error
+        network = load_network(weights, AutoModelForCTC, torch.float32)
+        processor = load_part(weights, AutoProcessor)
+        check_tokens(processor.tokenizer, network, added=False)  # <s> and </s> may be past the signs
         return cls(processor, network, device)
 
     def hear(self, sounds: Sequence[np.ndarray], params: Params) -> list[list[Word]]:

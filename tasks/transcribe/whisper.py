@@ -21,7 +21,8 @@ from transformers import (
     StoppingCriteriaList,
 )
 
-from tasks.errors import Canceled, InvalidInput, ModelFailed
+from tasks.errors import Canceled, InvalidInput
+from tasks.pretrained import check_tokens, load_network, load_part
 from tasks.transcribe import Params, audio
 from tasks.transcribe.listening import Listener, shared
 from tasks.transcribe.transcript import Word
@@ -45,15 +46,9 @@ class Model(Listener):
     @classmethod
     def load(cls, weights: Path | None, device: str) -> "Model":
         """From a folder as transformers writes it; no code of the folder's is run. Errors: ModelFailed."""
-        try:
-            processor = AutoProcessor.from_pretrained(weights, local_files_only=True, trust_remote_code=False)
-            network = AutoModelForSpeechSeq2Seq.from_pretrained(
-                weights, local_files_only=True, trust_remote_code=False, use_safetensors=True, dtype=torch.float32
-            )
-        except (OSError, ValueError, TypeError) as error:
-            raise ModelFailed(
-                f"{weights} holds no speech sequence-to-sequence model in safetensors with its processor: {error}"
-            ) from error
+        network = load_network(weights, AutoModelForSpeechSeq2Seq, torch.float32)
+        processor = load_part(weights, AutoProcessor)
+        check_tokens(processor.tokenizer, network)
         return cls(processor, network, device)
 
     def prepare(self, params: Params) -> None:

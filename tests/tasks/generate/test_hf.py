@@ -211,14 +211,14 @@ def test_only_safetensors_are_read_and_no_code_is_run(tmp_path):
     """Weights that are pickled, and a config that names its own code."""
     shutil.copytree(STORIES, tmp_path / "pickled")
     (tmp_path / "pickled" / "model.safetensors").rename(tmp_path / "pickled" / "pytorch_model.bin")
-    with pytest.raises(ModelFailed, match="no causal language model"):
+    with pytest.raises(ModelFailed, match="only safetensors are loaded"):
         Model.load(tmp_path / "pickled", "cpu")
     shutil.copytree(STORIES, tmp_path / "coded")
     config = json.loads((STORIES / "config.json").read_text())
     config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.C", "AutoModelForCausalLM": "mine.M"}}
     (tmp_path / "coded" / "config.json").write_text(json.dumps(config))
     (tmp_path / "coded" / "mine.py").write_text("raise SystemExit('code of a checkpoint was run')")
-    with pytest.raises(ModelFailed, match="no causal language model"):
+    with pytest.raises(ModelFailed, match="Python code in the folder, which is never run"):
         Model.load(tmp_path / "coded", "cpu")
     with pytest.raises(ModelFailed, match="config.json"):
         Model.load(tmp_path, "cpu")
