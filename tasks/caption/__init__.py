@@ -17,6 +17,9 @@ WARNINGS = {
     "flat_picture": "the picture has little contrast",
     "blurred_picture": "the picture is out of focus or moved",
     "nothing_seen": "the picture shows nothing that the model knows; the caption is empty",
+    "nothing_said": "a model of the hub ended its caption before the first word",
+    "caption_cut": "the caption breaks off at max_tokens",
+    "question_guessed": "a model of the hub does not say how it is to be asked; its words were guessed",
     "low_confidence": "the model itself finds its caption unlikely",
 }
 
