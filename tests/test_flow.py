@@ -1,10 +1,12 @@
 """POST -> worker -> bucket -> GET on the real stack, one job of each kind on its sample input: read this first."""
 
+import json
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 import tasks
@@ -14,6 +16,7 @@ from tasks.bucket.layout import ARTEFACTS
 from tasks.bucket.storage import Storage
 from tasks.registry import Registry
 from tests.stack import RedisServer, S3Server, Stack, make_settings, make_storage
+from tests.tasks.transcribe.sounds import spoken, two_tracks
 
 SAMPLES = Path(tasks.__file__).parent
 ENDS_S = 150
@@ -62,6 +65,23 @@ def test_transcribe_a_recording(client, tmp_path):
     }
     vtt = client.download(job["id"], "transcript.vtt", tmp_path)
     assert vtt.read_text().startswith("WEBVTT")
+
+
+def test_a_recording_says_what_was_wrong_with_it(client, tmp_path):
+    """Of two tracks the default is heard, 4 s late in its file: result, transcript and captions say so."""
+    speech = spoken()
+    silence = np.zeros_like(speech)
+    film = two_tracks(tmp_path / "film.mkv", silence, speech, late=4.0)
+    job = client.submit("transcribe", {"audio": film}, model="hmm-words", wait=ENDS_S)
+    assert job["status"] == "succeeded", job["error"]
+    assert "one two three four five" in job["result"]["text"]
+    assert [warning["code"] for warning in job["result"]["warnings"]] == ["tracks_ignored"]
+    told = json.loads(client.download(job["id"], "transcript.json", tmp_path).read_text())
+    assert told["warnings"] == job["result"]["warnings"]
+    assert told["segments"][0]["start"] == pytest.approx(4.0, abs=0.05)
+    assert client.download(job["id"], "transcript.srt", tmp_path).read_text().startswith("1\n00:00:03,99")
+    other = client.submit("transcribe", {"audio": film}, model="hmm-words", params={"track": 0}, wait=ENDS_S)
+    assert other["status"] == "succeeded" and other["result"]["text"] == ""
 
 
 def test_recommend_from_a_catalogue(client):

@@ -16,7 +16,8 @@ class Inputs(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     audio: Annotated[Source, Limits(max_bytes=1024 * MIB)] = Field(
-        description="a recording: wav, mp3, m4a, flac, ogg, opus, webm; at most 1 GiB and 4 hours"
+        description="a recording: wav, mp3, m4a, aac, flac, ogg, opus, wma, aiff, caf, au, amr, ac3, or the sound of "
+        "mp4, mov, 3gp, mkv, webm, avi, flv, wmv, ts, mpg; at most 1 GiB and 4 hours"
     )
 
 
@@ -33,6 +34,10 @@ class Params(BaseModel):
         ge=0,
         le=999,
         description="number of the file's audio track, from 0; without it the one marked as default, else the first",
+    )
+    damaged: Literal["allow", "refuse"] = Field(
+        "allow",
+        description="a recording that is cut short or damaged: what there is of it with a warning, or a failure",
     )
     grammar: str | None = Field(
         None, min_length=1, max_length=16_384, description="a JSGF grammar: nothing but its sentences is recognised"
@@ -57,7 +62,14 @@ ONLY: dict[str, tuple[str, ...]] = {
     "language_model": ("rnn", "dnn"),
 }
 
-WARNINGS = {"tracks_ignored": "the file has several audio tracks, of which one was heard; the detail names the others"}
+WARNINGS = {
+    "audio_cut": "the recording breaks off before its file says that it ends; what there is was heard",
+    "audio_damaged": "parts of the recording cannot be decoded; they are not heard",
+    "channels_cancel": "the channels of the recording cancel each other; where they do, one alone was heard",
+    "clock_jumps": "the time stamps of the file go back, or far ahead; times of words count on from there",
+    "sizes_wrong": "the header says that there is less sound than the file has; all of it was heard",
+    "tracks_ignored": "the file has several audio tracks, of which one was heard; the detail names the others",
+}
 
 
 class Result(BaseModel):

@@ -69,7 +69,8 @@ class Listener(Algorithm):
         self.canceled = call.canceled
         sound = hashlib.sha256()
         warnings: list[dict[str, str]] = []
-        blocks = audio.blocks(call.inputs["audio"], track=call.params.track, warn=warnings.append)
+        params = call.params
+        blocks = audio.blocks(call.inputs["audio"], track=params.track, damaged=params.damaged, warn=warnings.append)
         with TemporaryFile(dir=call.workdir) as pcm:
             spans = segments.find(_kept(blocks, pcm, sound.update, call.canceled))
             duration = pcm.tell() / 2 / audio.RATE

@@ -1,8 +1,9 @@
 """Where somebody speaks: a recording cut at its pauses into stretches short enough to be recognised one by one.
 
 Knows samples and seconds, no words. Speech is told from noise by PocketSphinx's Endpointer (the voice
-activity detector of WebRTC over a sliding window); a stretch longer than MAX_S is cut at its quietest place. A whole
-recording of one word is too short for that window: it is kept as it is, unless it is silent.
+activity detector of WebRTC over a sliding window); a stretch longer than MAX_S is cut at its quietest place. No stretch
+begins or ends in a hole, which is silence without any noise. A whole recording of one word is too short for that
+window: it is kept as it is, unless it is silent.
 """
 
 from collections.abc import Iterable, Iterator
@@ -52,7 +53,8 @@ def find(blocks: Iterable[np.ndarray]) -> list[Span]:
     power = np.array(levels, dtype=np.float32)
     if not speech and 0 < samples <= SHORT_S * RATE and power.max() > SILENT**2:
         return [Span(0.0, samples / RATE)]
-    return [part for span in _widened(speech, samples / RATE) for part in _divided(span, power)]
+    heard = [part for span in _widened(speech, samples / RATE) for part in _sounding(span, power)]
+    return [part for span in heard for part in _divided(span, power)]
 
 
 def _frames(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -75,6 +77,15 @@ def _widened(spans: list[Span], end: float) -> list[Span]:
     inner = [min(MARGIN_S, gap / 2) for gap in room]
     inner[0], inner[-1] = min(MARGIN_S, room[0]), min(MARGIN_S, room[-1])
     return [Span(span.start - inner[i], span.end + inner[i + 1]) for i, span in enumerate(spans)]
+
+
+def _sounding(span: Span, power: np.ndarray) -> Iterator[Span]:
+    """The span without a beginning and an end of zeros: a hole in the recording, in which nobody speaks."""
+    seconds = FRAME / RATE
+    first = int(span.start / seconds)
+    sounding = first + np.flatnonzero(power[first : int(np.ceil(span.end / seconds))])
+    if len(sounding):
+        yield Span(max(span.start, sounding[0] * seconds), min(span.end, (sounding[-1] + 1) * seconds))
 
 
 def _divided(span: Span, power: np.ndarray) -> Iterator[Span]:

@@ -12,6 +12,7 @@ from tasks.warning import warning
 CODECS = frozenset(
     {
         "pcm_u8",
+        "pcm_s8",
         "pcm_s16le",
         "pcm_s16be",
         "pcm_s24le",
@@ -21,15 +22,20 @@ CODECS = frozenset(
         "pcm_f32le",
         "pcm_f32be",
         "pcm_f64le",
+        "pcm_f64be",
+        "pcm_bluray",
+        "pcm_dvd",
         "pcm_alaw",
         "pcm_mulaw",
         "adpcm_ms",
         "adpcm_ima_wav",
+        "adpcm_ima_qt",
         "mp3",
         "mp3float",
         "mp2",
         "mp2float",
         "aac",
+        "aac_latm",
         "alac",
         "flac",
         "vorbis",
@@ -37,6 +43,13 @@ CODECS = frozenset(
         "libopus",
         "ac3",
         "eac3",
+        "amrnb",
+        "amrwb",
+        "wmav1",
+        "wmav2",
+        "wmapro",
+        "wmavoice",
+        "wmalossless",
     }
 )
 """FFmpeg's names of what recordings and films are packed in; it has some hundred more, seldom looked after."""

@@ -8,6 +8,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet as parquet
 import pytest
@@ -21,6 +22,7 @@ from tasks.recommend.cleaning import Cleaning
 from tasks.settings import Settings
 from tasks.transcribe import audio
 from tests.security.measured import measured
+from tests.tasks.transcribe.sounds import made
 from tests.web import serve
 
 REFUSED_MIB = 100  # what a refusal may take at most
@@ -131,7 +133,7 @@ def test_a_large_picture_cut_short_is_refused_in_the_same_bound(tmp_path):
 
 def hear(path: Path) -> int:
     with path.open("rb") as file:
-        return sum(len(block) for block in audio.decoded(file)) // 2
+        return sum(len(piece) - 1 for piece in audio.decoded(file, damaged="refuse")) // 2
 
 
 def wav(seconds: float, rate: int = 8000, channels: int = 1, data: bytes = bytes(1000)) -> bytes:
@@ -208,6 +210,21 @@ def test_a_recording_of_one_sample_a_second_is_read_at_constant_memory(tmp_path)
     """3.9 hours in 14 KB, which become 224 million samples, a block at a time."""
     found = measured(hear, saved(tmp_path, "slow.wav", wav(14_000, rate=1, data=bytes(14_000))))
     assert found.answer == 14_000 * audio.RATE and found.mib < SOUND_MIB
+
+
+def test_a_hole_of_hours_is_silence_at_constant_memory(tmp_path):
+    """A second of sound, and another 3.9 hours later: a block of zeros at a time."""
+    second = np.ones(audio.RATE, np.int16)
+    path = made(tmp_path / "hole.mkv", (0, second), (14_000, second), codec="pcm_s16le")
+    found = measured(hear, path)
+    assert found.answer == 14_001 * audio.RATE and found.mib < SOUND_MIB
+
+
+def test_channels_of_one_sample_a_second_are_mixed_at_constant_memory(tmp_path):
+    """The mix is decided for half a second at a time, however much comes at once."""
+    content = wav(14_000, rate=1, channels=2, data=bytes(28_000))
+    found = measured(hear, saved(tmp_path, "slow.wav", content))
+    assert found.answer == 14_000 * audio.RATE and found.mib < 2 * SOUND_MIB
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.errors import BacklotError, InvalidInput, TooLarge, UnsupportedMedia
-from tasks.transcribe import audio
+from tasks.transcribe import audio, cut, recording
 
 SAMPLES = Path(audio.__file__).parent / "samples"
 # ending: FFmpeg's container and codec, its sample rate, channels
@@ -118,11 +118,11 @@ def test_a_video_without_sound_is_refused(tmp_path):
 
 @pytest.mark.parametrize("ending", sorted(set(FORMATS) - {"m4a"}))
 def test_a_file_cut_in_the_middle_says_at_what_second(ending, speech, tmp_path):
-    """Half a recording is not passed off as the whole."""
+    """Half a recording is not passed off as the whole where the caller wants none of it."""
     path = encode(speech, tmp_path, ending)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(InvalidInput, match=r"(breaks off at|cannot be decoded past) second [123]\.\d"):
-        decode(path)
+        list(audio.blocks(path, damaged="refuse"))
 
 
 def test_a_cut_m4a_has_lost_its_index(speech, tmp_path):
@@ -153,7 +153,7 @@ REFUSED = {
 def test_what_is_no_recording_is_refused(what, tmp_path):
     """The answer says what is read instead."""
     (tmp_path / what).write_bytes(REFUSED[what])
-    with pytest.raises(UnsupportedMedia, match="wav, mp3, m4a/mp4, flac, ogg, opus and webm are read"):
+    with pytest.raises(UnsupportedMedia, match="wav, mp3, .* ts and mpg are read"):
         decode(tmp_path / what)
 
 
@@ -217,8 +217,8 @@ def test_more_than_four_hours_are_refused_by_the_header(tmp_path):
 
 def test_the_limit_is_counted_where_no_header_states_it(speech, tmp_path, monkeypatch):
     """A file that states no length, or a false one, is stopped while it is decoded."""
-    monkeypatch.setattr(audio, "MAX_HOURS", 3 / 3600)
-    monkeypatch.setattr(audio, "_stated_seconds", lambda *_: None)
+    monkeypatch.setattr(recording, "MAX_HOURS", 3 / 3600)
+    monkeypatch.setattr(cut, "stated_seconds", lambda *_: None)
     heard = []
     with encode(speech, tmp_path, "flac").open("rb") as file, pytest.raises(TooLarge, match="longer than"):
         heard.extend(audio.decoded(file))

@@ -87,7 +87,7 @@ def test_a_transcript_of_silence_is_four_valid_files(tmp_path):
     """Nothing said is no failure."""
     silence = Transcript((), 9.0, "en", "by hand")
     silence.write(tmp_path)
-    assert silence.result() == {"text": "", "language": "en", "duration_s": 9.0, "confidence": None}
+    assert silence.result() == {"text": "", "language": "en", "duration_s": 9.0, "confidence": None, "warnings": []}
     assert (tmp_path / "transcript.srt").read_text() == ""
     assert (tmp_path / "transcript.vtt").read_text() == "WEBVTT\n\n"
 

@@ -108,7 +108,7 @@ def test_silence_is_an_empty_transcript(hmm, tmp_path):
     """Nothing said is an answer, not a failure."""
     call = Call.of("transcribe", audio=str(encode(np.zeros(48_000, np.int16), tmp_path, "wav")))
     (result,) = hmm.run([call])
-    assert result.value == {"text": "", "language": "en", "duration_s": 3.0, "confidence": None}
+    assert result.value == {"text": "", "language": "en", "duration_s": 3.0, "confidence": None, "warnings": []}
     assert json.loads((call.workdir / "transcript.json").read_text())["segments"] == []
 
 

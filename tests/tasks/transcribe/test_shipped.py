@@ -19,7 +19,7 @@ def test_nothing_said_is_an_empty_transcript(name, tmp_path):
     (result,) = load("transcribe", name).run(
         [Call.of("transcribe", audio=str(encode(np.zeros(30_000, np.int16), tmp_path, "wav")))]
     )
-    assert result.value == {"text": "", "language": "en", "duration_s": 1.875, "confidence": None}
+    assert result.value == {"text": "", "language": "en", "duration_s": 1.875, "confidence": None, "warnings": []}
     assert timed([], 1.0) == []
 
 

@@ -206,7 +206,7 @@ def test_what_is_exported_is_what_was_measured(data, teacher):
     assert f"{config['held_out']['language_model']:.3f}" in card and "Carnegie Mellon" in card
     assert model.judge.model.words == set(TONES)
     (result,) = model.run([Call.of("transcribe", {"beams": 8}, audio=str(test[0].path))])
-    assert set(result.value) == {"text", "language", "duration_s", "confidence"} and len(result.files) == 4
+    assert set(result.value) == {"text", "language", "duration_s", "confidence", "warnings"} and len(result.files) == 4
 
 
 def test_weights_of_another_network_are_refused(tmp_path):

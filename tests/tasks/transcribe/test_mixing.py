@@ -1,0 +1,87 @@
+"""One channel out of many: nothing is lost by opposite phase, dead channels or a change of form within the file."""
+
+import numpy as np
+import pytest
+
+from tests.tasks.transcribe.sounds import RATE, heard, made, place, spoken
+
+
+@pytest.fixture(scope="module")
+def speech() -> np.ndarray:
+    return spoken()
+
+
+def level(sound: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(sound.astype(float)))))
+
+
+@pytest.mark.parametrize("other", [-1.0, -0.9, -0.6])
+def test_opposite_channels_do_not_cancel(other, speech, tmp_path):
+    """The louder one is heard at its level, and the warning says so."""
+    sound, warnings = heard(
+        made(tmp_path / "x.flac", (0, np.stack([speech, (speech * other).astype(np.int16)])), layout="stereo")
+    )
+    assert level(sound) == pytest.approx(level(speech), rel=0.02)
+    assert "in 4.0 of 4.0 seconds" in warnings["channels_cancel"]
+
+
+@pytest.mark.parametrize("other", [1.0, 0.5, 0.0])
+def test_ordinary_channels_are_mixed_and_nothing_is_said(other, speech, tmp_path):
+    """Their mean, but for a dead one, which takes nothing from the other."""
+    sound, warnings = heard(
+        made(tmp_path / "x.flac", (0, np.stack([speech, (speech * other).astype(np.int16)])), layout="stereo")
+    )
+    assert level(sound) == pytest.approx(level(speech) * ((1 + other) / 2 if other else 1), rel=0.02)
+    assert warnings == {}
+
+
+def test_speech_in_opposite_phase_over_hum_in_phase_is_heard(speech, tmp_path):
+    """Loud hum that both channels share does not hide that the speech cancels."""
+    hum = (3000 * np.sin(2 * np.pi * 50 * np.arange(len(speech)) / RATE)).astype(np.int16)
+    sound, warnings = heard(made(tmp_path / "x.flac", (0, np.stack([hum + speech, hum - speech])), layout="stereo"))
+    assert "channels_cancel" in warnings
+    middle = slice(RATE // 2, 3 * RATE)
+    assert np.corrcoef(sound[middle], (hum + speech)[middle])[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("channel", range(6))
+def test_speech_in_any_channel_of_a_film_is_heard(channel, speech, tmp_path):
+    """5.1 with dialogue in one channel alone: at its level, even in the fourth, which is for rumble."""
+    channels = np.zeros((6, len(speech)), np.int16)
+    channels[channel] = speech
+    sound, _ = heard(made(tmp_path / "x.flac", (0, channels), layout="5.1"))
+    assert level(sound) == pytest.approx(level(speech), rel=0.02)
+
+
+def test_dialogue_in_the_centre_stays_above_music_at_the_sides(speech, tmp_path):
+    """Of a film's 5.1 the centre has the largest share."""
+    noise = np.random.default_rng(1).normal(0, level(speech), (6, len(speech)))
+    channels = noise.clip(-30_000, 30_000).astype(np.int16)
+    channels[2] = speech
+    sound, _ = heard(made(tmp_path / "x.flac", (0, channels), layout="5.1"))
+    assert np.corrcoef(sound, speech)[0, 1] > 0.5
+
+
+CHANGES = {
+    "mp3": [("libmp3lame", 44_100, "mono"), ("libmp3lame", 48_000, "stereo")],
+    "aac": [("aac", 44_100, "mono"), ("aac", 22_050, "stereo")],
+    "ogg": [("libopus", 48_000, "mono"), ("libopus", 48_000, "stereo")],
+    "flac": [("flac", 16_000, "mono"), ("flac", 44_100, "stereo")],
+    "wav": [("pcm_s16le", 16_000, "mono"), ("pcm_s24le", 44_100, "stereo")],
+    "ac3": [("ac3", 48_000, "mono"), ("ac3", 32_000, "stereo")],
+}
+
+
+@pytest.mark.parametrize("ending", CHANGES)
+def test_rate_and_channels_may_change_within_a_file(ending, speech, tmp_path):
+    """Files joined byte by byte, and chained Ogg: both are heard, the second right behind the first."""
+    form = "adts" if ending == "aac" else None
+    joined = b"".join(
+        made(tmp_path / f"{n}.{ending}", (0, speech), codec=codec, rate=rate, layout=layout, form=form).read_bytes()
+        for n, (codec, rate, layout) in enumerate(CHANGES[ending])
+    )
+    (tmp_path / f"joined.{ending}").write_bytes(joined)
+    sound, _ = heard(tmp_path / f"joined.{ending}")
+    assert len(sound) / RATE == pytest.approx(8.04, abs=0.2)
+    first, second = place(sound[: 4 * RATE], speech[: 3 * RATE]), place(sound[4 * RATE :], speech[: 3 * RATE]) + 4
+    assert second - first == pytest.approx(4.06, abs=0.1)
