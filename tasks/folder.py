@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from tasks import text
@@ -95,6 +96,27 @@ def judged(finding: str, step: str, folder: Path) -> Iterator[None]:
         if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
             raise
         raise unusable(f"{finding} ({words(error, folder)})", step) from error
+
+
+@contextmanager
+def trained(folder: Path | None, algorithm: str, *names: str) -> Iterator[Path]:
+    """The folder of weights that Backlot trained, while they are read: all these files are there, those of safetensors
+    whole and of finite numbers. Errors: ModelFailed, for whatever reading them raises too."""
+    found = require(folder, *names)
+    for name in names:
+        if name.endswith(".safetensors"):
+            _check_finite(found / name)
+    with judged(f"they are no weights of {algorithm}, or of another release", COPY_AGAIN, found):
+        yield found
+
+
+def _check_finite(path: Path) -> None:
+    tensor_types(path)
+    with safe_open(path, "numpy") as file:
+        names: list[str] = file.keys()
+        odd = [name for name in names if not np.isfinite(file.get_tensor(name)).all()]
+    if odd:
+        raise unusable(f"{listed(odd, 1)} has a number that is not finite (NaN or infinity)", COPY_AGAIN)
 
 
 def words(error: BaseException, folder: Path) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+from tasks import text
 from tasks.algorithm import implementation
 from tasks.errors import BacklotError, ModelFailed
 from tasks.registry import Model
@@ -78,12 +79,15 @@ class Loaded:
             algorithm = implementation(model.kind, model.algorithm).load(self._locate(model), self._device())
         except ImportError as error:
             raise ModelFailed(
-                f"the worker lacks a library that {model.key} needs: {error.name}", retryable=True
+                f"the worker lacks a library that {model.key} needs: {error.name or error}", retryable=True
             ) from error
         except (BacklotError, MemoryError) as error:
+            log.warning("%s, weights %s, could not be loaded: %s", model.key, model.weights, error, exc_info=error)
             raise as_job_error(error) from error
         except Exception as error:
-            raise ModelFailed(f"{model.key} could not be loaded: {type(error).__name__}: {error}"[:500]) from error
+            log.warning("%s, weights %s, could not be loaded", model.key, model.weights, exc_info=error)
+            words = text.without_paths(f"{type(error).__name__}: {error}")
+            raise ModelFailed(f"{model.key} could not be loaded: {words}"[:500]) from error
         mb = max(1.0, _rss_mb() - before)
         log.info("loaded %s in %.2f s, %.0f MiB", model.key, time.monotonic() - start, mb)
         return _Entry(Batcher(algorithm, model.batch, model.batch_wait_ms / 1000, model.key), mb)

@@ -23,10 +23,11 @@ from tasks.caption import beam, quality
 from tasks.caption.encoder import SceneEncoder, Sight, SqueezeNetEncoder, channels_last
 from tasks.caption.image import normalise, to_square
 from tasks.caption.pictures import open_picture
-from tasks.caption.stored import FILE, read_tensors
+from tasks.caption.stored import read_tensors
 from tasks.caption.teller import Teller
 from tasks.caption.vocabulary import Words, vocabulary
-from tasks.errors import BacklotError, Canceled, ModelFailed
+from tasks.errors import BacklotError, Canceled
+from tasks.folder import CONFIG, TENSORS, read_json, trained
 from tasks.warning import warning
 
 
@@ -65,14 +66,13 @@ class Captioner(Algorithm):
 
     @classmethod
     def load(cls, weights: Path | None, device: str) -> "Captioner":
-        """`weights`: a folder with config.json and model.safetensors; errors: ModelFailed where there is none."""
-        if weights is None or not (weights / FILE).exists():
-            raise ModelFailed(f"{cls.name} needs a folder with config.json and {FILE}; models.toml names it")
-        config = json.loads((weights / "config.json").read_text())
-        made = network(config, cls.teller)
-        made.load_state_dict(read_tensors(weights))
-        channels_last(made)
-        return cls(made.to(device).eval(), vocabulary(config), config["side"], config["doubt"], device)
+        """`weights`: a folder with config.json and model.safetensors; errors: ModelFailed, of another or damaged."""
+        with trained(weights, cls.name, CONFIG, TENSORS) as folder:
+            config = read_json(folder / CONFIG)
+            made = network(config, cls.teller)
+            made.load_state_dict(read_tensors(folder))
+            channels_last(made)
+            return cls(made.to(device).eval(), vocabulary(config), config["side"], config["doubt"], device)
 
     def run(self, calls: Sequence[Call]) -> list[Result | BacklotError]:
         answers: list = [self._opened(call) for call in calls]

@@ -12,11 +12,14 @@ from typing import Any
 from safetensors.torch import load_file
 
 from tasks.algorithm import Call
-from tasks.errors import InvalidInput, ModelFailed
+from tasks.errors import InvalidInput
+from tasks.folder import TENSORS, trained, unusable
 from tasks.generate.language import LanguageModel, usable
 from tasks.generate.plain import normalise
 from tasks.generate.vocabulary import Vocabulary
 from tasks.generate.writing import Prompt
+
+TOKENIZER = "tokenizer.json"
 
 
 class ProseModel(LanguageModel):
@@ -38,14 +41,15 @@ class ProseModel(LanguageModel):
     @classmethod
     def load(cls, weights: Path | None, device: str) -> "ProseModel":
         """From a folder with model.safetensors and tokenizer.json; errors: ModelFailed."""
-        files = ("model.safetensors", "tokenizer.json")
-        missing = [file for file in files if weights is None or not (weights / file).is_file()]
-        if weights is None or missing:
-            raise ModelFailed(f"generate by {cls.name} needs a folder of weights with {missing[0]}; {weights} has none")
-        return cls(
-            cls.network_class(load_file(weights / "model.safetensors"), device),
-            Vocabulary.read(weights / "tokenizer.json"),
-        )
+        with trained(weights, cls.name, TENSORS, TOKENIZER) as folder:
+            tensors, vocabulary = load_file(folder / TENSORS), Vocabulary.read(folder / TOKENIZER)
+            rows = next(len(tensor) for name, tensor in tensors.items() if name in ("embedding", "embedding.weight"))
+            if rows != len(vocabulary):
+                raise unusable(
+                    f"the tokenizer has {len(vocabulary):,} tokens and the network {rows:,}",
+                    "take the tokenizer.json that it was trained with",
+                )
+            return cls(cls.network_class(tensors, device), vocabulary)
 
     @abstractmethod
     def fit(self, text: str, call: Call) -> Sequence[int]:

@@ -7,14 +7,13 @@ Which network it is, the files of its weights say.
     words.json         the word model (ngram.py)
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from tasks.errors import ModelFailed
+from tasks.folder import CONFIG, TENSORS, read_json, trained
 from tasks.transcribe import Params
 from tasks.transcribe.features import FRAMES_PER_S, log_mel
 from tasks.transcribe.listening import Listener
@@ -25,7 +24,7 @@ from tasks.transcribe.transcript import Word
 
 STEP_S = SUBSAMPLE / FRAMES_PER_S
 LINGER_S = 0.15  # CTC speaks a sign at its surest moment: its sound goes on, for so long at most
-FILES = ("config.json", "model.safetensors", "words.json")
+FILES = (CONFIG, TENSORS, "words.json")
 
 
 class CtcListener(Listener):
@@ -36,15 +35,11 @@ class CtcListener(Listener):
 
     @classmethod
     def load(cls, weights: Path | None, device: str) -> "CtcListener":
-        """Errors: ModelFailed, where a file is missing or another network's."""
-        missing = [name for name in FILES if weights is None or not (weights / name).is_file()]
-        if weights is None or missing:
-            raise ModelFailed(
-                f"transcribe by {cls.name} needs a folder of weights with {missing[0]}; {weights} has none"
-            )
-        network = read(weights, cls.name)
-        judge = json.loads((weights / "config.json").read_text())["judge"]
-        return cls(network, Judge(WordModel.read(weights / "words.json"), **judge), device)
+        """Errors: ModelFailed, where a file is missing, damaged or another network's."""
+        with trained(weights, cls.name, *FILES) as folder:
+            network = read(folder, cls.name)
+            judge = read_json(folder / CONFIG)["judge"]
+            return cls(network, Judge(WordModel.read(folder / "words.json"), **judge), device)
 
     def hear(self, sounds: Sequence[np.ndarray], params: Params) -> list[list[Word]]:
         return [self._words(self.emission(sound), params) for sound in sounds]

@@ -19,6 +19,7 @@ import numpy as np
 from pocketsphinx import Decoder, get_model_path
 
 from tasks.errors import InvalidInput
+from tasks.folder import trained
 from tasks.transcribe import Params, grammar
 from tasks.transcribe.listening import Listener
 from tasks.transcribe.transcript import Word
@@ -29,6 +30,7 @@ ACTIVE = 3000  # states kept alive a frame, of 30,000: half the time; the same e
 FILLER = re.compile(r"^(<.*>|\[.*\]|\+\+.*\+\+|\(NULL\))$")
 VARIANT = re.compile(r"\(\d+\)$")
 ASKED = "asked"  # the name of the search that a call's grammar or words ask for
+LANGUAGE, DICTIONARY = "en-us.lm.bin", "cmudict-en-us.dict"
 NAMED = 8  # words that an error lists
 
 
@@ -44,18 +46,19 @@ class Model(Listener):
 
     @classmethod
     def load(cls, weights: Path | None = None, device: str = "cpu") -> "Model":
-        """`weights`: a folder laid out as the wheel's own (en-us/, en-us.lm.bin, cmudict-en-us.dict); None for that."""
-        folder = Path(weights or get_model_path("en-us"))
-        return cls(
-            Decoder(
-                hmm=str(folder / "en-us"),
-                lm=str(folder / "en-us.lm.bin"),
-                dict=str(folder / "cmudict-en-us.dict"),
-                cmn="batch",
-                maxhmmpf=ACTIVE,
-                loglevel="FATAL",
+        """`weights`: a folder laid out as the wheel's own (en-us/, en-us.lm.bin, cmudict-en-us.dict); None for that.
+        Errors: ModelFailed."""
+        with trained(Path(weights or get_model_path("en-us")), "hmm", LANGUAGE, DICTIONARY) as folder:
+            return cls(
+                Decoder(
+                    hmm=str(folder / "en-us"),
+                    lm=str(folder / LANGUAGE),
+                    dict=str(folder / DICTIONARY),
+                    cmn="batch",
+                    maxhmmpf=ACTIVE,
+                    loglevel="FATAL",
+                )
             )
-        )
 
     def prepare(self, params: Params) -> None:
         """Errors: InvalidInput, for a grammar that cannot be read, and words that are not in the dictionary."""

@@ -7,14 +7,13 @@ word_models.py, what they hear in cepstra.py, how they were trained in training/
     model.safetensors  A, c, mu, U of each word and of silence
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import load_file
 
-from tasks.errors import ModelFailed
+from tasks.folder import CONFIG, TENSORS, read_json, trained
 from tasks.transcribe import Params
 from tasks.transcribe.cepstra import FRAMES_PER_S, cepstra
 from tasks.transcribe.listening import Listener
@@ -32,16 +31,10 @@ class Model(Listener):
 
     @classmethod
     def load(cls, weights: Path | None, device: str = "cpu") -> "Model":
-        """Errors: ModelFailed, where a file is missing."""
-        missing = [
-            name for name in ("config.json", "model.safetensors") if weights is None or not (weights / name).is_file()
-        ]
-        if weights is None or missing:
-            raise ModelFailed(
-                f"transcribe by hmm-words needs a folder of weights with {missing[0]}; {weights} has none"
-            )
-        words = json.loads((weights / "config.json").read_text())["words"]
-        return cls(Loop(of_tensors(load_file(weights / "model.safetensors"), [SILENCE, *words])))
+        """Errors: ModelFailed, where a file is missing, damaged or of other words."""
+        with trained(weights, "hmm-words", CONFIG, TENSORS) as folder:
+            words = read_json(folder / CONFIG)["words"]
+            return cls(Loop(of_tensors(load_file(folder / TENSORS), [SILENCE, *words])))
 
     def hear(self, sounds: Sequence[np.ndarray], params: Params) -> list[list[Word]]:
         return [

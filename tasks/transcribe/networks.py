@@ -3,7 +3,6 @@
 Knows shapes and weights, the same in training and in use; not where frames come from or what becomes of the signs.
 """
 
-import json
 from pathlib import Path
 
 import torch
@@ -11,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from tasks.errors import ModelFailed
+from tasks.folder import CONFIG, TENSORS, read_json, unusable
 from tasks.transcribe.alphabet import SIGNS
 from tasks.transcribe.features import MELS
 
@@ -88,9 +87,12 @@ NETWORKS: dict[str, type[nn.Module]] = {"rnn": Rnn, "dnn": Dnn}
 
 def read(folder: Path, name: str) -> nn.Module:
     """The network of a folder of weights, on the CPU; errors: ModelFailed, where it is another one's."""
-    config = json.loads((folder / "config.json").read_text())
+    config = read_json(folder / CONFIG)
     if config["network"] != name:
-        raise ModelFailed(f"{folder} holds weights of {config['network']!r}, not of {name!r}")
+        raise unusable(
+            f"they are of the network {config['network']!r}, not of {name!r}",
+            "correct `weights` or `algorithm` in models.toml",
+        )
     network = NETWORKS[name](**config["size"])
-    network.load_state_dict({key: value.float() for key, value in load_file(folder / "model.safetensors").items()})
+    network.load_state_dict({key: value.float() for key, value in load_file(folder / TENSORS).items()})
     return network
