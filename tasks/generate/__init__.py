@@ -13,7 +13,12 @@ from tasks.warning import Warned
 
 Stop = Annotated[str, Field(min_length=1, max_length=100)]
 ONLY = {"on_long_prompt": ("transformer", "hf")}  # recurrent models have no context to overflow
-WARNINGS: dict[str, str] = {}
+OWN = "; left out, a checkpoint's own value is taken where it has one"  # its generation_config's
+WARNINGS: dict[str, str] = {
+    "out_of_domain": "the model was not made for this prompt: its vocabulary has no tokens for parts of it",
+    "prompt_cut": "the prompt is longer than the model reads at once, and only its end was read",
+    "sampling_ignored": "the checkpoint asks for a way to choose tokens that this service does not have",
+}
 
 
 class Message(BaseModel):
@@ -53,11 +58,19 @@ class Params(BaseModel):
         "generate", description="'embed' answers what the prompt means, as a vector of length 1"
     )
     max_tokens: int = Field(128, ge=1, le=2048, description="tokens to generate at most, of each choice")
-    temperature: float = Field(0.8, ge=0, le=5, allow_inf_nan=False, description="0 takes the likeliest token always")
-    top_k: int = Field(0, ge=0, le=100_000, description="choose among the k likeliest tokens; 0 for all")
-    top_p: float = Field(1.0, gt=0, le=1, allow_inf_nan=False, description="choose among the likeliest that sum to p")
+    temperature: float = Field(
+        0.8, ge=0, le=5, allow_inf_nan=False, description=f"0 takes the likeliest token always{OWN}"
+    )
+    top_k: int = Field(0, ge=0, le=100_000, description=f"choose among the k likeliest tokens; 0 for all{OWN}")
+    top_p: float = Field(
+        1.0, gt=0, le=1, allow_inf_nan=False, description=f"choose among the likeliest that sum to p{OWN}"
+    )
     repetition_penalty: float = Field(
-        1.0, ge=0.1, le=10, allow_inf_nan=False, description="above 1, tokens the text has already are less likely"
+        1.0,
+        ge=0.1,
+        le=10,
+        allow_inf_nan=False,
+        description=f"above 1, tokens the text has already are less likely{OWN}",
     )
     stop: list[Stop] = Field([], max_length=4, description="end before any of these texts")
     seed: int = Field(0, ge=0, lt=2**53, description="the same job with the same seed gives the same text")

@@ -11,13 +11,15 @@ from tasks.algorithm import Call, Result
 DIGITS = 6  # of an embedding's numbers, behind the point
 
 
-def written(call: Call, prompt_tokens: int, told: Sequence[dict], completion_tokens: int) -> Result:
+def written(
+    call: Call, prompt_tokens: int, told: Sequence[dict], completion_tokens: int, warnings: Sequence[dict] = ()
+) -> Result:
     """The result of choices that have all ended; `told` is the contract's Choice of each."""
     files = [_file(call, "text.txt", told[0]["text"])]
     if len(told) > 1:
         files.append(_file(call, "choices.json", json.dumps(list(told), ensure_ascii=False, indent=1)))
     usage = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
-    return Result({**told[0], "choices": list(told), "usage": usage}, tuple(files))
+    return Result({**told[0], "choices": list(told), "usage": usage, "warnings": list(warnings)}, tuple(files))
 
 
 def embedded(call: Call, prompt_tokens: int, vector: np.ndarray) -> Result:

@@ -14,6 +14,7 @@ from tasks.algorithm import Algorithm, Call, Result
 from tasks.errors import BacklotError, Canceled, InvalidInput, TooLarge
 from tasks.generate.answers import embedded
 from tasks.generate.writing import Answer, Prompt, Reading, Writing
+from tasks.warning import warning
 
 BYTE_ORDER_MARK = "\ufeff"
 ROWS = 128  # choices written side by side at most, which bounds the memory of keys and values
@@ -141,3 +142,11 @@ def fitted(tokens: Sequence[int], room: int, on_long_prompt: str) -> Sequence[in
             "it, or set on_long_prompt to 'cut' to have its end read"
         )
     return tokens[-room:]
+
+
+def cut(whole: int, read: int) -> list[dict[str, str]]:
+    """The warning of a prompt of which only the end was read; none where all `whole` tokens were."""
+    if read >= whole:
+        return []
+    detail = f"The prompt is longer than the model reads at once: of {whole:,} tokens only the last {read:,} were read."
+    return [warning("prompt_cut", detail)]

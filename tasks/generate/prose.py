@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from tasks.algorithm import Call
 from tasks.errors import InvalidInput
 from tasks.folder import TENSORS, trained, unusable
-from tasks.generate.language import LanguageModel, usable
+from tasks.generate.language import LanguageModel, cut, usable
 from tasks.generate.plain import normalise
 from tasks.generate.vocabulary import Vocabulary
 from tasks.generate.writing import Prompt
@@ -52,21 +52,23 @@ class ProseModel(LanguageModel):
             return cls(cls.network_class(tensors, device), vocabulary)
 
     @abstractmethod
-    def fit(self, text: str, call: Call) -> Sequence[int]:
-        """The tokens that are read of a normalised prompt; errors: TooLarge."""
+    def fit(self, tokens: Sequence[int], call: Call) -> Sequence[int]:
+        """The tokens that are read of a prompt's; errors: TooLarge."""
 
     def prompt(self, call: Call) -> Prompt:
         if call.inputs.get("messages") is not None:
             raise InvalidInput(f"{self.name} continues a text and knows no conversation: give a prompt, not messages")
         text = normalise(usable(call.inputs.get("prompt")))
         asked = text.removesuffix(" ")  # words begin with their space: what follows must be free to
-        tokens = self.fit(asked, call)
+        whole = self.vocabulary.encode(asked)
+        tokens = self.fit(whole, call)
         return Prompt(
             [*self.vocabulary.beginning, *tokens],
             len(tokens),
             call.params.max_tokens,
             self.speller,
             after_space=text != asked,
+            warnings=cut(len(whole), len(tokens)),
         )
 
     def speller(self) -> Callable[[int], str]:

@@ -17,7 +17,6 @@ from tasks.generate.prose import ProseModel
 from tasks.generate.writing import Reading
 
 CONTEXT = 512  # tokens of a prompt that are read: its last ones
-SURELY = 32 * CONTEXT  # characters that hold as many tokens; what stands before is not even encoded
 State = tuple[Tensor, ...]  # (layers, rows, hidden) each; the first is what is heard
 
 
@@ -93,8 +92,8 @@ class RecurrentModel(ProseModel):
 
     context = CONTEXT
 
-    def fit(self, text: str, call: Call) -> Sequence[int]:
-        return self.vocabulary.encode(text[-SURELY:])[-CONTEXT:]
+    def fit(self, tokens: Sequence[int], call: Call) -> Sequence[int]:
+        return tokens[-CONTEXT:]
 
     def reading(self, rows: int) -> Recurrence:
         return Recurrence(self.network, rows)

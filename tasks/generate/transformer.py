@@ -181,9 +181,8 @@ class Model(ProseModel):
     network_class = Network
     context = CONTEXT
 
-    def fit(self, text: str, call: Call) -> Sequence[int]:
-        room = CONTEXT - len(self.vocabulary.beginning)
-        return fitted(self.vocabulary.encode(text), room, call.params.on_long_prompt)
+    def fit(self, tokens: Sequence[int], call: Call) -> Sequence[int]:
+        return fitted(tokens, CONTEXT - len(self.vocabulary.beginning), call.params.on_long_prompt)
 
     def reading(self, rows: int) -> Attending:
         return Attending(self.network, rows)

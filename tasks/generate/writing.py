@@ -50,6 +50,9 @@ class Prompt:
     spell        makes a function of its own for each choice: tokens one by one to text
     ends         tokens by which the model itself ends a text
     after_space  the prompt ended with a space, so the continuation does not begin with one
+    params       how tokens are chosen, where a model has its own part in that; else the call's
+    steer        makes of the tokens written so far and the scores of the next the scores to choose by
+    warnings     reasons not to trust what is written
     """
 
     tokens: Sequence[int]
@@ -58,12 +61,16 @@ class Prompt:
     spell: Callable[[], Callable[[int], str]]
     ends: Container[int] = field(default_factory=frozenset)
     after_space: bool = False
+    params: Params | None = None
+    steer: Callable[[Sequence[int], np.ndarray], np.ndarray] | None = None
+    warnings: Sequence[dict[str, str]] = ()
 
 
 class Choice:
     """One continuation under way. `finish` is set when it has ended; `ahead` are tokens not yet read."""
 
-    def __init__(self, params: Params, prompt: Prompt, number: int) -> None:
+    def __init__(self, asked: Params, prompt: Prompt, number: int) -> None:
+        params = prompt.params or asked
         self.params, self.prompt, self.number = params, prompt, number
         self.random = np.random.default_rng([params.seed, number] if number else params.seed)
         self.continuation = Continuation(params.stop, prompt.after_space)
@@ -83,7 +90,8 @@ class Choice:
 
     def hear(self, scores: np.ndarray) -> None:
         """Write one token more, by its scores (vocabulary,)."""
-        self._write(choose(scores, self.params, self.random, self.seen))
+        steered = self.prompt.steer(self.tokens, scores) if self.prompt.steer else scores
+        self._write(choose(steered, self.params, self.random, self.seen))
 
     def repeat(self, tokens: Sequence[int]) -> None:
         """Write what was chosen before, from the beginning; all of it is still to be read."""
@@ -152,7 +160,7 @@ class Answer:
             return self.error
         told = [{"text": choice.continuation.text, "finish_reason": choice.finish} for choice in self.choices]
         tokens = sum(choice.written for choice in self.choices)
-        return written(self.call, self.prompt.counted, told, tokens)
+        return written(self.call, self.prompt.counted, told, tokens, self.prompt.warnings)
 
 
 class Writing:

@@ -221,7 +221,7 @@ def test_of_a_long_prompt_the_last_512_tokens_are_read(model):
     """As the docstring says: what stands before them changes nothing."""
     end = " and then the old man went down to the sea" * 100
     long = [model.run([call(begin * 300 + end, max_tokens=6)])[0].value for begin in ("One thing. ", "Or other! ")]
-    assert long[0] == long[1] and long[0]["usage"]["prompt_tokens"] == 512
+    assert long[0]["text"] == long[1]["text"] and long[0]["usage"]["prompt_tokens"] == 512
 
 
 def test_a_prompt_that_ends_with_a_space_is_gone_on_with_a_word(model):
