@@ -9,7 +9,8 @@ import warnings
 import pytest
 
 from tasks.algorithm import Call
-from tests.tasks.generate.architectures import ARCHITECTURES, LEFT_OUT, loaded, made, tried, untried
+from tasks.errors import ModelFailed
+from tests.tasks.generate.architectures import ARCHITECTURES, LEFT_OUT, REFUSED, loaded, made, tried, untried
 
 QUICK = {
     "llama": "in one pass",
@@ -45,6 +46,15 @@ def test_one_callers_prompt_changes_no_others_text(tmp_path):
     other = "Lily and Tom went to the park " * 4
     assert written(other, "The dog", other)[1] == alone
     assert written("The dog", "A red ball")[0] == alone
+
+
+@pytest.mark.checkpoints
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_reads_in_both_directions_is_refused(name, tmp_path):
+    """When it is loaded, with what to do."""
+    made(name, tmp_path)
+    with pytest.raises(ModelFailed, match="both directions"):
+        loaded(tmp_path, "float64")
 
 
 def test_what_transformers_has_and_the_list_does_not_is_told():
