@@ -8,8 +8,21 @@ SUBMIT: dict[str, Any] = {
         "value": {"kind": "transcribe", "input": {"audio": "https://example.com/talk.mp3"}},
     },
     "caption": {
-        "summary": "a picture, more carefully than usual",
-        "value": {"kind": "caption", "input": {"image": "https://example.com/still.png"}, "params": {"beams": 5}},
+        "summary": "a photograph, with the ten next likeliest captions",
+        "value": {
+            "kind": "caption",
+            "input": {"image": "https://example.com/still.jpg"},
+            "params": {"alternatives": 10},
+        },
+    },
+    "caption_scene": {
+        "summary": "a composed scene, more carefully than usual",
+        "value": {
+            "kind": "caption",
+            "model": "cnn-attention",
+            "input": {"image": "https://example.com/scene.png"},
+            "params": {"beams": 5},
+        },
     },
     "generate": {
         "summary": "a text continued, the same each time",

@@ -99,10 +99,11 @@ def test_recommend_from_a_catalogue(client):
 
 
 def test_caption_a_picture(client):
-    """A composed scene gets a sentence, with alternatives in the order of their probability."""
-    picture = sorted((SAMPLES / "caption/samples").glob("scene-*.png"))[0]
-    job = client.submit("caption", {"image": picture}, wait=ENDS_S)
+    """A photograph is named, with alternatives in the order of their probability; a picture shows where it looked."""
+    job = client.submit("caption", {"image": SAMPLES / "caption/samples/chelsea-cat.png"}, wait=ENDS_S)
     assert job["status"] == "succeeded", job["error"]
+    assert (job["model"], job["result"]["caption"], job["result"]["warnings"]) == ("cnn", "a cat", [])
+    assert [output["name"] for output in job["outputs"]] == ["caption.json", "classes.png"]
     alternatives = job["result"]["alternatives"]
     assert alternatives[0]["caption"] == job["result"]["caption"]
     assert alternatives == sorted(alternatives, key=lambda a: -a["logprob"])

@@ -39,7 +39,7 @@ SAMPLES = (
         {"k": 5},
     ),
     Sample("transcribe", {"audio": TASKS / "transcribe/samples/reading_female.opus"}),
-    Sample("caption", {"image": TASKS / "caption/samples/scene-20001.png"}, torch=True),
+    Sample("caption", {"image": TASKS / "caption/samples/chelsea-cat.png"}, torch=True),
     Sample(
         "generate",
         {"prompt": "It was a dark night, and the old house stood silent."},

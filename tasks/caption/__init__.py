@@ -1,6 +1,7 @@
 """Caption: a picture in, a sentence about it out. The contract; algorithms lie beside this file.
 
-Beside the result, files: caption.json (the same), and of cnn-attention attention.png (where it looked, word by word).
+Beside the result, files: caption.json (the same), and a picture of where the model looked: classes.png of cnn (for the
+caption and the likeliest classes), attention.png of cnn-attention (word by word).
 """
 
 from typing import Annotated
@@ -20,8 +21,15 @@ WARNINGS = {
     "nothing_said": "a model of the hub ended its caption before the first word",
     "caption_cut": "the caption breaks off at max_tokens",
     "question_guessed": "a model of the hub does not say how it is to be asked; its words were guessed",
-    "low_confidence": "the model itself finds its caption unlikely",
+    "low_confidence": "the model itself finds its caption unlikely, or has no more than a general word",
+    "edges_ignored": "the picture is so long that only the square in its middle was looked at",
+    "out_of_domain": "the picture is unlike what the model was made for; its caption may be of something else",
 }
+
+
+# Which algorithms take a parameter; one that is not named here is for all.
+SEARCHES = ("cnn-lstm", "cnn-attention", "transformer", "hf")
+ONLY: dict[str, tuple[str, ...]] = {"beams": SEARCHES, "length_penalty": SEARCHES, "max_tokens": SEARCHES}
 
 
 class Inputs(BaseModel):
@@ -38,7 +46,9 @@ class Params(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     beams: int = Field(3, ge=1, le=10, description="beam width; 1 is greedy")
-    alternatives: int = Field(3, ge=0, le=10, description="how many further captions to return, at most beams - 1")
+    alternatives: int = Field(
+        3, ge=0, le=10, description="how many further captions to return; of a search at most beams - 1"
+    )
     length_penalty: float = Field(
         0.0,
         ge=0,
@@ -55,10 +65,11 @@ class Params(BaseModel):
 
 
 class Alternative(BaseModel):
-    """One caption the model considered, with the natural logarithm of its probability."""
+    """One caption the model considered, with the natural logarithm of its probability; from cnn the latter too."""
 
     caption: str
     logprob: float = Field(le=0)
+    probability: float | None = Field(None, ge=0, le=1)
 
 
 class Quality(BaseModel):
