@@ -109,6 +109,14 @@ def test_caption_a_picture(client):
     assert alternatives == sorted(alternatives, key=lambda a: -a["logprob"])
 
 
+def test_a_search_cannot_be_asked_of_a_model_that_does_not_search(client):
+    """The default captioner has no beams: the refusal names the field and the algorithms that take it."""
+    with pytest.raises(ApiError) as refused:
+        client.submit("caption", {"image": SAMPLES / "caption/samples/coffee.jpg"}, params={"beams": 3})
+    (error,) = refused.value.problem["errors"]
+    assert (refused.value.status, error["pointer"]) == (422, "/params/beams") and "cnn-attention" in error["detail"]
+
+
 def test_generate_a_continuation(client):
     """The same seed gives the same text, on the gpu pool whether or not there is a GPU."""
     asked = {"params": {"max_tokens": 24, "seed": 7}, "wait": ENDS_S}
