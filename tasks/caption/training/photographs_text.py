@@ -42,8 +42,8 @@ them ({folds} folds): **{alarms:.1%}** of them. The foreign pictures below took 
 |---|---|---|
 {foreign}
 
-Aerial pictures are photographs, and some show what is a class (a seashore, a dock): three in ten pass. There are few other
-photographs to try: those below, which took no part either.
+Aerial pictures are photographs, and some show what is a class (a seashore, a dock): three in ten pass. There are few
+other photographs to try: those below, which took no part either.
 
 ## Every photograph there is
 
