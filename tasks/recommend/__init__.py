@@ -15,11 +15,14 @@ from tasks.warning import Warned
 
 
 def _as_text(value: object) -> object:
-    """Ids are often numbers."""
+    """Ids are often numbers; ids.py has the rule by which 3, 3.0 and '3' are one."""
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() else repr(value)
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-Id = Annotated[str, Field(min_length=1, max_length=200), BeforeValidator(_as_text, json_schema_input_type=str | int)]
+Number = str | int | float
+Id = Annotated[str, Field(min_length=1, max_length=200), BeforeValidator(_as_text, json_schema_input_type=Number)]
 Tag = Annotated[str, Field(min_length=1, max_length=200)]
 LEARN = ("user-knn", "item-knn", "svd", "nmf")
 ONLY: dict[str, tuple[str, ...]] = {
@@ -30,16 +33,29 @@ ONLY: dict[str, tuple[str, ...]] = {
     "shrinkage": ("item-knn",),
     "half_life": LEARN,
 }
+ROLES = ("id", "title", "year", "genres", "director", "cast", "plot", "user", "item", "rating", "plays", "time")
+"""Columns that are read: to `plot` those of the catalogue, then those of the interactions."""
+Role = Literal["id", "title", "year", "genres", "director", "cast", "plot", "user", "item", "rating", "plays", "time"]
 WHO = "history, tags, user or users"
 WARNINGS = {
     "rows_dropped": "one rule of cleaning left out or dropped more than 5 % of a table's rows",
     "cells_filled": "one rule filled more than 5 % of a table's rows: ratings, times or years that are missing or "
     "unreadable",
+    "column_guessed": "two columns could be the id, title, user, item, rating or plays, or one was taken by guess; "
+    "`params.columns` names the right one",
+    "columns_ignored": "a column looks as if it were meant, and is not used; `params.columns` names it",
+    "encoding_guessed": "a table is not UTF-8: its letters are read by a guess",
+    "numbers_guessed": "a comma or dot in numbers is taken for a mark of thousands by what other numbers look like",
+    "times_guessed": "times whose day and month may be mixed up, whose units differ, or that lie in the future",
+    "ids_rounded": "ids are floats past 2^53, which may be no longer those that were meant",
+    "titles_for_ids": "some items are named by title where others are named by id",
+    "genres_unshared": "no two titles share a genre",
     "unknown_user": "the interactions do not have a user",
     "unknown_history": "the catalogue does not have an entry of `history`, or has it more than once",
     "unknown_tag": "no title has a tag, beside others that some have or where the popular stands in",
     "tags_unused": "tags stand beside a history: they are for people without one",
     "no_items": "`items` is empty: nothing left in the catalogue fits",
+    "users_without_items": "some of the users that were asked for got no title",
 }
 
 
@@ -49,12 +65,13 @@ class Inputs(BaseModel):
     model_config = ConfigDict(extra="forbid")
     catalogue: Annotated[Source, Limits(max_bytes=256 * MIB)] = Field(
         description="the titles: CSV with a header, JSON lines or Parquet; columns id (or title) and any of title, "
-        "year, genres, director, cast, plot; at most 256 MiB"
+        "year, genres, director, cast, plot, or their names in common data sets; at most 256 MiB"
     )
     interactions: Annotated[Source, Limits(max_bytes=256 * MIB)] = Field(
         None,
         description="who chose what: CSV with a header, JSON lines or Parquet; columns user and item, and any of "
-        "rating and time; at most 256 MiB. All models but content and hybrid need it",
+        "rating (or plays, a count) and time, or their names in common data sets; at most 256 MiB. All models but "
+        "content and hybrid need it",
     )
     history: list[Id] = Field(
         default_factory=list,
@@ -87,6 +104,11 @@ class Params(BaseModel):
     """How many, by what, and whether the models are to be measured."""
 
     model_config = ConfigDict(extra="forbid")
+    columns: dict[Role, Annotated[str, Field(min_length=1, max_length=200)]] = Field(
+        default_factory=dict,
+        description="the tables' own names of columns that are not known, such as {'item': 'film_code'}; id to plot "
+        "are columns of the catalogue, the others of the interactions",
+    )
     k: int = Field(10, ge=1, le=1000, description="how many titles to return")
     evaluate: bool = Field(
         False,
@@ -130,6 +152,7 @@ class Many(BaseModel):
     users: int = Field(description="users that were asked for")
     rows: int = Field(description="of user, rank, id, title, score, reason")
     without_history: int = Field(description="users whom the interactions do not know; they get what is popular")
+    without_items: int = Field(0, description="users who got no title, as nothing left fits")
 
 
 class Measured(BaseModel):

@@ -54,13 +54,15 @@ def _one(path: Path, items: Sequence[dict], titles: Sequence[Title], asked: Aske
 
 
 def _many(path: Path, titles: Sequence[Title], asked: Asked, ranked: Ranked) -> Result:
-    written = 0
+    written = served = 0
     with parquet.ParquetWriter(path, SCHEMA) as file:
         for rows in _batches(_rows(titles, asked, ranked)):
             file.write_table(pyarrow.Table.from_pylist(rows, SCHEMA))
             written += len(rows)
+            served += sum(row["rank"] == 1 for row in rows)
+    users = len(asked.chosen.users)
     without = int((asked.chosen.counts() == 0).sum())
-    many = {"users": len(asked.chosen.users), "rows": written, "without_history": without}
+    many = {"users": users, "rows": written, "without_history": without, "without_items": users - served}
     return Result({"items": [], "many": many}, [path])
 
 

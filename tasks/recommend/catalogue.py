@@ -1,24 +1,30 @@
 """The caller's table of titles: which columns it has, and what becomes of rows that are not as they should be.
 
-How rows are read from a file, tables.py knows; what is done with the titles is not known here.
+Formats, names of columns, ids and lists are told by tables.py, columns.py, ids.py and lists.py; what is done with the
+titles is not known here.
 """
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
-from tasks.errors import InvalidInput, TooLarge
-from tasks.recommend import tables
+from tasks.recommend import columns, ids, lists, tables
 from tasks.recommend.cleaning import Cleaning
-from tasks.recommend.tables import Row, Unusable, one_line, text
+from tasks.recommend.columns import LISTS
+from tasks.recommend.tables import Table, Unusable, one_line
+from tasks.warning import warning
 
 MAX_ROWS = 1_000_000
-KEYS = ("id", "wikidata_id", "title")  # the first that there is tells the rows apart
-LISTS = ("genres", "director", "cast")
-MISSING = frozenset({"", "nan", "null", "none", "n/a"})  # what spreadsheets and data frames write for nothing
-YEAR = re.compile(r"^([0-9]{1,4})(\.0)?$")
+YEAR = re.compile(
+    r"([0-9]{1,4})(?:\.0+)?|[^0-9]*((?:1[89]|2[01])[0-9]{2})(?:-[0-9].*)?|.*[ ./-]((?:1[89]|2[01])[0-9]{2})"
+)
+"""A year, or a date that begins or ends with one."""
+SCANT = 2  # titles with genres, from which on none shared is worth a warning
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,41 +42,76 @@ class Title:
 
 
 def read(
-    path: Path, progress: Callable[[int], None] = lambda rows: None, cleaning: Cleaning | None = None
+    path: Path,
+    progress: Callable[[int], None] = lambda rows: None,
+    cleaning: Cleaning | None = None,
+    given: Mapping[str, str] | None = None,
+    other: Sequence[str] = (),
 ) -> list[Title]:
     """The titles in the order of the file; `progress(rows)` is called now and then, and may raise.
 
-    Columns: id (else wikidata_id, else title) and any of title, year, genres, director, cast (texts with '|'
-    between, or lists) and plot; others are ignored. Cleaned, and told to `cleaning`: a row without an id, with too
-    many cells or with a cell of the wrong type is left out; a row that only repeats an earlier one is dropped; of rows
-    with one id that differ, the first stays; a year that is no number is missing.
-    Errors: those of tables.rows; InvalidInput where half of the rows cannot be used; TooLarge past MAX_ROWS rows.
+    `given`: params.columns; `other`: the header of the interactions. Cleaned, and told to `cleaning`: a row without an
+    id, with too many cells or with a cell of the wrong type is left out; a row that only repeats an earlier one is
+    dropped; of rows with one id that differ, the first stays; a year that is no number is missing.
+    Errors: those of tables.read; InvalidInput where half of the rows cannot be used; TooLarge past MAX_ROWS rows.
     """
     cleaning = cleaning or Cleaning("catalogue")
+    table = tables.read(
+        path, lambda header: columns.choose("catalogue", header, given or {}, other), cleaning, MAX_ROWS, progress
+    )
     titles: dict[str, Title] = {}
-    key = ""
-    for line, row in tables.rows(path, _missing, cleaning):
-        key = key or next((name for name in KEYS if name in row), KEYS[0])
-        try:
-            title = _title(row, key, line, cleaning)
-        except Unusable as why:
-            cleaning.refuse(line, str(why))
-            continue
+    for title in _titles(table, cleaning):
         first = titles.setdefault(title.id, title)
         if first is not title:
             _twice(first, title, cleaning)
-        if len(titles) > MAX_ROWS:
-            raise TooLarge(f"the input catalogue has more than {MAX_ROWS:,} rows, the most that is read")
-        if cleaning.rows % 5000 == 0:
-            progress(cleaning.rows)
-    if not cleaning.rows:
-        raise InvalidInput("the input catalogue has no rows")
     cleaning.check()
-    return list(titles.values())
+    found = list(titles.values())
+    _check_genres(found, table, cleaning)
+    return found
 
 
-def _missing(columns: Sequence[str]) -> str:
-    return "" if any(key in columns for key in KEYS) else f"has none of the columns {', '.join(KEYS)}"
+def _titles(table: Table, cleaning: Cleaning) -> Sequence[Title]:
+    """Titles of the rows that can be used."""
+    key = table.ids("id")
+    warn_rounded(key.rounded, "id", table, cleaning)
+    years: dict[Any, int | None | bool] = {}
+    parted = {name: _parted(table, name) for name in LISTS}
+    cells = [table.values(name) for name in ("title", "year", *LISTS, "plot")]
+    found = []
+    for code, line, title, year, *named, plot in zip(key.codes.tolist(), table.lines.tolist(), *cells, strict=True):
+        try:
+            name = _key(code, key.names, table.names["id"])
+            if year not in years:
+                years[year] = _year(year)
+            if years[year] is False:
+                cleaning.fill("year is no number: left empty", line)
+            plot = one_line(plot, "plot")
+            genres, director, cast = (
+                _list(parted[column], cell, column) for column, cell in zip(LISTS, named, strict=True)
+            )
+            plot = "" if plot.lower() in ids.MISSING else plot
+            title = one_line(title, "title") or name
+            found.append(Title(name, title, years[year] or None, genres, director, cast, plot, line))
+        except Unusable as why:
+            cleaning.refuse(line, str(why))
+    return found
+
+
+def _key(code: int, names: Sequence[str], column: str) -> str:
+    if code == tables.NONE:
+        raise Unusable(f"has no {column}")
+    if code == tables.STRANGE:
+        raise Unusable(f": {column} is neither a text nor a number")
+    return names[code]
+
+
+def warn_rounded(number: int, role: str, table: Table, cleaning: Cleaning) -> None:
+    """Of ids that are floats past 2^53."""
+    if number:
+        said = (
+            f"{number:,} ids of the column {table.names[role]!r} of the input {cleaning.table} are floats past 2^53, "
+        )
+        cleaning.warnings.append(warning("ids_rounded", said + "which may have been rounded: write them as texts"))
 
 
 def _twice(first: Title, again: Title, cleaning: Cleaning) -> None:
@@ -80,37 +121,44 @@ def _twice(first: Title, again: Title, cleaning: Cleaning) -> None:
     )
 
 
-def _title(row: Row, key: str, line: int, cleaning: Cleaning) -> Title:
-    name = text(row, key)
-    if not name:
-        raise Unusable(f"has no {key}")
-    plot = text(row, "plot")
-    genres, director, cast = (_list(row, column) for column in LISTS)
-    return Title(
-        name,
-        text(row, "title") or name,
-        _year(text(row, "year"), line, cleaning),
-        genres,
-        director,
-        cast,
-        "" if plot.lower() in MISSING else plot,
-        line,
-    )
+def _year(value: Any) -> int | None | bool:
+    """None where there is none, False where there is something else: of a date its year."""
+    if value is None or (isinstance(value, float) and value != value):
+        return None
+    if isinstance(value, datetime):
+        return value.year
+    text = " ".join(str(value).split())
+    year = YEAR.fullmatch(text)
+    if year:
+        return int(year[1] or year[2] or year[3])
+    return None if text.lower() in ids.MISSING else False
 
 
-def _year(value: str, line: int, cleaning: Cleaning) -> int | None:
-    year = YEAR.match(value)
-    if value.lower() not in MISSING and not year:
-        cleaning.fill("year is no number: left empty", line)
-    return int(year[1]) if year else None
+def _parted(table: Table, column: str) -> dict[str, tuple[str, ...] | None]:
+    cells = [cell if isinstance(cell, str) else None for cell in table.values(column)]
+    return {
+        cell: names and tuple(map(sys.intern, names))
+        for cell, names in lists.parted(cells, people=column != "genres").items()
+    }
 
 
-def _list(row: Row, column: str) -> tuple[str, ...]:
-    value = row.get(column)
-    if isinstance(value, list):
-        if not all(isinstance(part, str) for part in value):
+def _list(parted: Mapping[str, tuple[str, ...] | None], cell: Any, column: str) -> tuple[str, ...]:
+    if isinstance(cell, str) and cell and ids.ODD not in cell:
+        names = parted[cell]
+        if names is None:
             raise Unusable(f": {column} is a list that holds something else than texts")
-        parts = [one_line(part, column) for part in value]
-    else:
-        parts = [part.strip() for part in text(row, column).split("|")]
-    return tuple(sys.intern(part) for part in dict.fromkeys(parts) if part.lower() not in MISSING)
+        return names
+    name = one_line(cell, column)
+    return (name,) if name else ()
+
+
+def _check_genres(titles: Sequence[Title], table: Table, cleaning: Cleaning) -> None:
+    """Warns where genres are there, and compare nothing."""
+    with_genres = [title for title in titles if title.genres]
+    if len(with_genres) < SCANT:
+        return
+    counts = Counter(genre.casefold() for title in with_genres for genre in title.genres)
+    if max(counts.values()) < SCANT:
+        said = f"no two titles share a genre: the column {table.names['genres']!r} has cells such as "
+        said += f"{tables.short(', '.join(with_genres[0].genres))}; part genres by '|'"
+        cleaning.warnings.append(warning("genres_unshared", said))

@@ -27,6 +27,8 @@ class Chosen:
     rows     (users,) the users' rows in the data that a model was fitted on, -1 for those who are not in it
     scale    lowest and highest rating that occur there; None where nothing is rated
     ordered  whether 'newest' is known; if not, all of a user's choices count as of one time
+    counted  whether `rating` is no rating but log(1 + plays), as in Hu, Koren, Volinsky, "Collaborative filtering for
+             implicit feedback datasets" (2008), equation 6, with epsilon 1
     """
 
     users: Sequence[str]
@@ -37,10 +39,18 @@ class Chosen:
     rows: np.ndarray
     scale: tuple[float, float] | None
     ordered: bool
+    counted: bool = False
 
     @classmethod
     def of(
-        cls, users: Sequence[str], items: int, user: np.ndarray, item: np.ndarray, rating: np.ndarray, time: np.ndarray
+        cls,
+        users: Sequence[str],
+        items: int,
+        user: np.ndarray,
+        item: np.ndarray,
+        rating: np.ndarray,
+        time: np.ndarray,
+        counted: bool = False,
     ) -> "Chosen":
         """From columns in the order of the file. What has no time is older than what has; equal times stand in the
         order of the catalogue; where there are no times at all, the file's order decides what is held back."""
@@ -57,11 +67,12 @@ class Chosen:
             np.arange(len(users)),
             (float(rated.min()), float(rated.max())) if len(rated) else None,
             ordered,
+            counted,
         )
 
     def digest(self) -> str:
         """Of all that a model learns from: the same choices have the same, from whatever kind of file."""
-        seen = hashlib.sha256(repr((self.items, self.scale, self.ordered, len(self.users))).encode())
+        seen = hashlib.sha256(repr((self.items, self.scale, self.ordered, self.counted, len(self.users))).encode())
         for part in (self.user, self.item, self.rating):
             seen.update(np.ascontiguousarray(part).tobytes())
         return seen.hexdigest()
@@ -75,8 +86,8 @@ class Chosen:
         return np.split(self.item, np.cumsum(self.counts())[:-1])
 
     def interest(self, half_life: float | None = None) -> sparse.csr_matrix:
-        """(users, items) 0-1: by the rating, linear from LEAST to 1 (1 where there is none); with a half-life, halved
-        for every so many newer choices of the same user."""
+        """(users, items) 0-1: by the rating (or the logarithm of the plays), linear from LEAST to 1 (1 where there is
+        none); with a half-life, halved for every so many newer choices of the same user."""
         weight = np.ones(len(self.user))
         if self.scale and self.scale[1] > self.scale[0]:
             low, high = self.scale

@@ -5,6 +5,8 @@ It counts and remembers; the rules themselves stand where a table is read (catal
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from tasks.errors import InvalidInput
 
 SHOWN = 20  # line numbers that a finding keeps
@@ -24,6 +26,13 @@ class Finding:
             self.lines.append(line)
 
 
+def _add_all(findings: dict[str, Finding], rule: str, lines: np.ndarray) -> None:
+    if len(lines):
+        finding = findings.setdefault(rule, Finding())
+        finding.count += len(lines)
+        finding.lines += [int(line) for line in lines[: SHOWN - len(finding.lines)]]
+
+
 @dataclass
 class Cleaning:
     """Of one table. `unit` is what its numbers count: lines of a text, rows of Parquet.
@@ -41,6 +50,13 @@ class Cleaning:
     unusable: Finding = field(default_factory=Finding)
     reasons: list[str] = field(default_factory=list)
     notes: dict[str, object] = field(default_factory=dict)
+    warnings: list[dict[str, str]] = field(default_factory=list)
+
+    def drop_all(self, rule: str, lines: np.ndarray) -> None:
+        _add_all(self.dropped, rule, lines)
+
+    def fill_all(self, rule: str, lines: np.ndarray) -> None:
+        _add_all(self.filled, rule, lines)
 
     def drop(self, rule: str, line: int) -> None:
         self.dropped.setdefault(rule, Finding()).add(line)
@@ -64,7 +80,7 @@ class Cleaning:
 
     @property
     def clean(self) -> bool:
-        return not (self.dropped or self.filled or self.unusable.count)
+        return not (self.dropped or self.filled or self.unusable.count or self.warnings)
 
     def as_dict(self) -> dict:
         """For data-report.json."""
@@ -75,5 +91,6 @@ class Cleaning:
             "unusable": {"count": self.unusable.count, "first": self.reasons},
             "dropped": {rule: {"count": f.count, f"first_{self.unit}s": f.lines} for rule, f in self.dropped.items()},
             "filled": {rule: {"count": f.count, f"first_{self.unit}s": f.lines} for rule, f in self.filled.items()},
+            "warnings": self.warnings,
             **self.notes,
         }

@@ -1,10 +1,11 @@
 """Warnings of a result: the reasons not to trust an answer, by code.
 
-It knows what cleaning counted and who was asked for; it changes neither. The kind's contract lists the
-codes.
+It knows what cleaning counted, who was asked for and what came out; it changes none of them. The kind's contract
+lists the codes.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tasks.recommend.cleaning import Cleaning, Finding
 from tasks.recommend.people import Asked
@@ -13,18 +14,22 @@ from tasks.warning import warning
 SHARE = 0.05  # of a table's rows: where more were dropped or filled by one rule, the answer says so
 
 
-def of(read: Sequence[Cleaning], asked: Asked) -> list[dict[str, str]]:
-    """{"code", "detail"} of each, the tables' first."""
-    return [*(warning for cleaning in read for warning in _of_table(cleaning)), *asked.warnings]
+def of(read: Sequence[Cleaning], asked: Asked, answer: Mapping[str, Any], model: str) -> list[dict[str, str]]:
+    """{"code", "detail"} of each: the tables', then the people's, then the answer's own."""
+    tables = [found for cleaning in read for found in (*cleaning.warnings, *_of_table(cleaning))]
+    return [*tables, *asked.warnings, *_of_answer(answer, model)]
 
 
-def nothing_fits(model: str) -> dict[str, str]:
-    """The reason of an answer without items."""
-    return warning(
-        "no_items",
-        f"{model} found no title to recommend: what the catalogue has left shares nothing with the history "
-        "(are genres and people separated by '|'?), or all of it was chosen",
-    )
+def _of_answer(answer: Mapping[str, Any], model: str) -> list[dict[str, str]]:
+    """The reason of an answer without items, and how many got none."""
+    many = answer.get("many") or {}
+    left = "what the catalogue has left shares nothing with the history (are genres and people parted by '|'?), or all "
+    if not (answer["items"] or many.get("rows")):
+        return [warning("no_items", f"{model} found no title to recommend: {left}of it was chosen")]
+    if without := many.get("without_items"):
+        said = f"{without:,} of {many['users']:,} users got no title from {model}: {left}of it was chosen"
+        return [warning("users_without_items", said)]
+    return []
 
 
 def _of_table(cleaning: Cleaning) -> list[dict[str, str]]:

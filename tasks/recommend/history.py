@@ -1,6 +1,7 @@
 """Which titles of a catalogue a history means. Knows ids and titles, nothing of vectors.
 
-An entry is an id, or else a title exactly as the catalogue writes it, if only one row has it. Entries that
+An entry is an id, or else a title exactly as the catalogue writes it, if only one row has it (ids.py says which texts
+are one). Entries that
 are neither are passed over, and said, as long as one is known: a catalogue may have lost a title since.
 """
 
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.errors import InvalidInput
+from tasks.recommend import ids
 from tasks.recommend.catalogue import Title
 
 
@@ -30,11 +32,12 @@ def find(entries: Sequence[str], titles: Sequence[Title], may_be_unknown: bool =
     by_id = {title.id: row for row, title in enumerate(titles)}
     by_title: dict[str, list[int]] = {}
     for row, title in enumerate(titles):
-        by_title.setdefault(title.title, []).append(row)
+        by_title.setdefault(ids.one(title.title), []).append(row)
     rows: dict[int, None] = {}
     used, unknown = [], []
     for entry in entries:
-        found = [by_id[entry]] if entry in by_id else by_title.get(entry, [])
+        name = ids.one(entry)
+        found = [by_id[name]] if name in by_id else by_title.get(name, []) if name else []
         if len(found) == 1:
             rows[found[0]] = None
             used.append(
@@ -42,7 +45,7 @@ def find(entries: Sequence[str], titles: Sequence[Title], may_be_unknown: bool =
                     "asked": entry,
                     "id": titles[found[0]].id,
                     "title": titles[found[0]].title,
-                    "by": "id" if entry in by_id else "title",
+                    "by": "id" if name in by_id else "title",
                 }
             )
         else:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tasks.errors import InvalidInput
-from tasks.recommend import WHO
+from tasks.recommend import WHO, ids
 from tasks.recommend.catalogue import Title
 from tasks.recommend.chosen import Chosen, nobody
 from tasks.recommend.cold import matches
@@ -60,7 +60,7 @@ def _many(users: Sequence[str] | str, chosen: Chosen) -> Asked:
     if users == "all":
         return Asked(chosen, many=True)
     by_name = {name: row for row, name in enumerate(chosen.users)}
-    names = list(dict.fromkeys(map(str, users)))
+    names = list(dict.fromkeys(ids.one(name) or name for name in users))
     rows = np.array([by_name.get(name, -1) for name in names])
     unknown = [name for name, row in zip(names, rows, strict=True) if row < 0]
     selected = chosen.select(rows)
@@ -74,14 +74,16 @@ def _one(
 ) -> Asked:
     warnings = []
     person = nobody(len(titles), chosen.scale if chosen else None)
-    if chosen is not None and user is not None and user in chosen.users:
-        person = chosen.select(np.array([list(chosen.users).index(user)]))
+    name = "" if user is None else ids.one(user)
+    if chosen is not None and name in chosen.users:
+        person = chosen.select(np.array([list(chosen.users).index(name)]))
     elif user is not None:
         warnings.append(warning("unknown_user", f"user {user!r} is not in the interactions"))
     history = find_history(entries, titles, may_be_unknown=len(person.item) > 0) if entries else None
     if history:
         person = person.liking(history.rows) if history.rows else person
         warnings += [warning("unknown_history", history.complaint)] if history.complaint else []
+        warnings += _titles_for_ids(history)
     if tags and len(person.item):
         said = "tags are for people without a history: they were not used"
         warnings.append(warning("tags_unused", said))
@@ -89,6 +91,16 @@ def _one(
         said = f"no title has a genre, director or actor {', '.join(map(repr, unknown[:5]))}"
         warnings.append(warning("unknown_tag", said))
     return Asked(person, many=False, tags=tags, history=history, warnings=warnings)
+
+
+def _titles_for_ids(history: History) -> list[dict[str, str]]:
+    """Of numbers that are no id and were taken for titles, beside entries that are ids."""
+    by_title = [entry["asked"] for entry in history.used if entry["by"] == "title"]
+    numbers = [asked for asked in by_title if ids.is_whole(ids.one(asked))]
+    if not numbers or len(by_title) == len(history.used):
+        return []
+    said = f"of the history, {', '.join(map(repr, numbers[:3]))} were taken for titles, as no id is such a number"
+    return [warning("titles_for_ids", said)]
 
 
 def _named(chosen: Chosen, names: Sequence[str]) -> Chosen:

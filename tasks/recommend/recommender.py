@@ -15,16 +15,17 @@ import numpy as np
 
 from tasks.algorithm import Algorithm, Call, Result
 from tasks.errors import BacklotError, Canceled, InvalidInput
-from tasks.recommend import Params, answers, catalogue, doubts, interactions, people
+from tasks.recommend import Params, answers, catalogue, doubts, interactions, people, tables
 from tasks.recommend.catalogue import Title
 from tasks.recommend.chosen import Chosen
 from tasks.recommend.cleaning import Cleaning
 from tasks.recommend.cold import Cold
+from tasks.recommend.columns import INTERACTIONS
 from tasks.recommend.data import Arrays, Data, Step, blocks, top
 from tasks.recommend.evaluate import evaluation
 from tasks.recommend.people import Asked
 
-VERSION = 2
+VERSION = 3
 """Of what is kept of a fit: another number, and old ones are passed over."""
 
 
@@ -73,7 +74,14 @@ class Recommender(Algorithm):
 
     def _recommend(self, call: Call) -> Result:
         read = [Cleaning("catalogue")]
-        titles = catalogue.read(call.inputs["catalogue"], lambda n: _step(call, 0.2, f"{n:,} titles read"), read[0])
+        _check_columns(call)
+        titles = catalogue.read(
+            call.inputs["catalogue"],
+            lambda n: _step(call, 0.2, f"{n:,} titles read"),
+            read[0],
+            call.params.columns,
+            tables.header(call.inputs.get("interactions")),
+        )
         _step(call, 0.2, f"{len(titles):,} titles read")
         data = Data(titles, self._interactions(call, titles, read))
         asked = people.find(call.inputs, titles, data.chosen)
@@ -86,9 +94,7 @@ class Recommender(Algorithm):
         result = answers.write(call, titles, asked, self._ranked(call, fitted, asked, titles, cold))
         files = [*result.files, *answers.report(call.workdir, read, asked), *(measured.files if measured else ())]
         _tell(call, asked, result)
-        warnings = doubts.of(read, asked)
-        if not (result.value["items"] or (result.value.get("many") or {}).get("rows")):
-            warnings.append(doubts.nothing_fits(self.name))
+        warnings = doubts.of(read, asked, result.value, self.name)
         measures = measured.value["models"] if measured else None
         return Result({**result.value, "evaluation": measures, "warnings": warnings}, files)
 
@@ -104,7 +110,14 @@ class Recommender(Algorithm):
                 raise InvalidInput("params.evaluate holds back some of the input interactions, which is not given")
             return None
         read.append(Cleaning("interactions"))
-        chosen = interactions.read(path, titles, lambda n: _step(call, 0.3, f"{n:,} interactions read"), read[1])
+        chosen = interactions.read(
+            path,
+            titles,
+            lambda n: _step(call, 0.3, f"{n:,} interactions read"),
+            read[1],
+            call.params.columns,
+            tables.header(call.inputs["catalogue"]),
+        )
         _step(call, 0.3, f"{len(chosen.item):,} interactions of {len(chosen.users):,} users")
         return chosen
 
@@ -126,7 +139,7 @@ class Recommender(Algorithm):
         return f"recommend-{what}-v{VERSION}-{hashlib.sha256(said.encode()).hexdigest()[:48]}"
 
     def _evaluation(self, call: Call, data: Data) -> Result:
-        wanted = call.params.model_dump(exclude={"evaluate"})
+        wanted = call.params.model_dump(exclude={"evaluate", "columns"})
         return evaluation(
             call,
             data,
@@ -162,6 +175,13 @@ class Recommender(Algorithm):
                 yield list(zip(items, scores[person, items].tolist(), reasons, strict=True))
             else:
                 yield [(item, float(cold.scores[item]), cold.reason(item)) for item in top(cold.scores, params.k)]
+
+
+def _check_columns(call: Call) -> None:
+    """Errors: InvalidInput where params.columns names a column of interactions that are not given."""
+    theirs = [role for role in call.params.columns if role in INTERACTIONS]
+    if theirs and call.inputs.get("interactions") is None:
+        raise InvalidInput(f"params.columns names {theirs[0]}, a column of the input interactions, which is not given")
 
 
 def _step(call: Call, progress: float, message: str) -> None:

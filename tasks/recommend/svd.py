@@ -147,8 +147,9 @@ def _chosen(names: str) -> str:
 
 def rating_mean(chosen: Chosen) -> float:
     """Errors: InvalidInput where nothing is rated."""
-    if not chosen.scale:
-        raise InvalidInput("params.objective rating needs a column rating in the interactions, with numbers")
+    if not chosen.scale or chosen.counted:
+        more = "; plays are counts, which objective ranking weighs" if chosen.counted else ""
+        raise InvalidInput(f"params.objective rating needs a column rating in the interactions, with numbers{more}")
     return float(chosen.rating.mean())
 
 

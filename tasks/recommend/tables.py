@@ -1,274 +1,184 @@
-"""The rows of a caller's table, from CSV, JSON lines or Parquet, with their numbers.
+"""A caller's table by its columns, from CSV, JSON lines or Parquet, with the numbers of its rows.
 
-It knows files, encodings and delimiters, not what the columns mean: a reader says which columns it cannot do
-without. Which format a file has, its first bytes say ('PAR1' Parquet, '{' JSON lines, else CSV), not its name.
-
-CSV: the delimiter is the first of comma, semicolon, tab and '|' by which the header has the needed columns; text is
-UTF-8, or UTF-16 with a byte order mark, or what charset-normalizer takes it for, which the report says.
+It knows formats, not what the columns mean: the first bytes say which one a file has ('PAR1' Parquet, '{' JSON lines,
+else CSV), not its name. Only the columns that are meant are kept, as Arrow's arrays.
 """
 
 import csv
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+import numpy as np
 import pyarrow
-import pyarrow.compute as compute
-import pyarrow.parquet as parquet
-from charset_normalizer import from_bytes
 
 from tasks.errors import InvalidInput, TooLarge, UnsupportedMedia
+from tasks.recommend import ids
 from tasks.recommend.cleaning import Cleaning
+from tasks.recommend.columns import Choice
+from tasks.recommend.delimited import DELIMITERS, Choose, Delimited
+from tasks.recommend.encodings import text_of
+from tasks.recommend.json_lines import JsonLines
+from tasks.recommend.parquet_file import ParquetFile, encrypted
 
-MAX_LINE = 1024 * 1024  # bytes
-MAX_DECODED = 2 * 1024**3  # bytes of a Parquet file's columns, uncompressed
-DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "'|'"}
-SAMPLE = 64 * 1024  # bytes of lines that are not ASCII, to guess an encoding from
-WESTERN = "cp1252"
-LEGACY = [WESTERN, "cp1250", "cp1251", "cp1253", "cp1254", "cp932", "gb18030", "euc_kr", "big5", "koi8_r"]
-BATCH = 8192  # rows of Parquet at a time
-MAX_BATCH = 256 * 1024**2  # bytes of their cells
-TEXTS = (pyarrow.string(), pyarrow.binary(), pyarrow.large_string(), pyarrow.large_binary())
-Row = Mapping[str, Any]
-Needed = Callable[[Sequence[str]], str]
-"""Given the columns, in lower case: '' if they suffice, or else a sentence on what is missing."""
+NONE, STRANGE = -1, -2
+"""Codes of cells that name no id, and of those that are neither a text nor a number."""
 
 
-def rows(path: Path, needed: Needed, cleaning: Cleaning) -> Iterator[tuple[int, Row]]:
-    """Number and cells by column (lower case) of each row that can be read; those that cannot go to `cleaning`.
+@dataclass(frozen=True)
+class Ids:
+    """A column of ids: of each row its place in `names`, or NONE, or STRANGE. `rounded`: ids of floats past 2^53."""
 
-    Errors: UnsupportedMedia for what is no table; InvalidInput for one whose header does not do or whose quotes do not
-    close; TooLarge for a line of more than MAX_LINE bytes.
+    codes: np.ndarray
+    names: list[str]
+    rounded: int
+
+
+@dataclass(frozen=True)
+class Table:
+    """`lines` (n,): number of each row in its file; `columns`: by what they are, chunks of n cells together; `names`:
+    as the caller's header has them."""
+
+    lines: np.ndarray
+    columns: Mapping[str, Sequence[pyarrow.Array]]
+    names: Mapping[str, str]
+
+    def values(self, column: str) -> list[Any]:
+        """The cells: texts, numbers, datetimes, ids.ODD or None; all None where there is no such column."""
+        if column not in self.columns:
+            return [None] * len(self.lines)
+        return [value for chunk in self.columns[column] for value in chunk.to_pylist()]
+
+    def ids(self, column: str) -> Ids:
+        """The column by the one rule for ids."""
+        codes: list[np.ndarray] = []
+        known: dict[str, int] = {}
+        seen: dict[Any, int] = {}
+        rounded = 0
+        for chunk in self.columns[column]:
+            encoded = chunk.dictionary_encode()
+            values = encoded.dictionary.to_pylist()
+            for value in values:
+                if value not in seen:
+                    seen[value] = _code(value, known)
+                    rounded += isinstance(value, float) and abs(value) > ids.EXACT
+            table = np.array([*(seen[value] for value in values), NONE], np.int64)
+            codes.append(table[encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)])
+        return Ids(np.concatenate(codes) if codes else np.empty(0, np.int64), [*known], rounded)
+
+
+def _code(value: Any, known: dict[str, int]) -> int:
+    try:
+        name = ids.one(value)
+    except ValueError:
+        return STRANGE
+    return known.setdefault(name, len(known)) if name else NONE
+
+
+def read(path: Path, choose: Choose, cleaning: Cleaning, most: int, progress: Callable[[int], None]) -> Table:
+    """The columns that `choose` picks; rows that cannot be read go to `cleaning`. `progress(rows)` may raise.
+
+    Errors: UnsupportedMedia for what is no table; InvalidInput for one that lacks a column, has no rows, or is not
+    readable; TooLarge for more than `most` rows, or a line or cells past their limits.
     """
-    with path.open("rb") as file:
-        head = file.read(4096)
-    if head.startswith(b"PAR1"):
-        found: Iterator[tuple[int, Row | None]] = _parquet_rows(path, needed, cleaning)
-    else:
-        encoding = _encoding(path, head, cleaning.table)
+    reader = _reader(path, choose, cleaning)
+    _check(reader.header, reader.choice.missing, cleaning)
+    cleaning.warnings += reader.choice.warnings
+    places = reader.choice.places
+    twice = {name for name, count in Counter(reader.header).items() if count > 1}
+    for place in places.values():
+        if reader.header[place] in twice:
+            raise InvalidInput(f"the header names column {short(reader.header[place])} twice")
+    lines: list[np.ndarray] = []
+    columns: dict[str, list[pyarrow.Array]] = {role: [] for role in places}
+    for numbers, cells in reader.chunks():
+        if cleaning.rows > most:
+            raise TooLarge(f"the input {cleaning.table} has more than {most:,} rows, the most that is read")
+        progress(cleaning.rows)
+        if len(numbers):
+            lines.append(np.array(numbers, np.int64))
+            for role, column in zip(places, cells, strict=True):
+                columns[role].append(column)
+    if not cleaning.rows:
+        raise InvalidInput(f"the input {cleaning.table} has no rows")
+    names = {role: reader.header[place] for role, place in places.items()}
+    return Table(np.concatenate(lines) if lines else np.empty(0, np.int64), columns, names)
+
+
+def header(path: Path | None) -> list[str]:
+    """The names of a table's columns, as far as they can be read; [] where they cannot."""
+    if path is None:
+        return []
+    try:
+        quiet = Cleaning("table")
         with path.open("rb") as file:
-            first = next((line for line in _lines(file, encoding) if line.strip()), "").lstrip()[:1]
-        if first == "[":
-            raise UnsupportedMedia(
-                f"the input {cleaning.table} is a JSON array; CSV, Parquet and JSON lines are read: "
-                "an object a line, no brackets around them"
-            )
-        cleaning.form = f"{'JSON lines' if first == '{' else 'CSV'}, {encoding}"
-        found = (
-            _json_rows(path, encoding, needed, cleaning)
-            if first == "{"
-            else _csv_rows(path, encoding, needed, cleaning)
+            head = file.read(4)
+        if head == b"PAR1":
+            return ParquetFile(path, _no_choice, quiet).header
+        first = text_of(path, quiet).first()
+        if first.lstrip().startswith("{"):
+            return [*json.loads(first)]
+        if first.lower().lstrip("\"'").startswith("sep="):
+            first = next((line for n, line in enumerate(text_of(path, quiet).lines()) if n and line.strip()), "")
+        return max((next(csv.reader([first], delimiter=one), []) for one in DELIMITERS), key=len)
+    except (InvalidInput, UnsupportedMedia, TooLarge, csv.Error, ValueError):
+        return []
+
+
+def _no_choice(names: Sequence[str]) -> Choice:
+    return Choice({})
+
+
+def _reader(path: Path, choose: Choose, cleaning: Cleaning) -> Delimited | JsonLines | ParquetFile:
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head == b"PAR1":
+        return ParquetFile(path, choose, cleaning)
+    if head == b"PARE":
+        raise encrypted(cleaning.table)
+    text = text_of(path, cleaning)
+    first = text.first().lstrip()[:1]
+    if first == "[":
+        raise UnsupportedMedia(
+            f"the input {cleaning.table} is a JSON array; CSV, Parquet and JSON lines are read: "
+            "an object a line, no brackets around them"
         )
-    for number, row in found:
-        cleaning.rows += 1
-        if row is not None:
-            yield number, row
+    cleaning.form = f"{'JSON lines' if first == '{' else 'CSV'}, {text.encoding}"
+    return JsonLines(text, choose, cleaning) if first == "{" else Delimited(text, choose, cleaning)
+
+
+def _check(names: Sequence[str], missing: str, cleaning: Cleaning) -> None:
+    if not any(names):
+        raise InvalidInput(f"the input {cleaning.table} is empty")
+    if missing:
+        shown = ", ".join(short(name) for name in names[:12]) + (", ..." if len(names) > 12 else "")
+        hint = f" (in CSV, one of {', '.join(DELIMITERS.values())} parts them, and the first line names them)"
+        raise InvalidInput(f"the input {cleaning.table} {missing}; its columns are {shown}{hint}")
 
 
 class Unusable(Exception):
-    """What is wrong with a row, as it goes on after 'line 7 '."""
+    """Tells what is wrong with a row, as it goes on after 'line 7 '."""
 
 
-def text(row: Row, column: str) -> str:
-    """A cell as text of one line; '' where there is none or it is not a number. Errors: Unusable."""
-    value = row.get(column)
+def one_line(value: object, column: str) -> str:
+    """A cell as text of one line; '' where there is none. Errors: Unusable."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
-        raise Unusable(f": {column} is neither a text nor a number")
-    return one_line(str(value), column)
-
-
-def one_line(value: str, column: str) -> str:
-    """Errors: Unusable, for what is no text that could be written."""
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError as error:
-            raise Unusable(f": {column} holds half a character (a lone surrogate)") from error
-    return " ".join(value.split())
+    if isinstance(value, str):
+        if ids.ODD in value:
+            why = "holds half a character (a lone surrogate)" if value == ids.HALF else "is neither a text nor a number"
+            raise Unusable(f": {column} {why}")
+        return " ".join(value.split())
+    try:
+        return ids.one(value)
+    except ValueError as error:
+        raise Unusable(f": {column} is neither a text nor a number") from error
 
 
 def short(text: str) -> str:
     """A caller's text inside a sentence."""
     return repr(text if len(text) <= 60 else text[:57] + "...")
-
-
-def _encoding(path: Path, head: bytes, table: str) -> str:
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16"
-    if b"\0" in head:
-        raise UnsupportedMedia(f"the input {table} is a binary file; CSV, JSON lines and Parquet are read")
-    sample = bytearray()  # from the first line on that is not UTF-8
-    with path.open("rb") as file:
-        while len(sample) < SAMPLE and (line := file.readline(MAX_LINE + 1)):
-            if not line.isascii() and (sample or not _is_utf8(line)):
-                sample += line
-    return _guess(bytes(sample)) if sample else "utf-8"
-
-
-def _is_utf8(line: bytes) -> bool:
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _guess(sample: bytes) -> str:
-    """Windows-1252, which Western spreadsheets write, unless another fits better."""
-    matches = from_bytes(sample, cp_isolation=LEGACY)
-    best = matches.best()
-    western = [match for match in matches if WESTERN in match.could_be_from_charset]
-    if best is None or any((w.chaos, -w.coherence) <= (best.chaos, -best.coherence) for w in western):
-        return WESTERN
-    return best.encoding
-
-
-def _lines(file: BinaryIO, encoding: str) -> Iterator[str]:
-    """Lines as text. What an encoding does not know becomes U+FFFD."""
-    if encoding == "utf-16":
-        yield from file.read().decode("utf-16", errors="replace").splitlines(keepends=True)
-        return
-    number = 0
-    while line := file.readline(MAX_LINE + 1):
-        number += 1
-        if len(line) > MAX_LINE:
-            raise TooLarge(f"line {number} is longer than {MAX_LINE:,} bytes, the most that is read")
-        yield line.decode("utf-8-sig" if number == 1 and encoding == "utf-8" else encoding, errors="replace")
-
-
-def _csv_rows(path: Path, encoding: str, needed: Needed, cleaning: Cleaning) -> Iterator[tuple[int, Row | None]]:
-    with path.open("rb") as file:
-        first = next((line for line in _lines(file, encoding) if line.strip()), "")
-    delimiter = next((d for d in DELIMITERS if not needed(_header([first], d))), ",")
-    cleaning.form += f", {DELIMITERS[delimiter]}"
-    with path.open("rb") as file:
-        reader = csv.reader(_lines(file, encoding), strict=True, delimiter=delimiter)
-        try:
-            header = [name.strip().lower() for name in next((cells for cells in reader if any(cells)), [])]
-            _check_header(header, needed, cleaning.table)
-            for cells in reader:
-                if len(cells) > len(header):
-                    cleaning.refuse(
-                        reader.line_num,
-                        f"has {len(cells)} cells, the header {len(header)}; "
-                        "a cell that holds the delimiter must stand in double quotes",
-                    )
-                    yield reader.line_num, None
-                elif any(cell.strip() for cell in cells):
-                    yield reader.line_num, dict(zip(header, cells, strict=False))
-        except csv.Error as error:
-            if "field limit" in str(error):
-                raise TooLarge(
-                    f"line {reader.line_num}: a cell is longer than {csv.field_size_limit():,} characters, "
-                    "the most that is read (is a closing double quote missing?)"
-                ) from error
-            raise InvalidInput(f"line {reader.line_num} is not CSV: {error}") from error
-
-
-def _header(lines: Sequence[str], delimiter: str) -> list[str]:
-    try:
-        return [name.strip().lower() for name in next(csv.reader(lines, delimiter=delimiter), [])]
-    except csv.Error:
-        return []
-
-
-def _check_header(header: list[str], needed: Needed, table: str) -> None:
-    if not any(header):
-        raise InvalidInput(f"the input {table} is empty")
-    twice = sorted(name for name, count in Counter(header).items() if name and count > 1)
-    if twice:
-        raise InvalidInput(f"the header names column {short(twice[0])} twice")
-    _check_columns(header, needed, table, f" (in CSV, one of {', '.join(DELIMITERS.values())} parts them)")
-
-
-def _check_columns(columns: Sequence[str], needed: Needed, table: str, hint: str = "") -> None:
-    missing = needed(columns)
-    if missing:
-        shown = ", ".join(short(name) for name in columns[:8])
-        raise InvalidInput(f"the input {table} {missing}; its columns are {shown}{hint}")
-
-
-def _json_rows(path: Path, encoding: str, needed: Needed, cleaning: Cleaning) -> Iterator[tuple[int, Row | None]]:
-    checked = False
-    with path.open("rb") as file:
-        for number, line in enumerate(_lines(file, encoding), 1):
-            if not line.strip():
-                continue
-            row = _object(line, number, cleaning)
-            if row is not None and not checked:
-                _check_columns(list(row), needed, cleaning.table)
-                checked = True
-            yield number, row
-
-
-def _object(line: str, number: int, cleaning: Cleaning) -> Row | None:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        cleaning.refuse(number, f"is not JSON: {error}")
-        return None
-    if not isinstance(row, dict):
-        cleaning.refuse(number, "is not a JSON object")
-        return None
-    return {name.strip().lower(): value for name, value in row.items()}
-
-
-def _parquet_rows(path: Path, needed: Needed, cleaning: Cleaning) -> Iterator[tuple[int, Row]]:
-    cleaning.form, cleaning.unit = "Parquet", "row"
-    try:
-        file = _opened(path)
-        size = sum(_stated_bytes(file.metadata.row_group(g), file.schema) for g in range(file.metadata.num_row_groups))
-        if size > MAX_DECODED:
-            raise TooLarge(
-                f"the input {cleaning.table} has {size:,} bytes when decoded; at most {MAX_DECODED:,} are read"
-            )
-        _check_header([name.lower() for name in file.schema_arrow.names], needed, cleaning.table)
-        number = 0
-        for batch in file.iter_batches(BATCH):
-            size = sum(map(_bytes, batch.columns))
-            if size > MAX_BATCH:
-                raise TooLarge(
-                    f"the cells of rows {number + 1} to {number + batch.num_rows} have {size:,} bytes; of "
-                    f"{BATCH:,} rows at most {MAX_BATCH:,} are read"
-                )
-            names = [name.strip().lower() for name in batch.schema.names]
-            for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-                number += 1
-                yield number, dict(zip(names, values, strict=True))
-    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
-        raise InvalidInput(f"the input {cleaning.table} is not readable as Parquet: {error}"[:500]) from error
-
-
-def _opened(path: Path) -> parquet.ParquetFile:
-    """Texts stay references into their dictionary until their size is known: a hundred bytes of file can say 'this
-    text of a megabyte, a million times'."""
-    metadata = parquet.read_metadata(path)
-    columns = [metadata.schema.column(n) for n in range(metadata.num_columns)]
-    texts = [c.path for c in columns if c.physical_type == "BYTE_ARRAY" and c.logical_type.type != "DECIMAL"]
-    return parquet.ParquetFile(path, metadata=metadata, read_dictionary=texts)
-
-
-def _stated_bytes(group: parquet.RowGroupMetaData, schema: parquet.ParquetSchema) -> int:
-    """By its header, when decoded; of lists, whose number the rows do not bound, 8 bytes an element at least."""
-    listed = (group.column(n).num_values for n in range(group.num_columns) if schema.column(n).max_repetition_level)
-    return max(group.total_byte_size, 8 * sum(listed))
-
-
-def _bytes(column: pyarrow.Array) -> int:
-    """Of the cells, were each written out."""
-    kind = pyarrow.types
-    if kind.is_dictionary(column.type):
-        length = compute.binary_length if column.type.value_type in TEXTS else lambda values: [8] * len(values)
-        lengths = pyarrow.array(length(column.dictionary), pyarrow.int64())
-        return compute.sum(lengths.take(column.indices)).as_py() or 0
-    if kind.is_struct(column.type):
-        return sum(map(_bytes, column.flatten()))
-    if kind.is_nested(column.type):
-        return _bytes(column.flatten())
-    return column.nbytes

@@ -19,6 +19,7 @@ from tasks.bucket.storage import Storage
 from tasks.caption.pictures import decoded
 from tasks.recommend import tables
 from tasks.recommend.cleaning import Cleaning
+from tasks.recommend.columns import Choice
 from tasks.settings import Settings
 from tasks.transcribe import audio
 from tests.security.measured import measured
@@ -255,7 +256,11 @@ def test_a_playlist_that_repeats_itself_is_no_recording(tmp_path, playlist):
 
 
 def read(path: Path) -> int:
-    return sum(1 for _ in tables.rows(path, lambda columns: "", Cleaning("catalogue")))
+    return len(tables.read(path, title, Cleaning("catalogue"), 10**6, lambda rows: None).lines)
+
+
+def title(header: list[str]) -> Choice:
+    return Choice({"title": header.index("title")} if "title" in header else {})
 
 
 def parquet_of(tmp_path: Path, values: pyarrow.Array, **options) -> Path:
@@ -273,7 +278,8 @@ def repeated(rows: int) -> pyarrow.DictionaryArray:
 def test_a_parquet_file_that_declares_gigabytes_is_refused(tmp_path):
     """By its header, into which 3 GiB are written; its rows are as they were."""
     path = parquet_of(tmp_path, pyarrow.array(["a" * 2**20] * 160), use_dictionary=False)
-    true, content = thrift(parquet.read_metadata(path).row_group(0).total_byte_size), path.read_bytes()
+    stated = parquet.read_metadata(path).row_group(0).column(0).total_uncompressed_size
+    true, content = thrift(stated), path.read_bytes()
     assert true in content and len(true) == len(thrift(3 * 2**30))
     path.write_bytes(content.replace(true, thrift(3 * 2**30)))
     refused(read, path, "too_large", "at most 2,147,483,648")
@@ -301,12 +307,12 @@ def test_a_parquet_file_that_repeats_one_large_text_is_refused(tmp_path, values)
     ("content", "code", "says"),
     [
         (b"title\n" + b"a" * 20_000_000, "too_large", "1,048,576"),
-        (b'title\n"' + b"a\n" * 200_000, "too_large", "131,072"),
-        (("title\n" + "a" * 10_000_000).encode("utf-16"), "too_large", "131,072"),
-        (b"title" + b",a" * 500_000 + b"\n", "invalid_input", "twice"),
-        (b"title," + b",".join(b"c%d" % n for n in range(100_000)) + b"\n" + b"," * 200_000 + b"\n", None, ""),
-        (b'{"title": ' + b"[" * 500_000 + b"\n", None, ""),
-        (b'{"title": ' + b'{"a":' * 100_000 + b"\n", None, ""),
+        (b'title\n"' + b"a\n" * 200_000, None, ""),
+        (("title\n" + "a" * 10_000_000).encode("utf-16"), "too_large", "1,048,576"),
+        (b"title" + b",a" * 500_000 + b"\n", "invalid_input", "no rows"),
+        (b"title," + b",".join(b"c%d" % n for n in range(100_000)) + b"\na" + b"," * 200_000 + b"\n", None, ""),
+        (b'{"title": ' + b"[" * 500_000 + b"\n", "invalid_input", "not JSON"),
+        (b'{"title": ' + b'{"a":' * 100_000 + b"\n", "invalid_input", "not JSON"),
         (b"PK\3\4" + bytes(100), "unsupported_media", "binary"),
         (packed(31), "unsupported_media", "binary"),
     ],
@@ -329,7 +335,7 @@ def test_a_table_is_read_in_its_bound_or_refused(tmp_path, content, code, says):
         refused(read, path, code, says, TABLE_MIB)
     else:
         found = measured(read, path)
-        assert found.error is None and found.answer <= 1 and found.mib < TABLE_MIB
+        assert found.error is None and found.mib < TABLE_MIB
 
 
 # -- what a web server packs

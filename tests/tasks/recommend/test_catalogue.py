@@ -65,7 +65,7 @@ BAD = {
     "empty file": (b"", InvalidInput, "is empty"),
     "blank lines": (b"\n\n  \n", InvalidInput, "is empty"),
     "header only": (b"id,title\n", InvalidInput, "has no rows"),
-    "no usable column": (b"name,genre\nJaws,Adventure\n", InvalidInput, "none of the columns id, wikidata_id, title"),
+    "no usable column": (b"code,genre\nJaws,Adventure\n", InvalidInput, "has no column id (id is known as id, item, "),
     "column twice": (b"id,title,title\n1,a,b\n", InvalidInput, "names column 'title' twice"),
     "no id": (b"id,title\n1,a\n,b\n", InvalidInput, "line 3 has no id"),
     "too many cells": (b"id,title\n1,Good, Bad\n", InvalidInput, "line 2 has 3 cells, the header 2"),
@@ -80,7 +80,7 @@ BAD = {
     "list of lists": (b'{"id": 1, "genres": [["a"]]}', InvalidInput, "line 1: genres is a list that holds"),
     "object as text": (b'{"id": 1, "plot": {}}', InvalidInput, "line 1: plot is neither a text nor a number"),
     "half a character": (b'{"id": 1, "title": "\\ud800"}', InvalidInput, "line 1: title holds half a character"),
-    "long line": (b'{"id": 1, "plot": "' + b"x" * 1_100_000 + b'"}', TooLarge, "longer than 1,048,576 bytes"),
+    "long line": (b'{"id": 1, "plot": "' + b"x" * 1_100_000 + b'"}', TooLarge, "longer than 1,048,576 characters"),
     "no parquet": (b"PAR1" + b"x" * 100 + b"PAR1", InvalidInput, "not readable as Parquet"),
     "long cell": (b"id,plot\n1," + b"x" * 140_000, TooLarge, "longer than 131,072 characters"),
 }
@@ -134,7 +134,7 @@ def test_a_parquet_catalogue_is_read(tmp_path):
     cleaning = Cleaning("catalogue")
     one, two = catalogue.read(path, cleaning=cleaning)
     assert (one.id, one.title, one.genres, two.id, two.title, two.genres) == ("7", "A", ("X", "Y"), "8", "8", ())
-    assert cleaning.reasons == ["row 3 has no id"]
+    assert cleaning.reasons == ["row 3 has no ID"]
 
 
 def test_more_rows_than_the_limit_are_refused(tmp_path, monkeypatch):

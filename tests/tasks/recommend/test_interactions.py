@@ -126,7 +126,7 @@ CLEANED = {
     "a time that is none": (
         "ann,f0,4,7\nann,f1,5,soon\n",
         "filled",
-        "time is neither a number nor ISO 8601",
+        "time is neither a number nor a date",
         [3],
         [("ann", "f1", 5), ("ann", "f0", 4)],
     ),
@@ -153,7 +153,11 @@ def test_unusable_rows_are_left_out_and_said(tmp_path):
 
 BAD = {
     "half unusable": (b"user,item\nann,f0\n,f1\n", InvalidInput, r"line 3 has no user \(1 of 2 rows cannot be used"),
-    "no columns": (b"user,film\nann,f0\n", InvalidInput, "has no column item; its columns are 'user', 'film'"),
+    "no columns": (
+        b"user,code\nann,f0\n",
+        InvalidInput,
+        r"has no column item \(item is .*; its columns are 'user', 'code'",
+    ),
     "neither column": (b"a,b\nann,f0\n", InvalidInput, "has no column user and none item"),
     "nothing known": (b"user,item\nann,x1\nbob,x2\n", InvalidInput, "no item .* catalogue; they name 'x1', 'x2'"),
     "header only": (b"user,item\n", InvalidInput, "has no rows"),
@@ -184,7 +188,7 @@ def test_a_parquet_bomb_is_refused(tmp_path, monkeypatch):
     """By its decoded size, which its own footer states."""
     path = tmp_path / "interactions"
     parquet.write_table(pyarrow.table({"user": ["a" * 1000] * 1000, "item": ["f0"] * 1000}), path)
-    monkeypatch.setattr("tasks.recommend.tables.MAX_DECODED", 1000)
+    monkeypatch.setattr("tasks.recommend.parquet_file.MAX_DECODED", 1000)
     with pytest.raises(TooLarge, match="when decoded; at most 1,000"):
         interactions.read(path, TITLES)
 

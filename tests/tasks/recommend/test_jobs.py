@@ -18,32 +18,11 @@ from tasks.ledger import connect
 from tasks.recommend import Inputs, evaluate, interactions, metrics, popular
 from tasks.recommend import catalogue as catalogues
 from tasks.registry import Registry, contract
+from tests.tasks.recommend.conftest import FILMS, PEOPLE
 from worker.artefacts import Artefacts
 
 MODELS = [model.name for model in Registry.default().models if model.kind == "recommend"]
 LEARN = [name for name in MODELS if name not in ("content", "hybrid")]
-FILMS, PEOPLE = 24, 18
-
-
-@pytest.fixture(scope="module")
-def catalogue(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("data") / "films.csv"
-    rows = (f"f{n},Film {n},{('Horror', 'Comedy')[n % 2]},Director {n % 5}" for n in range(FILMS))
-    path.write_text("id,title,genres,director\n" + "\n".join(rows) + "\n")
-    return path
-
-
-@pytest.fixture(scope="module")
-def choices(catalogue) -> Path:
-    """u0, u2, ... choose horror, u1, u3, ... comedies; nobody chooses film 23."""
-    path, random = catalogue.with_name("choices.csv"), np.random.default_rng(0)
-    rows = [
-        (f"u{user}", f"f{int(item)}", 4 + int(item) % 2, time)
-        for user in range(PEOPLE)
-        for time, item in enumerate(random.choice(np.arange(user % 2, FILMS - 1, 2), 6, replace=False))
-    ]
-    path.write_text("user,item,rating,time\n" + "\n".join(",".join(map(str, row)) for row in rows) + "\n")
-    return path
 
 
 def ask(name: str, params: dict | None = None, **inputs) -> Result | Exception:
@@ -120,11 +99,11 @@ def test_what_was_asked_and_is_not_known_is_told(inputs, code, catalogue, choice
 
 
 def test_an_empty_answer_has_its_reason(tmp_path):
-    """Genres of one text each: no two titles share one."""
+    """And what is behind it: no two titles share a genre."""
     path = tmp_path / "films.csv"
-    path.write_text("id;title;genres\n" + "".join(f"f{n};Film {n};Drama, Kind {n}\n" for n in range(5)))
+    path.write_text("id;title;genres\n" + "".join(f"f{n};Film {n};Kind {n}\n" for n in range(5)))
     result = ask("content", catalogue=path, history=["f1"])
-    assert result.value["items"] == [] and codes(result) == ["no_items"]
+    assert result.value["items"] == [] and codes(result) == ["genres_unshared", "no_items"]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -149,7 +128,7 @@ def test_a_list_of_users_may_hold_strangers(catalogue, choices):
     result = ask("item-knn", {"k": 3}, catalogue=catalogue, interactions=choices, users=["u1", "new", "u1"])
     rows = parquet.read_table(result.files[0]).to_pylist()
     assert [row["user"] for row in rows] == ["u1"] * 3 + ["new"] * 3
-    assert result.value["many"] == {"users": 2, "rows": 6, "without_history": 1}
+    assert result.value["many"] == {"users": 2, "rows": 6, "without_history": 1, "without_items": 0}
     assert rows[3]["reason"].startswith("chosen by ")
     assert "'new': they get what is popular" in saved(result, "data-report.json")["asked"][0]
 
