@@ -12,13 +12,15 @@ from typing import BinaryIO
 
 import av
 
+from tasks.transcribe.elements import CHILDREN, CLUSTER, EBML, SEGMENT, WALKS, ebml
 from tasks.transcribe.parts import STREAMED, samples
 
-Walk = Callable[[BinaryIO, int], bool]
 STATED = frozenset({"wav", "flac", "aiff", "caf", "w64", "au", "mp3"})
 """Containers that say how many samples, or frames, there are."""
 DURATION = re.compile(r"(\d+):(\d\d):(\d\d\.\d+)")
 """Tag of a Matroska track: when it ends."""
+FRAMES = re.compile(rb"(?:Xing|Info)...[\x01\x03\x05\x07\x09\x0b\x0d\x0f](....)|VBRI.{10}(....)", re.DOTALL)
+"""Tag of an mp3, the flag that there is a count, and the count; in VBRI there is always one."""
 TS, SYNC = 188, b"\x47"
 """Bytes of a packet of an MPEG transport stream, and its first (ISO/IEC 13818-1, section 2.4.3)."""
 # A header may promise slightly more than there is (encoder padding, rounded durations).
@@ -29,8 +31,33 @@ SLACK = 0.02
 def is_cut(file: BinaryIO, container: str) -> bool:
     """Whether the file ends before it says. `container`: FFmpeg's name; False for those that say nothing, as mp3."""
     size = file.seek(0, os.SEEK_END)
-    walk = WALKS.get(container)
-    return walk is not None and walk(file, size)
+    if container in WALKS:
+        walk, _ = WALKS[container]
+        return max((at for at, _ in walk(file, size)), default=0) > size
+    return container in SIGNS and SIGNS[container](file, size)
+
+
+def is_torn(file: BinaryIO, container: str) -> bool:
+    """Whether bytes in the middle were lost or overwritten: a packet of a transport stream that does not begin with its
+    mark, something between the elements of a Matroska file that is none. False for all others."""
+    size = file.seek(0, os.SEEK_END)
+    if container == "matroska,webm":
+        named = {EBML, SEGMENT, CLUSTER, b"", *CHILDREN}
+        names = [name for _, name in ebml(file, size, enter=frozenset({SEGMENT, CLUSTER}))]
+        return names[-1:] != [b""] or not named.issuperset(names)
+    return container == "mpegts" and _loses_sync(file)
+
+
+def _loses_sync(file: BinaryIO) -> bool:
+    file.seek(0)
+    block = file.read(4096 * TS)
+    if block[: 3 * TS : TS] != 3 * SYNC:
+        return False  # packets of 192 or 204 bytes
+    while block:
+        if block[::TS].strip(SYNC):
+            return True
+        block = file.read(4096 * TS)
+    return False
 
 
 def stated_seconds(file: BinaryIO, container: str, track: av.AudioStream) -> float | None:
@@ -40,11 +67,11 @@ def stated_seconds(file: BinaryIO, container: str, track: av.AudioStream) -> flo
         return 3600 * hours + 60 * minutes + seconds
     if container not in STATED or track.duration is None or track.time_base is None:
         return None
-    at = file.tell()
-    guessed = container == "mp3" and not _has_frame_count(file)
-    file.seek(at)  # the container is being read
-    if guessed:
-        return None  # from the bit rate, wrong where that varies
+    if container == "mp3":  # FFmpeg guesses by the bit rate where the count is not that of the whole file
+        at = file.tell()
+        count = _frame_count(file)
+        file.seek(at)  # the container is being read
+        return count * (1152 if track.rate >= 32_000 else 576) / track.rate if count else None
     return float(track.duration * track.time_base)
 
 
@@ -53,14 +80,14 @@ def is_short(seconds: float, stated: float) -> bool:
     return seconds < stated - max(SLACK_S, SLACK * stated)
 
 
-def _has_frame_count(file: BinaryIO) -> bool:
-    """Whether an mp3's first frame says how many there are (the tags Xing, Info, VBRI)."""
+def _frame_count(file: BinaryIO) -> int:
+    """Frames of an mp3 by its first one (the tags Xing, Info, VBRI); 0 where it does not say."""
     file.seek(0)
     head = file.read(10)
     size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=False))
     file.seek(10 + size if head.startswith(b"ID3") else 0)
-    first = file.read(4096)
-    return any(tag in first for tag in (b"Xing", b"Info", b"VBRI"))
+    found = FRAMES.search(file.read(4096))
+    return int.from_bytes(found[1] or found[2], "big") if found else 0
 
 
 def _riff(file: BinaryIO, size: int) -> bool:
@@ -73,11 +100,6 @@ def _riff(file: BinaryIO, size: int) -> bool:
     found = samples(file, 0, size) if head[8:12] == b"WAVE" else None
     ends = [int.from_bytes(head[4:8], "little") + 8, *([sum(found)] if found else [])]
     return head.startswith(b"RIFF") and any(size < end < STREAMED for end in ends)
-
-
-def _aiff(file: BinaryIO, size: int) -> bool:
-    file.seek(4)
-    return int.from_bytes(file.read(4), "big") + 8 > size
 
 
 def _w64(file: BinaryIO, size: int) -> bool:
@@ -105,65 +127,6 @@ def _caf(file: BinaryIO, size: int) -> bool:
     return at > size
 
 
-def _mov(file: BinaryIO, size: int) -> bool:
-    """ISO/IEC 14496-12, section 4.2: boxes; of size 1 the size has 8 bytes more, of size 0 it goes to the end."""
-    at = 0
-    while at < size:
-        file.seek(at)
-        head = file.read(16)
-        length = int.from_bytes(head[:4], "big")
-        if length == 1:
-            length = int.from_bytes(head[8:16], "big")
-        if length == 0 or (at > 0 and not head[4:8].isalnum()):
-            return False  # to the end of the file, or bytes that are no box
-        if length < 8:
-            return False
-        at += length
-    return at > size
-
-
-def _matroska(file: BinaryIO, size: int) -> bool:
-    """RFC 8794: elements; one of unknown size (all ones) is entered, as are clusters of live streams."""
-    at = 0
-    while at < size:
-        file.seek(at)
-        head = file.read(12)
-        id_length = 9 - head[0].bit_length()
-        first = head[id_length] if id_length <= 4 and id_length < len(head) else 0
-        if first == 0:
-            return False  # no element, or its head is all that is left
-        length = 9 - first.bit_length()
-        stated = int.from_bytes(head[id_length : id_length + length], "big") & ((1 << 7 * length) - 1)
-        at += id_length + length
-        if stated != (1 << 7 * length) - 1:
-            at += stated
-    return at > size
-
-
-def _asf(file: BinaryIO, size: int) -> bool:
-    """Objects of a 16-byte name and a size; 0 is that of a broadcast."""
-    at = 0
-    while at + 24 <= size:
-        file.seek(at + 16)
-        length = int.from_bytes(file.read(8), "little")
-        if length < 24:
-            return False
-        at += length
-    return at > size
-
-
-def _flv(file: BinaryIO, size: int) -> bool:
-    """Tags: 11 bytes with the size in the second to fourth, the body, 4 bytes more."""
-    at = 9 + 4
-    while at < size:
-        file.seek(at)
-        head = file.read(4)
-        if head[0] not in (8, 9, 18):
-            return False
-        at += 11 + int.from_bytes(head[1:4], "big") + 4
-    return at > size
-
-
 def _ogg(file: BinaryIO, size: int) -> bool:
     """RFC 3533, section 6: the last page (27 bytes, then one length a segment) is not whole, or not marked as last."""
     file.seek(max(0, size - 2 * 65_536))  # a page has 65,307 bytes at most
@@ -184,30 +147,12 @@ def _mpegts(file: BinaryIO, size: int) -> bool:
     return size % TS != 0 and file.read(3 * TS)[::TS] == 3 * SYNC
 
 
-def is_torn(file: BinaryIO, container: str) -> bool:
-    """Whether a packet of a transport stream does not begin with its mark: some bytes were lost or overwritten."""
-    file.seek(0)
-    block = file.read(4096 * TS)
-    if container != "mpegts" or block[: 3 * TS : TS] != 3 * SYNC:
-        return False  # or packets of 192 or 204 bytes
-    while block:
-        if block[::TS].strip(SYNC):
-            return True
-        block = file.read(4096 * TS)
-    return False
-
-
-WALKS: dict[str, Walk] = {
+SIGNS: dict[str, Callable[[BinaryIO, int], bool]] = {
     "wav": _riff,
     "avi": _riff,
-    "aiff": _aiff,
     "w64": _w64,
     "au": _au,
     "caf": _caf,
-    "mov,mp4,m4a,3gp,3g2,mj2": _mov,
-    "matroska,webm": _matroska,
-    "asf": _asf,
-    "flv": _flv,
     "ogg": _ogg,
     "mpegts": _mpegts,
     "mpeg": _mpeg,

@@ -37,25 +37,26 @@ class Damage:
         self._refuse = refuse
         self._packets = 0
         self._first = 0.0
-        self._last = False
+        self._trailing = 0  # packets that nothing was heard after
         self._cut: str | None = None
 
     def heard(self, end: float) -> None:
         """Sound was decoded up to this second."""
-        self.second, self._last = end, False
+        self.second, self._trailing = end, 0
 
     def packet(self) -> None:
         """A packet cannot be decoded, or is marked as damaged."""
         self._first = self._first if self._packets else self.second
         self._packets += 1
-        self._last = True
+        self._trailing += 1
         if self._refuse:
             raise InvalidInput(f"the recording cannot be decoded past second {self.second:.1f}: the file is damaged")
 
-    def hole(self) -> None:
-        """Time stamps of a container that knows no holes have one: what was there is lost."""
+    def hole(self, second: float) -> None:
+        """Something is missing there: time stamps of a container that knows no holes have one, or its marks."""
+        heard, self.second = self.second, second
         self.packet()
-        self._last = False
+        self.second, self._trailing = heard, self._trailing - 1
 
     def cut(self, of: float | None) -> None:
         """The file says that it is longer: so many seconds, where it is seconds that it says."""
@@ -65,22 +66,25 @@ class Damage:
             raise InvalidInput(self._cut)
 
     def warnings(self) -> Iterator[dict[str, str]]:
-        if self._cut is not None or self._last:
+        if self._cut is not None or self._trailing:
             past = (
                 f"the recording cannot be decoded past second {self.second:.1f}: the file was cut short or is damaged"
             )
             yield warning("audio_cut", f"{self._cut or past}. What there is was heard")
-        elif self._packets:
-            times = "1 packet" if self._packets == 1 else f"{self._packets} packets, the first"
-            said = f"the file is damaged: {times} at second {self._first:.1f} cannot be decoded and is not heard"
+        lost_at_the_cut = self._cut is not None and self._first > self.second - 1
+        if (count := self._packets - self._trailing) and not lost_at_the_cut:
+            places = "1 place," if count == 1 else f"{count} places, the first"
+            said = f"the file is damaged at {places} at second {self._first:.1f}; what was there is not heard"
             yield warning("audio_damaged", said)
 
 
-def frames(container: av.container.InputContainer, track: av.AudioStream, damage: Damage) -> Iterator[Frame]:
-    """The track's frames. Stamps count from the beginning of the file's clock (`begin`). Where a packet of a container
+def frames(
+    container: av.container.InputContainer, track: av.AudioStream, damage: Damage, start: float
+) -> Iterator[Frame]:
+    """The track's frames. Stamps count from `start`. Where a packet of a container
     without a clock cannot be decoded, there is a frame without sound for as long as it lasts."""
     counted = container.format.name in COUNTED
-    start, base, sound = begin(container), damage.second, False
+    base, sound = damage.second, False
     elementary, codec = container.format.name in ELEMENTARY, track.codec_context.name
     sizes: set[int] = set()  # bytes of the packets that were decoded, but for the last
     size = 0
@@ -120,10 +124,10 @@ def _decoded(packet: "av.Packet[av.AudioStream]", no_delay: bool) -> list[av.Aud
     return None if no_delay and packet.size and not decoded else decoded
 
 
-def begin(container: av.container.InputContainer) -> float:
-    """The stamp in seconds that is the file's second 0."""
+def begin(container: av.container.InputContainer, first: bool) -> float:
+    """The stamp in seconds that is second 0 of the file, or of a part that is not its first."""
     start = (container.start_time or 0) / av.time_base
-    return start if container.format.name in REBASED or not 0 <= start <= LATE_S else 0.0
+    return start if not first or container.format.name in REBASED or not 0 <= start <= LATE_S else 0.0
 
 
 def _packets(

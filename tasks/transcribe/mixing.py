@@ -40,7 +40,7 @@ class Mono:
         if form != self._form:
             yield from self.rest()
             self._form = form
-            self._resampler = av.AudioResampler("s16p", frame.layout, RATE)
+            self._resampler = av.AudioResampler("s16", frame.layout, RATE)  # PyAV crashes on 8 planes and more
             self._mix = Mix([channel.name for channel in frame.layout.channels])
         frame.pts = None  # the clock has read it; the resampler would fill and cut by it
         self._owed += round(longer * RATE)
@@ -63,7 +63,8 @@ class Mono:
         if self._resampler is None:
             return []
         try:
-            return [piece.to_ndarray() for piece in self._resampler.resample(frame) if piece is not None]
+            pieces = self._resampler.resample(frame)
+            return [piece.to_ndarray().reshape(-1, piece.layout.nb_channels).T for piece in pieces]
         except (av.error.FFmpegError, ValueError) as error:  # hundreds of channels, a rate of nothing
             raise UnsupportedMedia(
                 f"the recording has more channels, or another sample rate, than can be made {RATE:,} Hz mono"

@@ -1,7 +1,7 @@
-"""Recordings that lie one behind another in one file: chained Ogg, FLAC and WAV files that were joined byte by byte.
+"""Recordings that lie one behind another in one file: chained Ogg, and files that were joined byte by byte.
 
-FFmpeg reads the first of them, or stumbles over the next; each is opened by itself. MP3, AAC and AC-3 need none of
-this: their frames stand alone. It knows bytes, and no sound.
+FFmpeg reads the first of them, or stumbles over the next; each is opened by itself. MP3, AAC, AC-3 and
+transport streams need none of this: their frames stand alone. It knows bytes, and no sound.
 """
 
 import io
@@ -9,6 +9,8 @@ import os
 import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
+
+from tasks.transcribe.elements import WALKS
 
 FLAC = re.compile(rb"fLaC[\0\x80]\0\0\x22")  # RFC 9639, sections 6 and 8.1: the mark, then the first block's header
 STREAMED = 0x7FFF_0000
@@ -48,14 +50,17 @@ def parts(file: BinaryIO) -> list[BinaryIO]:
     """The recordings in the file, each as a file of its own; the file itself where it is one."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
-    head = file.read(12)
+    head = file.read(16)
     starts = [0]
     if head.startswith(b"OggS"):
         starts = [*_ogg_links(file)] or [0]
     elif head.startswith(b"fLaC"):
         starts = [0, *_flac_marks(file)]
-    elif head.startswith(b"RIFF") and head.endswith(b"WAVE"):
+    elif head.startswith(b"RIFF") and head[8:12] == b"WAVE":
         starts = [*_waves(file, size)]
+    else:
+        for walk, name in WALKS.values():
+            starts += [at for at, found in walk(file, size) if at > 0 and found == name] if name in head[:16] else []
     file.seek(0)
     if len(starts) == 1:
         return [file]

@@ -60,6 +60,7 @@ class Recording:
         self._mono = Mono()
         self._warnings: list[dict[str, str]] = []
         self._jumps: list[tuple[float, float]] = []
+        self._holes: list[float] = []  # seconds at which those of this part begin
         self._end = 0.0  # seconds of sound and silence so far
 
     def pieces(self) -> Iterator[np.ndarray]:
@@ -108,9 +109,10 @@ class Recording:
         if stated is not None and name in frames.COUNTED | {"flac", "caf"}:
             refuse_too_long(stated)
         jumps = len(self._jumps)
-        if name not in REBASED and begin(container):
-            self._jumps.append((before, begin(container)))
-        for piece in self._laid(container, track):
+        start = begin(container, first)
+        if first and name not in REBASED and start:
+            self._jumps.append((before, start))
+        for piece in self._laid(container, track, start):
             self._end += len(piece) / RATE
             yield piece
         followed = len(self._jumps) == jumps  # else stated and heard seconds are not those of one clock
@@ -118,18 +120,21 @@ class Recording:
             self._damage.cut(stated)
         elif cut.is_cut(file, name):
             self._damage.cut(None)
-        elif cut.is_torn(file, name):
-            self._damage.hole()
+        if (self._holes or name == "mpegts") and cut.is_torn(file, name):
+            self._damage.hole(self._holes[0] if self._holes else before)
 
-    def _laid(self, container: av.container.InputContainer, track: av.AudioStream) -> Iterator[np.ndarray]:
-        base = self._end
+    def _laid(
+        self, container: av.container.InputContainer, track: av.AudioStream, start: float
+    ) -> Iterator[np.ndarray]:
+        base, self._holes = self._end, []
         room = MAX_HOURS * 3600 - base
-        for piece in laid(
-            frames.frames(container, track, self._damage), room, lambda at, off: self._jumps.append((base + at, off))
-        ):
+        found = frames.frames(container, track, self._damage, start)
+        for piece in laid(found, room, lambda at, off: self._jumps.append((base + at, off))):
             if piece.silence:
+                if self._end > base:
+                    self._holes.append(self._end)
                 if container.format.name in WHOLE and self._end > base:
-                    self._damage.hole()
+                    self._damage.hole(self._end)
                 yield from self._mono.rest()
                 yield from _silence(piece.silence)
             if piece.frame.sound is None:

@@ -86,6 +86,17 @@ def test_damage_in_the_middle_is_told_and_moves_nothing(ending, files, speech, t
         list(audio.blocks(tmp_path / files[ending].name, damaged="refuse"))
 
 
+@pytest.mark.parametrize("spoil", ["overwritten", "taken out"])
+def test_a_hole_that_damage_made_is_told_and_one_that_is_meant_is_not(spoil, speech, tmp_path):
+    """Matroska may have holes: its elements say whether bytes are missing between them."""
+    path = made(tmp_path / "x.webm", (0, np.tile(speech, 3)), codec="libopus", rate=48_000)
+    data = bytearray(path.read_bytes())
+    middle = slice(len(data) // 2, len(data) // 2 + 3000)
+    data[middle] = bytes(3000) if spoil == "overwritten" else b""
+    path.write_bytes(data)
+    assert "audio_damaged" in heard(path)[1]
+
+
 def wav(samples: np.ndarray, riff: int, data: int, behind: bytes = b"") -> bytes:
     """A WAV file with these sizes in its header."""
     form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, RATE, 2 * RATE, 2, 16)

@@ -1,5 +1,7 @@
 """One channel out of many: nothing is lost by opposite phase, dead channels or a change of form within the file."""
 
+import struct
+
 import numpy as np
 import pytest
 
@@ -62,6 +64,17 @@ def test_dialogue_in_the_centre_stays_above_music_at_the_sides(speech, tmp_path)
     assert np.corrcoef(sound, speech)[0, 1] > 0.5
 
 
+@pytest.mark.parametrize("count", [2, 3, 7, 8, 16, 64])
+def test_channels_without_a_name_are_mixed_alike(count, speech, tmp_path):
+    """A WAV file need not say where its channels stand, and may have more than any film."""
+    samples = np.repeat(speech[:RATE, np.newaxis], count, axis=1)
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, count, RATE, 2 * count * RATE, 2 * count, 16)
+    data = struct.pack("<4sI", b"data", samples.nbytes) + samples.tobytes()
+    (tmp_path / "x.wav").write_bytes(struct.pack("<4sI4s", b"RIFF", 28 + len(data), b"WAVE") + form + data)
+    sound, warnings = heard(tmp_path / "x.wav")
+    assert np.array_equal(sound, speech[:RATE]) and warnings == {}
+
+
 CHANGES = {
     "mp3": [("libmp3lame", 44_100, "mono"), ("libmp3lame", 48_000, "stereo")],
     "aac": [("aac", 44_100, "mono"), ("aac", 22_050, "stereo")],
@@ -69,6 +82,11 @@ CHANGES = {
     "flac": [("flac", 16_000, "mono"), ("flac", 44_100, "stereo")],
     "wav": [("pcm_s16le", 16_000, "mono"), ("pcm_s24le", 44_100, "stereo")],
     "ac3": [("ac3", 48_000, "mono"), ("ac3", 32_000, "stereo")],
+    "mkv": [("flac", 16_000, "mono"), ("flac", 44_100, "stereo")],
+    "webm": [("libopus", 48_000, "mono"), ("libopus", 48_000, "stereo")],
+    "mp4": [("aac", 16_000, "mono"), ("aac", 44_100, "stereo")],
+    "flv": [("aac", 44_100, "mono"), ("aac", 22_050, "stereo")],
+    "aiff": [("pcm_s16be", 16_000, "mono"), ("pcm_s16be", 44_100, "stereo")],
 }
 
 
@@ -81,7 +99,8 @@ def test_rate_and_channels_may_change_within_a_file(ending, speech, tmp_path):
         for n, (codec, rate, layout) in enumerate(CHANGES[ending])
     )
     (tmp_path / f"joined.{ending}").write_bytes(joined)
-    sound, _ = heard(tmp_path / f"joined.{ending}")
+    sound, warnings = heard(tmp_path / f"joined.{ending}")
+    assert warnings == {}
     assert len(sound) / RATE == pytest.approx(8.04, abs=0.2)
     first, second = place(sound[: 4 * RATE], speech[: 3 * RATE]), place(sound[4 * RATE :], speech[: 3 * RATE]) + 4
     assert second - first == pytest.approx(4.06, abs=0.1)
