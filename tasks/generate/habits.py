@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from tasks.errors import ModelFailed
+from tasks.folder import unusable
 from tasks.generate.rows import ABSENT, ALONE, Habits, Kept, Row, Together, takes
 
 DOUBLE = 64_000_000  # parameters up to which a model computes in float64
@@ -67,8 +68,11 @@ def _settled(model: PreTrainedModel) -> dict[Place, Any]:
         except Exception as error:  # whatever the model's code raises
             failure = error
         _restore(before)
-    told = failure or "its scores are not numbers"
-    raise ModelFailed(f"a {model.config.model_type} model that cannot be run: {told}"[:500]) from failure
+    told = str(failure or "its scores are not numbers")[:300]
+    raise unusable(
+        f"transformers {transformers.__version__} cannot run a {type(model).__name__} of these ({told})",
+        "try its config.json and tensors with the library's own generate(), and repair them",
+    ) from failure
 
 
 def _text(model: PreTrainedModel, size: int) -> list[int]:

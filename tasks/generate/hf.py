@@ -23,7 +23,7 @@ from tasks.algorithm import Call
 from tasks.errors import InvalidInput
 from tasks.generate.habits import found, untouched
 from tasks.generate.language import LanguageModel, cut, fitted, usable
-from tasks.generate.own_sampling import OwnSampling
+from tasks.generate.own_sampling import OwnSampling, check_sampling
 from tasks.generate.rows import Decoding, Habits
 from tasks.generate.writing import Prompt
 from tasks.pretrained import check_causal, check_tokens, load_network, load_part
@@ -45,13 +45,17 @@ class Model(LanguageModel):
         self.context = min([known, *_places(model)]) if known <= UNBOUNDED else None
         ends = model.generation_config.eos_token_id
         ends = tokenizer.eos_token_id if ends is None else ends
-        self.ends = frozenset(ends if isinstance(ends, list) else [ends]) - {None}
+        listed = ends if isinstance(ends, list) else [ends]
+        self.ends = frozenset(end for end in listed if type(end) is int)
         self.own = OwnSampling(model)
+        if {*listed} - self.ends - {None}:
+            self.own.ignored.append("eos_token_id")
 
     @classmethod
     def load(cls, weights: Path | None, device: str) -> "Model":
         """From a folder with config.json, *.safetensors and a tokenizer; errors: ModelFailed, of one that is not whole
         or of another kind (tasks/pretrained.py)."""
+        check_sampling(weights)
         model = load_network(weights, AutoModelForCausalLM, "auto" if device == "cuda" else torch.float32)
         tokenizer = load_part(weights, AutoTokenizer)
         check_tokens(tokenizer, model)

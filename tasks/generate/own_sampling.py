@@ -8,13 +8,16 @@ generate(); where it says that it does not sample, the likeliest token is taken.
 import copy
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from pydantic import ValidationError
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel
+from transformers.utils import GENERATION_CONFIG_NAME
 
+from tasks.folder import judged, read_json, unusable
 from tasks.generate import Params
 from tasks.warning import warning
 
@@ -59,6 +62,15 @@ PLAIN = {"top_k": 0, "top_p": 1.0, "repetition_penalty": 1.0}  # what our own sa
 Steer = Callable[[Sequence[int], np.ndarray], np.ndarray]
 
 
+def check_sampling(folder: Path | None) -> None:
+    """That a generation_config.json can be read, for transformers goes on without it; errors: ModelFailed."""
+    if folder is None or not (folder / GENERATION_CONFIG_NAME).exists():
+        return
+    read_json(folder / GENERATION_CONFIG_NAME)
+    with judged(f"{GENERATION_CONFIG_NAME} has a value that is refused", "correct it", folder):
+        GenerationConfig.from_pretrained(folder, local_files_only=True)
+
+
 class OwnSampling:
     """What a checkpoint's generation_config changes.
 
@@ -86,7 +98,7 @@ class OwnSampling:
             stated["temperature"] = 0
         for name, value in list(stated.items()):
             try:
-                Params.model_validate({name: value})
+                stated[name] = getattr(Params.model_validate({name: value}), name)
             except ValidationError:
                 del stated[name]
                 self.ignored.append(name)
@@ -113,8 +125,8 @@ class OwnSampling:
             return []
         fields = ", ".join(sorted(self.ignored))
         detail = (
-            f"The checkpoint's generation_config asks for {fields}, which this service does not do; the text was chosen"
-            " without it. Set temperature, top_k, top_p and repetition_penalty yourself to say how tokens are chosen."
+            f"The checkpoint's generation_config asks for {fields}, which this service does not do, or not with that"
+            " value; the text was chosen without it. Set temperature, top_k, top_p and repetition_penalty yourself."
         )
         return [warning("sampling_ignored", detail)]
 
@@ -146,4 +158,6 @@ def _steered(
 ) -> np.ndarray:
     tokens = torch.tensor([[*prompt, *written]])
     steered: np.ndarray = processors(tokens, torch.from_numpy(scores)[None].clone())[0].numpy()
+    if not np.isfinite(steered).any():
+        raise unusable("its generation_config forbids every token", f"correct {GENERATION_CONFIG_NAME}")
     return steered

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
-from tasks.errors import ModelFailed
+from tasks.folder import unusable
 from tasks.generate.writing import Reading
 
 GRID = 2.0**-20  # of scores
@@ -197,7 +197,7 @@ class Decoding(Reading):
             return np.empty((0, 0))
         scores: np.ndarray = (torch.round(logits.double() / GRID) * GRID).cpu().numpy()
         if np.isnan(scores).any():
-            raise ModelFailed("the model's scores are not numbers: its weights are damaged, or too large for its type")
+            raise unusable("the model's scores are not numbers", "serve it in a wider type, such as float32")
         return scores
 
     def keep(self, rows: Sequence[int]) -> None:

@@ -24,13 +24,21 @@ def place(tmp_path_factory) -> Path:
     """Folders of weights, and the models.toml that names them."""
     folder = tmp_path_factory.mktemp("place-of-weights")
     stories, lstm = (WHOLE.model("generate", name).weights_path() for name in ("stories", "lstm"))
-    for name, source in (("whole", stories), ("layers", stories), ("adapter", stories), ("cut", lstm)):
+    for name, source in (
+        ("whole", stories),
+        ("layers", stories),
+        ("adapter", stories),
+        ("beams", stories),
+        ("cut", lstm),
+    ):
         shutil.copytree(source, folder / name)
     config = json.loads((folder / "layers/config.json").read_text())
     (folder / "layers/config.json").write_text(json.dumps({**config, "num_hidden_layers": 9}))
     (folder / "adapter/adapter_config.json").write_text("{}")
+    sampling = json.loads((folder / "beams/generation_config.json").read_text())
+    (folder / "beams/generation_config.json").write_text(json.dumps({**sampling, "num_beams": 4, "do_sample": False}))
     (folder / "cut/model.safetensors").write_bytes((lstm / "model.safetensors").read_bytes()[:1000])
-    algorithms = {"whole": "hf", "layers": "hf", "adapter": "hf", "gone": "hf", "cut": "lstm"}
+    algorithms = {"whole": "hf", "beams": "hf", "layers": "hf", "adapter": "hf", "gone": "hf", "cut": "lstm"}
     (folder / "models.toml").write_text(
         "\n".join(
             f'[[model]]\nkind = "generate"\nname = "{name}"\nalgorithm = "{algorithm}"\nweights = "{folder / name}"'
@@ -72,3 +80,15 @@ def test_a_caller_is_told_once_and_other_models_are_served(served, place):
     good = client.submit("generate", {"prompt": "Once"}, model="whole", params={"max_tokens": 4}, wait=ENDS_S)
     assert good["status"] == "succeeded" and good["result"]["text"], good["error"]
     assert place.name not in json.dumps(client.models())
+
+
+def test_what_a_checkpoint_asks_for_is_done_or_told(served):
+    """Its generation_config takes the likeliest token, as a caller may ask too, among beams, which is not done."""
+    client, _ = served
+    params = {"max_tokens": 12}
+    own = client.submit("generate", {"prompt": "Once"}, model="beams", params=params, wait=ENDS_S)["result"]
+    assert [warned["code"] for warned in own["warnings"]] == ["sampling_ignored"]
+    assert "num_beams" in own["warnings"][0]["detail"]
+    asked = {**params, "temperature": 0}
+    greedy = client.submit("generate", {"prompt": "Once"}, model="whole", params=asked, wait=ENDS_S)["result"]
+    assert own["text"] == greedy["text"] and greedy["warnings"] == []

@@ -129,6 +129,7 @@ OWN: dict[str, dict[str, Any]] = {
     "zamba": {
         "num_hidden_layers": 6,
         "attn_layer_period": 3,
+        "attn_layer_offset": 2,
         "n_mamba_heads": 2,
         "use_mamba_kernels": False,
         **MULTIHEAD,

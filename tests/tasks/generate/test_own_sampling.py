@@ -9,6 +9,7 @@ import torch
 from transformers import GenerationConfig
 
 from tasks.algorithm import Call
+from tasks.errors import ModelFailed
 from tasks.generate import Params
 from tasks.generate.hf import Model
 from tests.tasks.generate.architectures import STORIES
@@ -122,7 +123,14 @@ def test_cuts_of_the_distribution_are_the_librarys(model, fields):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"num_beams": 4}, {"guidance_scale": 1.5}, {"penalty_alpha": 0.6}, {"temperature": 90.0}, {"top_p": 0.0}],
+    [
+        {"num_beams": 4},
+        {"guidance_scale": 1.5},
+        {"penalty_alpha": 0.6},
+        {"temperature": 90.0},
+        {"top_p": 0.0},
+        {"eos_token_id": ["x"]},
+    ],
     ids=str,
 )
 def test_what_is_not_done_is_a_warning(model, fields):
@@ -172,3 +180,18 @@ def test_a_prompt_that_is_cut_is_warned_of(model):
     long = "The dog ran. " * 300
     (warned,) = result(own, long, on_long_prompt="cut")["warnings"]
     assert warned["code"] == "prompt_cut" and "the last 511" in warned["detail"]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "\x00", '"greedy"'])
+def test_a_generation_config_that_cannot_be_read_is_refused(tmp_path, content):
+    """transformers would go on without it, and choose tokens otherwise than the checkpoint says."""
+    shutil.copytree(STORIES, tmp_path / "stories")
+    (tmp_path / "stories" / "generation_config.json").write_text(content)
+    with pytest.raises(ModelFailed, match="generation_config.json is not"):
+        Model.load(tmp_path / "stories", "cpu")
+
+
+def test_a_generation_config_that_forbids_every_token_is_told(model):
+    """Not a text of whatever is left."""
+    with pytest.raises(ModelFailed, match="forbids every token"):
+        model(suppress_tokens=list(range(512))).run([Call.of("generate", {"max_tokens": 3}, prompt=PROMPT)])
