@@ -15,7 +15,7 @@ import av
 from tasks.transcribe.elements import CHILDREN, CLUSTER, EBML, SEGMENT, WALKS, ebml
 from tasks.transcribe.parts import STREAMED, samples
 
-STATED = frozenset({"wav", "flac", "aiff", "caf", "w64", "au", "mp3"})
+STATED = frozenset({"wav", "flac", "aiff", "caf", "w64", "au", "mp3", "avi"})
 """Containers that say how many samples, or frames, there are."""
 DURATION = re.compile(r"(\d+):(\d\d):(\d\d\.\d+)")
 """Tag of a Matroska track: when it ends."""

@@ -18,7 +18,7 @@ WEIGHTS = {"FC": 1.0, "FL": 0.7071, "FR": 0.7071, "DL": 0.7071, "DR": 0.7071, "L
 """Share of a channel in the mix, by FFmpeg's name of it: ITU-R BS.775-4, annex 4, table 2."""
 OTHER = 0.5
 DEAD = 0.001  # of the loudest channel's power, -30 dB
-CANCELED = 0.25  # of the power that channels without any likeness would mix to
+CANCELED = 0.6  # of the power that channels without any likeness would mix to: they correlate by less than -0.4
 SILENT = 25.0  # power of the differences of samples: nothing that anybody hears
 
 
@@ -95,15 +95,14 @@ class Mix:
     def mono(self, channels: np.ndarray) -> tuple[np.ndarray, bool]:
         """(channels, samples) int16 -> (samples,) int16, and whether the channels cancelled each other.
 
-        Powers are those of the differences of neighbouring samples: hum and rumble, which may well be in phase, count
-        for little beside speech.
+        They do where power is lost of the samples, or of the differences of neighbours: in these, hum and rumble, which
+        may well be in phase, count for little beside speech.
         """
         sound = channels.astype(np.float64)
         steps = np.diff(sound, axis=1, prepend=sound[:, :1])
         power = np.mean(np.square(steps), axis=1)
         shares = self._shares(power)
-        expected = float(np.square(shares) @ power)
-        canceled = expected > SILENT and float(np.mean(np.square(shares @ steps))) < CANCELED * expected
+        canceled = float(np.square(shares) @ power) > SILENT and (_is_lost(shares, sound) or _is_lost(shares, steps))
         if canceled:
             if power[self._alone] * 2 < power.max():  # else the same as last time
                 self._alone = int(np.argmax(power))
@@ -121,6 +120,12 @@ class Mix:
         if not shares.any():
             shares = np.ones_like(shares) if not power.any() else (power == power.max()).astype(float)
         return shares / shares.sum()
+
+
+def _is_lost(shares: np.ndarray, sound: np.ndarray) -> bool:
+    """Whether the mix has much less power than it would have of channels without any likeness."""
+    expected = float(np.square(shares) @ np.mean(np.square(sound), axis=1))
+    return float(np.mean(np.square(shares @ sound))) < CANCELED * expected
 
 
 def _stretched(channels: np.ndarray, more: int) -> np.ndarray:

@@ -89,7 +89,7 @@ class Recording:
             more = f", and jumps {len(self._jumps) - 1} times more" if len(self._jumps) > 1 else ""
             said = f"the file's clock jumps {way} by {abs(off):,.1f} s at second {second:.1f}{more}"
             yield warning("clock_jumps", f"{said}; times after it go on as if it did not")
-        if self._mono.canceled:
+        if self._mono.canceled >= 0.1:
             seconds = f"{self._mono.canceled:.1f} of {self._mono.mixed:.1f} seconds"
             said = f"the channels cancel each other (opposite phase) in {seconds}; there the louder one alone was heard"
             yield warning("channels_cancel", said)
@@ -116,10 +116,13 @@ class Recording:
             self._end += len(piece) / RATE
             yield piece
         followed = len(self._jumps) == jumps  # else stated and heard seconds are not those of one clock
-        if stated is not None and followed and cut.is_short(self._end - before, stated):
+        short = stated is not None and followed and cut.is_short(self._end - before, stated)
+        if short and name != "avi":
             self._damage.cut(stated)
         elif cut.is_cut(file, name):
             self._damage.cut(None)
+        elif short and stated is not None:  # FFmpeg skips the empty chunks by which an avi leaves out sound
+            self._jumps.append((before, stated - self._end + before))
         if (self._holes or name == "mpegts") and cut.is_torn(file, name):
             self._damage.hole(self._holes[0] if self._holes else before)
 

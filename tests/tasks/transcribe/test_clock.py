@@ -55,6 +55,13 @@ def test_a_hole_is_silence_of_its_length(ending, codec, rate, speech, tmp_path):
     assert not sound[5 * RATE : 23 * RATE].any()
 
 
+def test_an_avi_tells_how_much_silence_was_left_out(speech, tmp_path):
+    """Its holes are empty chunks, of which the decoder says nothing: the words are early, and the warning says so."""
+    sound, warnings = heard(made(tmp_path / "late.avi", (4.0, speech), codec="libmp3lame", rate=44_100))
+    assert place(sound, speech) == pytest.approx(0.0, abs=0.05)
+    assert re.search(r"jumps ahead by [34]\.\d s", warnings["clock_jumps"])
+
+
 def test_a_film_may_be_longer_than_its_sound(speech, tmp_path):
     """The container's length is not that of the track."""
     path = made(tmp_path / "film.webm", (0.0, speech), codec="libopus", rate=48_000, video_s=12)

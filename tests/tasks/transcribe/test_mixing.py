@@ -27,6 +27,28 @@ def test_opposite_channels_do_not_cancel(other, speech, tmp_path):
     assert "in 4.0 of 4.0 seconds" in warnings["channels_cancel"]
 
 
+@pytest.mark.parametrize("late", [1, 2])
+def test_opposite_channels_a_little_apart_do_not_cancel(late, speech, tmp_path):
+    """Two microphones, one wired the wrong way round: low sounds cancel, high ones do not."""
+    sound, warnings = heard(made(tmp_path / "x.flac", (0, np.stack([speech, -np.roll(speech, late)])), layout="stereo"))
+    assert level(sound) > 0.8 * level(speech) and "channels_cancel" in warnings
+
+
+def test_speech_in_opposite_phase_under_music_in_phase_is_heard(speech, tmp_path):
+    """A part of the sound may cancel, and the rest not."""
+    music = np.random.default_rng(1).normal(0, 1500, len(speech))
+    channels = np.stack([music + speech, music - speech]).clip(-32_768, 32_767).astype(np.int16)
+    sound, warnings = heard(made(tmp_path / "x.flac", (0, channels), layout="stereo"))
+    assert abs(np.corrcoef(sound, speech)[0, 1]) > 0.8 and "channels_cancel" in warnings
+
+
+def test_two_speakers_at_two_microphones_are_mixed(speech, tmp_path):
+    """Channels without any likeness: neither is left out, and nothing is said."""
+    other = np.roll(speech, 2 * RATE)
+    sound, warnings = heard(made(tmp_path / "x.flac", (0, np.stack([speech, other])), layout="stereo"))
+    assert min(np.corrcoef(sound, voice)[0, 1] for voice in (speech, other)) > 0.5 and warnings == {}
+
+
 @pytest.mark.parametrize("other", [1.0, 0.5, 0.0])
 def test_ordinary_channels_are_mixed_and_nothing_is_said(other, speech, tmp_path):
     """Their mean, but for a dead one, which takes nothing from the other."""
