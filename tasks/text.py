@@ -10,6 +10,11 @@ from pydantic import JsonValue
 LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 PATH = re.compile(r"(?<![\w:/.~])(?:/[^\s/'\"`:,;()<>]+)+/?")
 """An absolute path; a URL's is none, nor one that is relative."""
+BLANK = re.compile(
+    "[\\s\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f"
+    "\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]*"
+)
+"""White space, control characters, blank letters, and what Unicode gives no width (Default_Ignorable_Code_Point)."""
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 
@@ -19,6 +24,11 @@ def line(text: object, most: int) -> str:
     told, cut = told[:most], len(told) > most
     told = LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", CONTROL.sub(" ", told)).strip()
     return told[: most - 1] + "…" if cut else told
+
+
+def blank(text: str) -> bool:
+    """True where a reader would see nothing: no character, or only white space and characters without a shape."""
+    return BLANK.fullmatch(text) is not None
 
 
 def without_paths(text: str) -> str:

@@ -6,13 +6,15 @@ embedding.json alone.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tasks.inputs import MIB, Limits, Text
+from tasks.text import blank
 from tasks.warning import Warned
 
 Stop = Annotated[str, Field(min_length=1, max_length=100)]
 ONLY = {"on_long_prompt": ("transformer", "hf")}  # recurrent models have no context to overflow
+EMPTY = "the prompt is empty: give at least one character that can be seen"
 OWN = "; left out, a checkpoint's own value is taken where it has one"  # its generation_config's
 WARNINGS: dict[str, str] = {
     "out_of_domain": "the model was not made for this prompt: its vocabulary has no tokens for parts of it",
@@ -42,6 +44,20 @@ class Inputs(BaseModel):
         max_length=1000,
         description="in place of a prompt: a conversation to answer, for models with a chat template",
     )
+
+    @field_validator("prompt")
+    @classmethod
+    def _says_something(cls, prompt: Text) -> Text:
+        if isinstance(prompt, str) and blank(prompt):
+            raise ValueError(EMPTY)
+        return prompt
+
+    @field_validator("messages")
+    @classmethod
+    def _somebody_says_something(cls, messages: list[Message]) -> list[Message]:
+        if messages and all(blank(message.content) for message in messages):
+            raise ValueError("the conversation is empty: give at least one message with a character that can be seen")
+        return messages
 
     @model_validator(mode="after")
     def _one_of_the_two(self) -> "Inputs":

@@ -12,11 +12,12 @@ import torch
 
 from tasks.algorithm import Algorithm, Call, Result
 from tasks.errors import BacklotError, Canceled, InvalidInput, TooLarge
+from tasks.generate import EMPTY
 from tasks.generate.answers import embedded
 from tasks.generate.writing import Answer, Prompt, Reading, Writing
+from tasks.text import blank
 from tasks.warning import warning
 
-BYTE_ORDER_MARK = "\ufeff"
 ROWS = 128  # choices written side by side at most, which bounds the memory of keys and values
 WINDOWS = 16  # of a text to embed, read side by side between two looks at whether the call was canceled
 
@@ -121,16 +122,15 @@ def embed(model: LanguageModel, meanings: Sequence[Meaning]) -> None:
 
 
 def usable(prompt: object) -> str:
-    """The prompt, a text that UTF-8 can hold and that is more than white space and byte order marks; errors:
-    InvalidInput."""
+    """The prompt, a text that UTF-8 can hold and in which there is something to see; errors: InvalidInput."""
     if not isinstance(prompt, str):
         raise InvalidInput("the prompt is not a text")
     try:
         prompt.encode()
     except UnicodeEncodeError as error:
         raise InvalidInput("the prompt has half a surrogate pair, which no UTF-8 text has") from error
-    if not prompt.replace(BYTE_ORDER_MARK, "").strip():
-        raise InvalidInput("the prompt is empty: give at least one character that is not white space")
+    if blank(prompt):
+        raise InvalidInput(EMPTY)
     return prompt
 
 

@@ -5,10 +5,16 @@ Beside the result, four files: transcript.json (segments, words, times, confiden
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from tasks.errors import InvalidInput
 from tasks.inputs import MIB, Limits, Source
+from tasks.text import blank
+from tasks.transcribe.grammar import of_jsgf
 from tasks.warning import Warned
+
+JUDGED_MAX = 4096
+"""Characters of a grammar that is read at submit, in milliseconds; a longer one is read, and refused, in the job."""
 
 
 class Inputs(BaseModel):
@@ -40,7 +46,10 @@ class Params(BaseModel):
         description="a recording that is cut short or damaged: what there is of it with a warning, or a failure",
     )
     grammar: str | None = Field(
-        None, min_length=1, max_length=16_384, description="a JSGF grammar: nothing but its sentences is recognised"
+        None,
+        min_length=1,
+        max_length=16_384,
+        description="a JSGF grammar: nothing but sentences of its public rules is recognised",
     )
     words: list[Annotated[str, Field(min_length=1, max_length=64)]] | None = Field(
         None, min_length=1, max_length=1000, description="nothing but these words is recognised, in any order"
@@ -52,6 +61,29 @@ class Params(BaseModel):
         description="texts that the search keeps at a time; 1: the likeliest sign of each step, no search",
     )
     language_model: bool = Field(True, description="whether the weights' word model has a say in the search")
+
+    @field_validator("grammar")
+    @classmethod
+    def _is_a_grammar(cls, text: str | None) -> str | None:
+        if text is not None and len(text) <= JUDGED_MAX:
+            try:
+                of_jsgf(text)
+            except InvalidInput as error:
+                raise ValueError(error.detail) from error
+        return text
+
+    @field_validator("words")
+    @classmethod
+    def _are_words(cls, words: list[str] | None) -> list[str] | None:
+        if any(map(blank, words or ())):
+            raise ValueError("one of the words is empty: give each at least one character that can be seen")
+        return words
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> "Params":
+        if self.grammar is not None and self.words is not None:
+            raise ValueError("give a grammar or words, not both")
+        return self
 
 
 # Which algorithms take a parameter; one that is not named here is for all.

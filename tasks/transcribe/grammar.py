@@ -83,11 +83,38 @@ def of_words(words: Sequence[str]) -> Graph:
 
 
 def of_jsgf(text: str) -> Graph:
-    """The first public rule of a grammar. Errors: InvalidInput, with the line and what was met there."""
-    rules, start = _Reader(text).rules()
+    """What the public rules of a grammar say: a sentence of any of them. Errors: InvalidInput, with the line and what
+    was met there; and where there is no sentence, or none with a word."""
+    rules, public = _Reader(text).rules()
+    starts: list[tuple] = [("rule", name) for name in public]
+    start = starts[0] if len(starts) == 1 else ("one", [(1.0, one) for one in starts])
     graph = Graph()
-    graph.final = _build(graph, rules, rules[start], 0, (start,))
+    graph.final = _build(graph, rules, start, 0, ())
+    _check_says_something(graph)
     return graph
+
+
+def _check_says_something(graph: Graph) -> None:
+    """That some way from the start to the final state has a word."""
+    behind, before = _connected(graph, 0, False), _connected(graph, graph.final, True)
+    if graph.final not in behind:
+        raise InvalidInput("the grammar has no sentence, for every way through it meets <VOID>; write what may be said")
+    if not any(word is not None and start in behind and end in before for start, end, _, word in graph.arcs):
+        raise InvalidInput("the only sentence of the grammar has no word; write the words that may be said")
+
+
+def _connected(graph: Graph, start: int, backwards: bool) -> set[int]:
+    """States to which arcs lead from `start`, or from which they lead to it."""
+    ways: dict[int, list[int]] = {}
+    for one, other, *_ in graph.arcs:
+        here, there = (other, one) if backwards else (one, other)
+        ways.setdefault(here, []).append(there)
+    found, waiting = {start}, [start]
+    while waiting:
+        fresh = set(ways.get(waiting.pop(), ())) - found
+        found |= fresh
+        waiting.extend(fresh)
+    return found
 
 
 # A rule is read into nested tuples: ("word", text), ("rule", name), ("all", parts), ("one", [(weight, part)]),
@@ -100,24 +127,24 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self.tokens: list[tuple[str, int]] = []  # each with its line
         self.at = self.depth = 0
-        text, place = text.removeprefix("\ufeff"), 0
+        text, place, line = text.removeprefix("\ufeff"), 0, 1
         while place < len(text):
             found = TOKEN.match(text, place)
-            line = text.count("\n", 0, place) + 1
             if not found:
                 raise InvalidInput(f"the grammar cannot be read at line {line}: {text[place : place + 20]!r}")
             if found["token"]:
                 self.tokens.append((found["token"], line))
+            line += text.count("\n", place, found.end())
             place = found.end()
 
-    def rules(self) -> tuple[dict[str, tuple], str]:
-        """All rules by name, and the name of the first public one."""
+    def rules(self) -> tuple[dict[str, tuple], list[str]]:
+        """All rules by name, and the names of the public ones."""
         if self.tokens and (self._peek() or "").startswith("#JSGF"):
             self._until(";")
         if self._peek() == "grammar":
             self._until(";")
         found: dict[str, tuple] = {}
-        start = None
+        starts = []
         while self._peek() is not None:
             if self._peek() == "import":
                 raise self._wrong("an import is not accepted: write the rules that are needed into the grammar")
@@ -125,13 +152,15 @@ class _Reader:
             name = self._rule_name()
             if name in found:
                 raise self._wrong(f"the rule <{name}> is there twice")
+            if name in ("NULL", "VOID"):
+                raise self._wrong(f"<{name}> is a rule of JSGF itself: give yours another name")
             self._take("=")
             found[name] = self._alternatives()
             self._take(";")
-            start = name if public and start is None else start
-        if start is None:
+            starts += [name] if public else []
+        if not starts:
             raise InvalidInput("the grammar has no public rule: write 'public <name> = ...;'")
-        return found, start
+        return found, starts
 
     def _alternatives(self) -> tuple:
         choices = [(self._weight(), self._sequence())]

@@ -72,6 +72,27 @@ def test_a_field_that_does_not_fit_is_named_by_its_pointer(acme, changes, pointe
     assert pointer in [error["pointer"] for error in found["errors"]]
 
 
+@pytest.mark.parametrize(
+    ("changes", "pointer", "told"),
+    [
+        ({"input": {"prompt": "\ufeff"}}, "/input/prompt", "the prompt is empty: give at least one character"),
+        ({"input": {"prompt": ""}}, "/input/prompt", "the prompt is empty"),
+        ({"input": {"prompt": "\u200b\x00 \n"}}, "/input/prompt", "the prompt is empty"),
+        ({"input": {"messages": [{"role": "user", "content": "\ufeff"}]}}, "/input/messages", "is empty"),
+        ({"params": {"grammar": "public <x> = <NULL>;"}}, "/params/grammar", "has no word; write the words"),
+        ({"params": {"grammar": "public <x> = <VOID>;"}}, "/params/grammar", "has no sentence"),
+        ({"params": {"grammar": "public <x> = <y>;"}}, "/params/grammar", "has no rule <y>"),
+        ({"params": {"words": ["yes", "\ufeff"]}}, "/params/words", "one of the words is empty"),
+        ({"params": {"words": ["yes"], "grammar": "public <x> = yes;"}}, "/params", "not both"),
+    ],
+    ids=ascii,
+)
+def test_a_text_that_says_nothing_is_refused_at_submit(acme, changes, pointer, told):
+    """A byte order mark alone, a grammar of no sentence or of silence, a word that is none."""
+    speech = {"kind": "transcribe", "input": {"audio": "https://example.com/a.wav"}} if "params" in changes else {}
+    assert told in refused(acme, 422, "invalid_input", pointer, **speech, **changes)["errors"][0]["detail"]
+
+
 def test_a_limit_that_was_passed_is_stated(acme):
     """The error names what is allowed."""
     assert "300 s" in refused(acme, 422, "invalid_input", "/run_timeout_s", run_timeout_s=1e6)["detail"]

@@ -35,6 +35,33 @@ def test_one_of_them_is_enough(given):
     assert Inputs.model_validate(given).model_dump(exclude_unset=True) == given
 
 
+BLANK = [
+    "",
+    " \n\t",
+    "\ufeff",
+    "\ufeff\ufeff \u200b",
+    "\x00\x07\x1b",
+    "\u00ad\u2060\u200d",
+    "\u3164\u2800",
+    "\u3000\u2028",
+]
+
+
+@pytest.mark.parametrize("text", BLANK, ids=ascii)
+def test_a_text_in_which_nothing_can_be_seen_is_refused(text):
+    """As a prompt and as a whole conversation; one turn of a conversation may be empty."""
+    with pytest.raises(ValidationError, match="the prompt is empty: give"):
+        Inputs.model_validate({"prompt": text})
+    with pytest.raises(ValidationError, match="the conversation is empty: give"):
+        Inputs.model_validate({"messages": [{**TURN, "content": text}] * 2})
+    Inputs.model_validate({"messages": [TURN, {"role": "assistant", "content": text}]})
+
+
+@pytest.mark.parametrize("text", ["\ufeffa", " . ", "\u0301e", "雪", "🎬", "\u200bא", "\ufffd"], ids=ascii)
+def test_a_text_of_one_character_is_enough(text):
+    assert Inputs.model_validate({"prompt": text}).prompt == text
+
+
 @pytest.mark.parametrize(
     "given",
     [
