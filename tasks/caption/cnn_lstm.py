@@ -36,7 +36,11 @@ class ShowAndTell(Teller):
 
     def show(self, sight: Sight) -> Tensor:
         """x_-1 (batch, size)."""
-        v = self.whole(self.annotate(sight), sight)
+        return self.shown(self.annotate(sight), sight)
+
+    def shown(self, a: Tensor, sight: Sight) -> Tensor:
+        """a (batch, places, size) -> v, with the numbers of the whole picture."""
+        v = self.whole(a, sight)
         if self.overall is None:
             return v
         return v + self.overall(torch.cat([self.numbers(sight), 4 * self.spread(sight)], dim=1))

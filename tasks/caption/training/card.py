@@ -31,6 +31,8 @@ SAMPLES = Path(__file__).parent.parent / "samples"
 LEARNED = {
     "cnn-lstm": "Vinyals et al. 2015, 'Show and Tell'",
     "cnn-attention": "Xu et al. 2015, 'Show, Attend and Tell'",
+    "self-attention": "Vaswani et al. 2017, 'Attention Is All You Need', over the places of a picture",
+    "self-attention-control": "Vinyals et al. 2015, 'Show and Tell', with layers at each place and a convolution",
     "transformer": "Vaswani et al. 2017, 'Attention Is All You Need'",
 }
 

@@ -16,11 +16,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from tasks.caption import cnn_attention, cnn_lstm, transformer
+from tasks.caption import cnn_attention, cnn_lstm, self_attention, transformer
 from tasks.caption.captioner import Captioner, Network
 from tasks.caption.encoder import MOST, Sight
 from tasks.caption.teller import Teller
 from tasks.caption.training import encoder as train_encoder
+from tasks.caption.training.control import WithoutAttention
 from tasks.caption.training.lessons import IGNORED, Lessons
 from tasks.caption.training.scenes import BOTH, TRAIN_SEEDS, VALIDATION_SEEDS, Scene, Sort
 from tasks.caption.vocabulary import MAX_TOKENS, Vocabulary, meaning
@@ -133,6 +134,22 @@ class CnnAttention(SceneTeller):
     steps: ClassVar[int] = 9000
     model, peak_rate = cnn_attention.Model, 2e-3
     decoder: ClassVar = {"size": 256, "dropout": 0.0, "attention": 128}
+
+
+class SelfAttention(SceneTeller):
+    """Self-attention over places, a convolution, then as CnnLstm."""
+
+    every: ClassVar[int] = 800
+    steps: ClassVar[int] = 8000
+    blank: ClassVar[float] = 0.3
+    model, peak_rate = self_attention.Model, 2e-3
+    decoder: ClassVar = {"size": 256, "dropout": 0.0, "heads": 4}
+
+
+class SelfAttentionControl(SelfAttention):
+    """The same size, steps and scenes without the attention; measured, never shipped."""
+
+    model = WithoutAttention
 
 
 class Transformer(SceneTeller):
