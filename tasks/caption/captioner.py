@@ -5,7 +5,8 @@ A subclass names its decoder (a Teller); its weights are a folder of config.json
     {"encoder": {"name": "scenes", "widths": [...]}, "side": 96, "things": [...], "decoder": {...}, "doubt": -1.2}
 
 `decoder` are the arguments of the Teller beside those that follow from the rest; `doubt` is the log-probability
-under which a caption is called doubtful (measured when it was trained). Knows nothing of training.
+under which a caption is called doubtful (measured when it was trained). domain.safetensors, where it is there, has the
+pictures that the model was made for (domain.py). Knows nothing of training.
 """
 
 import json
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 
 from tasks.algorithm import Algorithm, Call, Result
 from tasks.caption import beam, quality
+from tasks.caption.domain import Domain
 from tasks.caption.encoder import SceneEncoder, Sight, SqueezeNetEncoder, channels_last
 from tasks.caption.image import normalise, to_square
 from tasks.caption.pictures import open_picture
@@ -61,8 +63,11 @@ class Captioner(Algorithm):
     name: ClassVar[str]
     teller: ClassVar[type[Teller]]
 
-    def __init__(self, made: Network, words: Words, side: int, doubt: float, device: str) -> None:
+    def __init__(
+        self, made: Network, words: Words, side: int, doubt: float, device: str, domain: Domain | None = None
+    ) -> None:
         self.network, self.vocabulary, self.side, self.doubt, self.device = made, words, side, doubt, device
+        self.domain = domain
 
     @classmethod
     def load(cls, weights: Path | None, device: str) -> "Captioner":
@@ -72,7 +77,8 @@ class Captioner(Algorithm):
             made = network(config, cls.teller)
             made.load_state_dict(read_tensors(folder))
             channels_last(made)
-            return cls(made.to(device).eval(), vocabulary(config), config["side"], config["doubt"], device)
+            domain = Domain.load(folder)
+            return cls(made.to(device).eval(), vocabulary(config), config["side"], config["doubt"], device, domain)
 
     def run(self, calls: Sequence[Call]) -> list[Result | BacklotError]:
         answers: list = [self._opened(call) for call in calls]
@@ -108,10 +114,17 @@ class Captioner(Algorithm):
             for one in found[: 1 + call.params.alternatives]
         ]
         strange = [warning("nothing_seen", "the picture shows nothing that the captioner knows")] if blind else []
+        strange += self.foreign(sight)
         files = [] if blind else self.draw(opened.square, sight, found[0].tokens, call.workdir)
         result = written(call, captions, opened.quality, self.doubt, strange, files)
         call.report(1.0, "captioned")
         return result
+
+    def foreign(self, sight: Sight) -> list[dict[str, str]]:
+        """A warning where the picture is not of the sort that the model learned from."""
+        reason = "" if self.domain is None else self.domain.foreign(sight)
+        said = f"the picture is unlike the composed scenes of emoji that {self.name} learned from ({reason}): do not trust "
+        return [warning("out_of_domain", f"{said}its caption; photographs are for the model cnn")] if reason else []
 
     def draw(self, picture: Image.Image, sight: Sight, tokens: tuple[int, ...], folder: Path) -> list[Path]:
         """Files that show how the caption came about; none but where a subclass has some."""

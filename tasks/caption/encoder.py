@@ -12,7 +12,7 @@ made of torchvision's parts. Knows nothing of captions.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +36,7 @@ class Sight:
     x, y      (batch, places)           float32   from -1 to 1 over the picture
     places    (batch, places)           int64     numbers in the grid, row by row
     grid      rows, columns
+    summary   (batch, 2 * channels)    float32   mean and standard deviation of the last stage over all places, or None
     """
 
     features: Tensor
@@ -43,16 +44,19 @@ class Sight:
     y: Tensor
     places: Tensor
     grid: tuple[int, int]
+    summary: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.features)
 
     def __getitem__(self, rows: slice | list[int]) -> "Sight":
         """Some of the pictures."""
-        return Sight(self.features[rows], self.x[rows], self.y[rows], self.places[rows], self.grid)
+        summary = None if self.summary is None else self.summary[rows]
+        return Sight(self.features[rows], self.x[rows], self.y[rows], self.places[rows], self.grid, summary)
 
     def to(self, device: str) -> "Sight":
-        return Sight(self.features.to(device), self.x.to(device), self.y.to(device), self.places.to(device), self.grid)
+        parts = (part.to(device) for part in (self.features, self.x, self.y, self.places))
+        return Sight(*parts, self.grid, None if self.summary is None else self.summary.to(device))
 
 
 class SceneEncoder(nn.Module):
@@ -80,10 +84,16 @@ class SceneEncoder(nn.Module):
 
     def map(self, pictures: Tensor) -> Tensor:
         """I -> M."""
-        return self.what(self.stages(self.stem(pictures.contiguous(memory_format=torch.channels_last))))
+        return self.what(self.staged(pictures))
+
+    def staged(self, pictures: Tensor) -> Tensor:
+        """I -> the last stage (batch, channels, rows, columns)."""
+        return self.stages(self.stem(pictures.contiguous(memory_format=torch.channels_last)))
 
     def forward(self, pictures: Tensor) -> Sight:
-        return peaks(likelihood(self.map(pictures)))
+        F = self.staged(pictures)
+        summary = torch.cat([F.mean(dim=(2, 3)), F.std(dim=(2, 3))], dim=1)
+        return replace(peaks(likelihood(self.what(F))), summary=summary)
 
 
 class SqueezeNetEncoder(nn.Module):

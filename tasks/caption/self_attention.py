@@ -3,9 +3,9 @@
 Vaswani et al., 'Attention Is All You Need' (2017), section 3.2.2, over the places of a picture (as Wang et al.,
 'Non-local Neural Networks', 2018, do in the midst of convolutions). The order of operations:
 
-    a   feature map: what is seen at each place, with the place itself as sines and cosines
-    A   = softmax(Q a (K a)^T / sqrt(size of a head))       the attention maps (batch, heads, places, places)
-    b   = a + O (A V a)                                     each place recombined with all others by learned weights
+    a   feature map: what is seen at each place;  p = a with the place itself as sines and cosines
+    A   = softmax(Q p (K p)^T / sqrt(size of a head))       the attention maps (batch, heads, places, places)
+    b   = a + O (A V p)                                     each place recombined with all others by learned weights
     c   = full layer of max pooling of ReLU of convolution of b
     x_-1 = v of b + c, shown to the LSTM before the first word; p = softmax of a full layer, word by word
 
@@ -13,7 +13,8 @@ v, LSTM and output layer are those of cnn_lstm.py, so that this file differs fro
 
     - two ways around: a joins b, and v of b (teller.py: sums and first moments) joins c, because maxima do not count;
     - places (of scenes only the peaks of what is seen) go to the nearest of CELLS x CELLS cells for the convolution;
-    - no layer normalisation: one layer, whose sums over places must keep their size.
+    - no layer normalisation: one layer, whose sums over places must keep their size;
+    - O and the full layer of c begin at zero, so that training may begin with the weights of cnn-lstm.
 """
 
 import math
@@ -30,25 +31,25 @@ from tasks.caption.encoder import Sight
 from tasks.caption.maps import strip
 from tasks.caption.teller import WAVES, waves
 
+HEADS = 4
 CELLS = 7  # a side of the grid that is convolved
-CHANNELS = 64  # of the convolution
+CHANNELS = 32  # of the convolution
 POOL, STRIDE = 3, 2  # cells: side of a pooled window, and from one to the next
 POOLED = (CELLS - POOL) // STRIDE + 1  # windows a side
 NEVER = -1e4  # the score of a place where nothing is: finite, so that a picture without anything has no NaN
 
 
 class Recombine(nn.Module):
-    """a -> b. Multi-head attention of each place to all places where something is seen."""
+    """a, p -> b. Multi-head attention of each place to all places where something is seen."""
 
-    def __init__(self, size: int, heads: int) -> None:
+    def __init__(self, size: int, attention: int) -> None:
         super().__init__()
-        self.heads = heads
-        self.Q, self.K, self.V = (nn.Linear(size, size) for _ in range(3))
-        self.O = nn.Linear(size, size)  # noqa: E741  # the paper's letter
+        self.Q, self.K, self.V = (nn.Linear(size, attention) for _ in range(3))
+        self.O = at_zero(nn.Linear(attention, size))  # noqa: E741  # the paper's letter
 
-    def forward(self, a: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
-        """a (batch, places, size), there (batch, places) bool -> b, and A (batch, heads, places, places)."""
-        q, k, v = (part(a).unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (self.Q, self.K, self.V))
+    def forward(self, a: Tensor, p: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
+        """a, p (batch, places, size), there (batch, places) bool -> b, and A (batch, heads, places, places)."""
+        q, k, v = (part(p).unflatten(2, (HEADS, -1)).transpose(1, 2) for part in (self.Q, self.K, self.V))
         scores = q @ k.transpose(2, 3) / math.sqrt(q.shape[3])
         A = scores.masked_fill(~there[:, None, None], NEVER).softmax(dim=3)
         return a + self.O((A @ v).transpose(1, 2).flatten(2)), A
@@ -57,12 +58,12 @@ class Recombine(nn.Module):
 class RecombineAndTell(ShowAndTell):
     """As ShowAndTell, of a picture whose places have seen each other. State: the LSTM's h and c."""
 
-    def __init__(self, vocabulary: int, features: int, size: int, named: bool, dropout: float, heads: int) -> None:
+    def __init__(self, vocabulary: int, features: int, size: int, named: bool, dropout: float, attention: int) -> None:
         super().__init__(vocabulary, features, size, named, dropout)
         self.place = nn.Linear(4 * WAVES, size)
-        self.recombine = Recombine(size, heads)
+        self.recombine = Recombine(size, attention)
         self.convolution = nn.Conv2d(size, CHANNELS, 3, padding=1)
-        self.full = nn.Linear(CHANNELS * POOLED**2, size)
+        self.full = at_zero(nn.Linear(CHANNELS * POOLED**2, size))
 
     def show(self, sight: Sight) -> Tensor:
         """x_-1 (batch, size)."""
@@ -71,7 +72,8 @@ class RecombineAndTell(ShowAndTell):
     def recombined(self, sight: Sight) -> tuple[Tensor, Tensor]:
         """x_-1 (batch, size) and the attention maps A."""
         there = sight.features.any(dim=2)
-        b, A = self.recombine(self.annotate(sight) + self.place(waves(sight)), there)
+        a = self.annotate(sight)
+        b, A = self.recombine(a, a + self.place(waves(sight)), there)
         b = b * there[..., None]
         pooled = functional.max_pool2d(self.convolution(cells(b, sight)).relu(), POOL, STRIDE)
         return self.shown(b, sight) + self.full(self.dropout(pooled.flatten(1))), A
@@ -82,6 +84,13 @@ def cells(b: Tensor, sight: Sight) -> Tensor:
     column, row = (((axis + 1) / 2 * CELLS).long().clamp(0, CELLS - 1) for axis in (sight.x, sight.y))
     number = (row * CELLS + column)[..., None].expand_as(b)
     return b.new_zeros(len(b), CELLS**2, b.shape[2]).scatter_add(1, number, b).transpose(1, 2).unflatten(2, (CELLS, -1))
+
+
+def at_zero(layer: nn.Linear) -> nn.Linear:
+    """The layer with all weights zero: what it is added to begins as if it were not there."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 class Model(Captioner):

@@ -19,6 +19,7 @@ import torch
 from tasks.caption import cnn_attention, cnn_lstm, self_attention, transformer
 from tasks.caption.captioner import Captioner, Network
 from tasks.caption.encoder import MOST, Sight
+from tasks.caption.stored import read_tensors
 from tasks.caption.teller import Teller
 from tasks.caption.training import encoder as train_encoder
 from tasks.caption.training.control import WithoutAttention
@@ -27,7 +28,6 @@ from tasks.caption.training.scenes import BOTH, TRAIN_SEEDS, VALIDATION_SEEDS, S
 from tasks.caption.vocabulary import MAX_TOKENS, Vocabulary, meaning
 from tasks.recipe import Recipe
 
-BATCH = 64
 FIRST_SEED = 10_000_000  # of TRAIN_SEEDS, by number: the encoder has those before
 WEIGHT_DECAY = 0.02
 VALIDATION_SCENES = 384
@@ -45,6 +45,7 @@ class SceneTeller(Recipe):
     model: ClassVar[type[Captioner]]
     decoder: ClassVar[dict[str, Any]]
     peak_rate: ClassVar[float]
+    batch: ClassVar[int] = 64
     blank: ClassVar[float] = 0.7
 
     def __init__(self, data: Path, device: str) -> None:
@@ -62,7 +63,7 @@ class SceneTeller(Recipe):
     def step(self, number: int) -> float:
         """One batch of scenes that no other step sees."""
         chance = np.random.default_rng(number)
-        shown = [self.composer.scene(seed) for seed in seeds(number)]
+        shown = [self.composer.scene(seed) for seed in seeds(number, self.batch)]
         blank = [scene_index(scene, self.words, chance if chance.random() < self.blank else None) for scene in shown]
         sight = imagined(shown, blank, len(self.words.things) + BLANKS, chance)
         self.lessons.teller.blanks = blanks(self.lessons.teller, number)
@@ -114,7 +115,7 @@ class SceneTeller(Recipe):
             "decoder": self.decoder,
             **self.words.config(),
         }
-        export(self.model, network, config, self.composer, folder, history, self.seen, self.steps * BATCH)
+        export(self.model, network, config, self.composer, folder, history, self.seen, self.steps * self.batch)
 
 
 class CnnLstm(SceneTeller):
@@ -137,13 +138,23 @@ class CnnAttention(SceneTeller):
 
 
 class SelfAttention(SceneTeller):
-    """Self-attention over places, a convolution, then as CnnLstm."""
+    """Self-attention over places and a convolution, added to the trained CnnLstm; all of it goes on learning."""
 
-    every: ClassVar[int] = 800
-    steps: ClassVar[int] = 8000
+    every: ClassVar[int] = 250
+    steps: ClassVar[int] = 1000
+    batch: ClassVar[int] = 32
     blank: ClassVar[float] = 0.3
-    model, peak_rate = self_attention.Model, 2e-3
-    decoder: ClassVar = {"size": 256, "dropout": 0.0, "heads": 4}
+    model, peak_rate = self_attention.Model, 7e-4
+    decoder: ClassVar = {"size": 320, "dropout": 0.0, "attention": 128}
+
+    def __init__(self, data: Path, device: str) -> None:
+        """Reads the weights of cnn-lstm too; errors: DataMissing."""
+        super().__init__(data, device)
+        begun = read_tensors(train_encoder.FOLDER.parent / "cnn-lstm")
+        self.lessons.teller.load_state_dict(
+            {name.removeprefix("teller."): value for name, value in begun.items() if name.startswith("teller.")},
+            strict=False,  # what is new begins at zero or at random
+        )
 
 
 class SelfAttentionControl(SelfAttention):
@@ -202,9 +213,9 @@ def wrong(shown: list[Scene], told: list[list[str]]) -> tuple[float, float, floa
     )
 
 
-def seeds(number: int) -> range:
+def seeds(number: int, batch: int) -> range:
     """The scenes of step `number` that are imagined; no two steps share one."""
-    return TRAIN_SEEDS[FIRST_SEED + number * BATCH : FIRST_SEED + (number + 1) * BATCH]
+    return TRAIN_SEEDS[FIRST_SEED + number * batch : FIRST_SEED + (number + 1) * batch]
 
 
 def _share(true: Iterable[bool]) -> float:
