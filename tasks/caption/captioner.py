@@ -123,8 +123,9 @@ class Captioner(Algorithm):
     def foreign(self, sight: Sight) -> list[dict[str, str]]:
         """A warning where the picture is not of the sort that the model learned from."""
         reason = "" if self.domain is None else self.domain.foreign(sight)
-        said = f"the picture is unlike the composed scenes of emoji that {self.name} learned from ({reason}): do not trust "
-        return [warning("out_of_domain", f"{said}its caption; photographs are for the model cnn")] if reason else []
+        unlike = f"the picture is unlike the composed scenes of emoji that {self.name} learned from ({reason})"
+        do = "do not trust its caption; photographs are for the model cnn"
+        return [warning("out_of_domain", f"{unlike}: {do}")] if reason else []
 
     def draw(self, picture: Image.Image, sight: Sight, tokens: tuple[int, ...], folder: Path) -> list[Path]:
         """Files that show how the caption came about; none but where a subclass has some."""

@@ -39,9 +39,7 @@ class Domain:
         if not (folder / FILE).exists():
             return None
         stored = {name: value.float() for name, value in load_file(folder / FILE).items()}
-        return cls(
-            stored["mean"], stored["deviation"], stored["R"], stored["furthest"].item(), stored["least"].item()
-        )
+        return cls(stored["mean"], stored["deviation"], stored["R"], stored["furthest"].item(), stored["least"].item())
 
     def save(self, folder: Path) -> None:
         """R as float16, the rest as float32."""

@@ -45,7 +45,7 @@ class Recombine(nn.Module):
     def __init__(self, size: int, attention: int) -> None:
         super().__init__()
         self.Q, self.K, self.V = (nn.Linear(size, attention) for _ in range(3))
-        self.O = at_zero(nn.Linear(attention, size))  # noqa: E741  # the paper's letter
+        self.O = at_zero(nn.Linear(attention, size))
 
     def forward(self, a: Tensor, p: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:
         """a, p (batch, places, size), there (batch, places) bool -> b, and A (batch, heads, places, places)."""

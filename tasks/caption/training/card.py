@@ -5,6 +5,7 @@ loaded as a worker loads them.
 """
 
 import json
+import shutil
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -15,9 +16,11 @@ from typing import Any
 import numpy as np
 
 from tasks.algorithm import Call, succeeded
+from tasks.caption import domain
 from tasks.caption.captioner import Captioner, Network
 from tasks.caption.stored import write_tensors
 from tasks.caption.training.card_text import CARD
+from tasks.caption.training.encoder import FOLDER
 from tasks.caption.training.scenes import BOTH, TEST_SEEDS, TRAIN_SEEDS, VALIDATION_SEEDS, Composer, Scene, Sort
 from tasks.caption.vocabulary import meaning
 
@@ -120,7 +123,7 @@ def export(
     encoder: dict[str, Any],
     scenes: int,
 ) -> None:
-    """Write model.safetensors (float16), config.json and CARD.md into the folder; `encoder`: its config.json."""
+    """Write model.safetensors (float16), config.json, CARD.md and domain.safetensors; `encoder`: its config."""
 
     def written(limit: float) -> Captioner:
         (folder / "config.json").write_text(json.dumps({**config, "doubt": limit}, indent=1) + "\n")
@@ -130,6 +133,7 @@ def export(
         return [composer.scene(seed, sort) for seed in seeds[:number]]
 
     write_tensors(network, folder)
+    shutil.copyfile(FOLDER / domain.FILE, folder / domain.FILE)
     limit = doubt(tell(written(0.0), composer, scenes_of(VALIDATION_SEEDS, DOUBT_SCENES, "known")))
     model = written(limit)
     known, new = (tell(model, composer, scenes_of(TEST_SEEDS, TEST_SCENES, sort)) for sort in BOTH)
@@ -159,6 +163,7 @@ def export(
             strange_scenes=STRANGE_SCENES,
             instead="\n".join(most_confused(strange.shown, strange.tokens)),
             doubts=_doubts(limit, known, strange),
+            domain=(FOLDER / "domain.md").read_text().strip(),
             samples="\n".join(_samples(model)),
             steps=last["step"],
             best=best["step"],

@@ -6,8 +6,8 @@ Tells small composed scenes of emoji in a sentence: one to four things, their nu
 another ('two cats above a guitar'), in good light and bad, blurred, grainy or stored as JPEG. After {learned}:
 {parameters:.2f} million weights. The departures are listed in tasks/caption/{file}.py, encoder.py and teller.py.
 
-**It knows nothing but those scenes.** A photograph it describes as if it were one of them, which is wrong, and may
-be said with confidence: see the last table.
+**It knows nothing but those scenes.** Another picture it describes as if it were one of them, which is wrong, and may
+be said with confidence; the warning `out_of_domain` tells such pictures by the table below.
 
 ## Test
 
@@ -48,6 +48,10 @@ the strange thing itself it calls by the name of another, or passes over:
 A caption is called doubtful under a log-probability of {limit:.2f} (5 % of the right captions of {doubt_scenes}
 validation scenes lie below). On the test scenes that marks
 {doubts}.
+
+## Pictures that it was not made for
+
+{domain}
 
 ## Training
 

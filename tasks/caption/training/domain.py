@@ -1,14 +1,12 @@
-"""Fits domain.safetensors for the trained encoder: `python -m tasks.caption.training.domain --data ~/data`.
+"""Fits domain.safetensors for the trained encoder; domain_report.py runs it and says how well it holds.
 
 Statistics and limits come from scenes alone, drawn at several sizes: statistics from the last of TRAIN_SEEDS, limits
 from VALIDATION_SEEDS. The number of directions and the two measures were chosen by half of the classes of UCM, noise
-and drawn shapes; no source of domain_report.py that it calls unseen was looked at before. Each captioner gets a copy,
-as all have the same encoder.
+and drawn shapes; no source of domain_report.py that it calls unseen was looked at before. All captioners
+have the same encoder, and so the same file.
 """
 
-import argparse
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,7 +25,6 @@ SIDES = (96, 128, 160, 192, 256, 320)  # pixels that scenes are drawn at, in tur
 DIRECTIONS = 192  # of 320
 PASSED_OVER = 0.015  # share of scenes that each of the two measures lets be warned of
 BATCH = 50
-CAPTIONERS = ("cnn-lstm", "cnn-attention", "self-attention", "transformer")
 
 
 def drawn(composer: Composer, seeds: Iterable[int], sort: Sort = "known") -> list[Image.Image]:
@@ -70,19 +67,3 @@ def fitted(s: Tensor, others: Tensor, certain: Tensor) -> Domain:
 def summaries(sights: Sequence[Sight]) -> Tensor:
     """s of many."""
     return torch.cat([sight.summary for sight in sights if sight.summary is not None])
-
-
-def main() -> None:
-    """Writes it beside the encoder and beside each captioner that is trained."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    encoder, _ = train_encoder.trained()
-    domain = fit(encoder, train_encoder.composer(parser.parse_args().data))
-    weights = train_encoder.FOLDER.parent
-    for folder in (train_encoder.FOLDER, *(weights / name for name in CAPTIONERS)):
-        if folder.exists():
-            domain.save(folder)
-
-
-if __name__ == "__main__":
-    main()

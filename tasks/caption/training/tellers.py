@@ -105,7 +105,7 @@ class SceneTeller(Recipe):
         self.lessons.restore(state)
 
     def export(self, folder: Path, history: list[dict]) -> None:
-        """model.safetensors, config.json and CARD.md, which has the test."""
+        """model.safetensors, config.json, domain.safetensors and CARD.md, which has the test."""
         from tasks.caption.training.card import export  # it loads what was written, as a worker does
 
         network = Network(self.encoder, self.lessons.teller)
@@ -140,8 +140,8 @@ class CnnAttention(SceneTeller):
 class SelfAttention(SceneTeller):
     """Self-attention over places and a convolution, added to the trained CnnLstm; all of it goes on learning."""
 
-    every: ClassVar[int] = 250
-    steps: ClassVar[int] = 1000
+    every: ClassVar[int] = 175
+    steps: ClassVar[int] = 700
     batch: ClassVar[int] = 32
     blank: ClassVar[float] = 0.3
     model, peak_rate = self_attention.Model, 7e-4

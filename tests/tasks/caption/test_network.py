@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from tasks.algorithm import Call
-from tasks.caption import Result, cnn_attention, cnn_lstm, transformer
+from tasks.caption import Result, cnn_attention, cnn_lstm, self_attention, transformer
 from tasks.caption.captioner import network
 from tasks.caption.encoder import MOST, SceneEncoder, Sight, SqueezeNetEncoder, everywhere, likelihood, peaks
 from tasks.caption.stored import write_tensors
@@ -25,6 +25,7 @@ SIDE, SIZE = 32, 16
 MODELS = {
     "cnn-lstm": (cnn_lstm.Model, {}),
     "cnn-attention": (cnn_attention.Model, {"attention": 8}),
+    "self-attention": (self_attention.Model, {"attention": 8}),
     "transformer": (transformer.Model, {"layers": 2, "heads": 2, "longest": MAX_TOKENS}),
 }
 
@@ -52,9 +53,17 @@ def model(name, tmp_path):
     folder.mkdir()
     made = network(config_of(name), MODELS[name][0].teller)
     torch.nn.init.zeros_(made.encoder.what.bias)
+    if name == "self-attention":
+        stir(made.teller)
     write_tensors(made, folder)
     (folder / "config.json").write_text(json.dumps(config_of(name)))
     return MODELS[name][0].load(folder, "cpu")
+
+
+def stir(teller):
+    """Weights at random where it begins at zero: a trained one's."""
+    for layer in (teller.recombine.O, teller.full):
+        torch.nn.init.normal_(layer.weight, std=0.3)
 
 
 @pytest.fixture
@@ -259,9 +268,13 @@ def test_a_result_fits_the_contract_and_its_file_is_the_same(model, picture):
 
 
 def test_only_attention_shows_where_it_looked(name, model, picture):
-    """One tile a word of the best caption, <end> too."""
+    """One tile a word of the best caption, <end> too; of self-attention one a place where something is seen."""
     (result,) = model.run([Call.of("caption", image=picture(), params={"max_tokens": 3})])
-    assert [file.name for file in result.files] == ["caption.json", "attention.png"][: 1 + (name == "cnn-attention")]
+    shows = name in ("cnn-attention", "self-attention")
+    assert [file.name for file in result.files] == ["caption.json", "attention.png"][: 1 + shows]
+    if name == "self-attention":
+        sight = model.encode([Image.new("RGB", (SIDE, SIDE), "red")])
+        assert Image.open(result.files[1]).width == 164 * sight.features.any(dim=2).sum() - 4
     if name == "cnn-attention":
         width, height = Image.open(result.files[1]).size
         assert width in {164 * tiles - 4 for tiles in (2, 3, 4)} and height == 178

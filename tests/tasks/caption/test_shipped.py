@@ -89,7 +89,8 @@ def test_the_weights_are_small_and_hold_no_code():
     """Safetensors, JSON, text and a picture; nothing that unpickling could run."""
     for name in NAMES:
         files = [path for path in (WEIGHTS / name).rglob("*") if path.is_file()]
-        assert {path.name for path in files} == {"model.safetensors", "config.json", "CARD.md", "curves.png"}
+        wanted = {"model.safetensors", "domain.safetensors", "config.json", "CARD.md", "curves.png"}
+        assert {path.name for path in files} == wanted
         assert sum(path.stat().st_size for path in files) < MAX_BYTES
 
 
