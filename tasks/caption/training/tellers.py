@@ -28,6 +28,7 @@ from tasks.caption.training.scenes import BOTH, TRAIN_SEEDS, VALIDATION_SEEDS, S
 from tasks.caption.vocabulary import MAX_TOKENS, Vocabulary, meaning
 from tasks.recipe import Recipe
 
+BATCH = 64
 FIRST_SEED = 10_000_000  # of TRAIN_SEEDS, by number: the encoder has those before
 WEIGHT_DECAY = 0.02
 VALIDATION_SCENES = 384
@@ -45,7 +46,7 @@ class SceneTeller(Recipe):
     model: ClassVar[type[Captioner]]
     decoder: ClassVar[dict[str, Any]]
     peak_rate: ClassVar[float]
-    batch: ClassVar[int] = 64
+    batch: ClassVar[int] = BATCH
     blank: ClassVar[float] = 0.7
 
     def __init__(self, data: Path, device: str) -> None:
@@ -213,7 +214,7 @@ def wrong(shown: list[Scene], told: list[list[str]]) -> tuple[float, float, floa
     )
 
 
-def seeds(number: int, batch: int) -> range:
+def seeds(number: int, batch: int = BATCH) -> range:
     """The scenes of step `number` that are imagined; no two steps share one."""
     return TRAIN_SEEDS[FIRST_SEED + number * batch : FIRST_SEED + (number + 1) * batch]
 
