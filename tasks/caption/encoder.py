@@ -55,8 +55,8 @@ class Sight:
         return Sight(self.features[rows], self.x[rows], self.y[rows], self.places[rows], self.grid, summary)
 
     def to(self, device: str) -> "Sight":
-        parts = (part.to(device) for part in (self.features, self.x, self.y, self.places))
-        return Sight(*parts, self.grid, None if self.summary is None else self.summary.to(device))
+        features, x, y, places = (part.to(device) for part in (self.features, self.x, self.y, self.places))
+        return Sight(features, x, y, places, self.grid, None if self.summary is None else self.summary.to(device))
 
 
 class SceneEncoder(nn.Module):

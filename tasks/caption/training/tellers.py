@@ -145,7 +145,8 @@ class SelfAttention(SceneTeller):
     steps: ClassVar[int] = 700
     batch: ClassVar[int] = 32
     blank: ClassVar[float] = 0.3
-    model, peak_rate = self_attention.Model, 7e-4
+    model: ClassVar[type[Captioner]] = self_attention.Model
+    peak_rate = 7e-4
     decoder: ClassVar = {"size": 320, "dropout": 0.0, "attention": 128}
 
     def __init__(self, data: Path, device: str) -> None:
