@@ -109,6 +109,17 @@ def test_caption_a_picture(client):
     assert alternatives == sorted(alternatives, key=lambda a: -a["logprob"])
 
 
+def test_a_captioner_of_scenes_says_that_a_photograph_is_none(client):
+    """A scene is told without a warning, with a picture of where it looked; of a cat the caption carries one."""
+    scene, cat = (
+        client.submit("caption", {"image": SAMPLES / f"caption/samples/{name}"}, model="self-attention", wait=ENDS_S)
+        for name in ("scene-20001.png", "chelsea-cat.png")
+    )
+    assert (scene["result"]["caption"], scene["result"]["warnings"]) == ("a ferry above a joker", [])
+    assert [output["name"] for output in scene["outputs"]] == ["caption.json", "attention.png"]
+    assert "out_of_domain" in [one["code"] for one in cat["result"]["warnings"]]
+
+
 def test_a_search_cannot_be_asked_of_a_model_that_does_not_search(client):
     """The default captioner has no beams: the refusal names the field and the algorithms that take it."""
     with pytest.raises(ApiError) as refused:

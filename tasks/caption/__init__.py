@@ -1,7 +1,8 @@
 """Caption: a picture in, a sentence about it out. The contract; algorithms lie beside this file.
 
 Beside the result, files: caption.json (the same), and a picture of where the model looked: classes.png of cnn (for the
-caption and the likeliest classes), attention.png of cnn-attention (word by word).
+caption and the likeliest classes), attention.png of cnn-attention (word by word) and of
+self-attention (the places that each place with something looked at).
 """
 
 from typing import Annotated
@@ -28,7 +29,7 @@ WARNINGS = {
 
 
 # Which algorithms take a parameter; one that is not named here is for all.
-SEARCHES = ("cnn-lstm", "cnn-attention", "transformer", "hf")
+SEARCHES = ("cnn-lstm", "cnn-attention", "self-attention", "transformer", "hf")
 ONLY: dict[str, tuple[str, ...]] = {"beams": SEARCHES, "length_penalty": SEARCHES, "max_tokens": SEARCHES}
 
 

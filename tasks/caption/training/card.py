@@ -39,6 +39,11 @@ LEARNED = {
     "transformer": "Vaswani et al. 2017, 'Attention Is All You Need'",
 }
 
+BEGUN = {
+    "self-attention": "It began with the weights of cnn-lstm, trained on 768,000 scenes before;\n"
+    "docs/decisions.md compares it with a control of the same size without attention. "
+}
+
 
 @dataclass(frozen=True)
 class Told:
@@ -167,6 +172,7 @@ def export(
             samples="\n".join(_samples(model)),
             steps=last["step"],
             best=best["step"],
+            begun=BEGUN.get(kind.name, ""),
             scenes=scenes,
             minutes=last["seconds"] / 60,
             encoder_steps=encoder["history"][-1]["step"],

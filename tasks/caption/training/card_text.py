@@ -58,7 +58,7 @@ validation scenes lie below). On the test scenes that marks
 `python -m worker.train caption/encoder`, then `caption/{model}`, with BACKLOT_DATA, on one thread of a CPU shared with
 much other work. Encoder: {encoder_steps} steps of {encoder_batch} pictures, each drawn once,
 {encoder_minutes:.0f} minutes. Decoder: {steps} steps, {scenes:,} scenes, {minutes:.0f} minutes;
-weights of step {best}, the best on 384 validation scenes of known compositions. AdamW, one cycle. curves.png has
+weights of step {best}, the best on 384 validation scenes of known compositions. {begun}AdamW, one cycle. curves.png has
 the course. Input {config[side]} x {config[side]} pixels, encoder widths {config[encoder][widths]},
 decoder {config[decoder]}; {words} tokens. Stored as float16.
 

@@ -20,7 +20,7 @@ from tasks.caption.vocabulary import sentence
 
 FOLDER = Path(tasks.caption.__file__).parent
 SAMPLES, WEIGHTS = FOLDER / "samples", FOLDER / "weights"
-NAMES = ("cnn-lstm", "cnn-attention", "transformer")
+NAMES = ("cnn-lstm", "cnn-attention", "self-attention", "transformer")
 MAX_BYTES = 12_000_000
 
 SCENES = {
@@ -78,6 +78,20 @@ def test_attention_looks_at_the_thing_it_names():
     rows = (alphas[0] @ sight.y[0]).tolist()
     tokens = [model.vocabulary.tokens[n] for n in best.tokens]
     assert rows[tokens.index("ferry")] < 0 < rows[tokens.index("joker")]
+
+
+def test_self_attention_shows_a_tile_for_each_thing():
+    """Of the ferry above the joker two: each with the places that it looked at, which sum to one."""
+    model = load("caption", "self-attention")
+    call = Call.of("caption", image=SAMPLES / "scene-20001.png")
+    (result,) = model.run([call])
+    assert [file.name for file in result.files] == ["caption.json", "attention.png"]
+    assert Image.open(result.files[1]).size == (2 * 164 - 4, 178)
+    sight = model.encode([open_picture(SAMPLES / "scene-20001.png").resize((model.side, model.side))])
+    with torch.inference_mode():
+        A = model.network.teller.recombined(sight)[1][0]
+    assert torch.allclose(A[:, :2, :2].sum(dim=2), torch.ones(4, 2), atol=1e-5)
+    assert not torch.allclose(A[:, :2, :2], torch.full((4, 2, 2), 0.5), atol=0.05)  # it has learned where to look
 
 
 def test_the_elephants_are_opened_upright():
