@@ -104,8 +104,8 @@ SURE = {"id": 3}
 LOOKED_AT = 1000  # columns of a table, for such names
 WEIGHED = ("id", "title", "user", "item", "rating", "plays")
 """Columns of which a wrong one among several makes another answer."""
-GUESSED = len(ITEMS) + len(TITLES)
-"""The tier of `item` from which on a column is taken by guess: no more than its name suggests it."""
+GUESSED = {"item": len(ITEMS) + len(TITLES), "user": 2}
+"""Tiers from which on a column is taken by guess: no more than its name suggests it."""
 
 
 @dataclass(frozen=True)
@@ -187,9 +187,9 @@ def _doubt(role: str, tier: int, candidates: list[int], header: Sequence[str]) -
         others = ", ".join(repr(header[place]) for place in candidates[1:4])
         said = f"the column {taken!r} was taken as {role}; {others} could be it too: name the right one in "
         return [warning("column_guessed", said + _example(role, header[candidates[1]]))]
-    if role == "item" and tier >= GUESSED:
-        said = f"the column {taken!r} was taken as item by guess: if another one names the items, name it in "
-        return [warning("column_guessed", said + _example("item", "..."))]
+    if tier >= GUESSED.get(role, tier + 1):
+        said = f"the column {taken!r} was taken as {role} by guess: if another one names the {role}s, name it in "
+        return [warning("column_guessed", said + _example(role, "..."))]
     return []
 
 

@@ -1,7 +1,7 @@
 """Times of a column, in seconds since 1970, judged over all of it: their unit, and the order of day and month.
 
     1700000000  1700000000000         seconds, or ms, us or ns by their size (smaller numbers: any count, older first)
-    20240131                          a day, where the whole column has such numbers
+    20240131  20240131103000          a day, or one with its clock, where the whole column has such numbers
     2024-01-31T10:00:00+01:00         ISO 8601; without a zone UTC
     31.01.2024  1/31/24 10:00 PM      day and month as the column shows; where none is past 12, the warning says so
     Jan 31, 2024  01 31, 2024         as written
@@ -10,6 +10,7 @@
 It knows cells, not what happened then.
 """
 
+import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,6 +73,7 @@ class Times:
 
 def read(chunks: Sequence[pyarrow.Array], column: str, table: str) -> Times:
     """Whatever a cell says, it is a time or counted."""
+    chunks = [_iso(chunk) for chunk in chunks]
     parts, said = [], list[dict[str, str]]()
     numeric: list[np.ndarray] = []
     for chunk in chunks:
@@ -111,13 +113,23 @@ def read(chunks: Sequence[pyarrow.Array], column: str, table: str) -> Times:
     return Times(values, unreadable, absurd, [*written.warnings, *said])
 
 
+def _iso(chunk: pyarrow.Array) -> pyarrow.Array:
+    """A chunk of ISO 8601 alone as times, which Arrow reads; any other as it is."""
+    if pyarrow.types.is_large_string(chunk.type):
+        for kind in (pyarrow.timestamp("us"), pyarrow.timestamp("us", "UTC")):
+            with contextlib.suppress(pyarrow.ArrowInvalid):
+                return chunk.cast(kind)
+    return chunk
+
+
 def _counted(values: np.ndarray, counted: np.ndarray) -> tuple[np.ndarray, str]:
     """Numbers as seconds; and the units, where there are several. Small ones stay: they tell older from newer."""
     numbers = values[counted & np.isfinite(values)]
     if not len(numbers):
         return values, ""
-    if len(numbers) == len(values[np.isfinite(values)]) and _are_days(numbers):
-        return np.where(counted, _of_days(values), values), ""
+    behind = _written_out(numbers) if len(numbers) == len(values[np.isfinite(values)]) else -1
+    if behind >= 0:
+        return _of_days(values, behind), ""
     size = np.abs(values)
     units, seconds = [], values.copy()
     rest = counted & np.isfinite(values)
@@ -130,23 +142,27 @@ def _counted(values: np.ndarray, counted: np.ndarray) -> tuple[np.ndarray, str]:
     return seconds, " and ".join(units) if len(units) > 1 else ""
 
 
-def _are_days(numbers: np.ndarray) -> bool:
-    """Whether all are as 20240131."""
-    months, days = numbers // 100 % 100, numbers % 100
-    return bool(
-        ((numbers >= 19000101) & (numbers < 22000101) & (months >= 1) & (months <= 12) & (days >= 1)).all()
-        and (days <= 31).all()
-        and (numbers == np.floor(numbers)).all()
-    )
+def _written_out(numbers: np.ndarray) -> int:
+    """The power of ten of what stands behind the day, where all numbers are as 20240131, or with hours and minutes, or
+    with seconds too, behind it; -1 where they are not."""
+    for behind in (0, 4, 6):
+        whole = np.floor(numbers / 10**behind)
+        months, days, clock = whole // 100 % 100, whole % 100, np.floor(numbers) % 10**behind // 10 ** (behind - 2)
+        right = (whole >= 19000101) & (whole < 22000101) & (months >= 1) & (months <= 12) & (days >= 1) & (days <= 31)
+        if (right & (numbers == np.floor(numbers)) & ((clock < 24) | (behind == 0))).all():
+            return behind
+    return -1
 
 
-def _of_days(values: np.ndarray) -> np.ndarray:
+def _of_days(values: np.ndarray, behind: int) -> np.ndarray:
     """A day past its month's end, which nobody wrote on purpose, is a day of the next."""
     known = np.isfinite(values)
-    number = np.where(known, values, 19700101).astype(np.int64)
-    months = (number // 10_000 - 1970) * 12 + number // 100 % 100 - 1
-    days = months.astype("datetime64[M]").astype("datetime64[D]") + (number % 100 - 1)
-    return np.where(known, days.astype("datetime64[s]").astype(np.int64), np.nan)
+    number = np.where(known, values, 19700101 * 10.0**behind).astype(np.int64)
+    day, clock = number // 10**behind, number % 10**behind * 10 ** (6 - behind)
+    months = (day // 10_000 - 1970) * 12 + day // 100 % 100 - 1
+    days = months.astype("datetime64[M]").astype("datetime64[D]") + (day % 100 - 1)
+    seconds = clock // 10_000 * 3600 + clock // 100 % 100 * 60 + clock % 100
+    return np.where(known, days.astype("datetime64[s]").astype(np.int64) + seconds, np.nan)
 
 
 class _Written:

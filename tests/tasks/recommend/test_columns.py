@@ -80,6 +80,7 @@ def test_items_are_known_by_the_same_names_in_both_tables():
         ("catalogue", "id,title,genre_list", "id=id", "columns_ignored"),
         ("interactions", "user_id,customer_id,item", "user=user_id", "column_guessed"),
         ("interactions", "user,id", "item=id", "column_guessed"),
+        ("interactions", "session_id,item", "user=session_id", "column_guessed"),
         ("interactions", "user,game", "item=game", "column_guessed"),
         ("interactions", "user,item,rating,score", "rating=rating", "column_guessed"),
         ("interactions", "user,item,views,clicks", "plays=views", "column_guessed"),

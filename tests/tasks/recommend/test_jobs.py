@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from tasks.algorithm import Call, Result, load
 from tasks.errors import Canceled, InvalidInput
 from tasks.ledger import connect
-from tasks.recommend import Inputs, evaluate, interactions, metrics, popular
+from tasks.recommend import Inputs, Params, evaluate, interactions, metrics, popular
 from tasks.recommend import catalogue as catalogues
 from tasks.registry import Registry, contract
 from tests.tasks.recommend.conftest import FILMS, PEOPLE
@@ -415,7 +415,10 @@ def test_ids_may_be_numbers():
     """As most rating tables have them."""
     asked = {"catalogue": "https://example.com/c.csv", "interactions": "https://example.com/i.csv"}
     assert Inputs.model_validate_json(json.dumps({**asked, "user": 42, "history": [7, "x"]}), strict=True).user == "42"
-    assert Inputs.model_validate_json(json.dumps({**asked, "users": [1, 2]}), strict=True).users == ["1", "2"]
+    assert Inputs.model_validate_json(json.dumps({**asked, "users": [1, 2.0]}), strict=True).users == ["1", "2"]
+    assert Params.model_validate_json('{"columns": {"item": "code"}}', strict=True).columns == {"item": "code"}
+    with pytest.raises(ValidationError, match="'id', 'title'"):
+        Params.model_validate_json('{"columns": {"film": "code"}}', strict=True)
 
 
 # -- real data
