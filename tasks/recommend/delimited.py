@@ -51,17 +51,22 @@ class Delimited:
     def chunks(self) -> Iterator[Chunk]:
         """Rows that are not whole go to `cleaning`. Errors: InvalidInput, TooLarge."""
         width, places = len(self.header), [*self.choice.places.values()]
+        source = _Source(self._lines())
+        found = _parsed(source, self._delimiter, self._escape, self._bad)
+        next(cells for cells in found if not _blank(cells))  # the header
         rows: list[Sequence[str]] = []
         numbers = array("q")
-        for number, cells in self._rows():
-            if len(cells) != width:
-                fitted = self._fitted(number, cells, width)
+        for cells in found:
+            if not cells or (not cells[0] and _blank(cells)):
+                continue
+            if len(cells) != width or self._text.zeros:
+                fitted = self._fitted(source.number, cells, width)
                 if fitted is None:
                     continue
                 cells = fitted
             self._cleaning.rows += 1
             rows.append(cells)
-            numbers.append(number)
+            numbers.append(source.number)
             if len(rows) == BATCH:
                 yield numbers, _columns(rows, places)
                 rows, numbers = [], array("q")
@@ -76,26 +81,16 @@ class Delimited:
         return itertools.chain(["\n" for _ in blank], ["\n"], lines)
 
     def _header(self) -> list[str]:
-        for _, cells in _parsed(self._lines(), self._delimiter, self._escape, self._bad_header):
-            if any(cell.strip() for cell in cells):
+        for cells in _parsed(_Source(self._lines()), self._delimiter, self._escape, self._bad_header):
+            if not _blank(cells):
                 return cells
         raise InvalidInput(f"the input {self._cleaning.table} is empty")
 
-    def _rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Number and cells of each row behind the header that is not blank."""
-        seen = False
-        for number, cells in _parsed(self._lines(), self._delimiter, self._escape, self._bad):
-            if not cells or not (cells[0].strip() or any(cell.strip() for cell in cells)):
-                continue
-            if not seen:
-                seen = True
-            elif self._text.zeros and any("\0" in cell for cell in cells):
-                self._refuse(number, "holds a NUL character")
-            else:
-                yield number, cells
-
     def _fitted(self, number: int, cells: list[str], width: int) -> list[str] | None:
-        """Cells as many as the header has; None where what is too many says something."""
+        """Cells as many as the header has; None where what is too many says something, or one has a NUL."""
+        if any("\0" in cell for cell in cells):
+            self._refuse(number, "holds a NUL character")
+            return None
         if len(cells) < width:
             self._cleaning.fill("has fewer cells than the header: the others are missing", number)
             return cells + [""] * (width - len(cells))
@@ -123,9 +118,13 @@ class Delimited:
 
     def _whole(self, escape: str | None) -> int:
         torn: list[int] = []
-        found = _parsed(self._lines(), self._delimiter, escape, lambda number, why: torn.append(number))
-        header = next((cells for _, cells in found if any(cells)), [])
-        return sum(len(cells) == len(header) for _, cells in found) - len(torn)
+        found = _parsed(_Source(self._lines()), self._delimiter, escape, lambda number, why: torn.append(number))
+        width = len(next((cells for cells in found if not _blank(cells)), []))
+        return sum(len(cells) == width for cells in found) - len(torn)
+
+
+def _blank(cells: Sequence[str]) -> bool:
+    return not any(cell.strip() for cell in cells)
 
 
 def _columns(rows: list[Sequence[str]], places: Sequence[int]) -> list[pyarrow.Array]:
@@ -145,21 +144,19 @@ def _fit(choose: Choose, header: list[str]) -> tuple[bool, int, int]:
     return not choice.missing and bool(header), len(choice.places), len(header)
 
 
-class _Lines:
+class _Source:
     """Lines for csv.reader, which can be put back. `row`: those of the row under way; `number`: of the last one."""
 
     def __init__(self, lines: Iterator[str]) -> None:
         self._lines, self._again = lines, list[str]()
         self.row, self.number = list[str](), 0
 
-    def __iter__(self) -> "_Lines":
-        return self
-
-    def __next__(self) -> str:
-        line = self._again.pop() if self._again else next(self._lines)
-        self.number += 1
-        self.row.append(line)
-        return line
+    def feed(self) -> Iterator[str]:
+        again, row = self._again, self.row
+        while line := again.pop() if again else next(self._lines, ""):
+            self.number += 1
+            row.append(line)
+            yield line
 
     def give_back(self) -> int:
         """All but the first line of the row; the number of that one."""
@@ -169,26 +166,24 @@ class _Lines:
 
 
 def _parsed(
-    lines: Iterator[str], delimiter: str, escape: str | None, bad: Callable[[int, str], None]
-) -> Iterator[tuple[int, list[str]]]:
-    """Number of the last line and cells of each row. Of one that is no CSV the first line alone is lost, to `bad`."""
-    source, torn = _Lines(lines), 0
-    reader = csv.reader(source, strict=True, delimiter=delimiter, escapechar=escape)
+    source: _Source, delimiter: str, escape: str | None, bad: Callable[[int, str], None]
+) -> Iterator[list[str]]:
+    """The cells of each row. Of one that is no CSV the first line alone is lost, to `bad`."""
+    torn, row = 0, source.row
     while True:
-        source.row.clear()
-        try:
-            cells = next(reader)
-        except StopIteration:
+        try:  # a reader that met the end goes on with nothing that is put back
+            for cells in csv.reader(source.feed(), strict=True, delimiter=delimiter, escapechar=escape):
+                yield cells
+                row.clear()
             return
         except csv.Error as error:
-            torn += len(source.row) > 1
+            torn += len(row) > 1
             _check_limit(error, source, torn)
             bad(source.give_back(), str(error))
-            continue
-        yield source.number, cells
+            row.clear()
 
 
-def _check_limit(error: csv.Error, source: _Lines, torn: int) -> None:
+def _check_limit(error: csv.Error, source: _Source, torn: int) -> None:
     if len(source.row) == 1 and "field limit" in str(error):
         raise TooLarge(
             f"line {source.number}: a cell is longer than {csv.field_size_limit():,} characters, "

@@ -75,6 +75,13 @@ def test_one_bad_line_among_many_is_left_out_and_told(line, why, tmp_path):
     assert reason.startswith("line 7 ") and why in reason
 
 
+def test_a_quote_that_never_closes_takes_one_line(tmp_path):
+    """What follows is read, to the end of the file."""
+    rows, cleaning = read(tmp_path, b'id,title\n1,A\n2,"B\n3,C\n4,D\n')
+    assert [(line, key) for line, key, _ in rows] == [(2, "1"), (4, "3"), (5, "4")]
+    assert cleaning.reasons == ["line 3 is not CSV: unexpected end of data"]
+
+
 def test_a_row_that_breaks_off_is_told(tmp_path):
     rows, cleaning = read(tmp_path, b"id,title\n1,A\n2\n")
     assert rows == [(2, "1", "A"), (3, "2", "")]
