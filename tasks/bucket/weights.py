@@ -1,7 +1,7 @@
 """Locates a model's weights on this machine; fetches them first from a hub or a bucket.
 
-Only safetensors and what belongs to them (JSON, vocabularies, chat templates) is fetched: no pickle, no code. It knows
-nothing of what the weights are for.
+Only safetensors and what belongs to them (JSON, vocabularies, chat templates, the model card) is fetched: no pickle, no
+code. It knows nothing of what the weights are for.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from tasks.bucket.storage import Object, Storage
 from tasks.errors import ModelFailed, NotFound
 from tasks.registry import ELSEWHERE, Model
 
-WANTED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken")
+WANTED = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja", "*.tiktoken", "README.md")
 FILE_MAX_BYTES = 64 * 2**30
 """Bytes of one file of weights, at most."""
 

@@ -31,7 +31,11 @@ class Params(BaseModel):
     """How."""
 
     model_config = ConfigDict(extra="forbid")
-    language: str = Field("en", pattern=r"^[a-z]{2,3}$", description="ISO 639 code of the language spoken")
+    language: str | None = Field(
+        None,
+        pattern=r"^[a-z]{2,3}$",
+        description="ISO 639 code of the language spoken; without it English, or what the model knows instead",
+    )
     denoise: Literal["off", "spectral"] = Field(
         "off", description="whether steady noise is taken out of the spectrum before anything is recognised"
     )
@@ -100,6 +104,8 @@ WARNINGS = {
     "channels_cancel": "the channels of the recording cancel each other; where they do, one alone was heard",
     "clock_jumps": "the time stamps of the file go back, or far ahead; times of words count on from there",
     "sizes_wrong": "the header says that there is less sound than the file has; all of it was heard",
+    "language_unknown": "the model's folder does not say which languages it knows; the one asked for changed nothing",
+    "text_cut": "a stretch has more words than the model writes at once; its end is not in the text",
     "tracks_ignored": "the file has several audio tracks, of which one was heard; the detail names the others",
 }
 
@@ -108,7 +114,7 @@ class Result(BaseModel):
     """The text and how sure the model is of it."""
 
     text: str
-    language: str
+    language: str = Field(description="the language heard; 'und' where nothing says which languages the model knows")
     duration_s: float = Field(ge=0)
     confidence: float | None = Field(None, ge=0, le=1, description="mean of the words' confidence")
     warnings: list[Warned] = []

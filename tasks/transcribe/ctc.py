@@ -13,26 +13,32 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCTC, AutoProcessor, PreTrainedModel
+from transformers import AutoModelForCTC, AutoProcessor
 
+from tasks.folder import judged
 from tasks.pretrained import check_tokens, load_network, load_part
-from tasks.transcribe import Params, audio
-from tasks.transcribe.listening import Listener, shared
+from tasks.transcribe import Params, audio, languages
+from tasks.transcribe.listening import TRIAL, Listener, shared
 from tasks.transcribe.transcript import Word
 
 Run = tuple[int, int, int, float]  # a sign, its first step, the step past its last, its highest p
+SHORTEST = audio.RATE // 10  # samples; a shorter sound gives some of these networks no step at all, and gets silence
 
 
 class Model(Listener):
-    """One stretch a pass: many of these networks hear the padding of a batch."""
+    """One stretch a pass: many of these networks hear the padding of a batch. A network with adapters (MMS: Pratap et
+    al., "Scaling speech technology to 1,000+ languages", 2023) takes that of the language asked for."""
 
     name = "ctc"
-    languages = ()
 
-    def __init__(self, processor: Any, network: PreTrainedModel, device: str) -> None:
+    def __init__(self, processor: Any, network: Any, device: str, folder: Path | None = None) -> None:
         self.processor, self.network, self.device = processor, network.eval().to(device), device
         self.tokens = processor.tokenizer
         self.delimiter = getattr(self.tokens, "word_delimiter_token_id", None)
+        self.usual = getattr(self.tokens, "target_lang", None)
+        adapters = languages.of_adapters(folder) if self.usual else ()
+        self.languages = adapters or ((self.usual,) if self.usual else languages.of_card(folder))
+        self.adapted: str | None = None if adapters else self.usual
 
     @classmethod
     def load(cls, weights: Path | None, device: str) -> "Model":
@@ -40,17 +46,30 @@ class Model(Listener):
         network = load_network(weights, AutoModelForCTC, torch.float32)
         processor = load_part(weights, AutoProcessor)
         check_tokens(processor.tokenizer, network, added=False)  # <s> and </s> may be past the signs
-        return cls(processor, network, device)
+        with judged("the network fails at a first sound", "take one that needs nothing but sound", weights or Path()):
+            made = cls(processor, network, device, weights)
+            tried = Params.model_construct(language=made.usual or None)
+            made.prepare(tried)
+            made.hear([TRIAL], tried)
+        return made
+
+    def prepare(self, params: Params) -> None:
+        """Put on the adapter of the language."""
+        if self.usual and params.language != self.adapted:
+            self.network.load_adapter(params.language, use_safetensors=True, local_files_only=True)
+            self.network.to(self.device)
+            self.tokens.set_target_lang(params.language)
+            self.adapted = params.language
 
     def hear(self, sounds: Sequence[np.ndarray], params: Params) -> list[list[Word]]:
         return [self._words(sound) for sound in sounds]
 
     @torch.inference_mode()
     def _words(self, sound: np.ndarray) -> list[Word]:
-        wave = sound.astype(np.float32) / 32768
+        wave = np.pad(sound.astype(np.float32) / 32768, (0, max(0, SHORTEST - len(sound))))
         features = self.processor(wave, sampling_rate=audio.RATE, return_tensors="pt").to(self.device)
         log_p = self.network(**features).logits[0].log_softmax(dim=-1).cpu().numpy()
-        seconds = len(sound) / audio.RATE
+        seconds = len(wave) / audio.RATE
         if self.delimiter is None:
             best = log_p.argmax(axis=1)
             return shared(self.tokens.decode(best).split(), seconds, float(np.exp(log_p.max(axis=1).mean())))

@@ -7,6 +7,7 @@ a subclass knows.
 import hashlib
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO, ClassVar
@@ -19,22 +20,31 @@ from tasks.transcribe import Params, audio, segments
 from tasks.transcribe.denoise import CONTEXT_S, denoised
 from tasks.transcribe.finished import Finished
 from tasks.transcribe.transcript import Segment, Transcript, Word
+from tasks.warning import warning
+
+UNKNOWN = "und"  # ISO 639-2, 'undetermined'
+NAMED = 120  # languages that an error names at most
+TRIAL = (np.random.default_rng(0).normal(size=audio.RATE) * 1000).astype(np.int16)  # a second of noise, to try a model
 
 
 class Listener(Algorithm):
     """Calls run one after another; of each, `at_once` stretches of speech are heard together.
 
     name       what transcript.json calls the model
-    languages  that it knows; empty where only its weights know
+    languages  that it knows, as ISO 639 codes or as its checkpoint calls them; empty where nothing says which
+    usual      the language of a call that names none; without it English where it is known, or the only one
+    doubts     warnings of the call that is being heard
     echo       stretches before one that have a say in what is heard in it
     canceled   of the call that is being heard, for a `hear` that takes long
     """
 
     name: ClassVar[str]
-    languages: ClassVar[tuple[str, ...]] = ("en",)
-    at_once: ClassVar[int] = 1
+    languages: tuple[str, ...] = ("en",)
+    usual: str | None = None
+    at_once: int = 1
     echo: ClassVar[int] = 0
     canceled: Callable[[], bool] = staticmethod(lambda: False)
+    doubts: tuple[dict[str, str], ...] = ()
 
     @abstractmethod
     def hear(self, sounds: Sequence[np.ndarray], params: Params) -> list[list[Word]]:
@@ -64,9 +74,9 @@ class Listener(Algorithm):
             return error
 
     def _transcribe(self, call: Call) -> Transcript:
-        self._refuse_other_languages(call.params.language)
+        self.canceled, self.doubts = call.canceled, ()
+        call = replace(call, params=call.params.model_copy(update={"language": self.language(call.params.language)}))
         self.prepare(call.params)
-        self.canceled = call.canceled
         sound = hashlib.sha256()
         warnings: list[dict[str, str]] = []
         params = call.params
@@ -77,12 +87,29 @@ class Listener(Algorithm):
             finished = Finished(call, self.name, sound.hexdigest(), spans)
             self._finish(call, finished, spans, pcm)
         call.report(1.0, f"{len(spans)} segments")
-        return Transcript(tuple(finished.segments), duration, call.params.language, self.name, tuple(warnings))
+        return Transcript(
+            tuple(finished.segments), duration, call.params.language, self.name, (*warnings, *self.doubts)
+        )
 
-    def _refuse_other_languages(self, language: str) -> None:
-        if self.languages and language not in self.languages:
-            known = "English ('en')" if self.languages == ("en",) else ", ".join(map(repr, self.languages))
-            raise InvalidInput(f"this model knows {known} only; language {language!r} was asked for")
+    def language(self, asked: str | None) -> str:
+        """The language that is heard; UNKNOWN where nothing says which. Errors: InvalidInput, for one that the model
+        does not know, or where it knows several and none is usual."""
+        if not self.languages:
+            if asked:
+                ignored = (
+                    f"the model's folder does not say which languages it knows: language {asked!r} changed nothing"
+                )
+                self.doubts += (warning("language_unknown", ignored),)
+            return UNKNOWN
+        usual = self.usual or ("en" if "en" in self.languages else None)
+        chosen = asked or usual or (self.languages[0] if len(self.languages) == 1 else None)
+        if chosen not in self.languages:
+            more = len(self.languages) - NAMED
+            known = ", ".join(self.languages[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
+            known = "English ('en')" if self.languages == ("en",) else known
+            told = f"language {asked!r} was asked for" if asked else "name one of them as `language`"
+            raise InvalidInput(f"this model knows {known}{' only' if more <= 0 else ''}; {told}")
+        return chosen
 
     def _finish(self, call: Call, finished: Finished, spans: list[segments.Span], pcm: BinaryIO) -> None:
         """All spans after those that a checkpoint had."""
