@@ -18,11 +18,10 @@ from transformers import AutoModelForCTC, AutoProcessor
 from tasks.folder import judged
 from tasks.pretrained import check_tokens, load_network, load_part
 from tasks.transcribe import Params, audio, languages
-from tasks.transcribe.listening import TRIAL, Listener, shared
+from tasks.transcribe.listening import TRIAL, Listener, as_wave, shared
 from tasks.transcribe.transcript import Word
 
 Run = tuple[int, int, int, float]  # a sign, its first step, the step past its last, its highest p
-SHORTEST = audio.RATE // 10  # samples; a shorter sound gives some of these networks no step at all, and gets silence
 
 
 class Model(Listener):
@@ -66,7 +65,7 @@ class Model(Listener):
 
     @torch.inference_mode()
     def _words(self, sound: np.ndarray) -> list[Word]:
-        wave = np.pad(sound.astype(np.float32) / 32768, (0, max(0, SHORTEST - len(sound))))
+        wave = as_wave(sound)
         features = self.processor(wave, sampling_rate=audio.RATE, return_tensors="pt").to(self.device)
         log_p = self.network(**features).logits[0].log_softmax(dim=-1).cpu().numpy()
         seconds = len(wave) / audio.RATE

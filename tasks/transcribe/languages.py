@@ -9,7 +9,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from huggingface_hub import metadata_load
 from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
 
@@ -23,7 +22,7 @@ def of_card(folder: Path | None) -> tuple[str, ...]:
     """ISO 639 codes in the model card; none where it has no card, or names something else ('multilingual')."""
     try:
         named = (metadata_load(folder / "README.md") or {}).get("language") if folder else None
-    except (OSError, ValueError, yaml.YAMLError):
+    except Exception:  # a card that is absent, or that YAML cannot read, tells nothing
         return ()
     codes = ["no" if one is False else str(one) for one in (named if isinstance(named, list) else [named])]
     return tuple(codes) if all(CODE.fullmatch(code) for code in codes) else ()  # YAML reads `no` as false

@@ -23,6 +23,7 @@ from tasks.transcribe.transcript import Segment, Transcript, Word
 from tasks.warning import warning
 
 UNKNOWN = "und"  # ISO 639-2, 'undetermined'
+SHORTEST = audio.RATE // 10  # samples; of a shorter sound some networks of the hub make no step at all
 NAMED = 120  # languages that an error names at most
 TRIAL = (np.random.default_rng(0).normal(size=audio.RATE) * 1000).astype(np.int16)  # a second of noise, to try a model
 
@@ -130,6 +131,11 @@ class Listener(Algorithm):
                 ]
             )
             done += sum(span.end - span.start for span in group)
+
+
+def as_wave(sound: np.ndarray) -> np.ndarray:
+    """(samples,) int16 to float32 below 1, with silence behind it where it is shorter than SHORTEST."""
+    return np.pad(sound.astype(np.float32) / 32768, (0, max(0, SHORTEST - len(sound))))
 
 
 def shared(words: Sequence[str], seconds: float, confidence: float) -> list[Word]:

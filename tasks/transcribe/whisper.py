@@ -21,11 +21,13 @@ from tasks.errors import Canceled
 from tasks.folder import judged, unusable
 from tasks.pretrained import check_tokens, load_network, load_part
 from tasks.transcribe import Params, audio, languages
-from tasks.transcribe.listening import TRIAL, Listener, shared
+from tasks.transcribe.listening import TRIAL, Listener, as_wave, shared
 from tasks.transcribe.segments import MAX_S
 from tasks.transcribe.transcript import Word
 from tasks.warning import warning
 
+THRESHOLDS = ("compression_ratio_threshold", "logprob_threshold", "no_speech_threshold")
+"""Settings by which a Whisper tries a stretch again, at a temperature, or leaves it out; here each is heard once."""
 TOGETHER = 8  # stretches that a Whisper hears in one pass: its window has one length, so that none hears the padding
 
 
@@ -38,6 +40,8 @@ class Model(Listener):
         self.hears, self.tokens = processor.feature_extractor, processor.tokenizer
         self.network, self.device = network.eval().to(device), device
         self.whispers = network.config.model_type == "whisper"
+        for name in THRESHOLDS if self.whispers else ():
+            setattr(network.generation_config, name, None)
         self.at_once = TOGETHER if self.whispers else 1
         self.languages = languages.of_whisper(network, self.tokens) if self.whispers else languages.of_card(folder)
         self.usual = languages.preset(network) if self.whispers else None
@@ -60,7 +64,7 @@ class Model(Listener):
 
     @torch.inference_mode()
     def hear(self, sounds: Sequence[np.ndarray], params: Params) -> list[list[Word]]:
-        waves = [sound.astype(np.float32) / 32768 for sound in sounds]
+        waves = [as_wave(sound) for sound in sounds]
         given = waves if self.whispers else waves[0]
         features = self.hears(given, sampling_rate=audio.RATE, return_tensors="pt", return_attention_mask=True)
         made = self.network.generate(

@@ -1,4 +1,7 @@
-"""Checkpoints of other people: what transformers' own pipeline says of them, we say. Tiny random ones, on disk."""
+"""Checkpoints of other people: what transformers' own pipeline says of them, we say. Tiny random ones, on disk.
+
+`make test` tries those of QUICK, `make test-checkpoints` all.
+"""
 
 import json
 from pathlib import Path
@@ -6,208 +9,274 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tokenizers.pre_tokenizers import ByteLevel
-from transformers import (
-    GenerationConfig,
-    Wav2Vec2Config,
-    Wav2Vec2CTCTokenizer,
-    Wav2Vec2FeatureExtractor,
-    Wav2Vec2ForCTC,
-    Wav2Vec2Processor,
-    WhisperConfig,
-    WhisperFeatureExtractor,
-    WhisperForConditionalGeneration,
-    WhisperProcessor,
-    WhisperTokenizer,
-    pipeline,
-)
+from transformers import Wav2Vec2ForCTC, Wav2Vec2Processor, WhisperForConditionalGeneration, WhisperProcessor, pipeline
 
 from tasks.algorithm import Call
 from tasks.errors import InvalidInput, ModelFailed
-from tasks.transcribe import ctc, whisper
+from tasks.transcribe import Params, ctc, segments, whisper
 from tasks.transcribe.listening import shared
+from tests.tasks.transcribe import checkpoints
+from tests.tasks.transcribe.checkpoints import CTC, SEQ2SEQ
 from tests.tasks.transcribe.test_audio import SAMPLES, decode, encode
 
-pytestmark = pytest.mark.checkpoints
+QUICK = ("moonshine", "wav2vec2", "whisper")
+RATE = 16_000
 
-SPECIAL = [
-    "<|endoftext|>",
-    "<|startoftranscript|>",
-    "<|en|>",
-    "<|de|>",
-    "<|transcribe|>",
-    "<|translate|>",
-    "<|startofprev|>",
-    "<|notimestamps|>",
-]
+
+def sorts(made):
+    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.checkpoints) for name in sorted(made)]
+
+
+@pytest.fixture(scope="module")
+def reading() -> np.ndarray:
+    """The first 16 s of a reading, int16: three stretches."""
+    return decode(SAMPLES / "reading_male.opus")[: 16 * RATE]
 
 
 @pytest.fixture(scope="module")
 def speech() -> np.ndarray:
     """3 s of the reading, int16."""
-    return decode(SAMPLES / "reading_female.opus")[int(4.6 * 16_000) : int(7.6 * 16_000)]
+    return decode(SAMPLES / "reading_female.opus")[int(4.6 * RATE) : int(7.6 * RATE)]
+
+
+@pytest.fixture
+def recorded(reading, tmp_path) -> str:
+    return str(encode(reading, tmp_path, "flac"))
 
 
 @pytest.fixture(scope="module")
-def ctc_folder(tmp_path_factory) -> Path:
-    """A wav2vec 2.0 of a few thousand random weights, with its real processor's files."""
-    folder = tmp_path_factory.mktemp("ctc")
-    signs = {sign: n for n, sign in enumerate(["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAOINSHR"])}
-    (folder / "vocab.json").write_text(json.dumps(signs))
-    tokenizer = Wav2Vec2CTCTokenizer(str(folder / "vocab.json"))
-    extractor = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False)
-    Wav2Vec2Processor(extractor, tokenizer).save_pretrained(folder)
-    torch.manual_seed(0)
-    network = Wav2Vec2ForCTC(
-        Wav2Vec2Config(
-            vocab_size=len(signs),
-            hidden_size=24,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            intermediate_size=32,
-            conv_dim=(16, 16, 16),
-            conv_stride=(5, 8, 8),
-            conv_kernel=(10, 8, 8),
-            num_feat_extract_layers=3,
-            num_conv_pos_embeddings=8,
-            num_conv_pos_embedding_groups=2,
-            pad_token_id=0,
-        )
-    )
-    torch.nn.init.normal_(network.lm_head.weight, std=3.0)  # so that signs change from step to step
-    network.save_pretrained(folder)
+def folders(tmp_path_factory):
+    """name -> the folder of its checkpoint, made once."""
+    made: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp(name)
+            {**CTC, **SEQ2SEQ}[name](made[name])
+        return made[name]
+
     return folder
 
 
-@pytest.fixture(scope="module")
-def whisper_folder(tmp_path_factory) -> Path:
-    """A Whisper of a few thousand random weights that knows two languages, with its real processor's files."""
-    folder = tmp_path_factory.mktemp("whisper")
-    vocabulary = {piece: n for n, piece in enumerate([*sorted(ByteLevel.alphabet()), *SPECIAL])}
-    plain = len(vocabulary) - len(SPECIAL)
-    (folder / "vocab.json").write_text(json.dumps(vocabulary))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    tokenizer = WhisperTokenizer.from_pretrained(folder)
-    tokenizer.add_special_tokens({"additional_special_tokens": SPECIAL[1:]})
-    extractor = WhisperFeatureExtractor(feature_size=16, chunk_length=30)
-    WhisperProcessor(extractor, tokenizer).save_pretrained(folder)
-    torch.manual_seed(1)
-    network = WhisperForConditionalGeneration(
-        WhisperConfig(
-            vocab_size=len(vocabulary),
-            num_mel_bins=16,
-            d_model=32,
-            encoder_layers=1,
-            decoder_layers=1,
-            encoder_attention_heads=2,
-            decoder_attention_heads=2,
-            encoder_ffn_dim=32,
-            decoder_ffn_dim=32,
-            max_source_positions=1500,
-            max_target_positions=48,
-            pad_token_id=plain,
-            bos_token_id=plain,
-            eos_token_id=plain,
-            decoder_start_token_id=plain + 1,
-            begin_suppress_tokens=None,
-            suppress_tokens=None,
-        )
-    )
-    for values in network.parameters():  # so that what is said changes with sound and language
-        if values.dim() > 1:
-            torch.nn.init.normal_(values, std=0.3)
-    silent = [n for piece, n in vocabulary.items() if not (piece.isascii() and piece.isalpha() or piece == "\u0120")]
-    settings = {
-        "pad_token_id": plain,
-        "bos_token_id": plain,
-        "eos_token_id": plain,
-        "decoder_start_token_id": plain + 1,
-        "is_multilingual": True,
-        "lang_to_id": {"<|en|>": plain + 2, "<|de|>": plain + 3},
-        "task_to_id": {"transcribe": plain + 4, "translate": plain + 5},
-        "no_timestamps_token_id": plain + 7,
-        "max_length": 20,
-        "begin_suppress_tokens": None,
-        "suppress_tokens": silent,
-        "forced_decoder_ids": None,
-    }
-    network.generation_config = GenerationConfig(**settings)
-    network.save_pretrained(folder)
-    return folder
+def theirs(folder: Path, sounds: list[np.ndarray], **options: object) -> list[str]:
+    """What transformers' pipeline hears in each stretch."""
+    listen = pipeline("automatic-speech-recognition", model=str(folder), dtype=torch.float32, device="cpu", **options)
+    waves = [{"raw": sound.astype(np.float32) / 32768, "sampling_rate": RATE} for sound in sounds]
+    return [" ".join(listen(wave)["text"].split()) for wave in waves]
 
 
-def theirs(folder: Path, sound: np.ndarray, **options: object) -> str:
-    """What transformers' pipeline hears in a stretch."""
-    heard = pipeline("automatic-speech-recognition", model=str(folder), dtype=torch.float32, device="cpu", **options)
-    return " ".join(heard({"raw": sound.astype(np.float32) / 32768, "sampling_rate": 16_000})["text"].split())
+def stretches(sound: np.ndarray) -> list[np.ndarray]:
+    spans = segments.find([sound])
+    return [sound[round(span.start * RATE) : round(span.end * RATE)] for span in spans]
 
 
-def test_ctc_says_what_the_pipeline_says(ctc_folder, speech):
-    """Through real files: the same words, in steps that follow one another."""
-    params = Call.of("transcribe", audio="x").params
-    (words,) = ctc.Model.load(ctc_folder, "cpu").hear([speech], params)
-    assert " ".join(word.text for word in words) == theirs(ctc_folder, speech)
-    assert len(words) > 3
+def params(**given: object) -> Params:
+    return Call.of("transcribe", given, audio="x").params
+
+
+def said(words) -> str:
+    return " ".join(word.text for word in words)
+
+
+def transcribed(model, path: str, **given: object):
+    (outcome,) = model.run([Call.of("transcribe", given, audio=path)])
+    return outcome
+
+
+def codes(outcome) -> list[str]:
+    return [one["code"] for one in outcome.value["warnings"]]
+
+
+@pytest.mark.parametrize("name", sorts(CTC))
+def test_ctc_says_what_the_pipeline_says(name, folders, reading, speech, recorded):
+    """One stretch, with steps that follow one another; and a whole job of several."""
+    model = ctc.Model.load(folders(name), "cpu")
+    expected = theirs(folders(name), [speech, *stretches(reading)])
+    (words,) = model.hear([speech], params())
+    assert said(words) == expected[0] and len(expected[0]) > 10
     assert all(0 <= word.start < word.end <= 3.0 and 0 < word.confidence <= 1 for word in words)
     assert all(one.end <= other.start for one, other in zip(words, words[1:], strict=False))
+    assert len(expected) > 2 and transcribed(model, recorded).value["text"] == " ".join(expected[1:])
 
 
-def test_a_tokenizer_without_word_marks_is_read_too(ctc_folder, speech, tmp_path):
+@pytest.mark.parametrize("name", sorts(SEQ2SEQ))
+def test_a_decoder_says_what_the_pipeline_says(name, folders, reading, speech, recorded):
+    """Greedily; one stretch, and a whole job of several, which says the same to the letter."""
+    model = whisper.Model.load(folders(name), "cpu")
+    asked = {"language": "en", "task": "transcribe"} if name == "whisper" else {}
+    expected = theirs(folders(name), [speech, *stretches(reading)], generate_kwargs={**asked, "num_beams": 1})
+    (words,) = model.hear([speech], params(language="en"))
+    assert said(words) == expected[0] and len(expected[0]) > 5
+    assert all(0 < word.confidence <= 1 for word in words)
+    assert len(expected) > 2 and transcribed(model, recorded).value["text"] == " ".join(expected[1:])
+
+
+def test_a_tokenizer_without_word_marks_is_read_too(folders, speech):
     """The pipeline's text; its words share the stretch."""
-    model = ctc.Model.load(ctc_folder, "cpu")
+    model = ctc.Model.load(folders("wav2vec2"), "cpu")
     model.delimiter = None
-    (words,) = model.hear([speech], Call.of("transcribe", audio="x").params)
-    assert " ".join(word.text for word in words) == theirs(ctc_folder, speech)
+    (words,) = model.hear([speech], params())
+    assert [said(words)] == theirs(folders("wav2vec2"), [speech])
     assert words[0].start == 0 and words[-1].end == pytest.approx(3.0)
 
 
-@pytest.mark.parametrize("language", ["en", "de"])
-def test_whisper_says_what_the_pipeline_says(whisper_folder, speech, language):
-    """Through real files, greedily, in the language asked for; a stretch says the same alone and beside others."""
-    model, params = (
-        whisper.Model.load(whisper_folder, "cpu"),
-        Call.of("transcribe", {"language": language}, audio="x").params,
+@pytest.mark.parametrize("samples", [1, 200, 1599])
+@pytest.mark.parametrize("algorithm, name", [(ctc, "wav2vec2"), (whisper, "whisper"), (whisper, "moonshine")])
+def test_a_sound_shorter_than_a_step_is_heard(algorithm, name, samples, folders, speech):
+    """It fails for no network's sake."""
+    model = algorithm.Model.load(folders(name), "cpu")
+    assert isinstance(model.hear([speech[:samples]], params(language="en"))[0], list)
+
+
+def by_hand(folder: Path, sound: np.ndarray, language: str) -> str:
+    """Greedy, token by token, through forward() alone: what a Whisper writes without time stamps, in one window."""
+    network = WhisperForConditionalGeneration.from_pretrained(folder).eval()
+    processor = WhisperProcessor.from_pretrained(folder)
+    features = processor(sound.astype(np.float32) / 32768, sampling_rate=RATE, return_tensors="pt").input_features
+    number = processor.tokenizer.convert_tokens_to_ids
+    begun = [number(f"<|{mark}|>") for mark in ("startoftranscript", language, "transcribe", "notimestamps")]
+    written: list[int] = []
+    while len(written) < network.generation_config.max_length:  # which does not count what was begun with
+        with torch.no_grad():
+            given = torch.tensor([begun + written])
+            scores = network(input_features=features, decoder_input_ids=given).logits[0, -1]
+        scores[network.generation_config.suppress_tokens] = -torch.inf
+        written.append(int(scores.argmax()))
+    spoken = [token for token in written if token < number("<|endoftext|>")]
+    return " ".join(processor.tokenizer.decode(spoken).split())
+
+
+CLOCKED = [n for n, p in enumerate(checkpoints.PIECES) if not (p.isascii() and p.isalpha() or p in checkpoints.TIMES)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"return_timestamps": True},
+        {"suppress_tokens": CLOCKED},
+        {"return_timestamps": True, "suppress_tokens": CLOCKED},
+        {"lang_to_id": None, "task_to_id": None, "is_multilingual": None},
+        {"no_speech_threshold": 0.0, "logprob_threshold": 5.0, "compression_ratio_threshold": 0.0},
+        {"forced_decoder_ids": [[1, None], [2, checkpoints.PIECES.index("<|translate|>")]]},
+        {"language": "german", "task": "translate"},
+        {"num_beams": 3, "do_sample": True},
+    ],
+    ids=["timestamps", "times-in-text", "both", "no-numbers", "thresholds", "forced", "preset", "beams"],
+)
+def test_no_setting_of_a_whisper_loses_text(changes, speech, tmp_path):
+    """The text is that of one pass by hand, alone and beside others; times in it are no words."""
+    checkpoints.whisper(tmp_path, **changes)
+    model = whisper.Model.load(tmp_path, "cpu")
+    expected = by_hand(tmp_path, speech, "en")
+    other, words = model.hear([speech[:20_000], speech], params(language="en"))
+    assert said(words) == said(model.hear([speech], params(language="en"))[0]) == expected
+    assert said(other) == by_hand(tmp_path, speech[:20_000], "en")
+    if changes.get("suppress_tokens") is CLOCKED:
+        assert len(expected) < 20  # of 20 tokens, some are times
+
+
+def test_languages_of_a_whisper(folders, recorded, tmp_path):
+    """Those of its settings are heard apart, another is refused; English where nothing is said; an English one."""
+    model = whisper.Model.load(folders("whisper"), "cpu")
+    english, german, french, none = (
+        transcribed(model, recorded, **given)
+        for given in ({"language": "en"}, {"language": "de"}, {"language": "fr"}, {})
     )
-    (words,), both = model.hear([speech], params), model.hear([speech[:20_000], speech], params)
-    text = " ".join(word.text for word in words)
-    asked = {"language": language, "task": "transcribe", "num_beams": 1}
-    expected = theirs(whisper_folder, speech, generate_kwargs=asked)
-    assert text == expected and len(text) > 5
-    assert both[1] == words
-    assert all(0 < word.confidence <= 1 for word in words)
+    assert isinstance(french, InvalidInput) and "this model knows de, en only; language 'fr'" in french.detail
+    assert english.value["text"] != german.value["text"] and german.value["language"] == "de"
+    assert none.value == english.value and none.value["language"] == "en" and len(german.files) == 4
+    checkpoints.whisper(tmp_path, is_multilingual=False, lang_to_id=None, task_to_id=None)
+    model = whisper.Model.load(tmp_path, "cpu")
+    assert isinstance(transcribed(model, recorded, language="fr"), InvalidInput)
+    assert transcribed(model, recorded).value["language"] == "en"
 
 
-def test_languages_are_heard_apart(whisper_folder, speech):
-    """The language token reaches the network: random weights say something else for it."""
-    model = whisper.Model.load(whisper_folder, "cpu")
-    texts = [
-        [word.text for word in model.hear([speech], Call.of("transcribe", {"language": language}, audio="x").params)[0]]
-        for language in ("en", "de")
-    ]
-    assert texts[0] != texts[1]
+def test_a_whisper_of_one_other_language_needs_no_word_of_it(recorded, tmp_path):
+    """Its own language is the one heard; English is refused."""
+    checkpoints.whisper(tmp_path, lang_to_id={"<|de|>": checkpoints.PIECES.index("<|de|>")})
+    model = whisper.Model.load(tmp_path, "cpu")
+    assert transcribed(model, recorded).value["language"] == "de"
+    assert isinstance(transcribed(model, recorded, language="en"), InvalidInput)
 
 
-def test_a_language_that_the_checkpoint_lists_not_is_refused(whisper_folder, speech, tmp_path):
-    """The answer names those it knows; a whole job in one that it knows makes the four files."""
-    path = str(encode(speech, tmp_path, "flac"))
-    model = whisper.Model.load(whisper_folder, "cpu")
-    wrong, right = model.run([Call.of("transcribe", {"language": language}, audio=path) for language in ("fr", "de")])
-    assert isinstance(wrong, InvalidInput) and "de, en" in wrong.detail and "'fr'" in wrong.detail
-    assert right.value["language"] == "de" and len(right.files) == 4
-    assert json.loads(right.files[0].read_text())["model"] == "whisper"
+@pytest.mark.parametrize("algorithm, name", [(ctc, "wav2vec2"), (whisper, "moonshine")])
+def test_a_language_that_no_file_tells_of_is_not_believed(algorithm, name, folders, recorded):
+    """The result says 'und', with a warning where one was asked for; the same in transcript.json."""
+    model = algorithm.Model.load(folders(name), "cpu")
+    french, none = transcribed(model, recorded, language="fr"), transcribed(model, recorded)
+    assert "language_unknown" in codes(french) and "language_unknown" not in codes(none)
+    assert french.value["language"] == none.value["language"] == "und" and french.value["text"] == none.value["text"]
+    assert json.loads(french.files[0].read_text())["warnings"] == french.value["warnings"]
 
 
-@pytest.mark.parametrize("algorithm", [ctc, whisper], ids=["ctc", "whisper"])
-def test_pickled_weights_are_refused(algorithm, ctc_folder, whisper_folder, tmp_path):
+@pytest.mark.parametrize(
+    "card, known",
+    [("en", ("en",)), ("[fr, de]", ("fr", "de")), ("no", ("no",)), ("multilingual", ()), ("[", ()), ("[en, code]", ())],
+)
+def test_a_model_card_tells_the_languages(card, known, folders, recorded, tmp_path):
+    """Of a CTC model; what it does not name is refused."""
+    for path in folders("wav2vec2").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "README.md").write_text(f"---\nlanguage: {card}\n---\n# A model\n")
+    model = ctc.Model.load(tmp_path, "cpu")
+    assert model.languages == known
+    if known == ("en",):
+        assert isinstance(transcribed(model, recorded, language="fr"), InvalidInput)
+        assert transcribed(model, recorded).value["language"] == "en"
+
+
+def test_each_language_has_its_adapter(folders, speech, recorded):
+    """Of MMS: in turns, each says what the network with that adapter says; another language is refused."""
+    network = Wav2Vec2ForCTC.from_pretrained(folders("mms")).eval()
+    processor = Wav2Vec2Processor.from_pretrained(folders("mms"))
+    heard = {}
+    for language in ("eng", "deu"):
+        network.load_adapter(language)
+        processor.tokenizer.set_target_lang(language)
+        given = processor(speech.astype(np.float32) / 32768, sampling_rate=RATE, return_tensors="pt")
+        with torch.no_grad():
+            heard[language] = " ".join(processor.decode(network(**given).logits[0].argmax(-1)).split())
+    model = ctc.Model.load(folders("mms"), "cpu")
+    for language in ("deu", "eng", "deu"):
+        model.prepare(params(language=language))
+        assert said(model.hear([speech], params(language=language))[0]) == heard[language]
+    assert heard["eng"] != heard["deu"] and transcribed(model, recorded).value["language"] == "eng"
+    refused = transcribed(model, recorded, language="fra")
+    assert isinstance(refused, InvalidInput) and "this model knows deu, eng only" in refused.detail
+
+
+def test_text_that_breaks_off_says_so(recorded, tmp_path):
+    """A stretch that is not ended after max_length tokens; one that may say nothing but its end is ended."""
+    checkpoints.whisper(tmp_path)
+    model = whisper.Model.load(tmp_path, "cpu")
+    assert codes(transcribed(model, recorded)).count("text_cut") == 1
+    end = checkpoints.PIECES.index("<|endoftext|>")
+    model.network.generation_config.suppress_tokens = [n for n in range(len(checkpoints.PIECES)) if n != end]
+    ended = transcribed(model, recorded)
+    assert ended.value["text"] == "" and "text_cut" not in codes(ended)
+
+
+def test_a_whisper_whose_window_is_shorter_than_a_stretch_is_refused(folders, tmp_path):
+    """It would hear 10 s of 20 s."""
+    for path in folders("whisper").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    for path in (tmp_path / "preprocessor_config.json", tmp_path / "processor_config.json"):
+        if path.exists():
+            path.write_text(path.read_text().replace('"chunk_length": 30', '"chunk_length": 10'))
+    with pytest.raises(ModelFailed, match="hears 10 s at once"):
+        whisper.Model.load(tmp_path, "cpu")
+
+
+@pytest.mark.parametrize("algorithm, name", [(ctc, "wav2vec2"), (whisper, "whisper")])
+def test_pickled_weights_are_refused(algorithm, name, folders, tmp_path):
     """A checkpoint whose weights are not safetensors does not load; neither does an empty folder."""
-    source = ctc_folder if algorithm is ctc else whisper_folder
-    for path in source.iterdir():
+    for path in folders(name).iterdir():
         if path.suffix != ".safetensors":
             (tmp_path / path.name).write_bytes(path.read_bytes())
     torch.save({}, tmp_path / "pytorch_model.bin")
     (tmp_path / "empty").mkdir()
     for folder in (tmp_path, tmp_path / "empty"):
-        with pytest.raises(ModelFailed, match=r"safetensors|config\.json"):
+        with pytest.raises(ModelFailed, match="safetensors|config.json"):
             algorithm.Model.load(folder, "cpu")
 
 
