@@ -34,10 +34,10 @@ class Model(Listener):
         self.processor, self.network, self.device = processor, network.eval().to(device), device
         self.tokens = processor.tokenizer
         self.delimiter = getattr(self.tokens, "word_delimiter_token_id", None)
-        self.usual = getattr(self.tokens, "target_lang", None)
-        adapters = languages.of_adapters(folder) if self.usual else ()
-        self.languages = adapters or ((self.usual,) if self.usual else languages.of_card(folder))
-        self.adapted: str | None = None if adapters else self.usual
+        self.native = getattr(self.tokens, "target_lang", None)
+        adapters = languages.of_adapters(folder) if self.native else ()
+        self.languages = adapters or ((self.native,) if self.native else languages.of_card(folder))
+        self.adapted: str | None = None if adapters else self.native
 
     @classmethod
     def load(cls, weights: Path | None, device: str) -> "Model":
@@ -47,14 +47,14 @@ class Model(Listener):
         check_tokens(processor.tokenizer, network, added=False)  # <s> and </s> may be past the signs
         with judged("the network fails at a first sound", "take one that needs nothing but sound", weights or Path()):
             made = cls(processor, network, device, weights)
-            tried = Params.model_construct(language=made.usual or None)
+            tried = Params.model_construct(language=made.native or None)
             made.prepare(tried)
             made.hear([TRIAL], tried)
         return made
 
     def prepare(self, params: Params) -> None:
         """Put on the adapter of the language."""
-        if self.usual and params.language != self.adapted:
+        if self.native and params.language != self.adapted:
             self.network.load_adapter(params.language, use_safetensors=True, local_files_only=True)
             self.network.to(self.device)
             self.tokens.set_target_lang(params.language)

@@ -33,7 +33,7 @@ class Listener(Algorithm):
 
     name       what transcript.json calls the model
     languages  that it knows, as ISO 639 codes or as its checkpoint calls them; empty where nothing says which
-    usual      the language of a call that names none; without it English where it is known, or the only one
+    native     the language of a call that names none; without it English where it is known, or the only one
     doubts     warnings of the call that is being heard
     echo       stretches before one that have a say in what is heard in it
     canceled   of the call that is being heard, for a `hear` that takes long
@@ -41,7 +41,7 @@ class Listener(Algorithm):
 
     name: ClassVar[str]
     languages: tuple[str, ...] = ("en",)
-    usual: str | None = None
+    native: str | None = None
     at_once: int = 1
     echo: ClassVar[int] = 0
     canceled: Callable[[], bool] = staticmethod(lambda: False)
@@ -94,7 +94,7 @@ class Listener(Algorithm):
 
     def language(self, asked: str | None) -> str:
         """The language that is heard; UNKNOWN where nothing says which. Errors: InvalidInput, for one that the model
-        does not know, or where it knows several and none is usual."""
+        does not know, or where it knows several and none is native."""
         if not self.languages:
             if asked:
                 ignored = (
@@ -102,8 +102,8 @@ class Listener(Algorithm):
                 )
                 self.doubts += (warning("language_unknown", ignored),)
             return UNKNOWN
-        usual = self.usual or ("en" if "en" in self.languages else None)
-        chosen = asked or usual or (self.languages[0] if len(self.languages) == 1 else None)
+        native = self.native or ("en" if "en" in self.languages else None)
+        chosen = asked or native or (self.languages[0] if len(self.languages) == 1 else None)
         if chosen not in self.languages:
             more = len(self.languages) - NAMED
             known = ", ".join(self.languages[:NAMED]) + (f" and {more:,} more" if more > 0 else "")

@@ -44,7 +44,7 @@ class Model(Listener):
             setattr(network.generation_config, name, None)
         self.at_once = TOGETHER if self.whispers else 1
         self.languages = languages.of_whisper(network, self.tokens) if self.whispers else languages.of_card(folder)
-        self.usual = languages.preset(network) if self.whispers else None
+        self.native = languages.preset(network) if self.whispers else None
         self.asks = self.whispers and bool(self.languages) and bool(getattr(network.generation_config, "lang_to_id", 0))
 
     @classmethod
