@@ -65,6 +65,8 @@ def _settled(model: PreTrainedModel) -> dict[Place, Any]:
         try:
             if not Row(model, ALONE).read(_text(model, LONG)).isnan().any():
                 return before
+        except torch.OutOfMemoryError:
+            raise
         except Exception as error:  # whatever the model's code raises
             failure = error
         _restore(before)
@@ -95,8 +97,8 @@ def _copied(value: Any) -> Any:
     """A copy of tensors, and of lists and dicts of them; anything else as it is."""
     if isinstance(value, Tensor):
         return value.clone()
-    if isinstance(value, list | tuple):
-        return type(value)([_copied(each) for each in value]) if type(value) in (list, tuple) else value
+    if type(value) in (list, tuple):
+        return type(value)(map(_copied, value))
     return {key: _copied(each) for key, each in value.items()} if type(value) is dict else value
 
 

@@ -91,7 +91,9 @@ class Model(LanguageModel):
 
     def _unknown(self, tokens: Sequence[int]) -> list[dict[str, str]]:
         """Characters that the vocabulary has no token for are read as one and the same."""
-        count = tokens.count(self.tokenizer.unk_token_id)
+        unknown = self.tokenizer.unk_token_id
+        framing = {self.tokenizer.bos_token_id, self.tokenizer.eos_token_id}  # often the same token, as GPT-2 has it
+        count = 0 if unknown in framing else tokens.count(unknown)
         if not count:
             return []
         detail = (
@@ -143,6 +145,7 @@ class Model(LanguageModel):
         sums = []
         for window in windows:
             given = torch.tensor([list(window)], device=self.model.device)
+            self.habits.kept.begin()
             read = self.model(input_ids=given, output_hidden_states=True, use_cache=False).hidden_states[-1]
             sums.append(read[0].double().sum(0).cpu().numpy())
         return np.stack(sums), np.array([float(len(window)) for window in windows])

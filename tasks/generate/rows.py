@@ -34,6 +34,10 @@ class Kept:
         """`blank`: their values before anything was read."""
         self.places, self.blank = places, blank
 
+    def begin(self) -> None:
+        """As before anything was read."""
+        self.set(copy.deepcopy(self.blank))
+
     def values(self) -> list[Any]:
         return [copy.deepcopy(getattr(*place, ABSENT)) for place in self.places]
 

@@ -99,7 +99,7 @@ OWN: dict[str, dict[str, Any]] = {
     "gpt_neo": {"attention_types": [[["global", "local", "global"], 1]], "window_size": WINDOW},
     "granitemoehybrid": {"layer_types": MIXED, "shared_intermediate_size": 32},
     "jamba": {"attn_layer_period": 3, "attn_layer_offset": 1, "expert_layer_period": 2, "use_mamba_kernels": False},
-    "kimi_linear": {"layer_types": MIXED, **MULTIHEAD},
+    "kimi_linear": {"layer_types": MIXED, "linear_head_dim": 8, "linear_num_heads": 4, **MULTIHEAD},
     "lfm2": {"layer_types": ["conv", "full_attention", "conv"]},
     "lfm2_moe": {"layer_types": ["conv", "full_attention", "conv"], "num_dense_layers": 1},
     "longcat_flash": MULTIHEAD,

@@ -46,6 +46,10 @@ def test_one_callers_prompt_changes_no_others_text(tmp_path):
     other = "Lily and Tom went to the park " * 4
     assert written(other, "The dog", other)[1] == alone
     assert written("The dog", "A red ball")[0] == alone
+    (before,) = model.run([Call.of("generate", {"mode": "embed"}, prompt="The dog")])
+    written(other)
+    (after,) = model.run([Call.of("generate", {"mode": "embed"}, prompt="The dog")])
+    assert after.value == before.value
 
 
 @pytest.mark.checkpoints

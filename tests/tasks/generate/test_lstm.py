@@ -222,6 +222,8 @@ def test_of_a_long_prompt_the_last_512_tokens_are_read(model):
     end = " and then the old man went down to the sea" * 100
     long = [model.run([call(begin * 300 + end, max_tokens=6)])[0].value for begin in ("One thing. ", "Or other! ")]
     assert long[0]["text"] == long[1]["text"] and long[0]["usage"]["prompt_tokens"] == 512
+    assert [warned["code"] for warned in long[0]["warnings"]] == ["prompt_cut"]
+    assert model.run([call("The old man", max_tokens=2)])[0].value["warnings"] == []
 
 
 def test_a_prompt_that_ends_with_a_space_is_gone_on_with_a_word(model):

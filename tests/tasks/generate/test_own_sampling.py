@@ -14,6 +14,8 @@ from tasks.generate import Params
 from tasks.generate.hf import Model
 from tests.tasks.generate.architectures import STORIES
 
+pytestmark = pytest.mark.checkpoints
+
 PROMPT = "Once upon a time"
 
 
@@ -169,10 +171,14 @@ def test_a_folders_file_is_read(tmp_path):
 def test_a_prompt_in_another_script_is_warned_of(model):
     """Its characters are unknown to the vocabulary; bytes that a vocabulary spells are not."""
     own = model()
+    before = own.tokenizer.unk_token
     assert result(own)["warnings"] == []
     own.tokenizer.unk_token = own.tokenizer.convert_ids_to_tokens(own.tokenizer(PROMPT).input_ids[2])
     (warned,) = result(own)["warnings"]
     assert warned["code"] == "out_of_domain" and "1 of the prompt's" in warned["detail"]
+    own.tokenizer.unk_token = own.tokenizer.bos_token  # which stands before every prompt
+    assert result(own)["warnings"] == []
+    own.tokenizer.unk_token = before
 
 
 def test_a_prompt_that_is_cut_is_warned_of(model):
