@@ -11,7 +11,6 @@ Localization' (2016), section 2, whose letters we keep:
 Weights are a folder of config.json, classes.txt and model.safetensors (float16). Knows nothing of training.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,10 +30,12 @@ from tasks.caption.efficientnet import EfficientNetLite0, tensor_of
 from tasks.caption.encoder import channels_last
 from tasks.caption.maps import strip
 from tasks.caption.pictures import open_picture
-from tasks.caption.stored import FILE, read_tensors
-from tasks.errors import BacklotError, ModelFailed
+from tasks.caption.stored import read_tensors
+from tasks.errors import BacklotError
+from tasks.folder import CONFIG, TENSORS, read_json, trained, unusable
 from tasks.warning import warning
 
+NAMES = "classes.txt"
 SEEN = 224 / 256
 """Share of the shorter side that the square has which the network sees, as in its training."""
 LONG = 2.0
@@ -72,13 +73,18 @@ class Model(Algorithm):
     @classmethod
     def load(cls, weights: Path | None, device: str) -> "Model":
         """`weights`: a folder with config.json, classes.txt and model.safetensors; errors: ModelFailed."""
-        if weights is None or not (weights / FILE).exists():
-            raise ModelFailed(f"cnn needs a folder with config.json, classes.txt and {FILE}; models.toml names it")
-        network = EfficientNetLite0()
-        network.load_state_dict(read_tensors(weights))
-        channels_last(network)
-        config = json.loads((weights / "config.json").read_text())
-        return cls(network.to(device).eval(), Classes.read(weights / "classes.txt"), config, device)
+        with trained(weights, "cnn", CONFIG, NAMES, TENSORS) as folder:
+            network, classes = EfficientNetLite0(), Classes.read(folder / NAMES)
+            network.load_state_dict(read_tensors(folder))
+            if len(classes.names) != network.fc.out_features:
+                raise unusable(
+                    f"{NAMES} has {len(classes.names):,} classes and the network {network.fc.out_features:,}",
+                    f"take the {NAMES} that it was trained with",
+                )
+            channels_last(network)
+            stored = read_json(folder / CONFIG)
+            config = {name: stored[name] for name in ("side", "sure", "domain")}
+            return cls(network.to(device).eval(), classes, config, device)
 
     def run(self, calls: Sequence[Call]) -> list[Result | BacklotError]:
         answers: list = [self._opened(call) for call in calls]

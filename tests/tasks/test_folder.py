@@ -89,6 +89,14 @@ def test_a_broken_tokenizer_is_refused_in_a_sentence(name, tmp_path):
     assert re.search(r"the tokenizer has [\d,]+ tokens and the network [\d,]+; take", refusal(name, folder))
 
 
+def test_classes_of_another_network_are_refused(tmp_path):
+    folder = copied(("caption", "cnn"), tmp_path)
+    lines = (folder / "classes.txt").read_text().splitlines()
+    last = next(line for line in lines if line.strip().startswith("999 "))
+    (folder / "classes.txt").write_text("\n".join(line for line in lines if line != last))
+    assert "classes.txt has 999 classes and the network 1,000; take" in refusal(("caption", "cnn"), folder)
+
+
 def test_weights_of_one_model_are_no_other_models(tmp_path):
     """Of the same files, with other tensors in them."""
     for mine, other in (("lstm", "rnn"), ("rnn", "transformer"), ("transformer", "lstm")):
