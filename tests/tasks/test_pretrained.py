@@ -4,143 +4,37 @@ The quick ones run in make test, all of them in make test-checkpoints. Networks 
 wrong is wrong on disk, and is loaded by the algorithm that would serve it.
 """
 
-import json
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from safetensors.torch import save_file
 
 from tasks.algorithm import implementation
 from tasks.errors import ModelFailed
-from tasks.registry import Registry
-
-STORIES = Registry.default().model("generate", "stories").weights_path()
-POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:1f\nsize 1057344\n"
-SMALL = {"vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
-SPEECH = {
-    **SMALL,
-    "conv_dim": (16,),
-    "conv_stride": (5,),
-    "conv_kernel": (10,),
-    "num_feat_extract_layers": 1,
-    "num_conv_pos_embeddings": 8,
-    "num_conv_pos_embedding_groups": 2,
-    "pad_token_id": 0,
-}
-WHISPER = {
-    "vocab_size": 64,
-    "num_mel_bins": 16,
-    "d_model": 16,
-    "encoder_layers": 1,
-    "decoder_layers": 1,
-    "encoder_attention_heads": 2,
-    "decoder_attention_heads": 2,
-    "encoder_ffn_dim": 16,
-    "decoder_ffn_dim": 16,
-    "max_source_positions": 50,
-    "max_target_positions": 16,
-    **dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"), 1),
-}
-Broken = Callable[[Path], object]
-
-
-def save(network: str, config: dict[str, Any], kept: Callable[[str], bool] = lambda name: True, **more: Any) -> Broken:
-    """Saves a network of transformers, without the tensors not `kept`; `more` changes its config.json afterwards."""
-
-    def write(folder: Path) -> None:
-        shutil.rmtree(folder)
-        torch.manual_seed(0)
-        made = getattr(transformers, network)
-        made(made.config_class(**config)).save_pretrained(folder)
-        (folder / "vocab.json").write_text("{}")
-        tensors(lambda found: {name: value for name, value in found.items() if kept(name)})(folder)
-        configured(**more)(folder)
-
-    return write
-
-
-def tensors(change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> Broken:
-    def write(folder: Path) -> None:
-        changed = change(load_file(folder / "model.safetensors"))
-        save_file({name: value.clone() for name, value in changed.items()}, folder / "model.safetensors")
-
-    return write
-
-
-def configured(**more: Any) -> Broken:
-    """None takes a field out."""
-
-    def write(folder: Path) -> None:
-        config = {**json.loads((folder / "config.json").read_text()), **more}
-        kept = {name: value for name, value in config.items() if value is not None}
-        (folder / "config.json").write_text(json.dumps(kept))
-
-    return write
-
-
-def put(name: str, content: str | bytes) -> Broken:
-    return lambda folder: (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
-
-
-def instead(name: str, other: str, content: str | bytes) -> Broken:
-    """A file in the place of another."""
-    return lambda folder: ((folder / name).unlink(), put(other, content)(folder))
-
-
-def gone(*names: str) -> Broken:
-    return lambda folder: [(folder / name).unlink() for name in names]
-
-
-def cut(name: str, share: float) -> Broken:
-    def write(folder: Path) -> None:
-        whole = (folder / name).read_bytes()
-        (folder / name).write_bytes(whole[: int(len(whole) * share)])
-
-    return write
-
-
-def sharded(then: Broken) -> Broken:
-    """The stories' weights in four files with their index."""
-
-    def write(folder: Path) -> None:
-        network = AutoModelForCausalLM.from_pretrained(folder)
-        (folder / "model.safetensors").unlink()
-        network.save_pretrained(folder, max_shard_size="300KB")
-        then(folder)
-
-    return write
-
-
-def more_tokens(folder: Path) -> None:
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    tokenizer.add_tokens(["<one>", "<two>"])
-    tokenizer.save_pretrained(folder)
-
-
-def tokens_of(count: int) -> Broken:
-    """A tokenizer of so many words beside the network."""
-
-    def write(folder: Path) -> None:
-        made = transformers.PreTrainedTokenizerFast.from_pretrained(STORIES)
-        model = json.loads(made.backend_tokenizer.to_str())
-        model["model"] = {"type": "WordLevel", "vocab": {f"w{n}": n for n in range(count)}, "unk_token": "w0"}
-        model["added_tokens"] = []
-        model["post_processor"] = None
-        (folder / "tokenizer.json").write_text(json.dumps(model))
-
-    return write
-
-
-def without_head(name: str) -> bool:
-    return not name.startswith("lm_head")
-
+from tasks.pretrained import load_network
+from tests.tasks.made_folders import (
+    POINTER,
+    SMALL,
+    SPEECH,
+    STORIES,
+    WHISPER,
+    Broken,
+    configured,
+    cut,
+    gone,
+    instead,
+    more_tokens,
+    put,
+    save,
+    sharded,
+    tensors,
+    tokens_of,
+    without_head,
+)
 
 INDEX = "model.safetensors.index.json"
 HF, CTC, WHISPERS, CAPTION = ("generate", "hf"), ("transcribe", "ctc"), ("transcribe", "whisper"), ("caption", "hf")
@@ -361,6 +255,79 @@ def refusal(folder: Path, served: tuple[str, str], broken: Broken) -> ModelFaile
     with pytest.raises(ModelFailed) as raised:
         implementation(*served).load(folder, "cpu")
     return raised.value
+
+
+def with_old_constants(found: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """As GPT-2's first releases were saved: no prefix, masks, and a head of another task beside it."""
+    named = {name.removeprefix("transformer."): value for name, value in found.items()}
+    masks = {"h.0.attn.bias": torch.ones(1, 1, 32, 32), "h.0.attn.masked_bias": torch.tensor(-1e4)}
+    return {**named, **masks, "v_head.summary.weight": torch.ones(1, 16)}
+
+
+WHOLE: dict[str, tuple[str, Broken]] = {
+    "as saved": ("AutoModelForCausalLM", lambda folder: None),
+    "in shards": ("AutoModelForCausalLM", sharded(lambda folder: None)),
+    "tied": ("AutoModelForCausalLM", save("LlamaForCausalLM", {**SMALL, "tie_word_embeddings": True})),
+    "base of a tied network": ("AutoModelForCausalLM", save("GPT2Model", GPT2)),
+    "constants and heads of others": (
+        "AutoModelForCausalLM",
+        lambda folder: (save("GPT2LMHeadModel", GPT2)(folder), tensors(with_old_constants)(folder)),
+    ),
+    "without what masks speech in training": (
+        "AutoModelForCTC",
+        save("Wav2Vec2ForCTC", SPEECH, lambda name: "masked_spec_embed" not in name),
+    ),
+    "with what pretraining leaves": (
+        "AutoModelForCTC",
+        lambda folder: (
+            save("Wav2Vec2ForCTC", SPEECH)(folder),
+            tensors(lambda found: {**found, "project_q.weight": torch.ones(2, 2)})(folder),
+        ),
+    ),
+    "whisper's base": ("AutoModelForSpeechSeq2Seq", save("WhisperModel", WHISPER)),
+    "half precision": (
+        "AutoModelForCausalLM",
+        tensors(lambda found: {name: value.to(torch.bfloat16) for name, value in found.items()}),
+    ),
+    "no architectures": ("AutoModelForCausalLM", configured(architectures=None)),
+    "architectures of another program": ("AutoModelForCausalLM", configured(architectures=["LLaMAForCausalLM"])),
+    "code beside a known architecture": (
+        "AutoModelForCausalLM",
+        configured(auto_map={"AutoModelForCausalLM": "modeling_quux.Quux"}),
+    ),
+}
+
+
+@pytest.mark.checkpoints
+@pytest.mark.parametrize(("auto", "made"), WHOLE.values(), ids=WHOLE)
+def test_a_whole_folder_is_loaded(tmp_path, auto, made):
+    """Harmless differences are no reason to refuse; all numbers are those of the file, so two loads are one network."""
+    shutil.copytree(STORIES, tmp_path / "weights")
+    made(tmp_path / "weights")
+    networks = [load_network(tmp_path / "weights", getattr(transformers, auto), torch.float32) for _ in range(2)]
+    one, other = (network.state_dict() for network in networks)
+    spare = {name for name in one if name.endswith("masked_spec_embed")}
+    assert len(one) > 10 and all(torch.equal(one[name], other[name]) for name in one if name not in spare)
+
+
+@pytest.mark.checkpoints
+def test_a_missing_pooler_changes_no_caption(tmp_path):
+    """ViT + GPT-2 as published lacks it; what the decoder reads of the encoder is the same."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "vocab.json").write_text("{}")
+    torch.manual_seed(0)
+    config = transformers.VisionEncoderDecoderConfig.from_encoder_decoder_configs(
+        transformers.ViTConfig(**VIT), transformers.GPT2Config(**GPT2, add_cross_attention=True)
+    )
+    transformers.VisionEncoderDecoderModel(config).save_pretrained(folder)
+    picture, start = torch.ones(1, 3, 32, 32), torch.tensor([[1]])
+    whole = load_network(folder, transformers.AutoModelForImageTextToText, torch.float32)
+    tensors(lambda found: {name: value for name, value in found.items() if ".pooler." not in name})(folder)
+    lacking = load_network(folder, transformers.AutoModelForImageTextToText, torch.float32)
+    assert any(".pooler." in name for name in lacking.state_dict())
+    scores = [network(pixel_values=picture, decoder_input_ids=start).logits for network in (whole, lacking)]
+    assert torch.equal(*scores)
 
 
 CASES = [pytest.param(*case, id=name) for name, case in QUICK.items()]
