@@ -81,8 +81,8 @@ class Damage:
 def frames(
     container: av.container.InputContainer, track: av.AudioStream, damage: Damage, start: float
 ) -> Iterator[Frame]:
-    """The track's frames. Stamps count from `start`. Where a packet of a container
-    without a clock cannot be decoded, there is a frame without sound for as long as it lasts."""
+    """The track's frames. Stamps count from `start`. Where a packet of a container without a clock cannot be decoded,
+    there is a frame without sound for as long as it lasts."""
     counted = container.format.name in COUNTED
     base, sound = damage.second, False
     elementary, codec = container.format.name in ELEMENTARY, track.codec_context.name

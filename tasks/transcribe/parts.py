@@ -1,14 +1,14 @@
 """Recordings that lie one behind another in one file: chained Ogg, and files that were joined byte by byte.
 
-FFmpeg reads the first of them, or stumbles over the next; each is opened by itself. MP3, AAC, AC-3 and
-transport streams need none of this: their frames stand alone. It knows bytes, and no sound.
+FFmpeg reads the first of them, or stumbles over the next; each is opened by itself. MP3, AAC, AC-3 and transport
+streams need none of this: their frames stand alone. It knows bytes, and no sound.
 """
 
 import io
 import os
 import re
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from tasks.transcribe.elements import WALKS
 
@@ -16,11 +16,12 @@ FLAC = re.compile(rb"fLaC[\0\x80]\0\0\x22")  # RFC 9639, sections 6 and 8.1: the
 STREAMED = 0x7FFF_0000
 """Sizes from here on were written by programs that did not know any better (0x7FFFFFFF, 0x80000000, 0xFFFFFFFF), as
 no file that is read is half so large."""
+FAR = 1 << 62  # bytes
 CHUNK = 1024 * 1024
 
 
 class Part(io.RawIOBase):
-    """Bytes `start` to `end` of a file, as a file."""
+    """Bytes `start` to `end` of a file, as a file for FFmpeg, whom damaged files send to places that there are not."""
 
     def __init__(self, file: BinaryIO, start: int, end: int) -> None:
         self._file, self._start, self._end, self._at = file, start, end, start
@@ -32,22 +33,28 @@ class Part(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset + {os.SEEK_SET: self._start, os.SEEK_CUR: self._at, os.SEEK_END: self._end}[whence]
+        """The new place; -1, as FFmpeg wants it, for one before the beginning, or past all files."""
+        at = offset + {os.SEEK_SET: self._start, os.SEEK_CUR: self._at, os.SEEK_END: self._end}[whence]
+        if not self._start <= at < FAR:
+            return -1
+        self._at = at
         return self.tell()
 
     def tell(self) -> int:
         return self._at - self._start
 
     def readinto(self, buffer: Any) -> int:
+        if self._at >= self._end:
+            return 0
         self._file.seek(self._at)
-        found = self._file.read(max(0, min(len(buffer), self._end - self._at)))
+        found = self._file.read(min(len(buffer), self._end - self._at))
         buffer[: len(found)] = found
         self._at += len(found)
         return len(found)
 
 
-def parts(file: BinaryIO) -> list[BinaryIO]:
-    """The recordings in the file, each as a file of its own; the file itself where it is one."""
+def parts(file: BinaryIO) -> Iterator[BinaryIO]:
+    """The recordings in the file, each as a file of its own; all of the file where it is one."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     head = file.read(16)
@@ -61,11 +68,8 @@ def parts(file: BinaryIO) -> list[BinaryIO]:
     else:
         for walk, name in WALKS.values():
             starts += [at for at, found in walk(file, size) if at > 0 and found == name] if name in head[:16] else []
-    file.seek(0)
-    if len(starts) == 1:
-        return [file]
-    ends = [*starts[1:], size]
-    return [io.BufferedReader(Part(file, start, end), CHUNK) for start, end in zip(starts, ends, strict=True)]
+    for start, end in zip(starts, [*starts[1:], size], strict=True):
+        yield cast(BinaryIO, Part(file, start, end))
 
 
 def _ogg_links(file: BinaryIO) -> Iterator[int]:

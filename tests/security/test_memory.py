@@ -214,18 +214,18 @@ def test_a_recording_of_one_sample_a_second_is_read_at_constant_memory(tmp_path)
 
 
 def test_a_hole_of_hours_is_silence_at_constant_memory(tmp_path):
-    """A second of sound, and another 3.9 hours later: a block of zeros at a time."""
+    """A second of sound, and another 2 hours later: a block of zeros at a time."""
     second = np.ones(audio.RATE, np.int16)
-    path = made(tmp_path / "hole.mkv", (0, second), (14_000, second), codec="pcm_s16le")
+    path = made(tmp_path / "hole.mkv", (0, second), (7_000, second), codec="pcm_s16le")
     found = measured(hear, path)
-    assert found.answer == 14_001 * audio.RATE and found.mib < SOUND_MIB
+    assert found.answer == 7_001 * audio.RATE and found.mib < SOUND_MIB
 
 
 def test_channels_of_one_sample_a_second_are_mixed_at_constant_memory(tmp_path):
     """The mix is decided for half a second at a time, however much comes at once."""
-    content = wav(14_000, rate=1, channels=2, data=bytes(28_000))
+    content = wav(2_048, rate=1, channels=2, data=bytes(4_096))
     found = measured(hear, saved(tmp_path, "slow.wav", content))
-    assert found.answer == 14_000 * audio.RATE and found.mib < 2 * SOUND_MIB
+    assert found.answer == 2_048 * audio.RATE and found.mib < 2 * SOUND_MIB
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,16 @@
 """A recording that is cut or damaged gives what there is with a warning, or is refused: the caller's choice."""
 
+import contextlib
 import random
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from tasks.errors import InvalidInput
+from tasks.errors import BacklotError, InvalidInput, UnsupportedMedia
 from tasks.transcribe import audio
 from tests.tasks.transcribe.sounds import RATE, heard, made, place, spoken
 
@@ -84,6 +87,31 @@ def test_damage_in_the_middle_is_told_and_moves_nothing(ending, files, speech, t
     assert place(sound[3 * RATE :], whole[3 * RATE : -RATE // 4]) == pytest.approx(0, abs=0.05)
     with pytest.raises(InvalidInput, match=r"cannot be decoded past second \d\.\d: the file is damaged"):
         list(audio.blocks(tmp_path / files[ending].name, damaged="refuse"))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(ending=st.sampled_from(sorted(CONTAINERS)), at=st.floats(0, 0.2), junk=st.binary(min_size=1, max_size=200))
+def test_a_damaged_file_is_read_or_refused_but_never_crashes(ending, at, junk, files, tmp_path):
+    """Whatever bytes are spoilt, of headers above all, the answer is samples or an error of ours."""
+    data = bytearray(files[ending].read_bytes())
+    start = int(at * len(data))
+    data[start : start + len(junk)] = junk
+    (tmp_path / files[ending].name).write_bytes(data)
+    try:
+        assert heard(tmp_path / files[ending].name)[0].dtype == np.int16
+    except BacklotError as error:
+        assert error.code in ("invalid_input", "unsupported_media", "too_large")
+
+
+def test_a_header_that_points_nowhere_is_read_or_refused(files, tmp_path):
+    """FFmpeg seeks to where an object of 2^63 bytes would end, and before the beginning of the file."""
+    for size in (2**63 - 1, 2**62, 2**64 - 8):
+        data = bytearray(files["wma"].read_bytes())
+        data[40:48] = data[16:24]
+        data[16:24] = size.to_bytes(8, "little")
+        (tmp_path / "x.wma").write_bytes(data)
+        with contextlib.suppress(InvalidInput, UnsupportedMedia):
+            heard(tmp_path / "x.wma")
 
 
 @pytest.mark.parametrize("spoil", ["overwritten", "taken out"])
