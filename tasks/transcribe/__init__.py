@@ -1,6 +1,6 @@
 """Transcribe: speech in, text with times out. The contract; algorithms lie beside this file.
 
-Beside the result, four files: transcript.json (segments, words, times, confidence), .txt, .srt, .vtt.
+Beside the result, four files: transcript.json (segments with their fit, words, times, confidence), .txt, .srt, .vtt.
 """
 
 from typing import Annotated, Literal
@@ -107,6 +107,9 @@ WARNINGS = {
     "language_unknown": "the model's folder does not say which languages it knows; the one asked for changed nothing",
     "text_cut": "a stretch has more words than the model writes at once; its end is not in the text",
     "tracks_ignored": "the file has several audio tracks, of which one was heard; the detail names the others",
+    "no_speech": "no word was heard in the recording, and the text is empty",
+    "out_of_domain": "stretches of the recording are unlike what the model learned; the detail says when, and the "
+    "confidence of their words is lowered",
 }
 
 

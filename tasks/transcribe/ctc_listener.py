@@ -5,6 +5,7 @@ Which network it is, the files of its weights say.
     config.json        {"network": "rnn" or "dnn", "size": {...}, "judge": {"weight", "bonus"}, ...}
     model.safetensors  its weights, in half precision
     words.json         the word model (ngram.py)
+    domain.json        how like what it learned a stretch has to be (domain.py, measures.py)
 """
 
 from collections.abc import Sequence
@@ -15,8 +16,10 @@ import torch
 
 from tasks.folder import CONFIG, TENSORS, read_json, trained
 from tasks.transcribe import Params
+from tasks.transcribe.domain import Domain
 from tasks.transcribe.features import FRAMES_PER_S, log_mel
 from tasks.transcribe.listening import Listener
+from tasks.transcribe.measures import of_emission
 from tasks.transcribe.networks import SUBSAMPLE, read
 from tasks.transcribe.ngram import WordModel
 from tasks.transcribe.search import Judge, beam_search, best_path, spoken
@@ -30,8 +33,8 @@ FILES = (CONFIG, TENSORS, "words.json")
 class CtcListener(Listener):
     """One stretch after another: what is heard of it does not depend on what is heard beside it."""
 
-    def __init__(self, network: torch.nn.Module, judge: Judge, device: str) -> None:
-        self.network, self.judge, self.device = network.eval().to(device), judge, device
+    def __init__(self, network: torch.nn.Module, judge: Judge, device: str, domain: Domain | None = None) -> None:
+        self.network, self.judge, self.device, self.domain = network.eval().to(device), judge, device, domain
 
     @classmethod
     def load(cls, weights: Path | None, device: str) -> "CtcListener":
@@ -39,10 +42,25 @@ class CtcListener(Listener):
         with trained(weights, cls.name, *FILES) as folder:
             network = read(folder, cls.name)
             judge = read_json(folder / CONFIG)["judge"]
-            return cls(network, Judge(WordModel.read(folder / "words.json"), **judge), device)
+            word_model = WordModel.read(folder / "words.json")
+            return cls(network, Judge(word_model, **judge), device, Domain.read(folder))
 
     def hear(self, sounds: Sequence[np.ndarray], params: Params) -> list[list[Word]]:
-        return [self._words(self.emission(sound), params) for sound in sounds]
+        return [words for words, _ in self.judged(sounds, params)]
+
+    def judged(self, sounds: Sequence[np.ndarray], params: Params) -> list[tuple[list[Word], float | None]]:
+        emissions = [self.emission(sound) for sound in sounds]
+        return [
+            (self._words(emission, params), self.domain.fit(self._measured(emission)) if self.domain else None)
+            for emission in emissions
+        ]
+
+    def measured(self, sound: np.ndarray) -> dict[str, float]:
+        """What domain.json judges (measures.py)."""
+        return self._measured(self.emission(sound))
+
+    def _measured(self, emission: np.ndarray) -> dict[str, float]:
+        return of_emission(emission, len(emission) * STEP_S, self.judge.model)
 
     @torch.inference_mode()
     def emission(self, sound: np.ndarray) -> np.ndarray:

@@ -31,13 +31,16 @@ class Finished:
         try:
             made_from, *lines = data.decode().split("\n")
             parts = [json.loads(line) for line in lines] if made_from == self._lines[0] else []
-            return [Segment(start, end, tuple(Word(*word) for word in words)) for start, end, words in parts]
+            return [
+                Segment(start, end, tuple(Word(*word) for word in words), *fit) for start, end, words, *fit in parts
+            ]
         except (ValueError, TypeError):
             return []
 
     def _add(self, segment: Segment) -> None:
         self.segments.append(segment)
-        self._lines.append(json.dumps([segment.start, segment.end, [astuple(word) for word in segment.words]]))
+        words = [astuple(word) for word in segment.words]
+        self._lines.append(json.dumps([segment.start, segment.end, words, segment.fit]))
 
     def add(self, segments: Sequence[Segment]) -> None:
         """Those that were heard together; the worker may write them down."""

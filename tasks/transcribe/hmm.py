@@ -9,6 +9,9 @@ The cepstral mean is taken from each segment as a whole, which a segment must be
 blocks, with the mean of what came before, noisy recordings come out far worse): so a cancel is heard
 between segments. One departure from PocketSphinx's defaults: ACTIVE. With a grammar or a list of words, its
 search over a finite-state graph takes the place of the trigrams; that search gives no confidence.
+
+    domain.json          how like speech a stretch has to sound (domain.py, voice.py), whatever its words are
+    domain.safetensors   the two mixtures of voice.py
 """
 
 import re
@@ -21,8 +24,10 @@ from pocketsphinx import Decoder, get_model_path
 from tasks.errors import InvalidInput
 from tasks.folder import trained
 from tasks.transcribe import Params, grammar
+from tasks.transcribe.domain import Domain
 from tasks.transcribe.listening import Listener
 from tasks.transcribe.transcript import Word
+from tasks.transcribe.voice import Voice
 
 FRAMES_PER_S = 100
 ACTIVE = 3000  # states kept alive a frame, of 30,000: half the time; the same errors on clean speech, more on noisy
@@ -32,6 +37,7 @@ VARIANT = re.compile(r"\(\d+\)$")
 ASKED = "asked"  # the name of the search that a call's grammar or words ask for
 LANGUAGE, DICTIONARY = "en-us.lm.bin", "cmudict-en-us.dict"
 NAMED = 8  # words that an error lists
+OWN = Path(__file__).parent / "weights" / "hmm"  # what is told of the wheel's model
 
 
 class Model(Listener):
@@ -40,25 +46,25 @@ class Model(Listener):
     name = "hmm"
     echo = 1  # the noise at a stretch's begin is taken from the one before; with one, nothing older was found to matter
 
-    def __init__(self, decoder: Decoder) -> None:
-        self.decoder = decoder
+    def __init__(self, decoder: Decoder, domain: Domain | None = None, voice: Voice | None = None) -> None:
+        self.decoder, self.domain, self.voice = decoder, domain, voice
         self.usual = decoder.current_search()
 
     @classmethod
     def load(cls, weights: Path | None = None, device: str = "cpu") -> "Model":
-        """`weights`: a folder laid out as the wheel's own (en-us/, en-us.lm.bin, cmudict-en-us.dict); None for that.
-        Errors: ModelFailed."""
+        """`weights`: a folder laid out as the wheel's own (en-us/, en-us.lm.bin, cmudict-en-us.dict), which may have a
+        domain.json; None for the wheel's, judged by OWN. Errors: ModelFailed."""
         with trained(Path(weights or get_model_path("en-us")), "hmm", LANGUAGE, DICTIONARY) as folder:
-            return cls(
-                Decoder(
-                    hmm=str(folder / "en-us"),
-                    lm=str(folder / LANGUAGE),
-                    dict=str(folder / DICTIONARY),
-                    cmn="batch",
-                    maxhmmpf=ACTIVE,
-                    loglevel="FATAL",
-                )
+            decoder = Decoder(
+                hmm=str(folder / "en-us"),
+                lm=str(folder / LANGUAGE),
+                dict=str(folder / DICTIONARY),
+                cmn="batch",
+                maxhmmpf=ACTIVE,
+                loglevel="FATAL",
             )
+            domain = Domain.read(weights or OWN)
+            return cls(decoder, domain, Voice.read(weights or OWN) if domain else None)
 
     def prepare(self, params: Params) -> None:
         """Errors: InvalidInput, for a grammar that cannot be read, and words that are not in the dictionary."""
@@ -90,6 +96,15 @@ class Model(Listener):
     def hear(self, sounds: Sequence[np.ndarray], params: Params) -> list[list[Word]]:
         sure = params.grammar is None and params.words is None
         return [list(self._words(sound.tobytes(), sure)) for sound in sounds]
+
+    def judged(self, sounds: Sequence[np.ndarray], params: Params) -> list[tuple[list[Word], float | None]]:
+        fits = [self.domain.fit(self.measured(sound)) if self.domain else None for sound in sounds]
+        return list(zip(self.hear(sounds, params), fits, strict=True))
+
+    def measured(self, sound: np.ndarray) -> dict[str, float]:
+        """What domain.json judges: nats a frame."""
+        assert self.voice is not None, "a domain comes with its mixtures"
+        return {"voice": self.voice.ratio(sound)}
 
     def _words(self, samples: bytes, sure: bool) -> Iterator[Word]:
         """Frames are hundredths of a second from the stretch's start, the last inclusive."""

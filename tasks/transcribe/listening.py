@@ -18,6 +18,7 @@ from tasks.algorithm import Algorithm, Call, Result
 from tasks.errors import BacklotError, Canceled, InvalidInput
 from tasks.transcribe import Params, audio, segments
 from tasks.transcribe.denoise import CONTEXT_S, denoised
+from tasks.transcribe.domain import doubted, findings
 from tasks.transcribe.finished import Finished
 from tasks.transcribe.transcript import Segment, Transcript, Word
 from tasks.warning import warning
@@ -50,6 +51,10 @@ class Listener(Algorithm):
     @abstractmethod
     def hear(self, sounds: Sequence[np.ndarray], params: Params) -> list[list[Word]]:
         """The words of each stretch, (samples,) int16; times in seconds from its own start."""
+
+    def judged(self, sounds: Sequence[np.ndarray], params: Params) -> list[tuple[list[Word], float | None]]:
+        """What `hear` tells, and the fit of each stretch (domain.py); None where the model cannot judge it."""
+        return [(words, None) for words in self.hear(sounds, params)]
 
     def prepare(self, params: Params) -> None:
         """Before a call's first stretch; errors: InvalidInput, for params that cannot be used."""
@@ -88,9 +93,8 @@ class Listener(Algorithm):
             finished = Finished(call, self.name, sound.hexdigest(), spans)
             self._finish(call, finished, spans, pcm)
         call.report(1.0, f"{len(spans)} segments")
-        return Transcript(
-            tuple(finished.segments), duration, call.params.language, self.name, (*warnings, *self.doubts)
-        )
+        doubts = (*warnings, *self.doubts, *findings(finished.segments, duration))
+        return Transcript(tuple(finished.segments), duration, call.params.language, self.name, doubts)
 
     def language(self, asked: str | None) -> str:
         """The language that is heard; UNKNOWN where nothing says which. Errors: InvalidInput, for one that the model
@@ -123,11 +127,11 @@ class Listener(Algorithm):
             _stop_if(call.canceled)
             call.report(done / total, f"segment {first + 1} of {len(spans)}")
             sounds = [_sound(pcm, span, call.params.denoise) for span in group]
-            heard = self.hear(sounds, call.params)
+            heard = self.judged(sounds, call.params)
             finished.add(
                 [
-                    Segment(round(span.start, 3), round(span.end, 3), tuple(_placed(words, span)))
-                    for span, words in zip(group, heard, strict=True)
+                    Segment(round(span.start, 3), round(span.end, 3), tuple(_placed(doubted(words, fit), span)), fit)
+                    for span, (words, fit) in zip(group, heard, strict=True)
                 ]
             )
             done += sum(span.end - span.start for span in group)

@@ -27,11 +27,13 @@ class Word:
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch between two pauses. Its words lie in it, in order."""
+    """A stretch between two pauses. Its words lie in it, in order. `fit`: how like what the model learned it is
+    (domain.py); None where the model cannot judge it."""
 
     start: float
     end: float
     words: tuple[Word, ...]
+    fit: float | None = None
 
     @property
     def text(self) -> str:
@@ -94,6 +96,7 @@ class Transcript:
                 "end": s.end,
                 "text": s.text,
                 "confidence": mean_confidence(s.words),
+                "fit": None if s.fit is None else round(s.fit, 4),
                 "words": [asdict(word) for word in s.words],
             }
             for s in self.segments

@@ -58,6 +58,12 @@ def viterbi(likelihood: np.ndarray, start: np.ndarray, transitions: np.ndarray, 
     return path
 
 
+def log_p(path: np.ndarray, likelihood: np.ndarray, start: np.ndarray, transitions: np.ndarray) -> float:
+    """ln p of frames along a path of states; letters as in `viterbi`, without the end."""
+    heard = likelihood[np.arange(len(path)), path].sum()
+    return float(start[path[0]] + heard + transitions[path[:-1], path[1:]].sum())
+
+
 @dataclass(frozen=True)
 class Heard:
     """A word in frames from `start` to before `end`, and its share of the likelihood of all words there (0-1)."""
@@ -94,10 +100,18 @@ class Loop:
             joined[last, self.first] = np.log(LEAVE) + enter
         return joined
 
+    def likelihood(self, frames: np.ndarray) -> np.ndarray:
+        """(frames, D) to ln p of each under each state, (frames, states)."""
+        return np.hstack([model.log_likelihood(frames) for model in self.models.values()])
+
+    def path(self, likelihood: np.ndarray) -> np.ndarray:
+        """The likeliest states, (frames,)."""
+        return viterbi(likelihood, self.start, self.transitions, self.end)
+
     def hear(self, frames: np.ndarray) -> list[Heard]:
         """The likeliest words of (frames, D), without silence."""
-        likelihood = np.hstack([model.log_likelihood(frames) for model in self.models.values()])
-        path = viterbi(likelihood, self.start, self.transitions, self.end)
+        likelihood = self.likelihood(frames)
+        path = self.path(likelihood)
         begins = [
             0,
             *(

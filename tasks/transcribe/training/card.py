@@ -38,7 +38,7 @@ The weights were rounded to float16 before. Validation, by which they were chose
 It knows about a hundred words and the letters; it spells what else it hears, mostly wrong: general speech is a task
 for another model (`make bench-transcribe` tells how far off it is on read books). American adults, close microphones,
 rooms; a job cuts at pauses, so a letter spoken alone between two pauses is heard without its neighbours. Confidence is
-what the network says of its own signs, which is too sure where it has never heard the like.
+what the network says of its own signs; it is lowered where a stretch is unlike what the network learned.
 """
 
 WHAT = {

@@ -37,8 +37,8 @@ Validation, by which the iteration was chosen: {best:.3f} wrong at step {best_st
 ## Limits
 
 Whatever is said, it hears digits. Six men are few: a voice unlike theirs is heard as the row above says, or worse;
-women and children were in no part. Nothing above 4 kHz is heard. Confidence compares the ten words alone, and is high
-for words that are none of them.
+women and children were in no part. Nothing above 4 kHz is heard. Confidence compares the ten words alone; it is
+lowered where the filler fits better than they do.
 """
 
 

@@ -5,14 +5,14 @@ and the card tells what came. No speaker, clip or kind of made sound is in both 
 and makes tones and music; it knows nothing of models.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 
 from tasks.transcribe.audio import RATE
-from tasks.transcribe.training import corpora
+from tasks.transcribe.training import augment, corpora
 from tasks.transcribe.training.corpora import Utterance
 from tasks.transcribe.training.words import WORDS
 
@@ -22,38 +22,60 @@ PIECE_S = 5.0  # of a clip of noise
 READ_S = 8.0  # of an utterance out of a book
 PEAK = 8000.0
 STRINGS = 60  # strings of digits that are made of single ones
+FIRST = 40  # readers by whom the constants of `hmm` are found
 LONG, SAMPLES = "audio/long", "audio/samples"
 
 
-def calibrating(data: Path, digits: bool) -> tuple[Sounds, Sounds]:
-    """Own and foreign sounds to find the constants with; `digits`: for a model of digits, else of spelled words."""
-    own = _digits(data, range(5, 10)) if digits else _spelled(data, "validation")
+def calibrating(data: Path, name: str) -> tuple[Sounds, Sounds]:
+    """Own and foreign sounds to find the constants of a model with."""
+    readers = _one_a_speaker(corpora.librispeech(data, "train"))
     foreign = {
-        "LibriSpeech, training speakers": _cut(_one_a_speaker(corpora.librispeech(data, "train"))),
         "noise, training clips": _clips(data, training=True),
-        "tones, chirps, hiss": made(STEADY, 80, seed=1),
+        "tones, chirps, hiss": made((*PLAIN, *HARMONIC), 80, seed=1),
     }
-    if digits:
-        foreign["AN4, training part without digits"] = _heard(_without_digits(corpora.an4(data, "train"))[::3])
-    return own, foreign
+    if name == "hmm":
+        foreign["organ, bells"] = made(TUNES, 40, seed=1)
+        return {"LibriSpeech, training speakers": _cut(readers[:FIRST]), **_spelled(data, "validation")}, foreign
+    foreign["LibriSpeech, training speakers"] = _cut(readers)
+    if name != "hmm-words":
+        return _spelled(data, "validation"), foreign
+    foreign["AN4, training part without digits"] = _heard(_without_digits(corpora.an4(data, "train"))[::3])
+    return _digits(data, range(5, 10)), foreign
 
 
-def held(data: Path, digits: bool) -> tuple[Sounds, Sounds]:
+def held(data: Path, name: str) -> tuple[Sounds, Sounds]:
     """The same for the report; other speakers, clips and kinds of sound."""
-    own = _digits(data, range(5)) if digits else _spelled(data, "test")
-    foreign = {
-        "LibriSpeech, other speakers": _cut(corpora.librispeech(data, "dev")[::2]),
-        "one long reading": _pieces(corpora.sound(next((data / LONG).glob("*.opus"))), 10.0)[::2],
-        "samples (readers, a speech, verse, two speakers, a café)": [
-            piece for path in sorted((data / SAMPLES).glob("*.opus")) for piece in _pieces(corpora.sound(path), 10.0)
-        ],
+    sounds = {
         "noise and music, other clips": _clips(data, training=False),
         "made music": made(MUSIC, 40, seed=2),
         "square waves, pink noise, telephone keys": made(OTHER, 60, seed=3),
     }
-    if digits:
-        foreign["AN4, test part without digits"] = _heard(_without_digits(corpora.an4(data, "test")))
-    return own, foreign
+    samples = [_pieces(corpora.sound(path), 10.0) for path in sorted((data / SAMPLES).glob("*.opus"))]
+    books = {
+        "LibriSpeech, other speakers": _cut(corpora.librispeech(data, "dev")[::2]),
+        "one long reading": _pieces(corpora.sound(next((data / LONG).glob("*.opus"))), 10.0)[::2],
+        "samples (readers, a speech, verse, two speakers, a café)": [piece for cut in samples for piece in cut],
+    }
+    if name == "hmm":
+        return {**books, **_spelled(data, "test")}, sounds
+    if name != "hmm-words":
+        return _spelled(data, "test"), {**books, **sounds}
+    spelled = _heard(_without_digits(corpora.an4(data, "test")))
+    return _digits(data, range(5)), {**books, **sounds, "AN4, test part without digits": spelled}
+
+
+def voices(data: Path) -> tuple[Sounds, Sounds]:
+    """Speech, some of it in noise, and other sounds, that `voice.py` learns from; no speaker is in a half of `hmm`."""
+    random = np.random.default_rng(7)
+    clips = _clips(data, training=True)
+    readers = _one_a_speaker(corpora.librispeech(data, "train"))
+    speech = {"LibriSpeech": _cut(readers[FIRST:]), "AN4": _heard(corpora.an4(data, "train")[::8])}
+    noisy = {name: [augment.noisy(sound, clips, random) for sound in sounds] for name, sounds in speech.items()}
+    return noisy, {
+        "noise": clips,
+        "tones": made((*PLAIN, *HARMONIC), 80, seed=4),
+        "organ, bells": made(TUNES, 60, seed=4),
+    }
 
 
 def _spelled(data: Path, part: str) -> Sounds:
@@ -76,8 +98,9 @@ def _without_digits(utterances: Sequence[Utterance]) -> list[Utterance]:
     return [utterance for utterance in utterances if not DIGITS & set(utterance.text.split())]
 
 
-def _clips(data: Path, training: bool) -> list[np.ndarray]:
-    return [piece for clip in corpora.noises(data, training).values() for piece in _pieces(clip, PIECE_S)]
+def _clips(data: Path, training: bool, only: Container[str] | None = None) -> list[np.ndarray]:
+    clips = corpora.noises(data, training).items()
+    return [piece for name, clip in clips if only is None or name in only for piece in _pieces(clip, PIECE_S)]
 
 
 def _pieces(sound: np.ndarray, seconds: float) -> list[np.ndarray]:
@@ -167,6 +190,26 @@ def _keys(random: np.random.Generator) -> np.ndarray:
 SCALE = (0, 2, 4, 5, 7, 9, 11, 12)  # semitones
 
 
+def _organ(random: np.random.Generator) -> np.ndarray:
+    """Held notes of even harmonics that tremble."""
+
+    def play(time: np.ndarray, hertz: Callable[[], float]) -> np.ndarray:
+        pitch, tremble = hertz(), 0.01 * np.sin(2 * np.pi * 6 * time)
+        return np.sum([np.sin(2 * np.pi * pitch * n * time + n * tremble) / n for n in (1, 2, 3, 4, 6, 8)], axis=0)
+
+    return _notes(random, play)
+
+
+def _bells(random: np.random.Generator) -> np.ndarray:
+    """Chowning, "The synthesis of complex audio spectra by means of frequency modulation" (1973)."""
+
+    def play(time: np.ndarray, hertz: Callable[[], float]) -> np.ndarray:
+        pitch, fading = hertz(), np.exp(-3 * time)
+        return fading * np.sin(2 * np.pi * pitch * time + 5 * fading * np.sin(2 * np.pi * 1.4 * pitch * time))
+
+    return _notes(random, play)
+
+
 def _melody(random: np.random.Generator) -> np.ndarray:
     """Plucked strings, a note at a time."""
     return _notes(random, lambda time, hertz: _harmonics(time, hertz(), 8, 1.0, 2.0))
@@ -204,6 +247,8 @@ def _notes(random: np.random.Generator, play: Callable[[np.ndarray, Callable[[],
     return wave / np.abs(wave).max()
 
 
-STEADY = (_sine, _sines, _chirp, _sawtooth, _hiss)
+PLAIN = (_sine, _chirp, _hiss)
+HARMONIC = (_sines, _sawtooth)
+TUNES = (_organ, _bells)
 MUSIC = (_melody, _chords, _drums)
 OTHER = (_square, _pink, _keys)

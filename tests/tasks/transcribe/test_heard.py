@@ -38,7 +38,8 @@ def first_word(told: dict, segment: int = 0) -> float:
 
 
 def codes(told: dict) -> list[str]:
-    return [warning["code"] for warning in told["warnings"]]
+    """But that of the voice, which is none of the six that the model knows."""
+    return [warning["code"] for warning in told["warnings"] if warning["code"] != "out_of_domain"]
 
 
 def test_words_of_a_late_track_are_late(model, speech, tmp_path):

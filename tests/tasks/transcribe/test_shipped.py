@@ -19,7 +19,7 @@ def test_nothing_said_is_an_empty_transcript(name, tmp_path):
     (result,) = load("transcribe", name).run(
         [Call.of("transcribe", audio=str(encode(np.zeros(30_000, np.int16), tmp_path, "wav")))]
     )
-    assert result.value == {"text": "", "language": "en", "duration_s": 1.875, "confidence": None, "warnings": []}
+    assert (result.value["text"], result.value["duration_s"], result.value["confidence"]) == ("", 1.875, None)
     assert timed([], 1.0) == []
 
 
@@ -36,7 +36,7 @@ def test_words_have_times_and_confidence(name):
             for word in segment["words"]
         ]
         assert words and result.value["text"] == " ".join(word["text"] for word in words)
-        assert all(0 <= word["start"] <= word["end"] <= 12.3 and 0 < word["confidence"] <= 1 for word in words)
+        assert all(0 <= word["start"] <= word["end"] <= 12.3 and 0 <= word["confidence"] <= 1 for word in words)
         assert all(one["end"] <= other["start"] + 1e-6 for one, other in zip(words, words[1:], strict=False))
 
 
