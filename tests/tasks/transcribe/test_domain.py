@@ -17,7 +17,7 @@ from tasks.transcribe.transcript import Segment, Word
 from tests.tasks.transcribe.test_audio import SAMPLES, encode
 
 WEIGHTS = Path(__file__).parents[3] / "tasks" / "transcribe" / "weights"
-JUDGES = ["hmm-words", "rnn"]
+JUDGES = ["hmm-words", "rnn", "dnn"]
 TIME = np.arange(48_000) / 16_000
 FOREIGN = {
     "tone": 3000 * np.sin(2 * np.pi * 440 * TIME),
@@ -145,7 +145,14 @@ def test_a_checkpoint_keeps_the_fit():
     assert Finished(call, "rnn", "hash", [span]).segments[0].fit is None
 
 
-@pytest.mark.parametrize("name", JUDGES)
+@pytest.mark.parametrize("name", ["tone", "an instant"])
+def test_the_default_model_hears_no_voice_in_a_tone(name, tmp_path):
+    """`hmm` is judged too: by how like speech a stretch sounds, and by its words."""
+    value = told(load("transcribe", "hmm"), encode(FOREIGN[name][:24_000].astype(np.int16), tmp_path, "wav"))
+    assert codes(value) in (["out_of_domain"], ["no_speech"])
+
+
+@pytest.mark.parametrize("name", ["hmm", *JUDGES])
 def test_the_card_tells_how_much_is_warned_of(name):
     """The constants are of the weights beside them; 95 in 100 foreign recordings have a warning, 5 in 100 own ones."""
     constants = json.loads((WEIGHTS / name / "domain.json").read_text())
@@ -162,7 +169,7 @@ def test_the_card_tells_how_much_is_warned_of(name):
 
 
 @pytest.mark.data("audio/an4", "audio/fsdd", "audio/librispeech", "audio/noise", "audio/long", "audio/samples")
-@pytest.mark.parametrize("name", JUDGES)
+@pytest.mark.parametrize("name", [*JUDGES, pytest.param("hmm", marks=pytest.mark.slow)])
 def test_input_that_calibration_never_saw(name, real_data):
     """A fifth of what was held back, once more: foreign recordings are warned of, the model's own are not."""
     from tasks.transcribe.training import domain, foreign
