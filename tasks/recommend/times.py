@@ -73,7 +73,7 @@ class Times:
 
 def read(chunks: Sequence[pyarrow.Array], column: str, table: str) -> Times:
     """Whatever a cell says, it is a time or counted."""
-    chunks = [_iso(chunk) for chunk in chunks]
+    chunks = [_typed(chunk) for chunk in chunks]
     parts, said = [], list[dict[str, str]]()
     numeric: list[np.ndarray] = []
     for chunk in chunks:
@@ -113,10 +113,10 @@ def read(chunks: Sequence[pyarrow.Array], column: str, table: str) -> Times:
     return Times(values, unreadable, absurd, [*written.warnings, *said])
 
 
-def _iso(chunk: pyarrow.Array) -> pyarrow.Array:
-    """A chunk of ISO 8601 alone as times, which Arrow reads; any other as it is."""
+def _typed(chunk: pyarrow.Array) -> pyarrow.Array:
+    """A chunk of texts that are numbers alone, or ISO 8601 alone, as Arrow reads them; any other as it is."""
     if pyarrow.types.is_large_string(chunk.type):
-        for kind in (pyarrow.timestamp("us"), pyarrow.timestamp("us", "UTC")):
+        for kind in (pyarrow.float64(), pyarrow.timestamp("us"), pyarrow.timestamp("us", "UTC")):
             with contextlib.suppress(pyarrow.ArrowInvalid):
                 return chunk.cast(kind)
     return chunk
