@@ -37,8 +37,8 @@ def found(model: PreTrainedModel) -> Habits:
     alone = Habits(joins=False, parts=False, kept=kept, turns=_turns(moving))
     if places or moving or not _shared(model):
         return alone
-    parts = _reads_in_parts(model, alone)
-    return Habits(joins=parts and _reads_together(model, alone), parts=parts, kept=kept)
+    divided = _reads_in_parts(model, alone)
+    return Habits(joins=divided and _reads_together(model, alone), parts=divided and not _windowed(model), kept=kept)
 
 
 @contextmanager
@@ -136,6 +136,11 @@ def _shared(model: PreTrainedModel) -> bool:
         return False  # a chunk's borders are counted from the first place of the cache, not of the text
     layers = DynamicCache(config=model.config).layers
     return bool(layers) and {type(layer) for layer in layers} <= SHARED
+
+
+def _windowed(model: PreTrainedModel) -> bool:
+    """Some models look past their window while they read a prompt (moshi), where a second portion could not."""
+    return any(type(layer) is not DynamicLayer for layer in DynamicCache(config=model.config).layers)
 
 
 def _reads_in_parts(model: PreTrainedModel, habits: Habits) -> bool:

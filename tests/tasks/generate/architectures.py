@@ -55,6 +55,7 @@ SIZES = {
 TINY = {name: size for size, names in SIZES.items() for name in names.split()} | {"is_decoder": True}
 MIXED = ["linear_attention", "full_attention", "linear_attention"]
 MULTIHEAD = {"num_key_value_heads": 4}  # as many keys as queries
+QWEN = {"vocab_size": 520}  # their tokenizer adds some of its own
 OWN: dict[str, dict[str, Any]] = {
     "axk1": MULTIHEAD,
     "axk2": MULTIHEAD,
@@ -105,7 +106,8 @@ OWN: dict[str, dict[str, Any]] = {
     "longcat_flash": MULTIHEAD,
     "mamba2": {"num_heads": 4, "head_dim": 16, "n_groups": 1},
     "minicpm3": MULTIHEAD,
-    "qwen3_5_moe_text": {"layer_types": MIXED},
+    "qwen2": QWEN,
+    "qwen3_5_moe_text": {"layer_types": MIXED, **QWEN},
     "qwen3_5_text": {"layer_types": MIXED},
     "qwen3_next": {"layer_types": MIXED},
     "reformer": {
