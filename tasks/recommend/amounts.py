@@ -28,7 +28,6 @@ UNSURE = r"^-?[1-9][0-9]{0,2}\.[0-9]{3}$"
 DIGITS_MAX = 300  # of a number; more is none
 GROUPS = {",": re.compile(r"[1-9][0-9]{0,2}(,[0-9]{3})+"), ".": re.compile(r"[1-9][0-9]{0,2}(\.[0-9]{3})+")}
 SPACED = re.compile(r"[1-9][0-9]{0,2}([ '’\u00a0\u202f\u2009][0-9]{3})+(?=[.,][0-9]+$|$)")
-NUMBER = re.compile(r"([0-9]*)(?:([.,])([0-9]+))?")
 OF = re.compile(r"(.+?)\s*(?:/|\bout of\b|\bof\b)\s*([0-9]+(?:[.,][0-9]+)?)\s*(?:stars?|points?)?", re.IGNORECASE)
 UNIT = re.compile(r"(.+?)\s*(?:stars?|points?|pts\.?|plays?|listens?|views?|times|x)", re.IGNORECASE)
 STARS = re.compile("[★⭐\ufe0f*]+[☆½]*|½")
