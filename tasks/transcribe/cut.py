@@ -71,7 +71,7 @@ def stated_seconds(file: BinaryIO, container: str, track: av.AudioStream) -> flo
         at = file.tell()
         count = _frame_count(file)
         file.seek(at)  # the container is being read
-        return count * (1152 if track.rate >= 32_000 else 576) / track.rate if count else None
+        return count * (1152 if track.rate >= 32_000 else 576) / track.rate if count and track.rate else None
     return float(track.duration * track.time_base)
 
 
