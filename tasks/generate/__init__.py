@@ -18,7 +18,7 @@ EMPTY = "the prompt is empty: give at least one character that can be seen"
 OWN = "; left out, a checkpoint's own value is taken where it has one"  # its generation_config's
 WARNINGS: dict[str, str] = {
     "out_of_domain": "the model was not made for this prompt: its vocabulary has no tokens for parts of it",
-    "prompt_cut": "the prompt is longer than the model reads at once, and only its end was read",
+    "prompt_cut": "the prompt is longer than the model reads: only its end was read (by an embedder, its beginning)",
     "sampling_ignored": "the checkpoint asks for a way to choose tokens that this service does not have",
 }
 
@@ -92,7 +92,8 @@ class Params(BaseModel):
     seed: int = Field(0, ge=0, lt=2**53, description="the same job with the same seed gives the same text")
     n: int = Field(1, ge=1, le=16, description="how many continuations; the first is that of n = 1")
     on_long_prompt: Literal["refuse", "cut"] = Field(
-        "refuse", description="where the prompt is longer than the model's context: 'cut' reads its end"
+        "refuse",
+        description="a prompt longer than the model's context: 'cut' reads its end (an embedder, its beginning)",
     )
 
 

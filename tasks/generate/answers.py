@@ -22,11 +22,12 @@ def written(
     return Result({**told[0], "choices": list(told), "usage": usage, "warnings": list(warnings)}, tuple(files))
 
 
-def embedded(call: Call, prompt_tokens: int, vector: np.ndarray) -> Result:
+def embedded(call: Call, prompt_tokens: int, vector: np.ndarray, warnings: Sequence[dict] = ()) -> Result:
     """The result of `mode: embed`; `vector` (width,) of any length but 0."""
     embedding = [round(float(number), DIGITS) for number in vector / np.linalg.norm(vector)]
+    usage = {"prompt_tokens": prompt_tokens, "completion_tokens": 0}
     return Result(
-        {"embedding": embedding, "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": 0}},
+        {"embedding": embedding, "usage": usage, "warnings": list(warnings)},
         (_file(call, "embedding.json", json.dumps(embedding)),),
     )
 

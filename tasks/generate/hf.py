@@ -22,12 +22,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from tasks.algorithm import Call
 from tasks.errors import InvalidInput
 from tasks.generate.habits import found, untouched
-from tasks.generate.language import LanguageModel, cut, fitted, usable
+from tasks.generate.language import LanguageModel, cut, fitted, unknown, usable
 from tasks.generate.own_sampling import OwnSampling, check_sampling
 from tasks.generate.rows import Decoding, Habits
+from tasks.generate.sentences import MODULES, Sentences, places
 from tasks.generate.writing import Prompt
 from tasks.pretrained import check_causal, check_tokens, load_network, load_part
-from tasks.warning import warning
 
 UNBOUNDED = 10**6  # tokenizers that know no limit say one past this
 WINDOW = 512  # tokens of a text to embed read at once, where the model would allow for more
@@ -42,7 +42,7 @@ class Model(LanguageModel):
         config = model.config.get_text_config()
         limits = [getattr(config, name, None) for name in ("max_position_embeddings", "n_positions", "max_seq_len")]
         known = next((limit for limit in limits if limit and limit > 0), tokenizer.model_max_length)
-        self.context = min([known, *_places(model)]) if known <= UNBOUNDED else None
+        self.context = min([known, *places(model)]) if known <= UNBOUNDED else None
         ends = model.generation_config.eos_token_id
         ends = tokenizer.eos_token_id if ends is None else ends
         listed = ends if isinstance(ends, list) else [ends]
@@ -52,9 +52,11 @@ class Model(LanguageModel):
             self.own.ignored.append("eos_token_id")
 
     @classmethod
-    def load(cls, weights: Path | None, device: str) -> "Model":
+    def load(cls, weights: Path | None, device: str) -> LanguageModel:
         """From a folder with config.json, *.safetensors and a tokenizer; errors: ModelFailed, of one that is not whole
-        or of another kind (tasks/pretrained.py)."""
+        or of another kind (tasks/pretrained.py). A folder of sentence-transformers embeds alone (sentences.py)."""
+        if weights is not None and (weights / MODULES).is_file():
+            return Sentences.load(weights, device)
         check_sampling(weights)
         model = load_network(weights, AutoModelForCausalLM, "auto" if device == "cuda" else torch.float32)
         tokenizer = load_part(weights, AutoTokenizer)
@@ -70,7 +72,7 @@ class Model(LanguageModel):
             raise InvalidInput(
                 "the model's tokenizer makes no token of this prompt: its vocabulary has none of the text"
             )
-        warnings = [*self.own.warnings(), *self._unknown(whole)]
+        warnings = [*self.own.warnings(), *unknown(whole, self.tokenizer)]
         if self.context is not None:
             tokens = list(fitted(whole, self.context - 1, call.params.on_long_prompt))
             if whole[0] == self.tokenizer.bos_token_id:
@@ -88,19 +90,6 @@ class Model(LanguageModel):
             steer=steer,
             warnings=warnings,
         )
-
-    def _unknown(self, tokens: Sequence[int]) -> list[dict[str, str]]:
-        """Characters that the vocabulary has no token for are read as one and the same."""
-        unknown = self.tokenizer.unk_token_id
-        framing = {self.tokenizer.bos_token_id, self.tokenizer.eos_token_id}  # often the same token, as GPT-2 has it
-        count = 0 if unknown in framing else tokens.count(unknown)
-        if not count:
-            return []
-        detail = (
-            f"{count:,} of the prompt's {len(tokens):,} tokens are not in the model's vocabulary and were read as"
-            " unknown: choose a model that was made for this language or script."
-        )
-        return [warning("out_of_domain", detail)]
 
     def _tokens(self, call: Call) -> list[int]:
         messages = call.inputs.get("messages")
@@ -137,6 +126,11 @@ class Model(LanguageModel):
     def reading(self, rows: int) -> Decoding:
         return Decoding(self.model, self.habits, rows)
 
+    def embeddable(self, call: Call) -> tuple[list[list[int]], list[dict[str, str]]]:
+        windows, warnings = super().embeddable(call)
+        tokens = [token for window in windows for token in window]
+        return windows, [*warnings, *unknown(tokens, self.tokenizer)]
+
     def windows(self, text: str) -> list[list[int]]:
         tokens, size = self.tokenizer(text)["input_ids"], min(self.context or WINDOW, WINDOW)
         return [tokens[start : start + size] for start in range(0, len(tokens), size)]
@@ -149,13 +143,3 @@ class Model(LanguageModel):
             read = self.model(input_ids=given, output_hidden_states=True, use_cache=False).hidden_states[-1]
             sums.append(read[0].double().sum(0).cpu().numpy())
         return np.stack(sums), np.array([float(len(window)) for window in windows])
-
-
-def _places(model: PreTrainedModel) -> list[int]:
-    """Places of learned positions that begin after a padding token's, which is none of the text's."""
-    learned = [module for name, module in model.named_modules() if "position" in name.rpartition(".")[2]]
-    return [
-        module.num_embeddings - module.padding_idx - 1
-        for module in learned
-        if isinstance(module, torch.nn.Embedding) and module.padding_idx is not None
-    ]

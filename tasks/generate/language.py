@@ -6,6 +6,7 @@ It knows which calls are well-formed and who answers what; it does not know any 
 from abc import abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +37,10 @@ class LanguageModel(Algorithm):
     @abstractmethod
     def windows(self, text: str) -> list[list[int]]:
         """The tokens of a text to embed, cut to what the network reads at once; at least one token."""
+
+    def embeddable(self, call: Call) -> tuple[list[list[int]], list[dict[str, str]]]:
+        """The windows of a call to embed, and what is to be said of them; errors: InvalidInput, TooLarge."""
+        return self.windows(usable(call.inputs.get("prompt"))), []
 
     @abstractmethod
     def pooled(self, windows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -85,7 +90,8 @@ class Meaning:
         """Errors: InvalidInput."""
         if call.inputs.get("messages") is not None:
             raise InvalidInput("mode embed reads a prompt, not messages")
-        self.call, self.windows = call, model.windows(usable(call.inputs.get("prompt")))
+        self.call = call
+        self.windows, self.warnings = model.embeddable(call)
         self.sum: np.ndarray | float = 0.0
         self.weight, self.done = 0.0, 0
         self.error: BacklotError | None = None
@@ -103,7 +109,10 @@ class Meaning:
 
     @cached_property
     def outcome(self) -> Result | BacklotError:
-        return self.error or embedded(self.call, sum(map(len, self.windows)), np.asarray(self.sum / self.weight))
+        if self.error:
+            return self.error
+        tokens, mean = sum(map(len, self.windows)), np.asarray(self.sum / self.weight)
+        return embedded(self.call, tokens, mean, self.warnings)
 
 
 def embed(model: LanguageModel, meanings: Sequence[Meaning]) -> None:
@@ -150,3 +159,17 @@ def cut(whole: int, read: int) -> list[dict[str, str]]:
         return []
     detail = f"The prompt is longer than the model reads at once: of {whole:,} tokens only the last {read:,} were read."
     return [warning("prompt_cut", detail)]
+
+
+def unknown(tokens: Sequence[int], tokenizer: Any) -> list[dict[str, str]]:
+    """The warning of characters that a vocabulary has no token for, which are read as one and the same."""
+    sign = tokenizer.unk_token_id
+    framing = {tokenizer.bos_token_id, tokenizer.eos_token_id}  # often the same token, as GPT-2 has it
+    count = 0 if sign in framing else list(tokens).count(sign)
+    if not count:
+        return []
+    detail = (
+        f"{count:,} of the prompt's {len(tokens):,} tokens are not in the model's vocabulary and were read as"
+        " unknown: choose a model that was made for this language or script."
+    )
+    return [warning("out_of_domain", detail)]
