@@ -23,6 +23,8 @@ WARNINGS = {
     "caption_cut": "the caption breaks off at max_tokens",
     "question_guessed": "a model of the hub does not say how it is to be asked; its words were guessed",
     "low_confidence": "the model itself finds its caption unlikely, or has no more than a general word",
+    "picture_damaged": "the file is cut short or damaged; what is whole of the picture, half at least, was looked at",
+    "frames_ignored": "the file has several pictures or frames, or is a video; only the first was looked at",
     "edges_ignored": "the picture is so long that only the square in its middle was looked at",
     "out_of_domain": "the picture is unlike what the model was made for; its caption may be of something else",
 }
@@ -38,7 +40,8 @@ class Inputs(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     image: Annotated[Source, Limits(max_bytes=64 * MIB)] = Field(
-        description="a picture: png, jpeg, webp, gif or bmp; at most 64 MiB and 50 megapixels"
+        description="a picture: png, jpeg, webp, gif, bmp, tiff or avif, or the first frame of a video (mp4, mov, "
+        "webm, mkv, avi); at most 64 MiB and 50 megapixels"
     )
 
 

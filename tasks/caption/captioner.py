@@ -24,7 +24,7 @@ from tasks.caption import beam, quality
 from tasks.caption.domain import Domain
 from tasks.caption.encoder import SceneEncoder, Sight, SqueezeNetEncoder, channels_last
 from tasks.caption.image import normalise, to_square
-from tasks.caption.pictures import open_picture
+from tasks.caption.pictures import read_picture
 from tasks.caption.stored import read_tensors
 from tasks.caption.teller import Teller
 from tasks.caption.vocabulary import Words, vocabulary
@@ -51,10 +51,11 @@ def network(config: dict[str, Any], teller: type[Teller]) -> Network:
 
 @dataclass(frozen=True)
 class Opened:
-    """What stays of a picture, however large: the square that is encoded, and the fields of Quality."""
+    """What stays of a picture, however large: the square that is encoded, the fields of Quality, and warnings."""
 
     square: Image.Image
     quality: dict[str, float]
+    warnings: list[dict[str, str]]
 
 
 class Captioner(Algorithm):
@@ -96,8 +97,8 @@ class Captioner(Algorithm):
         try:
             unless_canceled(call)
             call.report(0.0, "opening the picture")
-            picture = open_picture(call.inputs["image"])
-            return Opened(to_square(picture, self.side), quality.measure(picture))
+            read = read_picture(call.inputs["image"])
+            return Opened(to_square(read.picture, self.side), quality.measure(read.picture), read.warnings)
         except BacklotError as error:
             return error
 
@@ -116,7 +117,7 @@ class Captioner(Algorithm):
         strange = [warning("nothing_seen", "the picture shows nothing that the captioner knows")] if blind else []
         strange += self.foreign(sight)
         files = [] if blind else self.draw(opened.square, sight, found[0].tokens, call.workdir)
-        result = written(call, captions, opened.quality, self.doubt, strange, files)
+        result = written(call, captions, opened.quality, self.doubt, [*opened.warnings, *strange], files)
         call.report(1.0, "captioned")
         return result
 

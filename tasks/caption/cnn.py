@@ -29,7 +29,7 @@ from tasks.caption.classes import Classes, Said
 from tasks.caption.efficientnet import EfficientNetLite0, tensor_of
 from tasks.caption.encoder import channels_last
 from tasks.caption.maps import strip
-from tasks.caption.pictures import open_picture
+from tasks.caption.pictures import read_picture
 from tasks.caption.stored import read_tensors
 from tasks.errors import BacklotError
 from tasks.folder import CONFIG, TENSORS, read_json, trained, unusable
@@ -98,9 +98,9 @@ class Model(Algorithm):
         try:
             unless_canceled(call)
             call.report(0.0, "opening the picture")
-            picture = open_picture(call.inputs["image"])
-            measured = quality.measure(picture)
-            return Seen(middle(picture, self.config["side"]), measured, _edges(picture))
+            read = read_picture(call.inputs["image"])
+            square, measured = middle(read.picture, self.config["side"]), quality.measure(read.picture)
+            return Seen(square, measured, [*read.warnings, *_edges(read.picture)])
         except BacklotError as error:
             return error
 

@@ -20,7 +20,7 @@ from tasks.algorithm import Algorithm, Call, Result
 from tasks.caption import Params, quality
 from tasks.caption.asking import Asker
 from tasks.caption.captioner import unless_canceled, written
-from tasks.caption.pictures import open_picture
+from tasks.caption.pictures import read_picture
 from tasks.errors import BacklotError
 from tasks.folder import judged
 from tasks.pretrained import check_tokens, load_network
@@ -69,14 +69,14 @@ class Model(Algorithm):
         try:
             unless_canceled(call)
             call.report(0.0, "opening the picture")
-            picture = open_picture(call.inputs["image"])
-            measured = quality.measure(picture)
+            read = read_picture(call.inputs["image"])
+            picture, measured = read.picture, quality.measure(read.picture)
             call.report(0.2, "putting it into words")
             said = self.tell(picture, call.params, StoppingCriteriaList([Canceling(call)]))
         except BacklotError as error:
             return error
         captions = [{"caption": one.caption, "logprob": one.logprob} for one in said]
-        result = written(call, captions, measured, NO_DOUBT, self._warnings(said[0], call.params))
+        result = written(call, captions, measured, NO_DOUBT, [*read.warnings, *self._warnings(said[0], call.params)])
         call.report(1.0, "captioned")
         return result
 
