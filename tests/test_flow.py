@@ -121,6 +121,20 @@ def test_a_captioner_of_scenes_says_that_a_photograph_is_none(client):
     assert "out_of_domain" in [one["code"] for one in cat["result"]["warnings"]]
 
 
+def test_a_photograph_without_its_end_is_captioned_with_a_warning(client, tmp_path):
+    """All its pixels are there; the warning stands in the result and in its file."""
+    picture = tmp_path / "cut.jpg"
+    picture.write_bytes((SAMPLES / "caption/samples/coffee.jpg").read_bytes().removesuffix(b"\xff\xd9"))
+    job = client.submit("caption", {"image": picture}, wait=ENDS_S)
+    assert job["status"] == "succeeded", job["error"]
+    assert job["result"]["caption"] == "an espresso"
+    assert [one["code"] for one in job["result"]["warnings"]] == ["picture_damaged"]
+    assert (
+        json.loads(client.download(job["id"], "caption.json", tmp_path).read_text())["warnings"]
+        == job["result"]["warnings"]
+    )
+
+
 def test_a_search_cannot_be_asked_of_a_model_that_does_not_search(client):
     """The default captioner has no beams: the refusal names the field and the algorithms that take it."""
     with pytest.raises(ApiError) as refused:

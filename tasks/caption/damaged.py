@@ -6,7 +6,7 @@ over black and one over white, differ where nothing was written. A JPEG decoder 
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -36,21 +36,21 @@ def leniently() -> Iterator[None]:
         ImageFile.LOAD_TRUNCATED_IMAGES = False
 
 
-def salvaged(file: BinaryIO, formats: Sequence[str], name: str, cause: Exception) -> tuple[Image.Image, dict[str, str]]:
+def salvaged(file: BinaryIO, formats: tuple[str, ...], name: str, reason: str) -> tuple[Image.Image, dict[str, str]]:
     """The picture without the rows at its ends that are missing, and a warning.
 
-    Errors: InvalidInput, raised from `cause`, where less than LEAST of the pixels are there.
+    Errors: InvalidInput, where less than LEAST of the pixels are there.
     """
     try:
         picture, rows, columns, share = _read_on(file, formats, name)
     except MemoryError:
         raise
     except Exception:
-        raise InvalidInput(f"the {name} picture is cut short or damaged ({cause})") from cause
+        raise InvalidInput(f"the {name} picture is cut short or damaged ({reason})") from None
     if share < LEAST:
         there = f"{math.floor(share * 100)}% of it is there, {LEAST:.0%} are needed"
         detail = f"the {name} picture is cut short or damaged: {there}"
-        raise InvalidInput(detail) from cause
+        raise InvalidInput(detail)
     if share < 1:
         told = f"{math.floor(share * 100)}% of it is there, and was looked at"
     elif picture.info.get("progressive"):
@@ -62,7 +62,7 @@ def salvaged(file: BinaryIO, formats: Sequence[str], name: str, cause: Exception
     )
 
 
-def _read_on(file: BinaryIO, formats: Sequence[str], name: str) -> tuple[Image.Image, np.ndarray, np.ndarray, float]:
+def _read_on(file: BinaryIO, formats: tuple[str, ...], name: str) -> tuple[Image.Image, np.ndarray, np.ndarray, float]:
     """The picture, the numbers of the rows and of the columns that have anything (a TIFF comes turned as its tags say),
     and the share of pixels that was written."""
     if name in ("jpeg", "mpo"):
@@ -94,7 +94,7 @@ def _without(picture: Image.Image, rows: np.ndarray, columns: np.ndarray) -> Ima
     return cut
 
 
-def _over(file: BinaryIO, formats: Sequence[str], fill: int | None) -> Image.Image:
+def _over(file: BinaryIO, formats: tuple[str, ...], fill: int | None) -> Image.Image:
     """Decoded leniently, over pixels of one value where one is given."""
     file.seek(0)
     with leniently():
@@ -110,6 +110,7 @@ def _over(file: BinaryIO, formats: Sequence[str], fill: int | None) -> Image.Ima
 
         picture.load_prepare = filled  # type: ignore[method-assign]
         picture.load()
+        del picture.load_prepare  # the function holds the picture, which would stay after its last use
     return picture
 
 

@@ -106,6 +106,15 @@ def _read(file: BinaryIO) -> tuple[Image.Image, list[dict[str, str]]]:
     picture = _identified(file, known)
     check_size(*picture.size)
     name, warnings = (picture.format or known).lower(), _others(picture)
+    if reason := _fault(picture):
+        del picture
+        picture, told = damaged.salvaged(file, FORMATS, name, reason)
+        warnings.append(told)
+    return to_rgb(_upright(picture)), warnings
+
+
+def _fault(picture: Image.Image) -> str | None:
+    """Decodes the picture, or says why that cannot be; not the exception, whose frames hold the pixels."""
     try:
         picture.load()
     except MemoryError:
@@ -113,10 +122,8 @@ def _read(file: BinaryIO) -> tuple[Image.Image, list[dict[str, str]]]:
     except Exception as error:  # Pillow's decoders raise anything at all on damaged bytes
         if re.search(TOO_MUCH_TEXT, str(error)):
             raise _too_much_text() from error
-        del picture
-        picture, told = damaged.salvaged(file, FORMATS, name, error)
-        warnings.append(told)
-    return to_rgb(_upright(picture)), warnings
+        return str(error) or type(error).__name__
+    return None
 
 
 def _identified(file: BinaryIO, known: str) -> Image.Image:
