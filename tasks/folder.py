@@ -32,7 +32,8 @@ def unusable(finding: str, step: str) -> ModelFailed:
 def require(folder: Path | None, *names: str) -> Path:
     """The folder, once all these files lie in it, each with bytes of its own; errors: ModelFailed."""
     if folder is None:
-        raise unusable("models.toml names no folder for them", f"set `weights` to a folder with {' and '.join(names)}")
+        needed = " and ".join(names or (CONFIG, TENSORS))
+        raise unusable("models.toml names no folder for them", f"set `weights` to a folder with {needed}")
     if not folder.is_dir():
         raise unusable("the folder that models.toml names is not on this worker", "copy it there, or correct `weights`")
     for name in names:
@@ -63,6 +64,7 @@ def check_bytes(path: Path) -> None:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Errors: ModelFailed, of what is no JSON object."""
+    check_bytes(path)
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

@@ -44,8 +44,8 @@ PACKAGES = {
     "torchao": ("torchao", "accelerate"),
 }
 """Python packages that a way of quantising needs; those of the others transformers names."""
-PACKED = re.compile(r"^[IU]\d|^F8|^F4|^F6")
-"""Types of safetensors in which no plain network is saved."""
+PLAIN = ("F64", "F32", "F16", "BF16", "C64")
+"""Types of safetensors whose numbers mean what they say."""
 
 
 class Family(NamedTuple):
@@ -79,11 +79,13 @@ FAMILIES = {
 
 def look(folder: Path | None, auto: type) -> tuple[Path, dict[str, Any]]:
     """The folder and its config.json, after all that can be known of them without a network. Errors: ModelFailed."""
-    found = require(folder, CONFIG)
-    config = read_json(found / CONFIG)
+    found = require(folder)
+    _check_adapter(found)
+    if not any(found.glob("*.safetensors")):
+        _check_format(found)
+    config = read_json(require(found, CONFIG) / CONFIG)
     _check_type(config)
     _check_family(config, auto)
-    _check_adapter(found)
     _check_quantised(config)
     types = {name: kind for path in _weights(found, config) for name, kind in tensor_types(path).items()}
     _check_plain(config, types)
@@ -118,7 +120,8 @@ def _check_family(config: dict[str, Any], auto: type) -> None:
     family = FAMILIES.get(auto.__name__)
     if family is None:
         return
-    named = [name for name in config.get("architectures") or [] if isinstance(name, str)]
+    given = config.get("architectures")
+    named = [name for name in (given if isinstance(given, list) else [given]) if isinstance(name, str)]
     foreign = [name for name in named if hasattr(transformers, name) and not name.endswith("Model")]
     wanted = family.names() | FAMILIES["AutoModelForImageTextToText"].names()
     if config["model_type"] in family.classes and (not foreign or wanted & {*foreign}):
@@ -137,6 +140,15 @@ def _check_adapter(folder: Path) -> None:
         )
 
 
+def _check_format(folder: Path) -> None:
+    for pattern, called in OTHER_FORMATS.items():
+        if any(folder.glob(pattern)):
+            raise unusable(
+                f"they are {called}, and only safetensors are loaded",
+                "convert them: load them with transformers and save them with save_pretrained",
+            )
+
+
 def _check_quantised(config: dict[str, Any]) -> None:
     text = config.get("text_config")
     parts = [config, text] if isinstance(text, dict) else [config]
@@ -147,6 +159,8 @@ def _check_quantised(config: dict[str, Any]) -> None:
             raise unusable("quantization_config of config.json is not an object", COPY_AGAIN)
         loads = any(given.get(name) for name in ("load_in_4bit", "load_in_8bit"))
         method = "bitsandbytes" if loads else str(given.get("quant_method"))
+        if not loads and not given.get("quant_method"):
+            raise unusable("quantization_config of config.json has no quant_method", COPY_AGAIN)
         if method != "bitsandbytes" and method not in AUTO_QUANTIZATION_CONFIG_MAPPING:
             raise unusable(
                 f"config.json says that they are quantised by {method[:40]!r}, which the worker's transformers "
@@ -175,19 +189,13 @@ def _weights(folder: Path, config: dict[str, Any]) -> list[Path]:
         return [folder / TENSORS]
     if (folder / INDEX).is_file():
         return _shards(folder)
-    others = sorted(path.name for path in folder.glob("*.safetensors"))
+    others = sorted(path.name for path in folder.glob("*.safetensors") if path.is_file())
     if any(map(SHARD.match, others)):
         raise unusable(f"the folder has shards but no {INDEX}", COPY_AGAIN)
     if others:
         raise unusable(
             f"the folder has {listed(others)} and no {TENSORS}", f"rename the file with the whole network to {TENSORS}"
         )
-    for pattern, called in OTHER_FORMATS.items():
-        if any(folder.glob(pattern)):
-            raise unusable(
-                f"they are {called}, and only safetensors are loaded",
-                "convert them: load them with transformers and save them with save_pretrained",
-            )
     raise unusable(f"the folder has no {TENSORS}", COPY_AGAIN)
 
 
@@ -208,11 +216,11 @@ def _shards(folder: Path) -> list[Path]:
 
 def _check_plain(config: dict[str, Any], types: dict[str, str]) -> None:
     """Numbers of 8 bits and fewer mean nothing without their scales, but are read as numbers all the same."""
-    packed = sorted(name for name, kind in types.items() if name.endswith("weight") and PACKED.match(kind))
+    packed = sorted(name for name, kind in types.items() if name.endswith("weight") and kind not in PLAIN)
     if packed and not config.get("quantization_config") and not config.get("compression_config"):
         raise unusable(
-            f"{listed(packed, 1)} are of type {types[packed[0]]}, as quantised tensors are, and config.json has no "
-            "quantization_config",
+            f"tensors are of type {types[packed[0]]}, as quantised tensors are ({listed(packed, 1)}), and config.json "
+            "has no quantization_config",
             "take the config.json that belongs to them, or the checkpoint that is not quantised",
         )
 

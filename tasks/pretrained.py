@@ -41,31 +41,41 @@ def load_network(folder: Path | None, auto: type, dtype: torch.dtype | str) -> P
     CPU. Errors: ModelFailed, never retryable."""
     found, config = look(folder, auto)
     with judged("transformers cannot make a network of them", "repair config.json, or " + COPY_AGAIN, found):
-        try:
-            model, info = auto.from_pretrained(  # type: ignore[attr-defined]
-                found,
-                use_safetensors=True,
-                dtype=dtype,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # it raises without a name otherwise
-                **SAFELY,
-            )
-        except ImportError as error:
-            raise _lacking(error, found) from error
+        model, info = _read(
+            auto,
+            found,
+            use_safetensors=True,
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # it raises without a name otherwise
+        )
     _judge_report(model, info)
     _judge_numbers(model)
     return model.eval()
 
 
-def load_part(folder: Path | None, auto: type, **options: Any) -> Any:
+def load_part(folder: Path | None, auto: type) -> Any:
     """The tokenizer, processor or image processor of a folder; errors: ModelFailed, never retryable."""
     found = require(folder)
     step = "put the files of the original's tokenizer and processor into the folder"
     with judged(f"the {_called(auto)} cannot be read", step, found):
-        try:
-            return auto.from_pretrained(found, **SAFELY, **options)  # type: ignore[attr-defined]
-        except ImportError as error:
-            raise _lacking(error, found) from error
+        return _read(auto, found)
+
+
+def _read(auto: type, folder: Path, **options: Any) -> Any:
+    """Errors: ModelFailed where a package is missing, or code of the folder would have to be run; else transformers'
+    own."""
+    try:
+        return auto.from_pretrained(folder, **SAFELY, **options)  # type: ignore[attr-defined]
+    except ImportError as error:
+        raise _lacking(error, folder) from error
+    except ValueError as error:
+        if "trust_remote_code" not in str(error):
+            raise
+        raise unusable(
+            f"their {_called(auto)} is Python code in the folder, which is never run",
+            "take a checkpoint of which transformers itself has all classes",
+        ) from error
 
 
 def check_tokens(tokenizer: Any, model: PreTrainedModel, added: bool = True) -> None:
@@ -116,22 +126,30 @@ def _judge_report(model: PreTrainedModel, info: dict[str, Any]) -> None:
         inside = model.base_model_prefix + "."
         head = model.base_model is not model and not any(name.startswith(inside) for name in missing)
         raise unusable(
-            f"the safetensors lack {len(missing)} tensors of a {made} ({listed(missing)})",
+            f"the safetensors lack {_counted(missing)} of a {made} ({listed(missing)})",
             "this is the base without its head: take one that was trained for the task, or train it"
             if head
             else "save the network whole, or correct config.json",
         )
     modules = {name for whole in (model, model.base_model) for name, _ in whole.named_children()}
     unexpected = sorted(name for name in info["unexpected_keys"] if not SPARE.search(name) and not DERIVED.search(name))
-    inside_ours = [name for name in unexpected if name.partition(".")[0] in {*modules, model.base_model_prefix}]
-    if inside_ours:
+    if adapters := [name for name in unexpected if "lora_" in name]:
         raise unusable(
-            f"the safetensors hold {len(inside_ours)} tensors that config.json leaves no place for "
-            f"({listed(inside_ours)})",
+            f"the safetensors hold an adapter (LoRA) that would be ignored ({listed(adapters, 1)})",
+            "merge it into its base (merge_and_unload of peft) and save the whole",
+        )
+    foreign = [name for name in unexpected if name.partition(".")[0] in {*modules, model.base_model_prefix}]
+    if foreign:
+        raise unusable(
+            f"the safetensors hold {_counted(foreign)} that config.json leaves no place for ({listed(foreign)})",
             "take the config.json that was saved with them",
         )
     if unexpected:
         log.info("%s: %d tensors of other heads are left out: %s", made, len(unexpected), listed(unexpected))
+
+
+def _counted(names: list[str]) -> str:
+    return f"{len(names)} tensor{'s' if len(names) > 1 else ''}"
 
 
 def _judge_numbers(model: PreTrainedModel) -> None:
@@ -154,4 +172,5 @@ def _lacking(error: ImportError, folder: Path) -> ModelFailed:
 
 
 def _called(auto: type) -> str:
-    return {"AutoTokenizer": "tokenizer", "AutoImageProcessor": "image processor"}.get(auto.__name__, "processor")
+    known = {"AutoTokenizer": "tokenizer", "AutoImageProcessor": "image processor", "AutoProcessor": "processor"}
+    return known.get(auto.__name__, "network")

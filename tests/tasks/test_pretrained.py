@@ -127,7 +127,7 @@ SLOW: dict[str, tuple[tuple[str, str], Broken, str]] = {
     "MXFP4": (HF, configured(quantization_config={"quant_method": "mxfp4"}), "packages accelerate and kernels"),
     "HQQ": (HF, configured(quantization_config={"quant_method": "hqq"}), "HQQ"),
     "EETQ": (HF, configured(quantization_config={"quant_method": "eetq"}), "the Python package kernels"),
-    "quantised without a method": (HF, configured(quantization_config={"bits": 4}), "quantised by 'None'"),
+    "quantised without a method": (HF, configured(quantization_config={"bits": 4}), "has no quant_method"),
     "compressed": (
         HF,
         configured(compression_config={"quant_method": "compressed-tensors"}),
@@ -143,10 +143,42 @@ SLOW: dict[str, tuple[tuple[str, str], Broken, str]] = {
         tensors(lambda found: {name: value.to(torch.float8_e4m3fn) for name, value in found.items()}),
         "are of type F8_E4M3",
     ),
+    "whole numbers": (
+        HF,
+        tensors(lambda found: {name: (value * 100).to(torch.int64) for name, value in found.items()}),
+        "are of type I64",
+    ),
+    "LoRA in the file": (
+        HF,
+        tensors(lambda found: {**found, "base_model.model.layers.0.q_proj.lora_A.weight": torch.ones(2, 64)}),
+        "the safetensors hold an adapter (LoRA) that would be ignored",
+    ),
+    "LoRA alone": (HF, instead("config.json", "adapter_config.json", "{}"), "holds an adapter (LoRA)"),
+    "GGUF alone": (
+        HF,
+        lambda folder: (gone("config.json", "model.safetensors")(folder), put("x.Q8_0.gguf", b"GGUF")(folder)),
+        "GGUF, the format of llama.cpp",
+    ),
+    "tokenizer of code": (
+        HF,
+        put("tokenizer_config.json", '{"tokenizer_class": "Quux", "auto_map": {"AutoTokenizer": ["quux.T", null]}}'),
+        "their tokenizer is Python code in the folder, which is never run",
+    ),
+    "settings a pointer": (HF, put("generation_config.json", POINTER), "generation_config.json is a Git LFS pointer"),
+    "link to nothing": (
+        HF,
+        lambda folder: ((folder / "model.safetensors").unlink(), (folder / "model.safetensors").symlink_to("/gone/x")),
+        "the folder has no model.safetensors",
+    ),
+    "encoder, named oddly": (
+        HF,
+        save("BertForMaskedLM", BERT, architectures="BertForMaskedLM"),
+        "config.json says BertForMaskedLM",
+    ),
     "one norm gone": (
         HF,
         tensors(lambda found: {name: value for name, value in found.items() if name != "model.norm.weight"}),
-        "lack 1 tensors of a LlamaForCausalLM (model.norm.weight); save the network whole",
+        "lack 1 tensor of a LlamaForCausalLM (model.norm.weight); save the network whole",
     ),
     "NaN": (
         HF,
@@ -285,6 +317,10 @@ WHOLE: dict[str, tuple[str, Broken]] = {
         ),
     ),
     "whisper's base": ("AutoModelForSpeechSeq2Seq", save("WhisperModel", WHISPER)),
+    "double precision": (
+        "AutoModelForCausalLM",
+        tensors(lambda found: {name: value.double() for name, value in found.items()}),
+    ),
     "half precision": (
         "AutoModelForCausalLM",
         tensors(lambda found: {name: value.to(torch.bfloat16) for name, value in found.items()}),
