@@ -168,6 +168,7 @@ def test_the_card_tells_how_much_is_warned_of(name):
     assert shares["foreign"] >= 0.95 and shares["own"] <= 0.05
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.data("audio/an4", "audio/fsdd", "audio/librispeech", "audio/noise", "audio/long", "audio/samples")
 @pytest.mark.parametrize("name", [*JUDGES, pytest.param("hmm", marks=pytest.mark.slow)])
 def test_input_that_calibration_never_saw(name, real_data):
