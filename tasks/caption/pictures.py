@@ -144,7 +144,8 @@ def _identified(file: BinaryIO, known: str) -> Image.Image:
     except (MemoryError, BacklotError):
         raise
     except Exception as error:  # UnidentifiedImageError, and what a plugin lets through
-        raise InvalidInput(f"the file begins as {known} but is cut short or damaged") from error
+        other = ", or its pixels are of a sort that is not read: save it as png" if known == "tiff" else ""
+        raise InvalidInput(f"the file begins as {known} but is cut short or damaged{other}") from error
 
 
 def _first_frame(file: BinaryIO, beginning: bytes) -> tuple[Image.Image, list[dict[str, str]]]:

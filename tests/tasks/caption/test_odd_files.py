@@ -246,6 +246,15 @@ def test_numbers_without_a_known_range_are_refused(read, values):
         read(encoded("TIFF", Image.fromarray(values)))
 
 
+def test_a_tiff_of_pixels_that_are_not_read_says_so(read):
+    """Whole, of 11 bits a pixel: the tag BitsPerSample (258) is changed."""
+    content = encoded("TIFF", Image.new("L", (9, 9)))
+    entry = struct.pack("<HHIH", 258, 3, 1, 8)
+    assert entry in content
+    with pytest.raises(InvalidInput, match="a sort that is not read: save it as png"):
+        read(content.replace(entry, struct.pack("<HHIH", 258, 3, 1, 11)))
+
+
 def test_heic_is_refused_with_what_to_do(read):
     with pytest.raises(UnsupportedMedia, match="save the picture as jpeg or png"):
         read(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
