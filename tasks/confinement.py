@@ -90,6 +90,12 @@ CALLS = {  # machine: (AUDIT_ARCH_*, the numbers of the calls that are left; asm
         },
     ),
 }
+THREADS = {  # machine: the calls with which a thread begins: clone, clone3, and what a new thread asks for first
+    "x86_64": (56, 435, {"set_robust_list": 273, "rseq": 334}),
+    "aarch64": (220, 435, {"set_robust_list": 99, "rseq": 293}),
+}
+THREAD_FLAGS = 0x3D0F00
+"""Flags of clone(2) with which glibc starts a thread: the memory, files, signals and process are all shared."""
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
@@ -109,10 +115,13 @@ def drop_capabilities() -> None:
     _libc.capset(header, (ctypes.c_uint32 * 6)())
 
 
-def confine(memory_bytes: int) -> None:
+def confine(memory_bytes: int, threads: bool = False) -> None:
     """No new file, socket, pipe or core; no file grows; `memory_bytes` of address space beyond what there is; the end
     of the parent is this process' end; of system calls those of CALLS alone, the others answer EPERM: it signals,
-    traces and starts no process, and names no file. What is open stays open. For a process without new privileges."""
+    traces and starts no process, and names no file. What is open stays open. For a process without new privileges.
+
+    `threads`: the process may start threads, which are confined as it is.
+    """
     if _libc:
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     with contextlib.suppress(OSError, ValueError):  # macOS has no such limit
@@ -120,19 +129,23 @@ def confine(memory_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
     for limit in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE):
         resource.setrlimit(limit, (0, 0))
-    _leave_calls()
+    _leave_calls(threads)
 
 
-def _leave_calls() -> None:
+def _leave_calls(threads: bool) -> None:
     """seccomp(2), mode filter: a program of classic BPF over `struct seccomp_data` (number at 0, architecture at 4)."""
     arch, numbers = CALLS.get(platform.machine(), (0, {}))
     if not _libc or not numbers or sys.maxsize < 2**32:  # a Python of 32 bits has other numbers
         return
     load, equal, give = 0x20, 0x15, 0x06  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, BPF_RET|K
-    refuse, allow = 0x00050001, 0x7FFF0000  # SECCOMP_RET_ERRNO with EPERM, SECCOMP_RET_ALLOW
+    refuse, unknown, allow = 0x00050001, 0x00050026, 0x7FFF0000  # SECCOMP_RET_ERRNO with EPERM, ENOSYS; ..._ALLOW
     steps = [(load, 0, 0, 4), (equal, 1, 0, arch), (give, 0, 0, refuse), (load, 0, 0, 0)]
-    for number in numbers.values():
+    clone, clone3, first = THREADS[platform.machine()]
+    for number in (*numbers.values(), *(first.values() if threads else ())):
         steps += [(equal, 0, 1, number), (give, 0, 0, allow)]
+    if threads:  # clone3 has its flags in memory, where no filter looks; glibc then takes clone, whose flags are at 16
+        steps += [(equal, 0, 1, clone3), (give, 0, 0, unknown), (equal, 0, 3, clone), (load, 0, 0, 16)]
+        steps += [(equal, 0, 1, THREAD_FLAGS), (give, 0, 0, allow)]
     steps.append((give, 0, 0, refuse))
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
     program = struct.pack("@HP", len(steps), ctypes.addressof(code))

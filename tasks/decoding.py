@@ -45,16 +45,18 @@ REFUSALS = (errors.InvalidInput, errors.TooLarge, errors.UnsupportedMedia)
 ENDED = "the file ends the process that decodes it: it is damaged, or made to do so"
 OPTIONS_BYTES = 4096
 """Bytes that the options of a file may have as JSON."""
+THREADS = "threads"
+"""Argument of a host whose children may start threads."""
 CONTROL = 0
 """File descriptor of the socket on which the host receives its caller's requests."""
 
 
 class Decoder:
     """A function <module>:<name> from an open binary file, and options by name, to pieces of bytes, run apart.
-    For any number of threads."""
+    For any number of threads. `threads`: its library starts threads of its own, which are confined as it is."""
 
-    def __init__(self, function: str) -> None:
-        self.function = function
+    def __init__(self, function: str, threads: bool = False) -> None:
+        self.function, self.threads = function, threads
         self._lock = threading.Lock()
         self._control: socket.socket | None = None
         self._owner = 0
@@ -105,7 +107,7 @@ class Decoder:
         }
         with theirs:
             subprocess.Popen(
-                [sys.executable, "-m", __name__, self.function],
+                [sys.executable, "-m", __name__, self.function, *([THREADS] if self.threads else [])],
                 env=env,
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
@@ -142,7 +144,7 @@ def _refusal(body: bytes) -> errors.BacklotError:
 # -- the host and its children
 
 
-def serve(function: Callable[..., Iterator[bytes]]) -> None:
+def serve(function: Callable[..., Iterator[bytes]], threads: bool) -> None:
     """Fork a child for each file that the caller hands over, until the caller is gone."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children are reaped by the kernel
     no_new_privileges()
@@ -153,18 +155,18 @@ def serve(function: Callable[..., Iterator[bytes]]) -> None:
             if not options:
                 return
             if os.fork() == 0:
-                _decode(partial(function, **json.loads(options)), *files)
+                _decode(partial(function, **json.loads(options)), threads, *files)
             for file in files:
                 os.close(file)
             control.send(b"!")
 
 
-def _decode(function: Callable[[BinaryIO], Iterator[bytes]], source: int, target: int) -> None:
+def _decode(function: Callable[[BinaryIO], Iterator[bytes]], threads: bool, source: int, target: int) -> None:
     """Runs one child from confinement to exit: decodes `source`, writes messages to `target`."""
     try:
         with os.fdopen(source, "rb") as file, os.fdopen(target, "wb", buffering=0) as out:
             os.close(CONTROL)
-            confine(MEMORY_BYTES)
+            confine(MEMORY_BYTES, threads)
             for what, body in _answers(function, file):
                 _write(out, HEAD.pack(what, len(body)))
                 _write(out, body)
@@ -208,4 +210,4 @@ if __name__ == "__main__":
     decoder = importlib.import_module(module)
     for package in decoder.DECODES_WITH:
         import_whole(package)
-    serve(getattr(decoder, name))
+    serve(getattr(decoder, name), THREADS in sys.argv[2:])

@@ -40,8 +40,8 @@ class Inputs(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     image: Annotated[Source, Limits(max_bytes=64 * MIB)] = Field(
-        description="a picture: png, jpeg, webp, gif, bmp, tiff or avif, or the first frame of a video (mp4, mov, "
-        "webm, mkv, avi); at most 64 MiB and 50 megapixels"
+        description="a picture: png, jpeg, webp, gif, bmp, tiff, avif or heic, or the first frame of a video (mp4, "
+        "mov, webm, mkv, avi); at most 64 MiB and 50 megapixels"
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import pi_heif
 from PIL import AvifImagePlugin, Image, ImageOps, PngImagePlugin
 from pydantic import BaseModel, ValidationError
 
@@ -22,9 +23,9 @@ from tasks.errors import DETAIL_MAX, BacklotError, InvalidInput, TooLarge, Unsup
 from tasks.text import line
 from tasks.warning import Warned, warning
 
-DECODES_WITH = ("PIL", "av")
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-READS = "png, jpeg, webp, gif, bmp, tiff and avif are read, and the first frame of mp4, mov, webm, mkv and avi"
+DECODES_WITH = ("PIL", "pi_heif", "av")
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
+READS = "png, jpeg, webp, gif, bmp, tiff, avif and heic are read, and the first frame of mp4, mov, webm, mkv and avi"
 BEGINNINGS = {
     "png": rb"\x89PNG\r\n\x1a\n",
     "jpeg": rb"\xff\xd8\xff",
@@ -33,8 +34,8 @@ BEGINNINGS = {
     "bmp": rb"BM",
     "tiff": rb"II\*\0|MM\0\*",
     "avif": rb"....ftypavi[fs]",
+    "heic": rb"....ftyp(heic|heix|heim|heis|hevc|mif1|msf1)",
 }
-HEIC = rb"....ftyp(heic|heix|heim|heis|hevc|mif1|msf1)"
 TEXT_MAX, TEXTS_MAX = 16 * 1024**2, 32 * 1024**2
 """Bytes that a colour profile or a text within a PNG may unpack to, one and all."""
 TOO_MUCH_TEXT = r"[Dd]ecompressed data too large|[Tt]oo much memory used in text chunks"
@@ -67,7 +68,9 @@ def read_picture(path: Path) -> Read:
     Errors: InvalidInput (empty, cut short, damaged), UnsupportedMedia (no picture of FORMATS and no video),
     TooLarge (more than MAX_PIXELS; nothing has been decoded then).
     """
-    said, pixels = DECODER.stream(path)
+    with path.open("rb") as file:
+        heic = re.match(BEGINNINGS["heic"], file.read(16), re.DOTALL)
+    said, pixels = (HEIC_DECODER if heic else DECODER).stream(path)
     try:
         head = _Head.model_validate_json(said)
         picture = Image.frombuffer("RGB", head.size, pixels, "raw", "RGB", 0, 1)
@@ -88,6 +91,7 @@ def decoded(file: BinaryIO) -> Iterator[bytes]:
     runs in may open nothing more, nor start a thread."""
     PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = TEXT_MAX, TEXTS_MAX
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    pi_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
     shown, warnings = _read(file)
     yield json.dumps({"size": shown.size, "warnings": warnings}).encode()
     yield shown.tobytes()
@@ -98,8 +102,6 @@ def _read(file: BinaryIO) -> tuple[Image.Image, list[dict[str, str]]]:
     file.seek(0)
     if not beginning:
         raise InvalidInput("the file of the picture is empty")
-    if re.match(HEIC, beginning, re.DOTALL):
-        raise UnsupportedMedia(f"heic and heif are not read here: save the picture as jpeg or png; {READS}")
     known = next((name for name, start in BEGINNINGS.items() if re.match(start, beginning, re.DOTALL)), None)
     if known is None:
         return _first_frame(file, beginning)
@@ -215,3 +217,5 @@ def to_rgb(picture: Image.Image) -> Image.Image:
 
 
 DECODER = Decoder(f"{__name__}:{decoded.__name__}")
+HEIC_DECODER = Decoder(f"{__name__}:{decoded.__name__}", threads=True)
+"""libde265 starts a thread for each picture, however many it is asked to take."""

@@ -45,7 +45,7 @@ def hostile(file: BinaryIO) -> Iterator[bytes]:
             yield "\n".join(os.environ).encode()
         case "pid":
             yield str(os.getppid()).encode()
-        case "open" | "connect" | "write" | "delete" | "signal" | "read_memory" | "limit" | "start":
+        case "open" | "connect" | "write" | "delete" | "signal" | "read_memory" | "limit" | "start" | "thread":
             try:
                 yield tried(what)
             except OSError as error:
@@ -65,6 +65,13 @@ def tried(what: str) -> bytes:
         return str(resource.prlimit(os.getppid(), resource.RLIMIT_CORE)).encode()
     if what == "start":
         return str(os.fork()).encode()
+    if what == "thread":
+        began = threading.Event()
+        try:
+            threading.Thread(target=began.set, daemon=True).start()
+        except RuntimeError as error:
+            raise OSError(1, str(error)) from error
+        return str(began.wait(10)).encode()
     if what == "read_memory":
         nowhere = ctypes.create_string_buffer(16)
         if ctypes.CDLL(None, use_errno=True).process_vm_readv(os.getppid(), nowhere, 0, nowhere, 0, 0) < 0:
@@ -75,6 +82,7 @@ def tried(what: str) -> bytes:
 
 
 HOSTILE = Decoder(f"{__name__}:hostile")
+THREADED = Decoder(f"{__name__}:hostile", threads=True)
 
 
 @pytest.fixture
@@ -119,11 +127,20 @@ def test_a_decoder_that_was_taken_over_can_open_nothing(decoded, what):
 
 
 @pytest.mark.skipif(platform.machine() not in CALLS or sys.platform != "linux", reason="seccomp is Linux'")
-@pytest.mark.parametrize("what", ["delete", "signal", "read_memory", "limit", "start"])
+@pytest.mark.parametrize("what", ["delete", "signal", "read_memory", "limit", "start", "thread"])
 def test_a_decoder_that_was_taken_over_reaches_no_process_and_no_file(decoded, what):
     """Of its own user: what has its descriptor, or the memory of who does, has the passwords."""
     (told,) = decoded(what)
     assert told.startswith(b"refused: [Errno 1]"), told
+
+
+@pytest.mark.skipif(platform.machine() not in CALLS or sys.platform != "linux", reason="seccomp is Linux'")
+def test_a_decoder_whose_library_starts_threads_may_start_those_alone(tmp_path):
+    """The rest is refused as ever, a process among it."""
+    assert list(THREADED.stream(_written(tmp_path, "thread"))) == [b"True"]
+    for what in ("delete", "signal", "read_memory", "limit", "start"):
+        (told,) = THREADED.stream(_written(tmp_path, what))
+        assert told.startswith(b"refused: [Errno 1]"), (what, told)
 
 
 def test_it_has_no_settings_and_so_no_credentials(decoded, monkeypatch):

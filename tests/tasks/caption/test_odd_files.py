@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import av
 import numpy as np
@@ -255,6 +256,33 @@ def test_a_tiff_of_pixels_that_are_not_read_says_so(read):
         read(content.replace(entry, struct.pack("<HHIH", 258, 3, 1, 11)))
 
 
-def test_heic_is_refused_with_what_to_do(read):
-    with pytest.raises(UnsupportedMedia, match="save the picture as jpeg or png"):
-        read(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+HEIC = Path(__file__).parent / "heic"
+"""Four quarters, red and green over blue and yellow, 96 x 64; turned: EXIF orientation 6; several: two pictures."""
+QUARTERS = (200, 30, 30), (30, 160, 40), (40, 60, 200), (230, 220, 60)
+
+
+def corners(picture):
+    """The colours of the corners, from the upper left by rows: which of QUARTERS each is, to within four of 255."""
+    seen = [picture.getpixel((x, y)) for y in (4, picture.height - 5) for x in (4, picture.width - 5)]
+    return [n for c in seen for n, one in enumerate(QUARTERS) if np.abs(np.subtract(c, one)).max() <= 4]
+
+
+def test_heic_is_read_the_right_way_up(read):
+    """As a telephone writes it."""
+    found = read((HEIC / "quarters.heic").read_bytes())
+    assert found.picture.size == (96, 64) and corners(found.picture) == [0, 1, 2, 3]
+    assert found.warnings == []
+    turned = read((HEIC / "turned.heic").read_bytes())
+    assert turned.picture.size == (64, 96) and corners(turned.picture) == [2, 0, 3, 1]
+
+
+def test_of_several_pictures_of_a_heic_the_first_is_read_and_the_others_are_told(read):
+    found = read((HEIC / "several.heic").read_bytes())
+    assert corners(found.picture) == [0, 1, 2, 3]
+    assert [one["code"] for one in found.warnings] == ["frames_ignored"]
+
+
+@pytest.mark.parametrize("left", [30, 200, 452])
+def test_a_heic_that_breaks_off_is_refused(read, left):
+    with pytest.raises(InvalidInput, match="cut short or damaged"):
+        read((HEIC / "quarters.heic").read_bytes()[:left])
