@@ -23,7 +23,6 @@ from tasks.folder import COPY_AGAIN, judged, listed, require, unusable, words
 from tasks.hub_folder import look, packages
 
 log = logging.getLogger(__name__)
-SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 INSTALL = re.compile(r"pip install (?:-\S+ )*[\"']?([\w.-]+)")
 SAME = 64
 """Roundings by which two scores may differ that are computed from the same tokens."""
@@ -66,7 +65,9 @@ def _read(auto: type, folder: Path, **options: Any) -> Any:
     """Errors: ModelFailed where a package is missing, or code of the folder would have to be run; else transformers'
     own."""
     try:
-        return auto.from_pretrained(folder, **SAFELY, **options)  # type: ignore[attr-defined]
+        return auto.from_pretrained(  # type: ignore[attr-defined]
+            folder, local_files_only=True, trust_remote_code=False, **options
+        )
     except ImportError as error:
         raise _lacking(error, folder) from error
     except ValueError as error:

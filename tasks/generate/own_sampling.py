@@ -68,7 +68,7 @@ def check_sampling(folder: Path | None) -> None:
         return
     read_json(folder / GENERATION_CONFIG_NAME)
     with judged(f"{GENERATION_CONFIG_NAME} has a value that is refused", "correct it", folder):
-        GenerationConfig.from_pretrained(folder, local_files_only=True)
+        GenerationConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
 class OwnSampling:
