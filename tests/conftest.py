@@ -28,7 +28,12 @@ PATIENT_S = 20  # how long a test waits for Redis, which a busy machine may hold
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The suite is the same on every machine: what a person has exported for work by hand is not seen."""
+    """The suite is the same on every machine: what a person has exported for work by hand is not seen.
+
+    Its processes share the cores, as a worker's slots do: torch's threads of one would spin while another's compute.
+    """
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // processes))
     for name in list(os.environ):
         if name.startswith(OURS_TO_SET) or name.lower() in PROXIES:
             del os.environ[name]
