@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, JsonValue, ValidationError
 
 from tasks import errors, inputs, registry
 from tasks.bucket import fetch
@@ -16,6 +16,7 @@ from tasks.bucket.storage import Storage
 from tasks.job import Fixed
 from tasks.ledger import Ledger
 from tasks.registry import Model
+from tasks.request import invalid
 from tasks.settings import Settings
 from worker.attempt import Attempt
 from worker.patience import FETCH_S, patiently
@@ -40,6 +41,8 @@ class Inputs:
                 target = folder / name
                 self._fetch_one(attempt, model, of_kind, name, target)
                 fetched[name] = target if inputs.is_file(of_kind, name) else _read(target, of_kind, name)
+                if inputs.is_text(of_kind, name):
+                    _check(of_kind, {**attempt.fixed.input, name: fetched[name]})
         return fetched
 
     def _fetch_one(self, attempt: Attempt, model: Model, of_kind: type[BaseModel], name: str, target: Path) -> None:
@@ -74,6 +77,14 @@ def _lies_elsewhere(fixed: Fixed, of_kind: type[BaseModel], name: str) -> bool:
     if inputs.is_text(of_kind, name):
         return not isinstance(fixed.input[name], str)
     return name in fixed.in_bucket or inputs.is_file(of_kind, name)
+
+
+def _check(of_kind: type[BaseModel], given: dict[str, Any]) -> None:
+    """Errors: InvalidInput where a text that was fetched is one that a submit would refuse."""
+    try:
+        of_kind.model_validate(given)
+    except ValidationError as error:
+        raise errors.InvalidInput(invalid(error, given).errors[0]["detail"]) from error
 
 
 def _read(path: Path, of_kind: type[BaseModel], name: str) -> JsonValue:

@@ -177,11 +177,22 @@ def test_the_prompt_of_the_case_that_failed(ways, pool):
     assert job["input"]["prompt"]["url"].startswith("upload:")
 
 
-def test_an_empty_text_is_a_text(ways, pool):
-    """To the models that ship it is an error of theirs."""
-    for job in (ways.json("generate", pool, prompt=""), ways.form("generate", pool, prompt="")):
-        assert json.loads(job["result"]["text"]) == {"prompt": seen("")}
-        assert ways.client.download(job["id"], "prompt.txt", ways.folder).read_bytes() == b""
+@pytest.mark.parametrize("blank", ["\ufeff", "\u200b \n\0"])
+@pytest.mark.parametrize("way", PROMPT)
+def test_a_prompt_in_which_nothing_can_be_seen_is_refused(ways, pool, way, blank):
+    """At submit where the text is known then, else the job fails, once."""
+    answer = PROMPT[way](ways, pool, blank.encode())
+    if isinstance(answer, dict):
+        assert (answer["status"], answer["error"]["code"]) == ("failed", "invalid_input"), answer
+        assert "the prompt is empty" in answer["error"]["detail"] and len(answer["attempts"]) == 1
+        return
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input"), answer.text
+    assert answer.json()["errors"][0]["pointer"] == "/input/prompt" and "is empty" in answer.json()["detail"]
+
+
+def test_an_empty_prompt_is_refused(ways, pool):
+    for answer in (ways.json("generate", pool, prompt=""), ways.form("generate", pool, prompt="")):
+        assert answer.status_code == 422 and "the prompt is empty" in answer.json()["detail"]
 
 
 def test_an_empty_file_is_refused(ways, pool):
