@@ -159,7 +159,7 @@ def test_an_empty_file_is_invalid(tmp_path):
 )
 def test_what_is_no_picture_is_unsupported(tmp_path, content):
     """A text by the name of picture.png is still a text; the sentence says what can be read."""
-    with pytest.raises(UnsupportedMedia, match="png, jpeg, webp, gif, bmp, tiff and avif"):
+    with pytest.raises(UnsupportedMedia, match="png, jpeg, webp, gif, bmp, tiff, avif and heic"):
         open_picture(of_bytes(tmp_path, content))
 
 
