@@ -34,8 +34,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // processes))
+    parts = config.getoption("numprocesses", None) and not hasattr(
+        config, "workerinput"
+    )  # xdist's own, which runs none
     for name in list(os.environ):
-        if name.startswith(OURS_TO_SET) or name.lower() in PROXIES:
+        if (name.startswith(OURS_TO_SET) or name.lower() in PROXIES) and not (parts and name == "BACKLOT_DATA"):
             del os.environ[name]
 
 

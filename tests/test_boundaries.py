@@ -208,6 +208,29 @@ def test_a_workers_parent_and_the_keeper_load_no_model_code():
     )
 
 
+def extra(name: str) -> set[str]:
+    """The packages of one extra of pyproject.toml, as modules are named."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"][name]
+    return {"google" if package == "protobuf" else package.replace("-", "_") for package in listed}
+
+
+def test_what_needs_no_torch_is_loaded_without_its_extra():
+    """A worker installed without the extra torch, as the demo is at first, serves recommend and transcribe/hmm."""
+    in_a_new_process(
+        "import sys\n"
+        "class Missing:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.partition('.')[0] in {extra('torch') - extra('worker')!r}:\n"
+        "            raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Missing())\n"
+        "from tasks.algorithm import load\n"
+        "from tasks.registry import Registry\n"
+        "for model in Registry.default().models:\n"
+        "    if model.kind == 'recommend' or model.name in ('hmm', 'hmm-words'):\n"
+        "        load(model.kind, model.name)\n"
+    )
+
+
 def test_importing_the_package_reads_no_environment(monkeypatch):
     """Settings are read where a process starts: a wrong variable hurts nobody who only imports."""
     monkeypatch.setenv("BACKLOT_LEASE_S", "soon")
