@@ -34,11 +34,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // processes))
-    parts = config.getoption("numprocesses", None) and not hasattr(
-        config, "workerinput"
-    )  # xdist's own, which runs none
-    for name in list(os.environ):
-        if (name.startswith(OURS_TO_SET) or name.lower() in PROXIES) and not (parts and name == "BACKLOT_DATA"):
+    runs_no_test = config.getoption("numprocesses", None) and not hasattr(config, "workerinput")
+    kept = {"BACKLOT_DATA"} if runs_no_test else set()  # the processes that do inherit it, and read it as DATA
+    for name in {*os.environ} - kept:
+        if name.startswith(OURS_TO_SET) or name.lower() in PROXIES:
             del os.environ[name]
 
 

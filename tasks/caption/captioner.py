@@ -24,7 +24,7 @@ from tasks.caption import beam, quality
 from tasks.caption.domain import Domain
 from tasks.caption.encoder import SceneEncoder, Sight, SqueezeNetEncoder, channels_last
 from tasks.caption.image import normalise, to_square
-from tasks.caption.pictures import read_picture
+from tasks.caption.pictures import Read, read_picture
 from tasks.caption.stored import read_tensors
 from tasks.caption.teller import Teller
 from tasks.caption.vocabulary import Words, vocabulary
@@ -95,9 +95,7 @@ class Captioner(Algorithm):
     def _opened(self, call: Call) -> Opened | BacklotError:
         """What is needed of the picture, or what is wrong with it."""
         try:
-            unless_canceled(call)
-            call.report(0.0, "opening the picture")
-            read = read_picture(call.inputs["image"])
+            read = picture_of(call)
             return Opened(to_square(read.picture, self.side), quality.measure(read.picture), read.warnings)
         except BacklotError as error:
             return error
@@ -181,6 +179,13 @@ def written(
     file = call.workdir / "caption.json"
     file.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return Result(value, (file, *files))
+
+
+def picture_of(call: Call) -> Read:
+    """The picture of a call; errors: Canceled, those of read_picture."""
+    unless_canceled(call)
+    call.report(0.0, "opening the picture")
+    return read_picture(call.inputs["image"])
 
 
 def unless_canceled(call: Call) -> None:

@@ -24,12 +24,11 @@ from torch import Tensor
 
 from tasks.algorithm import Algorithm, Call, Result
 from tasks.caption import quality
-from tasks.caption.captioner import unless_canceled, written
+from tasks.caption.captioner import picture_of, unless_canceled, written
 from tasks.caption.classes import Classes, Said
 from tasks.caption.efficientnet import EfficientNetLite0, tensor_of
 from tasks.caption.encoder import channels_last
 from tasks.caption.maps import strip
-from tasks.caption.pictures import read_picture
 from tasks.caption.stored import read_tensors
 from tasks.errors import BacklotError
 from tasks.folder import CONFIG, TENSORS, read_json, trained, unusable
@@ -96,9 +95,7 @@ class Model(Algorithm):
 
     def _opened(self, call: Call) -> Seen | BacklotError:
         try:
-            unless_canceled(call)
-            call.report(0.0, "opening the picture")
-            read = read_picture(call.inputs["image"])
+            read = picture_of(call)
             square, measured = middle(read.picture, self.config["side"]), quality.measure(read.picture)
             return Seen(square, measured, [*read.warnings, *_edges(read.picture)])
         except BacklotError as error:

@@ -19,8 +19,7 @@ from transformers import AutoModelForImageTextToText, StoppingCriteria, Stopping
 from tasks.algorithm import Algorithm, Call, Result
 from tasks.caption import Params, quality
 from tasks.caption.asking import Asker
-from tasks.caption.captioner import unless_canceled, written
-from tasks.caption.pictures import read_picture
+from tasks.caption.captioner import picture_of, unless_canceled, written
 from tasks.errors import BacklotError
 from tasks.folder import judged
 from tasks.pretrained import check_tokens, load_network
@@ -67,9 +66,7 @@ class Model(Algorithm):
 
     def _told(self, call: Call) -> Result | BacklotError:
         try:
-            unless_canceled(call)
-            call.report(0.0, "opening the picture")
-            read = read_picture(call.inputs["image"])
+            read = picture_of(call)
             picture, measured = read.picture, quality.measure(read.picture)
             call.report(0.2, "putting it into words")
             said = self.tell(picture, call.params, StoppingCriteriaList([Canceling(call)]))

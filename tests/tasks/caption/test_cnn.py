@@ -29,15 +29,6 @@ def model():
     return load("caption")
 
 
-@pytest.fixture
-def saved(tmp_path):
-    def save(picture, name="picture.png", **options):
-        picture.save(tmp_path / name, **options)
-        return tmp_path / name
-
-    return save
-
-
 def told(model, path, **params):
     (result,) = model.run([Call.of("caption", image=path, params=params)])
     return Result.model_validate(result.value)

@@ -14,17 +14,6 @@ from tasks.errors import InvalidInput, TooLarge, UnsupportedMedia
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
 
-@pytest.fixture
-def saved(tmp_path):
-    """Saves a picture and returns its path."""
-
-    def save(picture, name="picture.png", **options):
-        picture.save(tmp_path / name, **options)
-        return tmp_path / name
-
-    return save
-
-
 def of_bytes(tmp_path, content, name="picture.png"):
     path = tmp_path / name
     path.write_bytes(content)
