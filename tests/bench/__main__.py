@@ -1,5 +1,6 @@
 """python -m tests.bench: measure Backlot beside a naive Flask + Celery + Redis app, on this machine, now.
 
+It stops where something else takes more than a tenth of a core; --anyway goes on and marks the report.
 --quick runs every measurement and profile with small numbers: it proves that the bench runs and judges nothing.
 --profile submit|drain says where the time goes instead.
 """
@@ -8,22 +9,24 @@ import os
 import signal
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import click
 from rich.console import Console
 
-PARTS = ("submits", "drain", "pickup", "growth", "memory")
-FULL = {
-    "pairs": 3,
-    "submits": 5000,
-    "drain": 10_000,
-    "pickup": 300,
-    "rested": 8,
-    "waiting": 1_000_000,
-    "memory": 10_000,
-}
-QUICK = {"pairs": 1, "submits": 300, "drain": 300, "pickup": 20, "rested": 1, "waiting": 1000, "memory": 500}
+from tests.bench import quiet
+from tests.bench.plan import Plan
+
+PARTS = (
+    "submits",
+    "drain",
+    "pickup",
+    "growth",
+    "memory",
+)  # one line a measurement, in the order of the report: tests/bench/<name>.py with measure(plan) -> list[Figure]
+PAIRS, QUICK_PAIRS = 3, 1
+WAITING, QUICK_WAITING = 1_000_000, 1000
 ROOT = Path(__file__).parents[2]
 console = Console(highlight=False, soft_wrap=True)
 
@@ -33,6 +36,7 @@ console = Console(highlight=False, soft_wrap=True)
 @click.option("--only", type=click.Choice(PARTS), multiple=True, help="only this measurement (may be repeated)")
 @click.option("--pairs", type=click.IntRange(1), help="runs of each side")
 @click.option("--waiting", type=click.IntRange(1000), help="jobs waiting at most, for growth")
+@click.option("--anyway", is_flag=True, help="go on where something else takes the cores; the report says so")
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -40,7 +44,13 @@ console = Console(highlight=False, soft_wrap=True)
 )
 @click.option("--profile", type=click.Choice(["submit", "drain"]), help="say where the time goes, and no more")
 def main(
-    quick: bool, only: tuple[str, ...], pairs: int | None, waiting: int | None, out: Path | None, profile: str | None
+    quick: bool,
+    only: tuple[str, ...],
+    pairs: int | None,
+    waiting: int | None,
+    anyway: bool,
+    out: Path | None,
+    profile: str | None,
 ) -> None:
     for name in [name for name in os.environ if name.startswith("BACKLOT_")]:
         del os.environ[name]  # a stack that is up has nothing to do with this
@@ -50,29 +60,35 @@ def main(
     shown = {"submit": profiles.submit, "drain": profiles.drain}
     if profile:
         return shown[profile](profiles.FEW_JOBS if quick else profiles.JOBS)
-    asked = {"pairs": pairs, "waiting": waiting}
-    sizes = {**(QUICK if quick else FULL), **{name: value for name, value in asked.items() if value}}
+    plan = Plan(
+        pairs=pairs or (QUICK_PAIRS if quick else PAIRS),
+        quick=quick,
+        waiting=waiting or (QUICK_WAITING if quick else WAITING),
+        say=console.print,
+    )
     out = out or (ROOT / ".backlot" / "bench" if quick else Path(__file__).parent)
-    out.mkdir(parents=True, exist_ok=True)
-    _measure(only or PARTS, sizes, out)
+    _measure(only or PARTS, plan, anyway or quick, out)
     if quick and not only:
         for show in shown.values():
             show(profiles.FEW_JOBS)
 
 
-def _measure(parts: tuple[str, ...], sizes: dict[str, int], out: Path) -> None:
-    from tests.bench import drain, growth, machine, memory, pickup, report, submits
+def _measure(parts: tuple[str, ...], plan: Plan, anyway: bool, out: Path) -> None:
+    from tests.bench import machine, report
 
-    start, facts = time.monotonic(), machine.facts()
-    measurements = {
-        "submits": lambda: submits.measure(sizes["pairs"], sizes["submits"], console.print),
-        "drain": lambda: drain.measure(sizes["pairs"], sizes["drain"], console.print),
-        "pickup": lambda: pickup.measure(sizes["pairs"], sizes["pickup"], sizes["rested"], console.print),
-        "growth": lambda: growth.measure(sizes["waiting"], console.print),
-        "memory": lambda: memory.measure(sizes["memory"], console.print),
-    }
-    figures = [figure for part in parts for figure in measurements[part]()]
-    facts["took"] = f"{time.monotonic() - start:.0f} s, {sizes['pairs']} pair(s) of runs"
+    facts, figures, took, loud = machine.facts(), [], [], []
+    start = time.monotonic()
+    for part in parts:
+        quiet_before = quiet.require(plan.say, anyway)
+        watch, begun = quiet.Watch(), time.monotonic()
+        figures += import_module(f"tests.bench.{part}").measure(plan)
+        took.append(f"{part} {time.monotonic() - begun:.0f} s beside {watch.cores():.2f} cores of something else")
+        plan.say(took[-1])
+        loud += [] if quiet_before else [part]
+    facts["pairs"] = f"{plan.pairs}"
+    facts["took"] = f"{time.monotonic() - start:.0f} s: {'; '.join(took)}"
+    if loud:
+        facts["NOT QUIET"] = f"something else took more than {quiet.MOST_OTHERS} of a core before {', '.join(loud)}"
     report.show(console, figures)
     report.write(out, facts, figures)
     console.print(f"Written to {out / 'RESULTS.md'} and results.json.")

@@ -5,23 +5,31 @@ from the moment they go on (SIGCONT) until the last job has ended.
 """
 
 import time
-from collections.abc import Callable
 
 from tests.bench.figures import Figure, Target, cpu_figures, cpu_us, figure, in_turns
+from tests.bench.plan import Plan
 from tests.bench.sides import Backlot, Side, stopped
 from tests.stack import until
 
+COUNT, QUICK_COUNT = 10_000, 300
 SLOTS = 2
 REST_S = 1.5
 """After which an idle slot has gone back to Celery, and none is stopped in the middle of something."""
 
 
-def measure(pairs: int, count: int, say: Callable[[str], None]) -> list[Figure]:
-    """`count` jobs a run."""
-    say(f"drain: {count:,} no-op jobs, {SLOTS} processes")
-    runs = in_turns(pairs, lambda side: _run(side, count), say)
+def measure(plan: Plan) -> list[Figure]:
+    count = plan.size(COUNT, QUICK_COUNT)
+    plan.say(f"drain: {count:,} no-op jobs, {SLOTS} processes")
+    runs = in_turns(plan.pairs, lambda side: _run(side, count), plan.say)
     return [
-        figure(f"drain of {count:,} jobs, 2 processes", "1/s", runs, "per_s", Target(3, at_least=True)),
+        figure(
+            f"drain of {count:,} jobs, 2 processes",
+            "1/s",
+            runs,
+            "per_s",
+            Target(3, at_least=True),
+            Target(5, at_least=True),
+        ),
         *cpu_figures(runs, {"worker-cpu": "the worker", "redis": "Redis", "keeper": "the keeper", "s3": "S3"}),
         figure("- until the last record is in the bucket, after the last end", "s", runs, "recorded_s"),
         figure("- entries not yet trimmed from Redis", "", runs, "left_in_redis"),

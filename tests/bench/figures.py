@@ -33,6 +33,7 @@ class Figure:
     backlot: list[float]
     naive: list[float] = field(default_factory=list)
     target: Target | None = None
+    aim: Target | None = None
     compared: bool = True
 
     @property
@@ -49,9 +50,17 @@ class Figure:
     @property
     def met(self) -> bool | None:
         """Whether the target is met; None where there is none."""
-        if self.target is None:
+        return self._meets(self.target)
+
+    @property
+    def aim_met(self) -> bool | None:
+        """Whether the aim, which is past the target, is met; None where there is none."""
+        return self._meets(self.aim)
+
+    def _meets(self, target: Target | None) -> bool | None:
+        if target is None:
             return None
-        return self.target.met(self.ratio if self.target.of_ratio else statistics.median(self.backlot))
+        return target.met(self.ratio if target.of_ratio else statistics.median(self.backlot))
 
 
 def in_turns(pairs: int, measure: Callable[[Side], dict[str, float]], say: Callable[[str], None]) -> dict[str, Runs]:
@@ -72,11 +81,22 @@ def in_turns(pairs: int, measure: Callable[[Side], dict[str, float]], say: Calla
 
 
 def figure(
-    name: str, unit: str, runs: dict[str, Runs], key: str, target: Target | None = None, compared: bool = True
+    name: str,
+    unit: str,
+    runs: dict[str, Runs],
+    key: str,
+    target: Target | None = None,
+    aim: Target | None = None,
+    compared: bool = True,
 ) -> Figure:
     """The figure `key` of both sides' runs; one that only Backlot has is Backlot's alone."""
     return Figure(
-        name, unit, *([run[key] for run in runs[side] if key in run] for side in ("backlot", "naive")), target, compared
+        name,
+        unit,
+        *([run[key] for run in runs[side] if key in run] for side in ("backlot", "naive")),
+        target,
+        aim,
+        compared,
     )
 
 

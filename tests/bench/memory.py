@@ -1,25 +1,34 @@
-"""How much memory the processes have at rest, and a waiting job in Redis.
+"""Memory of the processes at rest and of a waiting job in Redis; and how long the API's imports take.
 
-Of a process: rss counts shared pages in full, pss in part, uss not at all. Each has done a little work before.
+Of a process: rss counts shared pages in full, pss in part, uss not at all. Each has done a little work before. MB is
+10^6 bytes.
 """
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import psutil
 
 from tasks.ledger import keys
 from tests.bench.figures import Figure, Target
+from tests.bench.plan import Plan
 from tests.bench.sides import Backlot, Naive, Side, family
 from tests.bench.work import fill
 from tests.stack import Process
 
-MIB = 2**20
+MB = 10**6
+WAITING, QUICK_WAITING = 10_000, 500
+"""Jobs in Redis."""
 REQUESTS, CONNECTIONS = 200, 16
+IMPORTS, QUICK_IMPORTS = 9, 3
+"""Fresh processes that import an API."""
+TIMED = "import time; start = time.perf_counter(); import {}; print(time.perf_counter() - start)"
 
 
-def measure(jobs: int, say: Callable[[str], None]) -> list[Figure]:
-    """With so many jobs waiting in Redis."""
-    say(f"memory: processes at rest, {jobs:,} jobs waiting")
+def measure(plan: Plan) -> list[Figure]:
+    jobs = plan.size(WAITING, QUICK_WAITING)
+    plan.say(f"memory: processes at rest, {jobs:,} jobs waiting")
     with Backlot() as side:
         ours = _api(side)
         workers = [
@@ -31,24 +40,25 @@ def measure(jobs: int, say: Callable[[str], None]) -> list[Figure]:
     with Naive() as side:
         theirs = _api(side)
         worker = _tree("naive worker", side.start_worker(1), lambda _, depth: ("main", "child")[min(depth, 1)])
-    figures = [*_beside(ours, theirs), *workers, *worker, *_waiting_job(jobs)]
+    imports = _imports(plan.size(IMPORTS, QUICK_IMPORTS))
+    figures = [*_beside(ours, theirs), imports, *workers, *worker, *_waiting_job(jobs)]
     for figure in figures:
-        say(f"  {figure.name}: {figure.backlot[0]:,.1f} {figure.unit}")
+        plan.say(f"  {figure.name}: {figure.backlot[0]:,.1f} {figure.unit}")
     return figures
 
 
 def _api(side: Side) -> dict[str, float]:
-    """Of the largest process after some requests, MiB, and of all of them."""
+    """Of the largest process after some requests, MB, and of all of them."""
     api = side.start_api()
     side.load(api, REQUESTS, CONNECTIONS)
     master, *children = family(api)
     infos = [member.memory_full_info() for member in (master, *children)]
     foreign = {name for child in children for name in ("torch", "numpy") if _has_mapped(child, name)}
     found = {
-        "rss": max(i.rss for i in infos) / MIB,
-        "pss": max(i.pss for i in infos) / MIB,
-        "uss": max(i.uss for i in infos) / MIB,
-        "all_pss": sum(i.pss for i in infos) / MIB,
+        "rss": max(i.rss for i in infos) / MB,
+        "pss": max(i.pss for i in infos) / MB,
+        "uss": max(i.uss for i in infos) / MB,
+        "all_pss": sum(i.pss for i in infos) / MB,
         "foreign": len(foreign),
     }
     api.stop()
@@ -56,15 +66,30 @@ def _api(side: Side) -> dict[str, float]:
 
 
 def _beside(ours: dict[str, float], theirs: dict[str, float]) -> list[Figure]:
-    below, none = Target(120, of_ratio=False), Target(0, of_ratio=False)
+    below, aim, none = (Target(limit, of_ratio=False) for limit in (100, 80, 0))
     rows = [
-        ("API process, rss", "rss", "MiB", below),
-        ("- pss", "pss", "MiB", None),
-        ("- uss", "uss", "MiB", None),
-        ("- all its processes, pss", "all_pss", "MiB", None),
-        ("- torch and numpy in it", "foreign", "", none),
+        ("API process, rss", "rss", "MB", below, aim),
+        ("- pss", "pss", "MB", None, None),
+        ("- uss", "uss", "MB", None, None),
+        ("- all its processes, pss", "all_pss", "MB", None, None),
+        ("- torch and numpy in it", "foreign", "", none, None),
     ]
-    return [Figure(name, unit, [ours[key]], [theirs[key]], target) for name, key, unit, target in rows]
+    return [Figure(name, unit, [ours[key]], [theirs[key]], target, aim) for name, key, unit, target, aim in rows]
+
+
+def _imports(count: int) -> Figure:
+    """What a process of each API imports before it can answer, in `count` fresh interpreters each, in turns."""
+    ours, theirs = [], []
+    for _ in range(count):
+        theirs.append(_import_s("tests.bench.naive"))
+        ours.append(_import_s("api.server.bridge"))
+    return Figure("- its imports in a fresh process", "s", ours, theirs, Target(0.5, of_ratio=False))
+
+
+def _import_s(module: str) -> float:
+    """Wall seconds of the import alone, without the start of Python."""
+    argv = [sys.executable, "-c", TIMED.format(module)]
+    return float(subprocess.run(argv, check=True, capture_output=True, text=True).stdout)
 
 
 def _tree(name: str, process: Process, role: Callable[[psutil.Process, int], str]) -> list[Figure]:
@@ -75,9 +100,9 @@ def _tree(name: str, process: Process, role: Callable[[psutil.Process, int], str
         depth = depths[member.pid] = depths[member.ppid()] + 1
         info = member.memory_full_info()
         label = f"{name}, {role(member, depth)}"
-        lines += [Figure(f"{label}, {size}", "MiB", [getattr(info, size) / MIB]) for size in ("rss", "pss", "uss")]
+        lines += [Figure(f"{label}, {size}", "MB", [getattr(info, size) / MB]) for size in ("rss", "pss", "uss")]
     total = sum(line.backlot[0] for line in lines if line.name.endswith("pss"))
-    return [*lines, Figure(f"- all of the {name}, pss", "MiB", [total])]
+    return [*lines, Figure(f"- all of the {name}, pss", "MB", [total])]
 
 
 def _role(member: psutil.Process, depth: int) -> str:
@@ -110,7 +135,13 @@ def _waiting_job(jobs: int) -> list[Figure]:
         naive = (_used(side) - before) / jobs
     record, journal = (used[2] - used[0]) / jobs, (used[1] - used[2]) / jobs
     return [
-        Figure("Redis, a waiting job", "bytes", [record], [naive], Target(2048, of_ratio=False)),
+        Figure(
+            "Redis, a waiting job",
+            "bytes",
+            [record],
+            [naive],
+            *(Target(limit, of_ratio=False) for limit in (1100, 1000)),
+        ),
         Figure("- of it the stream of events, capped at 10,000", "bytes", [events / jobs]),
         Figure("- its entry in the journal until that is in the bucket, besides", "bytes", [journal]),
     ]

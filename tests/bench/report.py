@@ -11,7 +11,7 @@ from rich.table import Table
 
 from tests.bench.figures import Figure
 
-HEADS = ("", "Backlot", "naive", "ratio", "target", "")
+HEADS = ("", "Backlot", "naive", "ratio", "target", "aim", "")
 VERDICTS = {None: "", True: "met", False: "MISSED"}
 
 
@@ -28,7 +28,9 @@ def show(console: Console, figures: list[Figure]) -> None:
 
 def write(folder: Path, facts: dict[str, str], figures: list[Figure]) -> None:
     """Both files."""
-    lines = [{**asdict(figure), "ratio": figure.ratio, "met": figure.met} for figure in figures]
+    lines = [
+        {**asdict(figure), "ratio": figure.ratio, "met": figure.met, "aim_met": figure.aim_met} for figure in figures
+    ]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results.json").write_text(json.dumps({"machine": facts, "figures": lines}, indent=1) + "\n")
     (folder / "RESULTS.md").write_text("\n".join(_markdown(facts, figures)) + "\n")
@@ -46,7 +48,7 @@ def _markdown(facts: dict[str, str], figures: list[Figure]) -> Iterable[str]:
     yield from (f"- {name}: {text}" for name, text in facts.items())
     yield ""
     yield "| " + " | ".join(HEADS) + " |"
-    yield "|---|--:|--:|--:|---|---|"
+    yield "|---|--:|--:|--:|---|---|---|"
     for figure in figures:
         yield "| " + " | ".join(_cells(figure)) + " |"
 
@@ -59,7 +61,8 @@ def _cells(figure: Figure) -> tuple[str, ...]:
         _values(figure.naive),
         ratio,
         str(figure.target or ""),
-        VERDICTS[figure.met],
+        str(figure.aim or ""),
+        VERDICTS[figure.met] + (", aim too" if figure.aim_met else ""),
     )
 
 
