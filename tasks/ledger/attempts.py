@@ -11,7 +11,7 @@ from tasks import errors
 from tasks.job import Fixed
 from tasks.ledger import keys
 from tasks.ledger.client import Word
-from tasks.ledger.connection import Connection, milliseconds
+from tasks.ledger.connection import Call, Connection, milliseconds
 from tasks.ledger.shapes import ASK_AGAIN, Cause, Claimed, Held, Record, Worker
 
 Json = Mapping[str, Any]
@@ -26,6 +26,12 @@ class Attempts(Connection):
         Tokens of one slot must ascend. `linger_s`: where no job waits, a submit wakes the slot for this long, by a word
         in the list keys.wake(slot).
         """
+        call = self._claim_of(worker, slot, token, linger_s)
+        while (answer := self._run(*call, list))[0] == ASK_AGAIN:
+            pass
+        return _claimed(token, answer)
+
+    def _claim_of(self, worker: Worker, slot: str, token: str, linger_s: float = 0) -> Call:
         named = [
             keys.slots(worker.id),
             keys.worker(worker.id),
@@ -45,9 +51,7 @@ class Attempts(Connection):
             worker.v,
             *(worker.most or [0] * len(worker.lines)),
         ]
-        while (answer := self._run("claim", named, asked, list))[0] == ASK_AGAIN:
-            pass
-        return _claimed(token, answer)
+        return "claim", named, asked
 
     def commit_and_claim(
         self,
@@ -62,13 +66,14 @@ class Attempts(Connection):
         next_token: str,
         message: str | None = None,
     ) -> tuple[str, Claimed | None]:
-        """Commits, then claims for the same slot.
-
-        Two calls, not one pipeline: where Redis lacks the commit script alone, a pipeline would run the claim first,
-        and a claim hands back the job that its slot holds.
-        """
-        committed = self.commit(job_id, token, result, outputs, metrics, number, message)
-        return committed, self.claim(worker, slot, next_token)
+        """Commits, then claims for the same slot, in one trip. Errors of the commit alone leave the slot as it was."""
+        ended = self._commit_of(job_id, token, result, outputs, metrics, number, message)
+        replies = self._replies([ended, self._claim_of(worker, slot, next_token)])
+        committed = self._answer("commit", replies[0], str)
+        answer = self._answer("claim", replies[1], list)
+        if answer[0] == ASK_AGAIN:
+            return committed, self.claim(worker, slot, next_token)
+        return committed, _claimed(next_token, answer)
 
     def renew(self, worker: Worker, draining: bool = False, about: Record | None = None) -> tuple[float, list[Held]]:
         """Extends all leases of the worker; Redis' time in ms, and its slots. `about` is shown in /v1/pools."""
@@ -131,21 +136,21 @@ class Attempts(Connection):
         `number`: the attempt's own; where the attempt is lost, its uploads go to the trash. `message`: the last one,
         as in `report`.
         """
-        return self._run(
-            "commit",
-            [keys.job(job_id)],
-            [
-                job_id,
-                token,
-                json.dumps(result),
-                json.dumps(list(outputs)),
-                json.dumps(metrics),
-                sum(output["bytes"] for output in outputs),
-                number,
-                _told(message),
-            ],
-            str,
-        )
+        return self._run(*self._commit_of(job_id, token, result, outputs, metrics, number, message), str)
+
+    def _commit_of(
+        self,
+        job_id: str,
+        token: str,
+        result: Json,
+        outputs: Sequence[Json],
+        metrics: Json,
+        number: int,
+        message: str | None,
+    ) -> Call:
+        size = sum(output["bytes"] for output in outputs)
+        told = [json.dumps(result), json.dumps(list(outputs)), json.dumps(metrics), size, number, _told(message)]
+        return "commit", [keys.job(job_id)], [job_id, token, *told]
 
     def fail(
         self,

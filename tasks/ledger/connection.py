@@ -1,16 +1,20 @@
 """The ledger's connections, and the one way to run a script. It knows no verb's meaning."""
 
+import json
 import threading
+import time
 from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any, TypeVar, cast
 
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from tasks import errors
+from tasks.ledger.checking import NOT_RECONCILED, checking
 from tasks.ledger.client import Client, Word
-from tasks.ledger.faults import away
+from tasks.ledger.faults import away, ours
 from tasks.settings import Settings
 
 VERBS = (
@@ -44,17 +48,30 @@ VERBS = (
 CONNECT_TIMEOUT_S = 0.5
 READ_TIMEOUT_S = 0.7
 """Shorter than redis-py's own, which would hang an API for many seconds."""
-NOT_RECONCILED = "the keeper has not yet reconciled with this start of Redis"
-"""The detail of NotReady while the epoch is not this server's; callers see it."""
+COMPARE_EVERY_S = 1.0
+"""Seconds after which a living connection compares the server by INFO again: a failover there and back closes none."""
+SHARED = ("_reading", "_common", "_parking", "_aside", "_closed", "_next", "_quotas")
+"""Lua files whose functions verbs share, each behind those that it needs."""
 Answer = TypeVar("Answer", int, str, list[Any])
-"""The types a script's answer has in Python."""
+"""The types a verb's answer has in Python."""
+Call = tuple[str, Sequence[str], Sequence[Word]]
+"""A verb, its keys, and its arguments without the time."""
+Reply = tuple[int, Any]
+"""0 and the verb's answer, or 1 and the words with which its script failed."""
 
 
-def connect(settings: Settings, *, read_timeout_s: float = READ_TIMEOUT_S, shared: bool = True) -> Client:
+def connect(
+    settings: Settings,
+    *,
+    read_timeout_s: float = READ_TIMEOUT_S,
+    shared: bool = True,
+    checked: Callable[[str], None] | None = None,
+) -> Client:
     """A client that connects at its first command and repeats a command once. Answers are text; bytes that are no UTF-8
     come as U+FFFD, so that no reader fails because of what another program wrote.
 
     `shared=False`: one connection and no pool, which saves a third of each call; for one thread only.
+    `checked`: called with the epoch at each connect and reconnect, which fails on a server with another (epoch.py).
     """
     client = settings.redis().client(
         decode_responses=True,
@@ -64,6 +81,7 @@ def connect(settings: Settings, *, read_timeout_s: float = READ_TIMEOUT_S, share
         retry=Retry(NoBackoff(), 1),
         health_check_interval=0,
         single_connection_client=not shared,
+        redis_connect_func=checking(checked) if checked else None,
     )
     return cast(Client, client)  # redis-py's own types leave open whether answers are bytes or text
 
@@ -72,7 +90,8 @@ class Connection:
     """Runs verbs. Errors of every verb: NotReady where Redis is away or the keeper has not set the epoch; LedgerFault
     where its script fails and would fail again.
 
-    `client`: used by all threads. Without it each thread has a connection of its own, which is cheaper than a pool.
+    `client`: used by all threads; each call then compares the epoch by INFO, as the keeper must. Without it each thread
+    has a connection of its own, which is cheaper than a pool, and which compares the epoch where it connects.
     `clock`: ms since 1970 for the scripts, 0 for Redis' TIME.
     """
 
@@ -85,8 +104,7 @@ class Connection:
     ) -> None:
         self.settings, self.clock = settings, clock
         self._shared, self._of_thread, self._read_timeout_s = client, threading.local(), read_timeout_s
-        unconnected = connect(settings)
-        self.scripts = {verb: unconnected.register_script(script_text(verb)) for verb in VERBS}
+        self.script = connect(settings).register_script(script_text())
 
     @property
     def redis(self) -> Client:
@@ -95,7 +113,7 @@ class Connection:
             return self._shared
         client: Client | None = getattr(self._of_thread, "client", None)
         if client is None:
-            client = connect(self.settings, read_timeout_s=self._read_timeout_s, shared=False)
+            client = connect(self.settings, read_timeout_s=self._read_timeout_s, shared=False, checked=self._connected)
             self._of_thread.client = client
         return client
 
@@ -105,24 +123,72 @@ class Connection:
         return self._run("write", [], [restoring, *words], list)[1:]
 
     def _run(self, verb: str, named: Sequence[str], arguments: Sequence[Word], expected: type[Answer]) -> Answer:
-        """The script's answer, which has the type that is expected."""
-        with away(verb):
-            answer = self.scripts[verb](keys=named, args=[self.clock(), *arguments], client=self.redis)
-        if answer in (-1, "not ready") or isinstance(answer, list) and answer[:1] == [-1]:
+        """The verb's answer, which has the type that is expected."""
+        (reply,) = self._replies([(verb, named, arguments)])
+        return self._answer(verb, reply, expected)
+
+    def _replies(self, calls: Sequence[Call]) -> list[Reply]:
+        """A reply for each call that was done, in order, in one trip; none is done behind one that failed."""
+        now = str(self.clock())
+        texts = [_text(verb, named, [now, *arguments]) for verb, named, arguments in calls]
+        with away(" and ".join(verb for verb, *_ in calls)):
+            replies = self._ask(texts)
+            if any(map(_is_not_ready, replies)) and self._shared is None:
+                self._of_thread.client = None  # redis-py may have reconnected within the call: compare the epoch anew
+                replies = self._ask(texts)
+        return replies
+
+    def _ask(self, texts: Sequence[str]) -> list[Reply]:
+        client, epoch = self.redis, self._epoch()
+        try:
+            replies: list[Reply] = self.script(keys=[], args=[epoch, *texts], client=client)
+        except RedisError:  # it may have become a replica, and may come back with an older memory
+            self._of_thread.client = None
+            raise
+        return replies
+
+    def _epoch(self) -> str:
+        """The epoch that this thread's connection was checked against; empty where the script has to compare it."""
+        now = time.monotonic()
+        if self._shared is not None or now > self._of_thread.compared_s + COMPARE_EVERY_S:
+            self._of_thread.compared_s = now
+            return ""
+        epoch: str = self._of_thread.epoch
+        return epoch
+
+    def _answer(self, verb: str, reply: Reply, expected: type[Answer]) -> Answer:
+        failed, answer = reply
+        if failed:
+            raise ours(ResponseError(answer), verb)
+        if _is_not_ready(reply):
             raise errors.NotReady(NOT_RECONCILED)
         if not isinstance(answer, expected):
             raise errors.LedgerFault(f"the ledger failed at {verb}: it answered {type(answer).__name__}")
         return answer
+
+    def _connected(self, epoch: str) -> None:
+        self._of_thread.epoch, self._of_thread.compared_s = epoch, time.monotonic()
+
+
+def _is_not_ready(reply: Reply) -> bool:
+    failed, answer = reply
+    return not failed and (answer in (-1, "not ready") or isinstance(answer, list) and answer[:1] == [-1])
 
 
 def milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def script_text(verb: str) -> str:
-    """The whole Lua text of a verb: the shared files, then its own."""
-    further = {"claim": ["_closed", "_next"], "submit": ["_quotas"], "upload": ["_quotas"]}.get(verb, [])
-    return "".join(map(_lua, ["_reading", "_common", "_parking", "_aside", *further, verb]))
+def script_text() -> str:
+    """The whole Lua text: the shared files, each verb as a function of its keys and arguments, the dispatcher."""
+    verbs = "".join(f"verbs.{verb} = function(KEYS, ARGV)\n{_lua(verb)}end\n" for verb in VERBS)
+    return f"{''.join(map(_lua, SHARED))}local verbs = {{}}\n{verbs}{_lua('_dispatch')}"
+
+
+def _text(verb: str, named: Sequence[str], arguments: Sequence[Word]) -> str:
+    """A call as JSON. All are texts, which Lua's JSON leaves as they are; its numbers would have 14 digits."""
+    words = [word if isinstance(word, str) else repr(word) for word in arguments]
+    return json.dumps([verb, named, words], ensure_ascii=False, separators=(",", ":"))
 
 
 def _lua(name: str) -> str:

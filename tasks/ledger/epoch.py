@@ -12,8 +12,9 @@ from typing import Any
 
 from tasks import errors
 from tasks.ledger import keys
+from tasks.ledger.checking import NOT_RECONCILED, is_of
 from tasks.ledger.client import Pipeline
-from tasks.ledger.connection import NOT_RECONCILED, Connection
+from tasks.ledger.connection import Connection, connect
 from tasks.ledger.faults import away
 
 ANOTHER_KEEPER = "another keeper puts back what Redis has lost, or this is another Redis than that on which it began"
@@ -39,7 +40,7 @@ class Epoch(Connection):
         None where the epoch is this server's already. Errors: NotReady where another keeper restores.
         """
         named = [keys.RESTORING, keys.EPOCH, keys.EPOCH_REPLID]
-        match self._run("begin_restore", named, [token, RESTORING_S * 1000], list):
+        match self._unchecked()._run("begin_restore", named, [token, RESTORING_S * 1000], list):
             case [1, run_id, replid]:
                 return Begun(token, run_id, replid)
             case [2]:
@@ -51,7 +52,8 @@ class Epoch(Connection):
         nothing. Errors: NotReady where it is another server by now, or another keeper restores."""
         begun = begun or self.begin_restore("nothing to put back")
         named = [keys.RESTORING, keys.EPOCH, keys.EPOCH_REPLID]
-        if begun and not self._run("set_epoch", named, [begun.token, begun.run_id, begun.replid], int):
+        told = [begun.token, begun.run_id, begun.replid] if begun else []
+        if begun and not self._unchecked()._run("set_epoch", named, told, int):
             raise errors.NotReady(ANOTHER_KEEPER)
 
     def snapshot(self, ask: Callable[[Pipeline], object]) -> list[Any]:
@@ -68,8 +70,8 @@ class Epoch(Connection):
         """Errors: NotReady naming what is missing: Redis, `noeviction`, or the epoch. `by_this_release`: an epoch set
         by a keeper of the release before does not count."""
         with away():
-            info = self.redis.info()
-            epoch = self.redis.mget(keys.EPOCH, keys.EPOCH_REPLID)
+            client = self._unchecked().redis
+            info, epoch = client.info(), client.mget(keys.EPOCH, keys.EPOCH_REPLID)
         if info["maxmemory_policy"] != "noeviction":
             raise errors.NotReady(
                 f"Redis has maxmemory-policy {info['maxmemory_policy']}; Backlot needs noeviction, "
@@ -77,11 +79,12 @@ class Epoch(Connection):
             )
         _compare(epoch, info, by_this_release)
 
+    def _unchecked(self) -> Connection:
+        """The ledger on connections that may reach a server whose epoch is another, or none."""
+        return self if self._shared is not None else Connection(self.settings, connect(self.settings), self.clock)
+
 
 def _compare(epoch: list[str | None], info: Mapping[str, Any], by_this_release: bool = False) -> None:
     """Errors: NotReady where the epoch is another server's."""
-    run_id, replid = epoch
-    fits = replid == f"{info['run_id']} {info['master_replid']}"
-    before = not (replid or "").startswith(info["run_id"]) and not by_this_release
-    if run_id != info["run_id"] or not (fits or before):
+    if not is_of(epoch, info, by_this_release):
         raise errors.NotReady(NOT_RECONCILED)

@@ -19,6 +19,7 @@ from redis.exceptions import (
 )
 
 from tasks.errors import BacklotError, LedgerFault, NotReady
+from tasks.ledger.checking import NOT_RECONCILED, NotReconciled
 
 log = logging.getLogger(__name__)
 WORDS_MAX = 300
@@ -66,6 +67,8 @@ class away:
 
 def ours(error: Exception, asking: str = "") -> BacklotError:
     """The error as NotReady, or as a LedgerFault, which is logged."""
+    if isinstance(error, NotReconciled):
+        return NotReady(NOT_RECONCILED)
     code, words = _said(error)
     if code in AWAY:
         return NotReady(

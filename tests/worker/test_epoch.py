@@ -4,7 +4,7 @@ too late, a key that a stranger holds."""
 import pytest
 
 from tasks.errors import NotReady
-from tasks.ledger import Idempotency, Ledger, keys
+from tasks.ledger import Idempotency, Ledger, connect, keys
 from tasks.service.jobs import Jobs
 from tests.conftest import make_fixed
 from tests.stack import RedisServer, make_settings, make_storage, until
@@ -47,7 +47,7 @@ def test_a_failover_there_and_back_is_told_on_a_connection_that_lived(pair, here
     elsewhere = Ledger(there)
     with pytest.raises(NotReady, match="not yet reconciled"):
         elsewhere.submit(make_fixed())
-    Restore(there, elsewhere.redis, storage).run()
+    Restore(there, connect(there), storage).run()
     missed = make_fixed()
     elsewhere.submit(missed)
     Journal(elsewhere, storage).write_segment()
@@ -67,7 +67,7 @@ def test_a_failover_there_and_back_is_told_on_a_connection_that_lived(pair, here
     ):
         with pytest.raises(NotReady, match="not yet reconciled"):
             ask()
-    assert Restore(here, ledger.redis, storage).run()["queued"] == 1
+    assert Restore(here, connect(here), storage).run()["queued"] == 1
     assert ledger.record(missed.id)["status"] == "queued" and ledger.record(before.id)["status"] == "queued"
     ledger.ready(by_this_release=True)
 

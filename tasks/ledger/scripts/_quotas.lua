@@ -31,7 +31,7 @@ local function refusal(tenant, named, size, most_waiting, most_stored, most_held
 end
 
 -- Checks the arguments and the types of the keys of a submit before anything is written; raises.
-local function check_submit(tenant, queue)
+local function check_submit(KEYS, ARGV, tenant, queue)
   if not queue then error('no line: ' .. ARGV[5], 0) end
   for _, i in ipairs({6, 8, 10, 11, 12, 13, 17, 18, 19, 22, 23}) do number(ARGV[i]) end
   for _, i in ipairs({7, 9}) do if ARGV[i] ~= '' then number(ARGV[i]) end end

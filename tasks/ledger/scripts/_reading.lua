@@ -21,10 +21,13 @@ local function server()
   return run_id, run_id .. ' ' .. info_value(redis.call('INFO', 'replication'), '\nmaster_replid:')
 end
 -- Whether the epoch is this server's, so that the keeper has reconciled with it; else every verb answers 'not ready'.
--- At maxmemory Redis rejects a script whose first write allocates; a DEL first lets it proceed.
+--
+-- A connection that was checked when it was made (epoch.py) sends the epoch that it found, in ARGV[1] of the whole script;
+-- then one GET is enough, since INFO takes as long as twenty commands. All others have '' there.
 -- A keeper of the release before sets run_id alone: a replid that was set for another run_id is not compared.
+local checked = ARGV[1]
 local function ready()
-  redis.call('DEL', 'bl:none')
+  if checked ~= '' then return redis.call('GET', 'bl:epoch:replid') == checked end
   local run_id, replid = server()
   local epoch = redis.call('MGET', 'bl:epoch', 'bl:epoch:replid')
   return epoch[1] == run_id and (epoch[2] == replid or string.sub(epoch[2] or '', 1, #run_id) ~= run_id)

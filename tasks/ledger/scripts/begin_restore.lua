@@ -12,7 +12,6 @@
 -- Returns {1, run_id, '<run_id> <master_replid>'}  the restore has begun on this server
 --         {0}  another keeper restores
 --         {2}  nothing to restore: the epoch is this server's
-redis.call('DEL', 'bl:none')
 local life = whole(ARGV[3])
 local run_id, replid = server()
 if redis.call('GET', KEYS[1]) ~= ARGV[2] then

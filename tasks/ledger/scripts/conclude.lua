@@ -11,7 +11,6 @@
 -- Returns 1  concluded, now or before
 --         0  no such job, or it ended otherwise
 --         -1  not ready
-redis.call('DEL', 'bl:none')
 if not (ARGV[3] == '' and ready() or fenced(ARGV[3])) then return -1 end
 if #ARGV % 2 == 0 then error('a field without its value', 0) end
 local job, why = read(ARGV[2])

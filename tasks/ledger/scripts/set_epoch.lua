@@ -10,7 +10,6 @@
 --
 -- Returns 1  set, now or before
 --         0  another keeper restores, or this is another server
-redis.call('DEL', 'bl:none')
 local run_id, replid = server()
 if run_id ~= ARGV[3] or replid ~= ARGV[4] then return 0 end
 local epoch = redis.call('MGET', KEYS[2], KEYS[3])

@@ -46,7 +46,7 @@ local asking, restoring = ARGV[16] == 'ask', ARGV[16] ~= 'ask' and ARGV[16] ~= '
 if not (restoring and fenced(ARGV[16]) or not restoring and ready()) then return {-1} end
 local now = clock(ARGV[1])
 local id, tenant, queue = ARGV[2], ARGV[4], string.match(ARGV[5], '^([^:]+):.')
-check_submit(tenant, queue)
+check_submit(KEYS, ARGV, tenant, queue)
 local function bell_needed()
   if wake(queue, now) then return 0 end
   local wanted = math.min(redis.call('ZCARD', KEYS[2]), tonumber(ARGV[13]))

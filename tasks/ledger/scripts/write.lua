@@ -6,7 +6,6 @@
 --
 -- Returns {0, answer, ...}  of each command
 --         {-1}  not ready
-redis.call('DEL', 'bl:none')
 if not (ARGV[2] == '' and ready() or fenced(ARGV[2])) then return {-1} end
 local answers, i, next = {0}, 3, ARGV[3]
 while next do

@@ -7,7 +7,6 @@ import pytest
 from tasks.errors import InvalidInput, ModelFailed
 from tasks.job import Job
 from tasks.ledger import keys
-from tasks.ledger.connection import script_text
 from tests.tasks.ledger.conftest import AWAY
 
 OUTPUT = {"name": "text.txt", "media_type": "text/plain", "bytes": 3, "sha256": "0" * 64, "key": "tenants/acme/..."}
@@ -140,8 +139,7 @@ def test_drains_between_a_jobs_own_releases_are_not_among_the_ten(desk):
 def test_a_worker_of_an_older_release_gives_no_cause(desk, ledger):
     """Its call has three arguments: the release is the job's own."""
     claimed = desk.running()
-    release = ledger.redis.register_script(script_text("release"))
-    assert release([keys.job(claimed.fixed.id)], [ledger.clock(), claimed.fixed.id, claimed.token]) == "released"
+    assert ledger._run("release", [keys.job(claimed.fixed.id)], [claimed.fixed.id, claimed.token], str) == "released"
     assert desk.record(claimed)["own"] == "1"
 
 

@@ -1,6 +1,8 @@
 """Redis rolls nothing back: a script that fails has written nothing, whatever is wrong with an argument or with a key
 that is a job's, a worker's or a tenant's own."""
 
+import json
+
 import pytest
 from redis.exceptions import ResponseError
 
@@ -18,13 +20,13 @@ POOLS = tuple(of("") for of in (keys.leases, keys.waiting, keys.fair, keys.swept
 
 
 class Recorded:
-    """A script that notes its keys and arguments in place of running."""
+    """The script; it notes the keys and arguments of each verb that it runs."""
 
     def __init__(self, script):
-        self.script, self.asked = script, None
+        self.script, self.asked = script, {}
 
     def __call__(self, keys, args, client):
-        self.asked = [str(key) for key in keys], [str(arg) for arg in args]
+        self.asked |= {verb: (named, given) for verb, named, given in map(json.loads, args[1:])}
         return self.script(keys=keys, args=args, client=client)
 
 
@@ -46,10 +48,11 @@ class Bench:
             desk.submit(start_ms=desk.ledger.clock.ms + 1000)
             desk.ledger.clock.forward(2)
         self.before = self.dump()
-        recorded = desk.ledger.scripts[verb] = Recorded(desk.ledger.scripts[verb])
+        self.script = desk.ledger.script
+        recorded = desk.ledger.script = Recorded(self.script)
         self.ask(desk.ledger)
-        self.keys, self.args = recorded.asked
-        self.script, self.after = recorded.script, self.dump()
+        self.keys, self.args = recorded.asked[verb]
+        self.after = self.dump()
         self.put_back()
 
     def ask(self, ledger):
@@ -80,13 +83,17 @@ class Bench:
         """Whether the script failed; it fails this test where one that failed has written."""
         before = self.dump()
         try:
-            self.script(keys=self.keys, args=args or self.args, client=self.redis)
+            call = json.dumps([self.verb, self.keys, args or self.args], ensure_ascii=False)
+            ((failed, words),) = self.script(
+                keys=[], args=["", call.encode("utf-8", "surrogateescape")], client=self.redis
+            )
         except ResponseError as error:
+            failed, words = 1, error
+        if failed:
             after = self.dump()
             changed = {key for key in {*before, *after} if before.get(key) != after.get(key)}
-            assert not changed, f"{error} {args or ''}"
-            return True
-        return False
+            assert not changed, f"{words} {args or ''}"
+        return bool(failed)
 
 
 @pytest.fixture
@@ -100,7 +107,7 @@ def test_a_bad_argument_changes_nothing_where_it_is_refused(bench):
     for place in range(1, len(bench.args)):
         for garbage in GARBAGE:
             args = [*bench.args]
-            args[place] = garbage.encode("utf-8", "surrogateescape")
+            args[place] = garbage
             bench.tried(args)
             bench.put_back()
 
