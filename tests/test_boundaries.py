@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.ledger import VERBS, Ledger, keys
+from tasks.ledger import Ledger, keys
 from tasks.registry import KINDS, Registry
 
 ROOT = Path(__file__).parent.parent
@@ -240,10 +240,10 @@ def test_importing_the_package_reads_no_environment(monkeypatch):
 # -- the ledger
 
 
-def test_every_verb_is_a_script_and_a_method():
+def test_every_script_is_a_method():
     """One method a script, same name."""
-    assert {path.stem for path in SCRIPTS if path not in SHARED} == set(VERBS)
-    assert all(callable(getattr(Ledger, verb)) and getattr(Ledger, verb).__doc__ for verb in VERBS)
+    verbs = [path.stem for path in SCRIPTS if path not in SHARED]
+    assert all(callable(getattr(Ledger, verb)) and getattr(Ledger, verb).__doc__ for verb in verbs)
 
 
 def header(path: Path) -> str:

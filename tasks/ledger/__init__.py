@@ -3,21 +3,9 @@
 It knows nothing of Celery, S3 or HTTP. keys.py lists every key in Redis.
 """
 
-from tasks.ledger.connection import VERBS, connect
+from tasks.ledger.connection import connect
 from tasks.ledger.idempotency import Idempotency
 from tasks.ledger.shapes import ASK_AGAIN, Cause, Claimed, Held, Record, Submitted, Worker
 from tasks.ledger.verbs import Ledger
 
-__all__ = [
-    "ASK_AGAIN",
-    "VERBS",
-    "Cause",
-    "Claimed",
-    "Held",
-    "Idempotency",
-    "Ledger",
-    "Record",
-    "Submitted",
-    "Worker",
-    "connect",
-]
+__all__ = ["ASK_AGAIN", "Cause", "Claimed", "Held", "Idempotency", "Ledger", "Record", "Submitted", "Worker", "connect"]

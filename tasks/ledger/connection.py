@@ -3,7 +3,8 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from importlib.resources import files
 from typing import Any, TypeVar, cast
 
@@ -13,51 +14,27 @@ from redis.retry import Retry
 
 from tasks import errors
 from tasks.ledger.checking import NOT_RECONCILED, checking
-from tasks.ledger.client import Client, Word
+from tasks.ledger.client import Client, Script, Word
 from tasks.ledger.faults import away, ours
 from tasks.settings import Settings
 
-VERBS = (
-    "submit",
-    "claim",
-    "renew",
-    "report",
-    "commit",
-    "fail",
-    "release",
-    "cancel",
-    "sweep",
-    "due",
-    "expire",
-    "forget",
-    "conclude",
-    "shrink",
-    "count",
-    "upload",
-    "note_use",
-    "pause",
-    "resume",
-    "unpark",
-    "move",
-    "orphan",
-    "begin_restore",
-    "set_epoch",
-    "write",
-    "give_back",
-)
 CONNECT_TIMEOUT_S = 0.5
 READ_TIMEOUT_S = 0.7
 """Shorter than redis-py's own, which would hang an API for many seconds."""
 COMPARE_EVERY_S = 1.0
 """Seconds after which a living connection compares the server by INFO again: a failover there and back closes none."""
-SHARED = ("_reading", "_common", "_parking", "_aside", "_closed", "_next", "_quotas")
-"""Lua files whose functions verbs share, each behind those that it needs."""
+CALLS_A_TRIP = 100
+"""Verbs that one list has at most; Redis serves nobody else for about 2 ms meanwhile."""
+BYTES_A_TRIP = 256 * 1024
+"""Bytes of the arguments of a list with more than one verb."""
+FURTHER = {"claim": ("_closed", "_next"), "submit": ("_quotas",), "upload": ("_quotas",)}
+"""Lua files that a verb needs beside those that all have."""
 Answer = TypeVar("Answer", int, str, list[Any])
 """The types a verb's answer has in Python."""
 Call = tuple[str, Sequence[str], Sequence[Word]]
 """A verb, its keys, and its arguments without the time."""
 Reply = tuple[int, Any]
-"""0 and the verb's answer, or 1 and the words with which its script failed."""
+"""0 and the verb's answer, or 1 and the words with which it failed."""
 
 
 def connect(
@@ -104,7 +81,8 @@ class Connection:
     ) -> None:
         self.settings, self.clock = settings, clock
         self._shared, self._of_thread, self._read_timeout_s = client, threading.local(), read_timeout_s
-        self.script = connect(settings).register_script(script_text())
+        self._unconnected = connect(settings)
+        self._scripts: dict[tuple[str, ...], Script] = {}
 
     @property
     def redis(self) -> Client:
@@ -117,6 +95,13 @@ class Connection:
             self._of_thread.client = client
         return client
 
+    def script(self, *verbs: str) -> Script:
+        """The script that does lists of these verbs."""
+        script = self._scripts.get(verbs)
+        if script is None:
+            script = self._scripts[verbs] = self._unconnected.register_script(script_text(verbs))
+        return script
+
     def write(self, *commands: Sequence[Word], restoring: str = "") -> list[Any]:
         """Runs plain commands in order under the epoch; the answer of each. `restoring`: the token of a restore."""
         words = [word for command in commands for word in (len(command), *command)]
@@ -127,21 +112,26 @@ class Connection:
         (reply,) = self._replies([(verb, named, arguments)])
         return self._answer(verb, reply, expected)
 
-    def _replies(self, calls: Sequence[Call]) -> list[Reply]:
-        """A reply for each call that was done, in order, in one trip; none is done behind one that failed."""
+    def _replies(self, calls: Sequence[Call], independent: bool = False) -> list[Reply]:
+        """A reply for each call that was done, in order, in one trip.
+
+        None is done behind one that failed, unless they are `independent`. A list of CALLS_A_TRIP and BYTES_A_TRIP at
+        most.
+        """
         now = str(self.clock())
         texts = [_text(verb, named, [now, *arguments]) for verb, named, arguments in calls]
-        with away(" and ".join(verb for verb, *_ in calls)):
-            replies = self._ask(texts)
+        verbs = tuple(sorted({verb for verb, *_ in calls}))
+        with away(" and ".join(verbs)):
+            replies = self._ask(verbs, texts, independent)
             if any(map(_is_not_ready, replies)) and self._shared is None:
                 self._of_thread.client = None  # redis-py may have reconnected within the call: compare the epoch anew
-                replies = self._ask(texts)
+                replies = self._ask(verbs, texts, independent)
         return replies
 
-    def _ask(self, texts: Sequence[str]) -> list[Reply]:
+    def _ask(self, verbs: tuple[str, ...], texts: Sequence[str], independent: bool) -> list[Reply]:
         client, epoch = self.redis, self._epoch()
         try:
-            replies: list[Reply] = self.script(keys=[], args=[epoch, *texts], client=client)
+            replies: list[Reply] = self.script(*verbs)(keys=[], args=[epoch, int(independent), *texts], client=client)
         except RedisError:  # it may have become a replica, and may come back with an older memory
             self._of_thread.client = None
             raise
@@ -179,10 +169,17 @@ def milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def script_text() -> str:
-    """The whole Lua text: the shared files, each verb as a function of its keys and arguments, the dispatcher."""
-    verbs = "".join(f"verbs.{verb} = function(KEYS, ARGV)\n{_lua(verb)}end\n" for verb in VERBS)
-    return f"{''.join(map(_lua, SHARED))}local verbs = {{}}\n{verbs}{_lua('_dispatch')}"
+def script_text(verbs: Iterable[str]) -> str:
+    """The Lua text that does lists of these verbs: the shared files, each verb as a function of its keys and arguments,
+    the dispatcher.
+
+    One text for all verbs would be simpler, but Redis makes every function of a script anew at each call: 100 us.
+    """
+    shared = ["_reading", "_common", "_parking", "_aside"]
+    for verb in verbs:
+        shared += [name for name in FURTHER.get(verb, ()) if name not in shared]
+    functions = "".join(f"verbs.{verb} = function(KEYS, ARGV)\n{_lua(verb)}end\n" for verb in verbs)
+    return f"{''.join(map(_lua, shared))}local verbs = {{}}\n{functions}{_lua('_dispatch')}"
 
 
 def _text(verb: str, named: Sequence[str], arguments: Sequence[Word]) -> str:
@@ -191,5 +188,6 @@ def _text(verb: str, named: Sequence[str], arguments: Sequence[Word]) -> str:
     return json.dumps([verb, named, words], ensure_ascii=False, separators=(",", ":"))
 
 
+@cache
 def _lua(name: str) -> str:
     return files("tasks.ledger").joinpath("scripts", f"{name}.lua").read_text() + "\n"

@@ -3,11 +3,14 @@
 -- A record is read with HGETALL into a table `job`. Arguments and records are checked before the first write, since Redis
 -- rolls nothing back.
 
--- ms since 1970: the time given by a test, or Redis' TIME where that is 0.
+-- ms since 1970: the time given by a test, or Redis' TIME where that is 0; one time for the whole list.
+local time_ms
 local function clock(given)
-  if tonumber(given) > 0 then return tonumber(given) end
+  if given ~= '0' then return tonumber(given) end
+  if time_ms then return time_ms end
   local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
+  time_ms = t[1] * 1000 + math.floor(t[2] / 1000)
+  return time_ms
 end
 
 -- The hexadecimal digits behind a name in INFO's text. A plain find: a pattern would try every character before it.
@@ -25,12 +28,16 @@ end
 -- A connection that was checked when it was made (epoch.py) sends the epoch that it found, in ARGV[1] of the whole script;
 -- then one GET is enough, since INFO takes as long as twenty commands. All others have '' there.
 -- A keeper of the release before sets run_id alone: a replid that was set for another run_id is not compared.
-local checked = ARGV[1]
-local function ready()
+local checked, is_ready = ARGV[1], nil
+local function compare()
   if checked ~= '' then return redis.call('GET', 'bl:epoch:replid') == checked end
   local run_id, replid = server()
   local epoch = redis.call('MGET', 'bl:epoch', 'bl:epoch:replid')
   return epoch[1] == run_id and (epoch[2] == replid or string.sub(epoch[2] or '', 1, #run_id) ~= run_id)
+end
+local function ready()
+  if is_ready == nil then is_ready = compare() end
+  return is_ready
 end
 
 -- Whether the token is that of the keeper that restores; compared in place of the epoch.

@@ -10,7 +10,9 @@ from tasks.errors import StorageUnavailable
 from tasks.job import Fixed
 from tasks.ledger import Claimed, Ledger, Worker, connect, keys
 from tests.conftest import PATIENT_S, make_fixed, make_worker
+from tests.stack import ROOT
 
+VERBS = sorted(path.stem for path in (ROOT / "tasks/ledger/scripts").glob("[a-z]*.lua"))
 AWAY = StorageUnavailable("the bucket did not answer")
 
 

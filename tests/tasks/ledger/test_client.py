@@ -51,8 +51,9 @@ def test_answers_are_text_and_scores_are_numbers(ledger, desk):
 
 
 @pytest.mark.parametrize("answer", ["{9, 'x'}", "'x'", "7"])
-def test_an_answer_that_this_release_does_not_know_is_a_fault(ledger, answer):
+def test_an_answer_that_this_release_does_not_know_is_a_fault(ledger, answer, monkeypatch):
     """It was taken for 'Redis is x % full', or for a job that was recorded."""
-    ledger.script = ledger.redis.register_script(f"return {{{{0, {answer}}}}}")
+    another = ledger.redis.register_script(f"return {{{{0, {answer}}}}}")
+    monkeypatch.setattr(ledger, "script", lambda verb: another)
     with pytest.raises(LedgerFault, match="submit"):
         ledger.submit(make_fixed())

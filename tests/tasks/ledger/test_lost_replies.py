@@ -6,16 +6,17 @@ import pytest
 from pydantic import SecretStr
 
 from tasks.errors import DeadlineExceeded, NotFound, NotReady
-from tasks.ledger import VERBS, Idempotency, Ledger, Submitted, keys
+from tasks.ledger import Idempotency, Ledger, Submitted, keys
 from tests.conftest import make_fixed
-from tests.tasks.ledger.conftest import AWAY, Desk
+from tests.tasks.ledger.conftest import AWAY, VERBS, Desk
 from tests.tasks.ledger.proxy import Proxy
 
 
 @pytest.fixture
 def lossy(ledger, settings, clock, redis_server):
-    """The same ledger behind a proxy; the server knows the script, so that no lost reply is 'unknown script'."""
-    ledger.redis.script_load(ledger.script.script)
+    """The same ledger behind a proxy; the server knows all scripts, so that no lost reply is 'unknown script'."""
+    for verb in VERBS:
+        ledger.redis.script_load(ledger.script(verb).script)
     with Proxy(redis_server.port) as proxy:
         url = SecretStr(settings.redis_url.get_secret_value().replace(f":{redis_server.port}/", f":{proxy.port}/"))
         behind = Ledger(settings.model_copy(update={"redis_url": url}), clock=clock)

@@ -26,7 +26,7 @@ class Recorded:
         self.script, self.asked = script, {}
 
     def __call__(self, keys, args, client):
-        self.asked |= {verb: (named, given) for verb, named, given in map(json.loads, args[1:])}
+        self.asked |= {verb: (named, given) for verb, named, given in map(json.loads, args[2:])}
         return self.script(keys=keys, args=args, client=client)
 
 
@@ -48,9 +48,11 @@ class Bench:
             desk.submit(start_ms=desk.ledger.clock.ms + 1000)
             desk.ledger.clock.forward(2)
         self.before = self.dump()
-        self.script = desk.ledger.script
-        recorded = desk.ledger.script = Recorded(self.script)
-        self.ask(desk.ledger)
+        self.script = desk.ledger.script(verb)
+        recorded = Recorded(self.script)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(desk.ledger, "script", lambda _: recorded)
+            self.ask(desk.ledger)
         self.keys, self.args = recorded.asked[verb]
         self.after = self.dump()
         self.put_back()
@@ -85,7 +87,7 @@ class Bench:
         try:
             call = json.dumps([self.verb, self.keys, args or self.args], ensure_ascii=False)
             ((failed, words),) = self.script(
-                keys=[], args=["", call.encode("utf-8", "surrogateescape")], client=self.redis
+                keys=[], args=["", 0, call.encode("utf-8", "surrogateescape")], client=self.redis
             )
         except ResponseError as error:
             failed, words = 1, error
