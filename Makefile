@@ -5,7 +5,7 @@ dist := -n auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo up down status logs check docs test test-data test-slow test-strangers test-checkpoints \
-        strangers faults soak bench bench-quick bench-recommend bench-transcribe bench-caption bench-generate clean
+        strangers faults soak bench bench-quick bench-against bench-recommend bench-transcribe bench-caption bench-generate clean
 
 help:       ## this list
 	@awk -F ':  *## ' '/^[a-z-]+:.*## / {printf "make %-17s %s\n", $$1, $$2}' Makefile
@@ -63,6 +63,9 @@ bench:      ## measure the service on this machine
 
 bench-quick:       ## run all of the bench with small numbers: it proves that the bench runs, and judges nothing
 	$(run) base,torch,dev -m tests.bench --quick
+
+bench-against:     ## compare the work tree with a revision, in three minutes: make bench-against REV=main
+	$(run) base,torch,dev -m tests.bench.against $(REV)
 
 bench-recommend:   ## measure recommend's models on MovieLens-100K (BACKLOT_DATA)
 	$(run) base,torch,dev -m tests.bench.recommend

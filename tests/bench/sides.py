@@ -31,7 +31,7 @@ from tasks.service.jobs import Jobs
 from tasks.settings import Settings
 from tests.bench.naive import queue_at
 from tests.bench.work import BODY, INPUT, fill, fixed
-from tests.stack import Process, RedisServer, S3Server, environment, free_port, make_settings, make_storage, until
+from tests.stack import ROOT, Process, RedisServer, S3Server, environment, free_port, make_settings, make_storage, until
 
 KEY, TENANT = "bl_a-key-for-the-benchmark", "bench"
 WARM_UP_JOBS = 20
@@ -103,20 +103,8 @@ class Side(ABC):
         return {process.name: sum(map(cpu_s, family(process))) for process in self._processes if process.alive}
 
     def load(self, api: Process, count: int, connections: int) -> dict[str, float]:
-        """POST from a process of its own; `least_share` is how much of the work the idler process had."""
-        asked = {"host": "127.0.0.1", "port": api.port, "path": "/v1/jobs", "headers": self.headers, "body": BODY}
-        before = {child.pid: cpu_s(child) for child in serving(api)}
-        told = subprocess.run(
-            [sys.executable, "-m", "tests.bench.load", str(count), str(connections)],
-            check=False,
-            input=json.dumps(asked),
-            capture_output=True,
-            text=True,
-        )
-        if told.returncode:
-            raise RuntimeError(f"the load generator failed:\n{told.stderr[-2000:]}\n{api.log()[-2000:]}")
-        used = [cpu_s(child) - before[child.pid] for child in serving(api)]
-        return {**json.loads(told.stdout), "least_share": min(used) / sum(used)}
+        """POST from a process of its own."""
+        return load(api, self.headers, count, connections)
 
     def _ended_with_us(self, process: Process) -> Process:
         self._processes.append(process)
@@ -278,6 +266,24 @@ def gunicorn(app: str, port: int) -> list[str]:
         "--no-control-socket",
         app,
     ]
+
+
+def load(api: Process, headers: dict[str, str], count: int, connections: int) -> dict[str, float]:
+    """POST from a process of its own to `api.port`; `least_share` is how much of the work the idler process had."""
+    asked = {"host": "127.0.0.1", "port": api.port, "path": "/v1/jobs", "headers": headers, "body": BODY}
+    before = {child.pid: cpu_s(child) for child in serving(api)}
+    told = subprocess.run(
+        [sys.executable, "-m", "tests.bench.load", str(count), str(connections)],
+        check=False,
+        cwd=ROOT,
+        input=json.dumps(asked),
+        capture_output=True,
+        text=True,
+    )
+    if told.returncode:
+        raise RuntimeError(f"the load generator failed:\n{told.stderr[-2000:]}\n{api.log()[-2000:]}")
+    used = [cpu_s(child) - before[child.pid] for child in serving(api)]
+    return {**json.loads(told.stdout), "least_share": min(used) / sum(used)}
 
 
 def serving(api: Process) -> list[psutil.Process]:

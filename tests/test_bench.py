@@ -1,0 +1,39 @@
+"""The bench's judgement: targets, aims and noise. The measurements themselves are run by `make bench-quick`."""
+
+import math
+
+import pytest
+
+from tests.bench.figures import Figure, Target
+from tests.bench.noise import ratio
+
+
+@pytest.mark.parametrize(
+    ("ours", "target_met", "aim_met"), [([1.9, 2.2, 1.8], False, False), ([2, 2, 9], True, False), ([3], True, True)]
+)
+def test_a_target_is_held_against_the_median_of_the_pairs(ours, target_met, aim_met):
+    """Of ratios to a naive side of 1; a target that is just reached is met."""
+    figure = Figure("x", "1/s", ours, [1] * len(ours), Target(2, at_least=True), Target(2.5, at_least=True))
+    assert (figure.met, figure.aim_met) == (target_met, aim_met)
+
+
+def test_a_target_without_a_ratio_is_held_against_our_own_figure():
+    assert Figure("x", "MB", [101], [1], Target(100, of_ratio=False)).met is False
+    assert Figure("x", "MB", [100], [1], Target(100, of_ratio=False)).met is True
+    assert Figure("x", "MB", [100]).met is None
+
+
+def test_a_difference_larger_than_the_spread_of_the_pairs_is_certain():
+    """Three pairs, ratios 2, 2.1 and 1.9: the interval by Student's t (9.92 for 99 % and two degrees) leaves out 1."""
+    found = ratio([1, 10, 100], [2, 21, 190])
+    logs = [math.log(2), math.log(2.1), math.log(1.9)]
+    middle = sum(logs) / 3
+    error = math.sqrt(sum((one - middle) ** 2 for one in logs) / 2 / 3)
+    assert found.middle == pytest.approx(math.exp(middle))
+    assert found.low == pytest.approx(math.exp(middle - 9.925 * error), rel=1e-3)
+    assert found.certain
+
+
+def test_a_difference_within_the_spread_is_not_certain():
+    assert not ratio([1, 1, 1], [0.9, 1.1, 1.2]).certain
+    assert ratio([1, 1], [0, 1]) is None
