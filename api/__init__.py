@@ -36,7 +36,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     from api import audit, auth, browsers, openapi, problems, strict
     from api.keyring import Keys
     from api.server import prefix
-    from api.v1 import dead_letters, explanations, health, jobs, keys, models, pauses, pools, tenants, uploads
+    from api.v1 import batches, dead_letters, explanations, health, jobs, keys, models, pauses, pools, tenants, uploads
     from tasks.service.jobs import Jobs
     from tasks.settings import Settings
 
@@ -52,6 +52,19 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.before_request(auth.check_key)
     app.after_request(auth.note_use)
     app.before_request(strict.check)
-    for resource in (jobs, explanations, dead_letters, uploads, models, keys, tenants, pools, pauses, health, openapi):
+    for resource in (
+        jobs,
+        batches,
+        explanations,
+        dead_letters,
+        uploads,
+        models,
+        keys,
+        tenants,
+        pools,
+        pauses,
+        health,
+        openapi,
+    ):
         app.register_blueprint(resource.routes)
     return app

@@ -1,5 +1,6 @@
 """Example requests of the OpenAPI document. They work as they stand: a test sends each of them."""
 
+import json
 from typing import Any
 
 SUBMIT: dict[str, Any] = {
@@ -65,6 +66,13 @@ SUBMIT: dict[str, Any] = {
             },
         },
     },
+}
+
+BATCH: dict[str, Any] = {
+    "two": {
+        "summary": "a text and a photograph",
+        "value": "".join(json.dumps(SUBMIT[name]["value"]) + "\n" for name in ("generate", "caption")),
+    }
 }
 
 UPLOAD: dict[str, Any] = {

@@ -15,7 +15,8 @@ SAFE = {
 REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, Prefer"
 """Request headers that a page may set, beside those that CORS always allows."""
 EXPOSED_HEADERS = (
-    "Location, Retry-After, RateLimit, RateLimit-Policy, Preference-Applied, Idempotency-Replayed, "
+    "Location, Retry-After, RateLimit, RateLimit-Policy, Preference-Applied, Idempotency-Replayed, Batch-Accepted, "
+    "Batch-Refused, "
     "WWW-Authenticate, Allow"
 )
 """Headers of an answer that a page may read."""

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from api.multipart import OBJECTS, RESERVED, TEXTS
 from api.operations import HEADERS, OF_EVERY_ROUTE, OPERATIONS, PATH_PARAMETERS, QUERIES, TAGS, Operation
 from api.problems import Problem
+from api.v1.batches import JSON_LINES, BatchLine
 from api.v1.dead_letters import Purge, Replay
 from api.v1.health import Health
 from api.v1.jobs import JobList, ListQuery
@@ -47,6 +48,7 @@ seconds. Unknown fields are refused. Later versions may add statuses, error code
 ANSWERED = (
     Job,
     JobList,
+    BatchLine,
     Replay,
     Purge,
     Upload,
@@ -71,6 +73,10 @@ STATUS_WORDS = {
 }
 ACCEPTED_HEADERS: Json = {
     "Retry-After": {"description": "Seconds until it is worth asking again", "schema": {"type": "integer"}}
+}
+BATCH_HEADERS: Json = {
+    "Batch-Accepted": {"description": "Number of the lines that made a job", "schema": {"type": "integer"}},
+    "Batch-Refused": {"description": "Number of the lines that were refused", "schema": {"type": "integer"}},
 }
 
 
@@ -118,7 +124,7 @@ def _text() -> str:
 
 def _operation(operation: Operation) -> Json:
     secured = operation.path.startswith("/v1/")
-    responses = {str(status): _answer(status, schema) for status, schema in operation.answers.items()}
+    responses = {str(status): _answer(status, schema, operation.lines) for status, schema in operation.answers.items()}
     for status in sorted({*operation.refusals, *(OF_EVERY_ROUTE if secured else ())}):
         responses[str(status)] = {"$ref": "#/components/responses/Problem"}
     described = {
@@ -156,8 +162,15 @@ def _query_parameter(name: str, schema: Json) -> Json:
     return {"name": name, "in": "query", **described, "schema": kept[0] if kept else rest}
 
 
-def _answer(status: int, schema: str | None) -> Json:
+def _answer(status: int, schema: str | None, lines: bool) -> Json:
     described: Json = {"description": STATUS_WORDS[status]}
+    if schema and lines:
+        told = f"JSON lines; each is of the schema {schema}"
+        return {
+            "description": STATUS_WORDS[status],
+            "headers": BATCH_HEADERS,
+            "content": {JSON_LINES[0]: {"schema": {"type": "string", "description": told}}},
+        }
     if status == 202:
         described["headers"] = ACCEPTED_HEADERS
     if schema:
@@ -166,6 +179,10 @@ def _answer(status: int, schema: str | None) -> Json:
 
 
 def _content(operation: Operation, body: str) -> Json:
+    if operation.lines:
+        told = f"JSON lines; each is of the schema {body}"
+        schema = {"type": "string", "minLength": 1, "description": told}
+        return {media_type: {"schema": schema, "examples": operation.examples} for media_type in JSON_LINES}
     content: Json = {"application/json": {"schema": {"$ref": REF + body}, "examples": operation.examples}}
     if body == "JobRequest":
         content["multipart/form-data"] = {"schema": _form()}

@@ -10,7 +10,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from api.auth import Whose
-from api.examples import SUBMIT, UPLOAD
+from api.examples import BATCH, SUBMIT, UPLOAD
+from api.v1.batches import LINES_MAX
 from api.v1.dead_letters import DeadQuery
 from api.v1.jobs import ListQuery
 from tasks.registry import KINDS
@@ -21,7 +22,8 @@ Route = tuple[str, str]
 
 @dataclass(frozen=True)
 class Operation:
-    """One route. `answers` and `body` name schemas; `refusals` are its statuses beside those of every route."""
+    """One route. `answers` and `body` name schemas; `refusals` are its statuses beside those of every route.
+    `lines`: body and answer are JSON lines, each of the schema that is named."""
 
     method: str
     path: str
@@ -32,6 +34,7 @@ class Operation:
     body: str | None = None
     headers: tuple[str, ...] = ()
     examples: dict[str, Any] = field(default_factory=dict)
+    lines: bool = False
 
     @property
     def tag(self) -> str:
@@ -54,6 +57,22 @@ OPERATIONS = (
         "JobRequest",
         ("Prefer", "Idempotency-Key"),
         SUBMIT,
+    ),
+    Operation(
+        "post",
+        "/v1/batches",
+        "Submit many jobs",
+        "Accepts a job for each line of the body: JSON lines, each a request as `POST /v1/jobs` takes it as JSON. The "
+        "answer is JSON lines in the same order, each with the `job` that the line made or the `problem` that refused "
+        f"it; a refused line stops no other. A body has {LINES_MAX:,} lines at most. One that is refused as a whole, "
+        "e.g. because it is not UTF-8, has made no job. With an `Idempotency-Key` the same body may be sent again: "
+        "lines that have made a job make no other, and all others are tried anew.",
+        {200: "BatchLine"},
+        (400, 413, 415, 422),
+        "JobRequest",
+        ("Idempotency-Key",),
+        BATCH,
+        lines=True,
     ),
     Operation(
         "get",
@@ -284,6 +303,7 @@ OF_EVERY_ROUTE = (400, 401, 403, 415, 422, 503)
 """Refusals of every route under /v1: unread bodies and queries, the key, a compressed body, Redis being away."""
 TAGS = {
     "jobs": "Submit, read, cancel, retry and erase jobs",
+    "batches": "Submit many jobs in one request",
     "dead-letters": "Jobs that failed after their last attempt for a reason that may have passed",
     "uploads": "Files too large for a form",
     "models": "Models that jobs can name, and their contracts",
@@ -301,8 +321,8 @@ HEADERS: dict[str, dict[str, Any]] = {
         "example": "wait=30",
     },
     "Idempotency-Key": {
-        "description": "A key of the caller's choice. Within 24 hours the same request with the same key makes one "
-        "job; another request with that key is refused with 422.",
+        "description": "A key of the caller's choice. Within 24 hours the same request with the same key makes its "
+        "jobs once; another request with that key is refused with 422.",
         "schema": {"type": "string", "pattern": r'^(?:"[\x20-\x21\x23-\x7e]{1,255}"|[\x21\x23-\x7e]{1,255})$'},
     },
 }

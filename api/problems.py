@@ -87,16 +87,13 @@ def status_of(error: errors.BacklotError) -> int:
 
 def of_ours(error: errors.BacklotError) -> Response:
     """The answer to an error of tasks/errors.py."""
-    status = status_of(error)
-    if status == 500:
-        return of_unforeseen(error)
-    headers = _headers(error)
-    if error.retryable:
-        after_s = getattr(error, "retry_after_s", RETRY_AFTER_S.get(status, 1))
+    body, headers = described(error), _headers(error)
+    if body.retryable:
+        after_s = getattr(error, "retry_after_s", RETRY_AFTER_S.get(body.status, 1))
         headers["Retry-After"] = str(math.ceil(after_s))
     if isinstance(error, errors.RateLimited):
         headers |= rate_limit(0, error.retry_after_s, error.policy, error.per_minute)
-    return problem(status, error.code, error.detail, error.retryable, getattr(error, "errors", None), headers)
+    return _answer(body, headers)
 
 
 def _headers(error: errors.BacklotError) -> dict[str, str]:
@@ -119,28 +116,29 @@ def of_http(error: HTTPException) -> Response:
     detail = too_large(services().settings) if isinstance(error, RequestEntityTooLarge) else _sentence(error)
     code = CODES.get(status, HTTPStatus(status).phrase.lower().replace(" ", "_"))
     allowed = {name: value for name, value in error.get_headers() if name == "Allow"}
-    return problem(status, code, detail, retryable=False, headers=allowed)
+    return _answer(_problem(status, code, detail, retryable=False), allowed)
 
 
 def of_unforeseen(error: Exception) -> Response:
-    """The answer to a defect: 500 and a reference to the log. The log names the route, not the path, because callers
-    paste keys and line breaks into paths."""
+    """The answer to a defect: 500 and a reference to the log."""
+    return _answer(described(error))
+
+
+def described(error: Exception) -> Problem:
+    """The problem of an error. A defect is logged under a reference that the problem names. The log names the route,
+    not the path, because callers paste keys and line breaks into paths."""
+    status = status_of(error) if isinstance(error, errors.BacklotError) else 500
+    if status != 500 and isinstance(error, errors.BacklotError):
+        return _problem(status, error.code, error.detail, error.retryable, getattr(error, "errors", None))
     reference = secrets.token_hex(8)
-
     log.error("%s failed, reference %s", request.url_rule or "no route", reference, exc_info=error)
-    return problem(500, "internal", f"a defect of the service; its log has more under {reference}", retryable=False)
+    return _problem(500, "internal", f"a defect of the service; its log has more under {reference}", retryable=False)
 
 
-def problem(
-    status: int,
-    code: str,
-    detail: str,
-    retryable: bool,
-    errors: list[dict[str, str]] | None = None,
-    headers: dict[str, str] | None = None,
-) -> Response:
-    """An answer with a Problem as its body."""
-    body = Problem(
+def _problem(
+    status: int, code: str, detail: str, retryable: bool, errors: list[dict[str, str]] | None = None
+) -> Problem:
+    return Problem(
         title=HTTPStatus(status).phrase,
         status=status,
         detail=detail,
@@ -149,9 +147,12 @@ def problem(
         instance=request.path,
         errors=None if errors is None else [FieldError(**error) for error in errors],
     )
+
+
+def _answer(body: Problem, headers: dict[str, str] | None = None) -> Response:
     return Response(
         body.model_dump_json(exclude_none=True),
-        status,
+        body.status,
         {"Cache-Control": "no-store", **(headers or {})},
         mimetype="application/problem+json",
     )
@@ -161,7 +162,8 @@ def too_large(s: Settings) -> str:
     """The detail of a 413, with the limits of a body."""
     return (
         f"a JSON body may have {s.json_max_bytes:,} bytes; a multipart body {s.upload_max_bytes:,}, of which text "
-        f"fields {s.json_max_bytes:,}, in 1,000 parts; larger files go through POST /v1/uploads"
+        f"fields {s.json_max_bytes:,}, in 1,000 parts; a body of JSON lines {s.upload_max_bytes:,}, each line "
+        f"{s.json_max_bytes:,}; larger files go through POST /v1/uploads"
     )
 
 

@@ -225,6 +225,12 @@ def idempotency(tenant: str, digest: str) -> str:
     return f"bl:idem:{tenant}:{digest}"
 
 
+def batch(tenant: str, batch_id: str) -> str:
+    """string: '1' at the number of each line that made a job, of a batch with an Idempotency-Key. Written by the API;
+    24 h."""
+    return f"bl:batch:{tenant}:{batch_id}"
+
+
 def replay(tenant: str, digest: str) -> str:
     """string: JSON of a bulk retry with an Idempotency-Key, each dead letter's id and the new job's. Written by the
     API; 24 h."""
@@ -250,6 +256,7 @@ def of_tenant(tenant: str) -> list[str]:
         rate(tenant),
         upload_rate(tenant),
         replay(tenant, "*"),
+        batch(tenant, "*"),
         idempotency(tenant, "*"),
         upload_jobs(tenant, "*"),
         making(tenant, "*", "*"),

@@ -4,12 +4,12 @@ Every verb may be called twice: the caller picks the id or the token, and a repe
 """
 
 from tasks.ledger.attempts import Attempts
-from tasks.ledger.callers import Callers
+from tasks.ledger.bulk import Bulk
 from tasks.ledger.duties import Duties
 from tasks.ledger.epoch import Epoch
 from tasks.ledger.lines import Lines
 from tasks.ledger.reads import Reads
 
 
-class Ledger(Callers, Attempts, Duties, Lines, Epoch, Reads):
+class Ledger(Bulk, Attempts, Duties, Lines, Epoch, Reads):
     """The job records in Redis; errors of every verb: those of Connection."""

@@ -127,11 +127,16 @@ class Intake:
 
     def _locate(self, tenant: str, upload_id: str, limits: inputs.Limits) -> Upload:
         """The tenant's own upload as it is now."""
-        found = next(iter(self.storage.list(_folder(tenant, upload_id))), None)
+        found = self.find(tenant, upload_id)
         if found is None:
             raise InvalidInput(f"there is no upload {upload_id}, or nothing has been put there yet")
         _check_size(found.bytes, limits, "the upload")
-        return Upload(key=found.key, bytes=found.bytes, etag=found.etag)
+        return found
+
+    def find(self, tenant: str, upload_id: str) -> Upload | None:
+        """An upload of the tenant as it lies in the bucket; None where nothing has been put there."""
+        found = next(iter(self.storage.list(_folder(tenant, upload_id))), None)
+        return Upload(key=found.key, bytes=found.bytes, etag=found.etag) if found else None
 
 
 def _folder(tenant: str, upload_id: str) -> str:

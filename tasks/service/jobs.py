@@ -94,14 +94,29 @@ class Jobs:
         QuotaExceeded; Overloaded; StorageUnavailable where an input has to be stored or found.
         """
         files = files or {}
+        fixed, prepared = self.prepare(tenant, request, new_id("job"), files)
+        idempotency = None
+        if idempotency_key:
+            idempotency = Idempotency.of((tenant, "POST", "/v1/jobs", idempotency_key), (_content(request, files),))
+        return (
+            self.store_and_accept(fixed, prepared, idempotency) if prepared.pending else self.accept(fixed, idempotency)
+        )
+
+    def prepare(
+        self, tenant: str, request: JobRequest, job_id: str, files: Mapping[str, File], intake: Intake | None = None
+    ) -> tuple[Fixed, Prepared]:
+        """The job that a parsed request asks for, and its inputs. It records and stores nothing.
+
+        Errors: InvalidInput, TooLarge, UnknownModel; StorageUnavailable where an upload has to be found.
+        """
         model = self.registry.model(request.kind, request.model)
         check_params(request, model)
         limits = self._limits(request, model)
         of_kind: Any = request.input  # the kind's own models, by tasks/request.py
         params: Any = request.params
-        prepared = self.intake.prepare(tenant, of_kind, files)
+        prepared = (intake or self.intake).prepare(tenant, of_kind, files)
         fixed = Fixed(
-            id=new_id("job"),
+            id=job_id,
             tenant=tenant,
             kind=model.kind,
             model=model.name,
@@ -116,14 +131,7 @@ class Jobs:
             v=SCHEMA if prepared.in_bucket else 1,
             **limits,
         )
-        idempotency = None
-        if idempotency_key:
-            idempotency = Idempotency.of((tenant, "POST", "/v1/jobs", idempotency_key), (_content(request, files),))
-        return (
-            self._store_and_accept(fixed, prepared, idempotency)
-            if prepared.pending
-            else self.accept(fixed, idempotency)
-        )
+        return fixed, prepared
 
     def get(self, tenant: str, job_id: str) -> Job:
         """The job as it is. Errors: NotFound, also for another tenant's."""
@@ -262,8 +270,8 @@ class Jobs:
 
         `replaying`: accepts only while the job that this one retries is a dead letter. Errors: as `submit`; Replayed.
         """
-        fresh = _fresh(fixed, now_ms())
-        fresh.model_dump_json()  # a job that cannot be serialised would break every list that contains it
+        job = fresh(fixed, now_ms())
+        job.model_dump_json()  # a job that cannot be serialised would break every list that contains it
         with _soon():
             submitted = self.ledger.submit(fixed, idempotency, replaying=replaying)
         if idempotency and submitted.replay_fingerprint is not None:
@@ -271,9 +279,9 @@ class Jobs:
         if submitted.bell:
             self.broker.ring(fixed.queue)
         limited = self.settings.submits_per_minute > 0
-        return Accepted(fresh, left=submitted.left if limited else None, reset_s=submitted.reset_s)
+        return Accepted(job, left=submitted.left if limited else None, reset_s=submitted.reset_s)
 
-    def _store_and_accept(self, fixed: Fixed, prepared: Prepared, idempotency: Idempotency | None) -> Accepted:
+    def store_and_accept(self, fixed: Fixed, prepared: Prepared, idempotency: Idempotency | None) -> Accepted:
         """Store the pending files, under an Idempotency-Key only once, nothing where the job would be refused. Whatever
         refuses it, the key is free for the caller's next try, and what was stored goes."""
         with _soon():
@@ -337,7 +345,8 @@ def _content(request: JobRequest, files: Mapping[str, File]) -> str:
     return text
 
 
-def _fresh(fixed: Fixed, now: int) -> Job:
+def fresh(fixed: Fixed, now: int) -> Job:
+    """The view of a job that is submitted now, ms since 1970, by its request alone."""
     start = max(fixed.start_ms or now, now)
     return Job.of(
         fixed,
