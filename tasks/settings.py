@@ -107,8 +107,8 @@ class Settings(BaseSettings):
     models_mb: int = Field(8192, gt=0, description="Memory for loaded models in one process, MiB")
 
     # What a job may ask.
-    upload_max_bytes: int = Field(100 * 1024 * 1024, gt=0, description="Largest multipart body, bytes")
-    json_max_bytes: int = Field(1024 * 1024, gt=0, description="Largest JSON body, bytes")
+    upload_max_bytes: int = Field(100 * 1024 * 1024, gt=0, description="Largest multipart body or batch, bytes")
+    json_max_bytes: int = Field(1024 * 1024, gt=0, description="Largest JSON body or line of a batch, bytes")
     max_run_timeout_s: float = Field(
         86_400, gt=0, le=LONGEST_S, description="Largest `run_timeout_s` that a model may have, seconds"
     )

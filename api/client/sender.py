@@ -4,6 +4,7 @@ A request is retried when the API refused it for the moment (429, 503), or when 
 """
 
 import contextlib
+import json
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -76,6 +77,16 @@ class Sender:
         if not isinstance(document, dict):
             raise self._not_the_api(response, "without a JSON object")
         return document
+
+    def lines(self, response: httpx.Response) -> list[dict[str, Any]]:
+        """The JSON objects of an answer in JSON lines."""
+        try:
+            found = [json.loads(line) for line in response.content.splitlines()]
+        except ValueError as error:
+            raise self._not_the_api(response, "without JSON lines") from error
+        if not all(isinstance(line, dict) for line in found):
+            raise self._not_the_api(response, "without JSON objects")
+        return found
 
     def retried(self, send: Callable[[], httpx.Response], server: str = "") -> httpx.Response:
         """The first answer of `send` that a retry would not change. `server` names it in errors; default: the API."""

@@ -3,19 +3,16 @@
 One part of `Ledger` (verbs.py). It knows no line's content.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tasks.errors import BacklotError, NotReady
 from tasks.job import Fixed
 from tasks.ledger import keys
 from tasks.ledger.callers import Callers
+from tasks.ledger.connection import BYTES_A_TRIP, CALLS_A_TRIP, Call, Reply
 from tasks.ledger.faults import away
 from tasks.ledger.idempotency import IDEMPOTENCY_MS, Idempotency
 from tasks.ledger.shapes import Submitted
-
-SUBMITS_A_TRIP = 100
-"""Submits that one trip has at most; Redis serves nobody else for about 2 ms meanwhile."""
-
 
 MADE, NOT_MADE = "1", "0"
 """Characters of a line that made a job, and of one that has not."""
@@ -25,13 +22,15 @@ class Bulk(Callers):
     """Verbs that the API calls for a batch."""
 
     def submit_many(self, jobs: Sequence[tuple[Fixed, Idempotency | None]]) -> list[Submitted | BacklotError]:
-        """Records jobs in their order, SUBMITS_A_TRIP at most. Each is recorded or refused by itself, with the errors
-        of `submit`. Errors of the whole: NotReady; some of the jobs may then be recorded."""
-        return [self._submitted(fixed, idempotency) for fixed, idempotency in jobs]
+        """Records jobs in their order, as many a trip as one may have. Each is recorded or refused by itself, with the
+        errors of `submit`. Errors of the whole: NotReady; some of the jobs may then be recorded."""
+        calls = [self._submit_call(fixed, idempotency) for fixed, idempotency in jobs]
+        replies = [reply for trip in _trips(calls) for reply in self._replies(trip, independent=True)]
+        return [self._outcome(fixed, reply) for (fixed, _), reply in zip(jobs, replies, strict=True)]
 
-    def _submitted(self, fixed: Fixed, idempotency: Idempotency | None) -> Submitted | BacklotError:
+    def _outcome(self, fixed: Fixed, reply: Reply) -> Submitted | BacklotError:
         try:
-            return self.submit(fixed, idempotency)
+            return self._submitted(fixed, reply)
         except NotReady:
             raise
         except BacklotError as error:
@@ -61,3 +60,17 @@ class Bulk(Callers):
         """Notes which of the lines, `first` and those behind it, made jobs; for 24 h."""
         key, text = keys.batch(tenant, batch_id), "".join(MADE if one else NOT_MADE for one in made)
         self.write(("SETRANGE", key, first, text), ("PEXPIRE", key, IDEMPOTENCY_MS))
+
+
+def _trips(calls: Sequence[Call]) -> Iterator[list[Call]]:
+    trip: list[Call] = []
+    size = 0
+    for call in calls:
+        more = sum(len(word) for word in call[2] if isinstance(word, str))
+        if trip and (len(trip) == CALLS_A_TRIP or size + more > BYTES_A_TRIP):
+            yield trip
+            trip, size = [], 0
+        trip.append(call)
+        size += more
+    if trip:
+        yield trip

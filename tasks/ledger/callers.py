@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from tasks import errors
 from tasks.job import Fixed, now_ms
 from tasks.ledger import keys
-from tasks.ledger.connection import Connection, milliseconds
+from tasks.ledger.connection import Call, Connection, Reply, milliseconds
 from tasks.ledger.idempotency import IDEMPOTENCY_MS, UPLOADING_MS, Idempotency
 from tasks.ledger.shapes import Submitted
 
@@ -33,9 +33,17 @@ class Callers(Connection):
         `asking`: a dry run; it records and charges nothing, and answers or raises as a submit would.
         `restoring`: the token of the keeper that puts an accepted job back before the epoch is set.
         """
+        call = self._submit_call(fixed, idempotency, "ask" if asking else restoring, replaying)
+        (reply,) = self._replies([call])
+        return self._submitted(fixed, reply)
+
+    def _submit_call(
+        self, fixed: Fixed, idempotency: Idempotency | None, mode: str = "", replaying: bool = False
+    ) -> Call:
+        """The call that records a job; `mode` as submit.lua has it."""
         start = "" if fixed.start_ms is None else fixed.start_ms
         deadline = "" if fixed.deadline_s is None else milliseconds(fixed.deadline_s)
-        answer = self._run(
+        return (
             "submit",
             [
                 keys.job(fixed.id),
@@ -61,7 +69,7 @@ class Callers(Connection):
                 self.settings.bells,
                 idempotency.fingerprint if idempotency else "",
                 IDEMPOTENCY_MS,
-                "ask" if asking else restoring,
+                mode,
                 self.settings.submits_per_minute,
                 self.settings.max_waiting_jobs,
                 self.settings.max_stored_bytes,
@@ -71,8 +79,11 @@ class Callers(Connection):
                 fixed.v,
                 *(upload.bytes for upload in fixed.uploads.values()),
             ],
-            list,
         )
+
+    def _submitted(self, fixed: Fixed, reply: Reply) -> Submitted:
+        """The answer to a submit. Errors: as `submit`."""
+        answer = self._answer("submit", reply, list)
         match answer:
             case [1, job_id, bell, left, reset_ms]:
                 return Submitted(job_id, bool(bell), left=left, reset_s=reset_ms / 1000)

@@ -13,13 +13,11 @@ from dataclasses import dataclass, replace
 from tasks.errors import BacklotError, Conflict, Gone, KeyReused, NotFound, NotReady, StorageUnavailable
 from tasks.job import Fixed, Status, Upload, batch_of, member_id, new_batch_id, now_ms
 from tasks.ledger import Idempotency, Submitted
-from tasks.ledger.bulk import MADE, SUBMITS_A_TRIP
+from tasks.ledger.bulk import MADE
+from tasks.ledger.connection import BYTES_A_TRIP, CALLS_A_TRIP
 from tasks.request import parse
 from tasks.service.intake import Intake, Prepared
 from tasks.service.jobs import Jobs, fresh
-
-TRIP_BYTES = 256 * 1024
-"""Bytes of the lines that are recorded in one trip; a longer line has a trip of its own."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,7 @@ class Batch:
             found = self._read(line)
             trip.append(found)
             size += len(line.content) if isinstance(line.content, bytes) else 0
-            if _is_stored_first(found) or len(trip) == SUBMITS_A_TRIP or size >= TRIP_BYTES:
+            if _is_stored_first(found) or len(trip) == CALLS_A_TRIP or size >= BYTES_A_TRIP:
                 yield self._record(trip)
                 trip, size = [], 0
         if trip:
