@@ -8,47 +8,32 @@ Flask is imported inside `create_app` only, so that the client and the command l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flask import Flask
-
-    from api.keyring import Keys
-    from tasks.service.jobs import Jobs
+    from api.dispatch import Api
     from tasks.settings import Settings
 
 
-@dataclass(frozen=True)
-class Services:
-    """The objects that all routes share."""
-
-    settings: Settings
-    keys: Keys
-    jobs: Jobs
-
-
-def create_app(settings: Settings | None = None) -> Flask:
+def create_app(settings: Settings | None = None) -> Api:
     """The Flask app for these settings, or for those of the environment. Makes no connection yet. Errors:
     Misconfigured."""
-    from flask import Flask
-
     from api import audit, auth, browsers, openapi, problems, strict
+    from api.dispatch import Api
     from api.keyring import Keys
-    from api.server import prefix
+    from api.services import Services
     from api.v1 import batches, dead_letters, explanations, health, jobs, keys, models, pauses, pools, tenants, uploads
     from tasks.service.jobs import Jobs
     from tasks.settings import Settings
 
     settings = settings or Settings.of_environment()
-    app = Flask("backlot", static_folder=None)
+    app = Api("backlot", static_folder=None)
     app.url_map.merge_slashes = False
     app.config.update(MAX_CONTENT_LENGTH=settings.upload_max_bytes)
-    app.extensions["backlot"] = Services(settings, Keys(settings.keys_file), Jobs.of(settings))
-    prefix.register(app)  # first: after_request runs backwards, and the logs must see paths without the prefix
+    app.services = app.extensions["backlot"] = Services(settings, Keys(settings.keys_file), Jobs.of(settings))
     audit.register(app, settings)
     problems.register(app)
-    browsers.register(app)
+    browsers.register(app, settings)
     app.before_request(auth.check_key)
     app.after_request(auth.note_use)
     app.before_request(strict.check)

@@ -4,16 +4,17 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from flask import Request, Response, current_app, request
 from pydantic import BaseModel, ValidationError
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from api import Services
-from api.server.prefix import prefixed
+from api.dispatch import Answered, Asked, asked
+from api.server.prefix import located, prefixed
+from api.services import Services
 from tasks.errors import InvalidRequest, MalformedRequest, UnsupportedMedia
 from tasks.request import invalid, read_json
 
 Model = TypeVar("Model", bound=BaseModel)
+JSON = "application/json"
 PRIVATE = {"Cache-Control": "private, no-store"}
 NO_JSON = (ValueError, RecursionError)
 """Errors of json.loads: for bytes that are no text, numbers of thousands of digits, and a thousand levels."""
@@ -21,14 +22,16 @@ NO_JSON = (ValueError, RecursionError)
 
 def services() -> Services:
     """The services of this app."""
-    found: Services = current_app.extensions["backlot"]
-    return found
+    return asked().services
 
 
-def answer(body: BaseModel, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """An answer of JSON that no cache keeps."""
-    text = prefixed(body).model_dump_json()
-    return Response(text, status, {**PRIVATE, **(headers or {})}, mimetype="application/json")
+def answer(body: BaseModel, status: int = 200, headers: dict[str, str] | None = None, text: str = "") -> Answered:
+    """An answer of JSON that no cache keeps. `text`: the body as JSON, where it has been made already."""
+    prefix = asked().root_path
+    if prefix:
+        text, headers = prefixed(body, prefix).model_dump_json(), located(headers, prefix)
+    text = text or body.model_dump_json()
+    return Answered(text, status, {**PRIVATE, **(headers or {})}, mimetype=JSON)
 
 
 def rate_limit(left: int, reset_s: float, policy: str = "submits", most: int | None = None) -> dict[str, str]:
@@ -37,13 +40,12 @@ def rate_limit(left: int, reset_s: float, policy: str = "submits", most: int | N
     return {"RateLimit-Policy": f'"{policy}";q={most};w=60', "RateLimit": f'"{policy}";r={left};t={math.ceil(reset_s)}'}
 
 
-def json_body(asked: Request) -> bytes:
+def json_body(request: Asked) -> bytes:
     """The body of a JSON request, unparsed. Errors: UnsupportedMedia; werkzeug's RequestEntityTooLarge."""
-    if asked.mimetype != "application/json":
-        raise UnsupportedMedia(f"the content type is {asked.mimetype or 'not given'}; application/json is read here")
-    most = services().settings.json_max_bytes
-    asked.max_content_length = most + 1  # werkzeug silently cuts a chunked body at its limit
-    body = asked.get_data(cache=False)
+    if not request.is_of(JSON):
+        raise UnsupportedMedia(f"the content type is {request.mimetype or 'not given'}; {JSON} is read here")
+    most = request.services.settings.json_max_bytes
+    body = request.body(most)
     if len(body) > most:
         raise RequestEntityTooLarge
     return body
@@ -51,7 +53,7 @@ def json_body(asked: Request) -> bytes:
 
 def read_body(model: type[Model]) -> Model:
     """The JSON body as `model`. Errors: as json_body; MalformedRequest, InvalidRequest."""
-    body = json_body(request)
+    body = json_body(asked())
     try:
         document = read_json(body)
     except NO_JSON as error:
@@ -61,6 +63,9 @@ def read_body(model: type[Model]) -> Model:
 
 def read_query(model: type[Model]) -> Model:
     """The query string as `model`; each name once. Errors: InvalidRequest."""
+    request = asked()
+    if not request.query_string:
+        return _validated({}, model)
     twice = [name for name, values in request.args.lists() if len(values) > 1]
     if twice:
         raise InvalidRequest([{"pointer": f"/{twice[0]}", "detail": "may be given once"}])

@@ -21,8 +21,9 @@ from datetime import UTC, datetime
 from logging.handlers import WatchedFileHandler
 from typing import Any
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response
 
+from api.dispatch import Asked, asked
 from api.keyfile import TENANT
 from api.server.holds import HELD_READ
 from tasks.job import JOB_ID
@@ -31,7 +32,6 @@ from tasks.settings import Settings
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 METHODS = (*SAFE_METHODS, "POST", "PUT", "PATCH", "DELETE")
 KEY_REFUSED = (401, 403)
-JOBS_PATH = "/v1/jobs/"
 
 
 class _File(WatchedFileHandler):
@@ -41,25 +41,37 @@ class _File(WatchedFileHandler):
         return open(self.baseFilename, "a", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600))
 
 
+class _Line(logging.LogRecord):
+    """A record of a line alone. logging's own also finds out its thread, process and task, which no handler here
+    writes."""
+
+    def __init__(self, line: str) -> None:
+        self.msg, self.args = line, ()
+        self.exc_info = self.exc_text = self.stack_info = None
+
+
 def register(app: Flask, settings: Settings) -> None:
     """Logs the requests of this app. Errors: OSError for a file that cannot be opened."""
     audit, access = _handler(settings.audit_log), _handler(settings.access_log)
 
     def begin() -> None:
-        g.began = time.perf_counter()
+        asked().began = time.perf_counter()
 
     def note(answer: Response) -> Response:
+        request = asked()
         if HELD_READ in request.environ:
             return answer
-        if audit and _is_audited(answer):
-            _write(audit, _line(answer))
+        if audit and _is_audited(request, answer):
+            _write(audit, _line(request, answer))
         if access:
-            ms = round((time.perf_counter() - g.began) * 1000, 1)
-            _write(access, {**_line(answer), "bytes": answer.content_length, "ms": ms})
+            ms = round((time.perf_counter() - request.began) * 1000, 1)
+            _write(access, {**_line(request, answer), "bytes": answer.content_length, "ms": ms})
         return answer
 
-    app.before_request(begin)
-    app.after_request(note)
+    if access:
+        app.before_request(begin)
+    if audit or access:
+        app.after_request(note)
 
 
 def _handler(where: str) -> logging.Handler | None:
@@ -72,43 +84,47 @@ def _handler(where: str) -> logging.Handler | None:
 
 
 def _write(to: logging.Handler, line: dict[str, Any]) -> None:
-    to.handle(logging.makeLogRecord({"msg": json.dumps(line)}))
+    to.handle(_Line(json.dumps(line)))
 
 
-def _is_audited(answer: Response) -> bool:
+def _is_audited(request: Asked, answer: Response) -> bool:
     if answer.status_code in KEY_REFUSED:
         return True
-    return "key" in g and (request.method not in SAFE_METHODS or _owner() is not None)
+    return request.key is not None and (request.method not in SAFE_METHODS or _owner(request) is not None)
 
 
-def _line(answer: Response) -> dict[str, Any]:
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    key, job = g.get("shown"), (request.view_args or {}).get("job_id", "")
-    made = answer.headers.get("Location", "").removeprefix(JOBS_PATH) if answer.status_code == 202 else ""
-    told = {
-        "at": now,
-        "from": request.remote_addr,
-        "method": request.method if request.method in METHODS else "other",
-        "route": request.url_rule.rule if request.url_rule else None,
-        "job": job if JOB_ID.fullmatch(job) else None,
-        "made": made if JOB_ID.fullmatch(made) else None,
-        "status": answer.status_code,
-        "of": _owner(),
-        "target": _target(answer),
-    }
-    who = {"key": key.id, "name": key.name, "tenant": key.tenant, "scope": key.scope} if key else {"key": None}
-    return {name: value for name, value in {**told, **who}.items() if value is not None or name in ("route", "key")}
+def _line(request: Asked, answer: Response) -> dict[str, Any]:
+    line: dict[str, Any] = {"at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")}
+    if request.remote_addr is not None:
+        line["from"] = request.remote_addr
+    line["method"] = request.method if request.method in METHODS else "other"
+    line["route"] = request.url_rule.rule if request.url_rule else None
+    named = request.view_args or {}
+    if JOB_ID.fullmatch(job := named.get("job_id", "")):
+        line["job"] = job
+    if request.made and answer.status_code == 202:
+        line["made"] = request.made
+    line["status"] = answer.status_code
+    if (owner := _owner(request)) is not None:
+        line["of"] = owner
+    if named and (target := _target(request, answer)) is not None:
+        line["target"] = target
+    key = request.shown
+    return line | (
+        {"key": key.id, "name": key.name, "tenant": key.tenant, "scope": key.scope} if key else {"key": None}
+    )
 
 
-def _target(answer: Response) -> str | None:
+def _target(request: Asked, answer: Response) -> str | None:
     """The name of another changed thing, such as a paused pool. Only of a change that succeeded, so a known name."""
     if request.method in SAFE_METHODS or answer.status_code >= 400:
         return None
     return "/".join(value for name, value in (request.view_args or {}).items() if name in ("kind", "name")) or None
 
 
-def _owner() -> str | None:
+def _owner(request: Asked) -> str | None:
     """The tenant whose things an operator asked for; None for the operator's own."""
-    owner = g.get("owner") or (request.view_args or {}).get("tenant", "")
-    foreign = "key" in g and g.key.scope == "operator" and owner != g.key.tenant
-    return owner if foreign and re.fullmatch(TENANT, owner) else None
+    if request.key is None or request.key.scope != "operator":
+        return None
+    owner = request.owner or (request.view_args or {}).get("tenant", "")
+    return owner if owner != request.key.tenant and re.fullmatch(TENANT, owner) else None

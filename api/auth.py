@@ -1,14 +1,15 @@
 """Authenticates requests by API key, and authorizes them by its scope, access and kinds. The keys: keyring.py.
 
-`g.shown` is the key that a request showed, `g.key` the same key once accepted, `g.owner` the tenant asked for.
+It leaves what it finds in the request (dispatch.py).
 """
 
 import contextlib
 
-from flask import Response, g, request
+from flask import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.answers import read_query, services
+from api.dispatch import KEY, asked
 from api.keyfile import Key, Tenant
 from tasks.errors import BacklotError, Forbidden, Unauthorized, UnknownKey
 
@@ -18,26 +19,32 @@ READ_METHODS = ("GET", "HEAD")
 def check_key() -> None:
     """Authenticates every request under /v1 except OPTIONS, which browsers send without a key and which tells no more
     than the document. Errors: Unauthorized, UnknownKey; Forbidden where a read-only key would write."""
+    request = asked()
     if not request.path.startswith("/v1/") or request.method == "OPTIONS":
         return
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not key.strip():
-        raise Unauthorized("this needs the header `Authorization: Bearer <key>`")
-    found = g.shown = services().keys.find(key.strip())
+    found: Key | None = request.environ.get(KEY)
+    if found is None:
+        scheme, _, key = request.environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            raise Unauthorized("this needs the header `Authorization: Bearer <key>`")
+        found = request.services.keys.find(key.strip())
     if found is None:
         raise UnknownKey("this key is not known here")
+    request.shown = found
     if found.expired():
         raise UnknownKey(f"this key expired at {found.expires_at:%Y-%m-%dT%H:%M:%SZ}")
-    g.key = found
+    request.key = found
     if found.access == "read" and request.method not in READ_METHODS:
         raise Forbidden("this key may read and do nothing else")
 
 
 def note_use(answer: Response) -> Response:
     """Notes in the ledger that the key is in use. Skipped after a 503, which has already waited for Redis."""
-    if "key" in g and answer.status_code < 500 and services().keys.is_to_be_noted(g.key):
+    request = asked()
+    key, keys = request.key, request.services.keys
+    if key is not None and answer.status_code < 500 and keys.is_to_be_noted(key):
         with contextlib.suppress(BacklotError):
-            services().jobs.ledger.note_use(g.key.id)
+            request.services.jobs.ledger.note_use(key.id)
     return answer
 
 
@@ -50,7 +57,9 @@ class Whose(BaseModel):
 
 def caller() -> Key:
     """The key of this request, which check_key has accepted."""
-    key: Key = g.key
+    key = asked().key
+    if key is None:
+        raise Unauthorized("this needs the header `Authorization: Bearer <key>`")
     return key
 
 
@@ -62,7 +71,7 @@ def tenant() -> str:
 def whose(named: str | None) -> str:
     """The named tenant, or the key's own. Errors: Forbidden where a tenant names another."""
     owner: str = named or caller().tenant
-    g.owner = owner
+    asked().owner = owner
     if owner != caller().tenant:
         require_operator()
     return owner

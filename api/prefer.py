@@ -7,9 +7,7 @@ Without a bridge, or at the limit of held requests, the preference is not applie
 import re
 from urllib.request import parse_http_list
 
-from flask import request
-
-from api.answers import services
+from api.dispatch import asked
 from api.server.holds import WISH, Wish
 from tasks.job import Job
 
@@ -20,15 +18,18 @@ WAIT = re.compile(r'wait\s*=\s*(?:(\d{1,9})|"(\d{1,9})")\s*(?:;.*)?$', re.IGNORE
 def waited(job: Job, tenant: str) -> tuple[Job, dict[str, str]]:
     """The job, and the headers that name the preference already applied. Leaves a Wish where the caller wants to
     wait."""
+    request = asked()
+    if "HTTP_PREFER" not in request.environ:
+        return job, {}
     preferences = parse_http_list(",".join(request.headers.getlist("Prefer")))
-    asked = next((int(match[1] or match[2]) for one in preferences if (match := WAIT.match(one))), None)
-    if asked is None:
+    seconds = next((int(match[1] or match[2]) for one in preferences if (match := WAIT.match(one))), None)
+    if seconds is None:
         asynchronous = any(one.partition(";")[0].strip().lower() == "respond-async" for one in preferences)
         return job, {"Preference-Applied": "respond-async"} if asynchronous else {}
     wish: Wish | None = request.environ.get(WISH)
     if not job.done and wish is not None:
         wish.job_id, wish.tenant = job.id, tenant
-        wish.seconds = min(asked, services().settings.max_wait_s)
+        wish.seconds = min(seconds, request.services.settings.max_wait_s)
     return job, {}
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from api.answers import rate_limit, services
+from api.dispatch import Answered
 from api.headers import challenge
 from tasks import errors
 from tasks.settings import Settings
@@ -149,8 +150,8 @@ def _problem(
     )
 
 
-def _answer(body: Problem, headers: dict[str, str] | None = None) -> Response:
-    return Response(
+def _answer(body: Problem, headers: dict[str, str] | None = None) -> Answered:
+    return Answered(
         body.model_dump_json(exclude_none=True),
         body.status,
         {"Cache-Control": "no-store", **(headers or {})},

@@ -4,11 +4,11 @@
 Knows the routes from operations.py.
 """
 
+import functools
 import re
 from urllib.parse import unquote_to_bytes
 
-from flask import request
-
+from api.dispatch import Asked, asked
 from api.operations import BY_ROUTE, QUERIES
 from tasks.errors import InvalidRequest, MalformedRequest, UnsupportedCoding
 from tasks.request import pointer
@@ -18,25 +18,35 @@ EMPTY_BODIES = {b"", b"{}", b"null"}
 EMPTY_MAX_BYTES = 64
 
 
+@functools.cache
+def _route(method: str, rule: str) -> tuple[bool, bool]:
+    """True where the route reads a query, and where it reads a body."""
+    route = "get" if method == "HEAD" else method.lower(), re.sub(r"<(\w+)>", r"{\1}", rule)
+    return route in QUERIES, route in BY_ROUTE and BY_ROUTE[route].body is not None
+
+
 def check() -> None:
     """Checks a request for a route under /v1. Errors: UnsupportedCoding, MalformedRequest, InvalidRequest."""
+    request = asked()
     rule = request.url_rule
     if rule is None or not rule.rule.startswith("/v1/") or request.method == "OPTIONS":
         return
-    route = "get" if request.method == "HEAD" else request.method.lower(), re.sub(r"<(\w+)>", r"{\1}", rule.rule)
-    _check_coding()
-    _check_query(reads=route in QUERIES)
-    if route not in BY_ROUTE or BY_ROUTE[route].body is None:
-        _check_no_body("; what is meant goes into the query" if route in QUERIES else "")
+    reads_query, reads_body = _route(request.method, rule.rule)
+    if "HTTP_CONTENT_ENCODING" in request.environ:
+        _check_coding(request)
+    if request.query_string:
+        _check_query(request, reads_query)
+    if not reads_body:
+        _check_no_body(request, "; what is meant goes into the query" if reads_query else "")
 
 
-def _check_coding() -> None:
+def _check_coding(request: Asked) -> None:
     coding = request.headers.get("Content-Encoding", "").strip().lower()
     if coding not in ("", "identity"):
         raise UnsupportedCoding(f"the body is packed ({coding[:32]}); it is read as it is, so send it unpacked")
 
 
-def _check_query(reads: bool) -> None:
+def _check_query(request: Asked, reads: bool) -> None:
     try:
         unquote_to_bytes(request.query_string).decode()
     except UnicodeDecodeError as error:
@@ -47,7 +57,7 @@ def _check_query(reads: bool) -> None:
         )
 
 
-def _check_no_body(instead: str) -> None:
+def _check_no_body(request: Asked, instead: str) -> None:
     length = request.content_length
     if length == 0 or (length is None and "chunked" not in request.headers.get("Transfer-Encoding", "").lower()):
         return

@@ -3,6 +3,7 @@
 Syntax only: fetching, and whether a tenant may fetch, are in tasks/bucket.
 """
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args
@@ -65,11 +66,13 @@ MIB = 1024 * 1024
 Text = str | FromSource
 
 
+@functools.cache
 def limits_of(inputs: type[BaseModel], name: str) -> Limits | None:
     """The limits of a file or text field; None for a JSON field."""
     return next((m for m in inputs.model_fields[name].metadata if isinstance(m, Limits)), None)
 
 
+@functools.cache
 def is_text(inputs: type[BaseModel], name: str) -> bool:
     """True where the field accepts the text itself."""
     return _mentions(inputs.model_fields[name].annotation, FromSource)

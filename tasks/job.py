@@ -10,7 +10,7 @@ import secrets
 import time
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, JsonValue
@@ -212,42 +212,40 @@ class Job(BaseModel):
         """The same where what never changes is at hand already."""
         status = Status(record["status"])
         path = f"/v1/jobs/{fixed.id}"
-        outputs = [
-            Output(**{**output, "url": output_path(fixed.id, output["name"])})
-            for output in json.loads(record.get("outputs") or "[]")
-        ]
-        running = status in (Status.RUNNING, Status.CANCELING)
-        return cls(
-            id=fixed.id,
-            tenant=fixed.tenant,
-            kind=fixed.kind,
-            model=fixed.model,
-            pool=_pool(fixed, record),
-            status=status,
-            done=status.final,
-            phase=_phase(record) if running else None,
-            progress=_number(record.get("progress")),
-            message=record.get("message") or None,
-            queue_position=position,
-            priority=fixed.priority,
-            created_at=moment(float(record["created_ms"])),
-            started_at=_moment(record.get("started_ms")),
-            completed_at=_moment(record.get("ended_ms")),
-            retry_at=_moment(record.get("retry_ms")),
-            retry_of=fixed.retry_of,
-            start_at=_moment(fixed.start_ms),
-            start_by=_moment(record["start_by_ms"]) if "started_ms" not in record else None,
-            retained_until=_moment(record.get("retained_ms")),
-            input={name: redacted(value) for name, value in fixed.input.items()},
-            params=fixed.params,
-            result=text.shown(json.loads(record["result"])) if record.get("result") else None,
-            outputs=outputs,
-            error=json.loads(record["error"]) if record.get("error") else None,
-            attempts=_attempts(record),
-            max_attempts=fixed.max_attempts,
-            metrics=_metrics(fixed, record),
-            metadata=fixed.metadata,
-            links=Links(self=path, cancel=f"{path}/cancel", retry=f"{path}/retry"),
+        started = "started_ms" in record
+        return cls.model_validate(
+            {
+                "id": fixed.id,
+                "tenant": fixed.tenant,
+                "kind": fixed.kind,
+                "model": fixed.model,
+                "pool": _pool(fixed, record),
+                "status": status,
+                "done": status.final,
+                "phase": _phase(record) if status in (Status.RUNNING, Status.CANCELING) else None,
+                "progress": _number(record.get("progress")),
+                "message": record.get("message") or None,
+                "queue_position": position,
+                "priority": fixed.priority,
+                "created_at": moment(float(record["created_ms"])),
+                "started_at": _moment(record.get("started_ms")),
+                "completed_at": _moment(record.get("ended_ms")),
+                "retry_at": _moment(record.get("retry_ms")),
+                "retry_of": fixed.retry_of,
+                "start_at": _moment(fixed.start_ms),
+                "start_by": None if started else _moment(record["start_by_ms"]),
+                "retained_until": _moment(record.get("retained_ms")),
+                "input": {name: redacted(value) for name, value in fixed.input.items()},
+                "params": fixed.params,
+                "result": text.shown(json.loads(record["result"])) if record.get("result") else None,
+                "outputs": _outputs(fixed.id, record["outputs"]) if record.get("outputs") else [],
+                "error": json.loads(record["error"]) if record.get("error") else None,
+                "attempts": _attempts(record) if "starts" in record else [],
+                "max_attempts": fixed.max_attempts,
+                "metrics": _metrics(record) if started or "metrics" in record else {},
+                "metadata": fixed.metadata,
+                "links": {"self": path, "cancel": f"{path}/cancel", "retry": f"{path}/retry"},
+            }
         )
 
 
@@ -376,23 +374,27 @@ def _number(text: str | None) -> float | None:
     return None if not text else float(text)
 
 
-def _attempts(record: dict[str, str]) -> list[Attempt]:
+def _outputs(job_id: str, kept: str) -> list[dict[str, Any]]:
+    return [{**output, "url": output_path(job_id, output["name"])} for output in json.loads(kept)]
+
+
+def _attempts(record: dict[str, str]) -> list[dict[str, Any]]:
     """Attempts lie in fields attempt:1, attempt:2, ..., of very many the last; the one under way has no `ended_ms`."""
-    fields = (f"attempt:{n}" for n in range(1, int(record.get("starts", 0)) + 1))
+    fields = (f"attempt:{n}" for n in range(1, int(record["starts"]) + 1))
     kept = (json.loads(record[name]) for name in fields if name in record)
     return [
-        Attempt(
-            number=a["number"],
-            worker=a["worker"],
-            started_at=moment(a["started_ms"]),
-            ended_at=_moment(a.get("ended_ms")),
-            outcome=a.get("outcome"),
-            error=a.get("error"),
-        )
+        {
+            "number": a["number"],
+            "worker": a["worker"],
+            "started_at": moment(a["started_ms"]),
+            "ended_at": _moment(a.get("ended_ms")),
+            "outcome": a.get("outcome"),
+            "error": a.get("error"),
+        }
         for a in kept
     ]
 
 
-def _metrics(fixed: Fixed, record: dict[str, str]) -> Metrics:
+def _metrics(record: dict[str, str]) -> dict[str, Any]:
     waited = float(record.get("queued_ms", 0)) / 1000 if "started_ms" in record else None
-    return Metrics(queued_s=waited, **json.loads(record.get("metrics") or "{}"))
+    return {"queued_s": waited, **json.loads(record.get("metrics") or "{}")}

@@ -49,6 +49,7 @@ class Contract:
 
 
 @cache
+@cache
 def contract(kind: str) -> Contract:
     """The contract in tasks/<kind>/__init__.py; errors: UnknownModel."""
     if kind not in KINDS:
@@ -167,11 +168,15 @@ class Registry:
     def by_key(self) -> dict[str, Model]:
         return {model.key: model for model in self.models}
 
+    @cached_property
+    def _defaults(self) -> dict[str, Model]:
+        return {model.kind: model for model in self.models if model.default}
+
     def model(self, kind: str, name: str | None = None) -> Model:
         """The named model, or the kind's default; errors: UnknownModel, which lists what there is."""
-        of_kind = [m for m in self.models if m.kind == contract(kind).kind]
-        chosen = next((m for m in of_kind if (m.default if name is None else m.name == name)), None)
+        chosen = self._defaults.get(kind) if name is None else self.by_key.get(f"{kind}/{name}")
         if chosen is None:
+            of_kind = [m for m in self.models if m.kind == contract(kind).kind]
             asked = f"no default model of {kind}" if name is None else f"no {kind} model {name!r}"
             raise UnknownModel(f"there is {asked}; there are {', '.join(m.name for m in of_kind) or 'none'}")
         return chosen

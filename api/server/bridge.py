@@ -26,7 +26,7 @@ from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Any
 
-from api import Services, create_app
+from api import create_app
 from api.headers import SAFE, cors
 from api.prefer import applied
 from api.problems import CODES, Problem, too_large
@@ -37,6 +37,7 @@ from api.server.listener import end_stalled_connections
 from api.server.metrics import Counts
 from api.server.threads import Answer, Threads
 from api.server.wire import Refused
+from api.services import Services
 from api.v1.health import Health
 from tasks import logs
 from tasks.errors import NotReady

@@ -4,7 +4,6 @@ Location. Records and logs never have it.
 
 from typing import Any, TypeVar
 
-from flask import Flask, Response, request
 from pydantic import BaseModel
 
 from tasks.job import Job
@@ -12,27 +11,20 @@ from tasks.job import Job
 Body = TypeVar("Body", bound=BaseModel)
 
 
-def register(app: Flask) -> None:
-    """Prefixes the Location of this app's answers, where it is a path of ours."""
-
-    @app.after_request
-    def locate(answer: Response) -> Response:
-        if answer.headers.get("Location", "").startswith("/"):
-            answer.headers["Location"] = request.script_root + answer.headers["Location"]
-        return answer
+def located(headers: dict[str, str] | None, prefix: str) -> dict[str, str] | None:
+    """The headers of an answer with the prefix in their Location, where that is a path of ours."""
+    if headers is None or not headers.get("Location", "").startswith("/"):
+        return headers
+    return {**headers, "Location": prefix + headers["Location"]}
 
 
-def prefixed(body: Body) -> Body:
-    """The body with the request's prefix in the links of a job, or of each job in its `data`."""
-    if not request.script_root:
-        return body
+def prefixed(body: Body, prefix: str) -> Body:
+    """The body with the prefix in the links of a job, or of each job in its `data`."""
     if isinstance(body, Job):
-        return body.model_copy(update=_paths(body, request.script_root))
+        return body.model_copy(update=_paths(body, prefix))
     jobs = getattr(body, "data", None)
     if isinstance(jobs, list) and jobs and isinstance(jobs[0], Job):
-        return body.model_copy(
-            update={"data": [job.model_copy(update=_paths(job, request.script_root)) for job in jobs]}
-        )
+        return body.model_copy(update={"data": [job.model_copy(update=_paths(job, prefix)) for job in jobs]})
     return body
 
 

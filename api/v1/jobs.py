@@ -3,11 +3,12 @@
 import re
 from typing import Literal
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Response
 from pydantic import BaseModel, Field, field_validator
 
-from api.answers import PRIVATE, answer, json_body, rate_limit, read_query, services
-from api.auth import Whose, owner, require_kind, tenant, whose
+from api.answers import JSON, PRIVATE, answer, json_body, rate_limit, read_query, services
+from api.auth import Whose, caller, owner, require_kind, tenant, whose
+from api.dispatch import asked
 from api.multipart import read_form
 from api.prefer import waited
 from tasks.errors import MalformedRequest, UnsupportedMedia
@@ -50,19 +51,19 @@ class JobList(BaseModel):
 
 @routes.post("")
 def submit() -> Response:
+    request = asked()
     files: dict[str, File] = {}
-    if request.mimetype == "application/json":
-        asked = parse(json_body(request))
-    elif request.mimetype == "multipart/form-data":
-        asked, files = read_form(request)
+    if request.is_of(JSON):
+        wanted = parse(json_body(request))
+    elif request.is_of("multipart/form-data"):
+        wanted, files = read_form(request)
     else:
         raise UnsupportedMedia(
             f"the content type is {request.mimetype or 'not given'}; a job comes as "
             "application/json or multipart/form-data"
         )
-    require_kind(asked.kind)
-    accepted = services().jobs.submit(tenant(), asked, files=files, idempotency_key=idempotency_key())
-    return _accepted(accepted)
+    require_kind(wanted.kind)
+    return _accepted(request.services.jobs.submit(tenant(), wanted, files=files, idempotency_key=idempotency_key()))
 
 
 @routes.get("")
@@ -87,7 +88,7 @@ def cancel(job_id: str) -> Response:
 @routes.post("/<job_id>/retry")
 def retry(job_id: str) -> Response:
     tenant = owner(job_id)
-    if g.key.kinds:
+    if caller().kinds:
         require_kind(services().jobs.get(tenant, job_id).kind)
     return _accepted(services().jobs.retry(tenant, job_id, idempotency_key()))
 
@@ -106,7 +107,7 @@ def output(job_id: str, name: str) -> Response:
 
 def idempotency_key() -> str | None:
     """The header Idempotency-Key, quoted or bare (IETF draft -07). Errors: MalformedRequest."""
-    given = request.headers.get("Idempotency-Key")
+    given: str | None = asked().environ.get("HTTP_IDEMPOTENCY_KEY")
     if given is None:
         return None
     match = IDEMPOTENCY_KEY.match(given.strip())
@@ -116,6 +117,7 @@ def idempotency_key() -> str | None:
 
 
 def _accepted(accepted: Accepted) -> Response:
+    asked().made = accepted.job.id
     job, headers = waited(accepted.job, accepted.job.tenant)
     headers["Location"] = job.links.self
     if not job.done:
@@ -124,4 +126,4 @@ def _accepted(accepted: Accepted) -> Response:
         headers |= rate_limit(accepted.left, accepted.reset_s)
     if accepted.replayed:
         headers["Idempotency-Replayed"] = "true"
-    return answer(job, 202, headers)
+    return answer(job, 202, headers, accepted.text)

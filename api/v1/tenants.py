@@ -1,10 +1,10 @@
 """Tenants over HTTP, for operators: requests the erasure of one, and shows its receipt."""
 
-from flask import Blueprint, Response, g
+from flask import Blueprint, Response
 from pydantic import TypeAdapter, ValidationError
 
 from api.answers import answer, services
-from api.auth import require_operator
+from api.auth import caller, require_operator
 from api.keyfile import Tenant
 from tasks.errors import Conflict, InvalidInput
 from tasks.service import erasure
@@ -21,7 +21,7 @@ def erase(tenant: str) -> Response:
     held = [key.id for key in services().keys.all() if key.tenant == tenant]
     if held:
         raise Conflict(f"the tenant {tenant} has {len(held)} keys yet ({', '.join(held[:5])}); take them back first")
-    asked = erasure.ask(services().jobs.storage, tenant, g.key.id)
+    asked = erasure.ask(services().jobs.storage, tenant, caller().id)
     return answer(asked, 202, {"Location": f"/v1/tenants/{tenant}/erasure", "Retry-After": "5"})
 
 

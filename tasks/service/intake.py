@@ -24,6 +24,8 @@ from tasks.settings import Settings
 
 RECORDED_MAX_BYTES = 32 * 1024
 """Bytes of JSON up to which a text or JSON input is kept in the record; a longer one is stored in the bucket."""
+ESCAPED_BYTES = 6
+"""Bytes of JSON that one character takes at most."""
 UPLOAD_KEPT_S = 24 * 3600
 """Seconds after which an upload that no job names is deleted."""
 
@@ -100,6 +102,8 @@ class Intake:
 
     def _value(self, name: str, value: JsonValue, limits: inputs.Limits | None, prepared: Prepared) -> None:
         """A text (which has limits) or a JSON value: a file where it is too long for the record."""
+        if limits and isinstance(value, str) and _is_short(value, min(RECORDED_MAX_BYTES, limits.max_bytes)):
+            return
         as_json = json.dumps(value, ensure_ascii=False).encode()
         data = value.encode() if limits and isinstance(value, str) else as_json
         if limits:
@@ -150,6 +154,11 @@ def _sources(value: Any, place: str) -> list[tuple[str, str]]:
     if isinstance(value, list):
         return [(place + pointer(index), source) for index, source in enumerate(value)]
     return [(place, value)]
+
+
+def _is_short(value: str, most: int) -> bool:
+    """True where the text has surely at most so many bytes, as itself and as JSON; it is not written to know."""
+    return len(value) * ESCAPED_BYTES + len('""') <= most
 
 
 def _check_size(size: int, limits: inputs.Limits, what: str) -> None:

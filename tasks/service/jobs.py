@@ -34,12 +34,14 @@ UPLOAD_LINK_S = 3600
 @dataclass(frozen=True)
 class Accepted:
     """`replayed`: the same request with the same Idempotency-Key made this job before. `left` and `reset_s`: of the
-    submits that the tenant may make a minute, where they are limited and this was one."""
+    submits that the tenant may make a minute, where they are limited and this was one. `text`: the job as JSON, where
+    it was made before it was recorded."""
 
     job: Job
     replayed: bool = False
     left: int | None = None
     reset_s: float = 0
+    text: str = ""
 
 
 @dataclass(frozen=True)
@@ -271,7 +273,7 @@ class Jobs:
         `replaying`: accepts only while the job that this one retries is a dead letter. Errors: as `submit`; Replayed.
         """
         job = fresh(fixed, now_ms())
-        job.model_dump_json()  # a job that cannot be serialised would break every list that contains it
+        text = job.model_dump_json()  # before it is recorded: one that cannot be shown would break every list
         with _soon():
             submitted = self.ledger.submit(fixed, idempotency, replaying=replaying)
         if idempotency and submitted.replay_fingerprint is not None:
@@ -279,7 +281,7 @@ class Jobs:
         if submitted.bell:
             self.broker.ring(fixed.queue)
         limited = self.settings.submits_per_minute > 0
-        return Accepted(job, left=submitted.left if limited else None, reset_s=submitted.reset_s)
+        return Accepted(job, left=submitted.left if limited else None, reset_s=submitted.reset_s, text=text)
 
     def store_and_accept(self, fixed: Fixed, prepared: Prepared, idempotency: Idempotency | None) -> Accepted:
         """Store the pending files, under an Idempotency-Key only once, nothing where the job would be refused. Whatever

@@ -57,6 +57,16 @@ class TestRequest:
         with pytest.raises(TooLarge, match="65,536"):
             request(metadata={"a": "x" * (room + 1)})
 
+    def test_the_limit_is_on_what_is_kept_not_on_what_came(self):
+        """A short body may become long: `9e15` is kept as 9000000000000000.0."""
+        head, number = b'{"kind": "generate", "input": {"prompt": "x"}, "metadata": {"n": [', b"9e15,"
+        fits = (FREE_MAX_BYTES - 100) // len("9000000000000000.0, ")
+        assert parse(head + (number * fits)[:-1] + b"]}}")
+        body = head + (number * (fits + 10))[:-1] + b"]}}"
+        with pytest.raises(TooLarge, match="65,536"):
+            parse(body)
+        assert len(body) < FREE_MAX_BYTES / 3
+
     def test_a_number_beyond_all_digits_is_refused(self):
         with pytest.raises(MalformedRequest):
             parse(b'{"kind": "generate", "input": {"prompt": "x"}, "metadata": {"n": ' + b"9" * 5000 + b"}}")
