@@ -59,10 +59,13 @@ class Asked(Request):
 
 
 class Answered(Response):
-    """An answer whose body is whole. It is sent with its own headers and those of every answer (headers.py)."""
+    """An answer, which is sent with its own headers and those of every answer (headers.py)."""
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        body: list[bytes] = self.response  # type: ignore[assignment]  # make_sequence's, of a str or bytes
+        if not self.is_sequence:  # comes part by part
+            self.headers.extend(SAFE_HEADERS)
+            return super().__call__(environ, start_response)
+        body: list[bytes] = self.response  # type: ignore[assignment]  # set_data's, of a str or bytes
         headers = [*self.headers, *SAFE_HEADERS]
         without = self.status_code in WITHOUT_BODY
         if not without and "Content-Length" not in self.headers:
