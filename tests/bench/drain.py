@@ -1,14 +1,15 @@
 """How fast two processes work off a full queue of no-op jobs.
 
 The worker is up and warm, then all its processes are stopped (SIGSTOP) while the queue is filled; the clock runs
-from the moment they go on (SIGCONT) until the last job has ended.
+from the moment they go on (SIGCONT) until the last job has ended. taskiq's worker cannot be stopped so (peers.py).
 """
 
 import time
 
 from tests.bench.figures import Figure, Target, cpu_figures, cpu_us, figure, in_turns
+from tests.bench.peers import Dramatiq, Taskiq
 from tests.bench.plan import Plan
-from tests.bench.sides import Backlot, Side, stopped
+from tests.bench.sides import Backlot, Naive, Side
 from tests.stack import until
 
 COUNT, QUICK_COUNT = 10_000, 300
@@ -20,7 +21,7 @@ REST_S = 1.5
 def measure(plan: Plan) -> list[Figure]:
     count = plan.size(COUNT, QUICK_COUNT)
     plan.say(f"drain: {count:,} no-op jobs, {SLOTS} processes")
-    runs = in_turns(plan.pairs, lambda side: _run(side, count), plan.say)
+    runs = in_turns(plan.pairs, lambda side: _run(side, count), plan.say, (Naive, Dramatiq, Taskiq, Backlot))
     return [
         figure(
             f"drain of {count:,} jobs, 2 processes",
@@ -33,6 +34,10 @@ def measure(plan: Plan) -> list[Figure]:
         *cpu_figures(runs, {"worker-cpu": "the worker", "redis": "Redis", "keeper": "the keeper", "s3": "S3"}),
         figure("- until the last record is in the bucket, after the last end", "s", runs, "recorded_s"),
         figure("- entries not yet trimmed from Redis", "", runs, "left_in_redis"),
+        figure("drain (beside: dramatiq)", "1/s", runs, "per_s", aim=Target(1, at_least=True), beside="dramatiq"),
+        figure("- CPU a job, the worker (beside: dramatiq)", "us", runs, "cpu_us_worker-cpu", beside="dramatiq"),
+        figure("- CPU a job, Redis (beside: dramatiq)", "us", runs, "cpu_us_redis", beside="dramatiq"),
+        figure("drain (beside: taskiq)", "1/s", runs, "per_s", beside="taskiq"),
     ]
 
 
@@ -40,7 +45,7 @@ def _run(side: Side, count: int) -> dict[str, float]:
     worker = side.start_worker(SLOTS)
     time.sleep(REST_S)
     before = side.ended()
-    with stopped(worker) as went_on:
+    with side.held(worker) as went_on:
         side.fill(count)
         assert side.ended() == before, "a stopped worker ended jobs"
         spent = side.cpu_s()

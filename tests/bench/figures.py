@@ -1,8 +1,9 @@
 """What a measurement gives: figures of both sides, with the target each is held against; and how sides take turns."""
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.bench.sides import Backlot, Naive, Side
 
@@ -63,11 +64,16 @@ class Figure:
         return target.met(self.ratio if target.of_ratio else statistics.median(self.backlot))
 
 
-def in_turns(pairs: int, measure: Callable[[Side], dict[str, float]], say: Callable[[str], None]) -> dict[str, Runs]:
+def in_turns(
+    pairs: int,
+    measure: Callable[[Any], dict[str, float]],
+    say: Callable[[str], None],
+    sides: Sequence[type[Side]] = (Naive, Backlot),
+) -> dict[str, Runs]:
     """Naive, Backlot, naive, Backlot, ...: each run with fresh servers and data; what they gave, by side."""
-    runs: dict[str, Runs] = {"naive": [], "backlot": []}
+    runs: dict[str, Runs] = {kind.name: [] for kind in sides}
     for pair in range(pairs):
-        for kind in (Naive, Backlot):
+        for kind in sides:
             with kind() as side:
                 runs[side.name].append(measure(side))
             say(
@@ -88,12 +94,13 @@ def figure(
     target: Target | None = None,
     aim: Target | None = None,
     compared: bool = True,
+    beside: str = "naive",
 ) -> Figure:
-    """The figure `key` of both sides' runs; one that only Backlot has is Backlot's alone."""
+    """The figure `key` of the runs of Backlot and the side named; one that only Backlot has is Backlot's alone."""
     return Figure(
         name,
         unit,
-        *([run[key] for run in runs[side] if key in run] for side in ("backlot", "naive")),
+        *([run[key] for run in runs[side] if key in run] for side in ("backlot", beside)),
         target,
         aim,
         compared,

@@ -13,7 +13,7 @@ import psutil
 from tasks.ledger import keys
 from tests.bench.figures import Figure, Target
 from tests.bench.plan import Plan
-from tests.bench.sides import Backlot, Naive, Side, family
+from tests.bench.sides import Backlot, Naive, Service, Side, family
 from tests.bench.work import fill
 from tests.stack import Process
 
@@ -47,7 +47,7 @@ def measure(plan: Plan) -> list[Figure]:
     return figures
 
 
-def _api(side: Side) -> dict[str, float]:
+def _api(side: Service) -> dict[str, float]:
     """Of the largest process after some requests, MB, and of all of them."""
     api = side.start_api()
     side.load(api, REQUESTS, CONNECTIONS)

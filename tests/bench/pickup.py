@@ -9,7 +9,7 @@ import time
 
 from tests.bench.figures import Figure, Target, figure, in_turns
 from tests.bench.plan import Plan
-from tests.bench.sides import Side
+from tests.bench.sides import Service
 from tests.stack import until
 
 COUNT, QUICK_COUNT = 300, 20
@@ -31,14 +31,14 @@ def measure(plan: Plan) -> list[Figure]:
     ]
 
 
-def _run(side: Side, count: int, rested: int) -> dict[str, float]:
+def _run(side: Service, count: int, rested: int) -> dict[str, float]:
     side.start_worker(SLOTS)
     soon = sorted(_pickup_ms(side, random.uniform(*GAP_S)) for _ in range(count))
     late = sorted(_pickup_ms(side, REST_S) for _ in range(rested))
     return {"p50_ms": soon[count // 2], "p99_ms": soon[int(count * 0.99)], "rested_p50_ms": late[rested // 2]}
 
 
-def _pickup_ms(side: Side, rest_s: float) -> float:
+def _pickup_ms(side: Service, rest_s: float) -> float:
     time.sleep(rest_s)
     submitted = time.time_ns()
     job = side.submit()

@@ -38,10 +38,9 @@ WARM_UP_JOBS = 20
 
 
 class Side(ABC):
-    """One way to run jobs. `start_*` return once the process is ready; leaving the `with` ends all of them."""
+    """One way to run jobs. `start_*` return once the process is ready; leaving the `with` ends all processes."""
 
     name: str
-    headers: dict[str, str] = {}
 
     def __enter__(self) -> "Side":
         self._stack = contextlib.ExitStack()
@@ -58,20 +57,8 @@ class Side(ABC):
     def _prepare(self) -> None: ...
 
     @abstractmethod
-    def start_api(self) -> Process:
-        """Two processes; Backlot as it ships, the naive app on gunicorn; `.port` is where it answers."""
-
-    @abstractmethod
     def start_worker(self, slots: int) -> Process:
         """A worker of processes (prefork), warm: it has run jobs."""
-
-    @abstractmethod
-    def submit(self) -> str:
-        """One job, from this process; its id."""
-
-    @abstractmethod
-    def started_ns(self, job: str) -> int | None:
-        """When the job's code started; None while it has not ended."""
 
     @abstractmethod
     def fill(self, count: int) -> None:
@@ -81,17 +68,12 @@ class Side(ABC):
     def ended(self) -> int:
         """How many jobs have ended so far, warm-up included."""
 
+    def held(self, worker: Process) -> contextlib.AbstractContextManager[list[float]]:
+        """The worker takes nothing inside; gives the moment from which it does again."""
+        return stopped(worker)
+
     def run_process(self, name: str, argv: list[str], env: dict[str, str]) -> Process:
         return self._ended_with_us(Process(name, argv, self.folder, env))
-
-    def run_api(self, command: Callable[[int], list[str]], env: dict[str, str]) -> Process:
-        """What `command` makes of a free port."""
-        port = free_port()
-        process = self.run_process("api", command(port), env)
-        process.port = port
-        process.until_up(lambda: httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).status_code > 0, 60)
-        until(lambda: len(serving(process)) >= 2, 30, "both processes of the API")
-        return process
 
     def warm_up(self, **fill) -> None:
         before = self.ended()
@@ -102,17 +84,44 @@ class Side(ABC):
         """CPU seconds so far of each server and its children that are alive, by name."""
         return {process.name: sum(map(cpu_s, family(process))) for process in self._processes if process.alive}
 
-    def load(self, api: Process, count: int, connections: int) -> dict[str, float]:
-        """POST from a process of its own."""
-        return load(api, self.headers, count, connections)
-
     def _ended_with_us(self, process: Process) -> Process:
         self._processes.append(process)
         self._stack.callback(process.stop)
         return process
 
 
-class Backlot(Side):
+class Service(Side):
+    """A side with an API, whose jobs can be followed one by one."""
+
+    headers: dict[str, str] = {}
+
+    @abstractmethod
+    def start_api(self) -> Process:
+        """Two processes; Backlot as it ships, the naive app on gunicorn; `.port` is where it answers."""
+
+    @abstractmethod
+    def submit(self) -> str:
+        """One job, from this process; its id."""
+
+    @abstractmethod
+    def started_ns(self, job: str) -> int | None:
+        """When the job's code started; None while it has not ended."""
+
+    def run_api(self, command: Callable[[int], list[str]], env: dict[str, str]) -> Process:
+        """What `command` makes of a free port."""
+        port = free_port()
+        process = self.run_process("api", command(port), env)
+        process.port = port
+        process.until_up(lambda: httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).status_code > 0, 60)
+        until(lambda: len(serving(process)) >= 2, 30, "both processes of the API")
+        return process
+
+    def load(self, api: Process, count: int, connections: int) -> dict[str, float]:
+        """POST from a process of its own."""
+        return load(api, self.headers, count, connections)
+
+
+class Backlot(Service):
     """Redis, S3, keeper, API and a cpu worker: all that `make up` starts but the gpu pool."""
 
     name = "backlot"
@@ -189,7 +198,7 @@ class Backlot(Side):
         return environment(self.settings.model_copy(update=settings))
 
 
-class Naive(Side):
+class Naive(Service):
     """naive.py: an API and a Celery worker on Redis."""
 
     name = "naive"

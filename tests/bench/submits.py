@@ -6,7 +6,7 @@ A run whose keep-alive connections all went to one process of the API says nothi
 from tests.bench.figures import Figure, Target, cpu_figures, cpu_us, figure, in_turns
 from tests.bench.load import WARM_UP
 from tests.bench.plan import Plan
-from tests.bench.sides import Side
+from tests.bench.sides import Service
 
 CONNECTIONS = 32
 LEAST_SHARE = 0.2
@@ -32,7 +32,7 @@ def measure(plan: Plan) -> list[Figure]:
     return figures
 
 
-def _run(side: Side, count: int, slots: int) -> dict[str, float]:
+def _run(side: Service, count: int, slots: int) -> dict[str, float]:
     if slots:
         side.start_worker(slots)
     for _ in range(TRIES):
