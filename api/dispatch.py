@@ -103,7 +103,7 @@ class Api(Flask):
         return func
 
     def create_url_adapter(self, asked: Request | None) -> MapAdapter | None:
-        if asked is None:
+        if asked is None or "HTTP_UPGRADE" in asked.environ:  # werkzeug's own refuses a WebSocket
             return super().create_url_adapter(asked)
         host = asked.environ.get("HTTP_HOST", "")  # of redirects, which no rule here makes
         return MapAdapter(self.url_map, host, asked.root_path, "", asked.scheme, asked.path, asked.method)

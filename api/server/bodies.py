@@ -5,12 +5,11 @@ spools; one tenant never has more of them than it leaves free. Knows bytes and c
 """
 
 import asyncio
-import contextlib
 import io
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import IO, Any
 
 from api.server.wire import Refused
@@ -24,6 +23,8 @@ PATIENCE_S = 10
 """Seconds in all for which a body may lag behind the lowest speed."""
 FULL_RETRY_S = 5
 """Seconds of Retry-After while the spool is full."""
+WATCH_S = 0.1
+"""Seconds between two looks for bodies that are late."""
 CUT_OFF = "the body ends before its Content-Length or its last chunk, or its chunks are not in form"
 
 
@@ -64,38 +65,56 @@ class Bodies:
         self.spool = Spool(settings.spool_max_bytes)
         self.settings = settings
         self.ends_by = float("inf")
-        self.waits: set[asyncio.Timeout] = set()
+        self.waiting: set[Body] = set()
+        self._is_watched = False
 
-    @contextlib.contextmanager
-    def room(self, who: str, announced: int | None) -> Iterator["Body"]:
-        """Reserves room for a body of `announced` bytes (None: chunked) while the block runs. Errors: Refused."""
-        body = Body(self, who, announced)
-        try:
-            yield body
-        finally:
-            body.close()
+    def room(self, who: str, announced: int | None) -> "Body":
+        """Reserves room for a body of `announced` bytes (None: chunked) until it is closed. Errors: Refused."""
+        return Body(self, who, announced)
 
     def end_by(self, moment: float) -> None:
         """Refuses every body that is not whole at this moment of time.monotonic()."""
         self.ends_by = moment
-        end = asyncio.get_running_loop().time() + moment - time.monotonic()
-        for wait in self.waits:
-            when = wait.when()
-            wait.reschedule(end if when is None else min(when, end))
+
+    def watch(self) -> None:
+        """Has somebody look at the bodies that wait: a timer for each would cost more than most bodies do."""
+        if not self._is_watched:
+            self._is_watched = True
+            asyncio.get_running_loop().call_later(WATCH_S, self._look)
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        for body in [body for body in self.waiting if now >= body.due_s()]:
+            body.cut_off()
+        self._is_watched = False
+        if self.waiting:
+            self.watch()
 
 
 class Body:
-    """One body. `count` bytes of it have come. Once it is read, `file` holds all of it and stands at its start."""
+    """One body. `count` bytes of it have come. Once it is read, `file` holds all of it and stands at its start; `whole`
+    is the same as bytes, None where it lies on disk."""
 
     def __init__(self, bodies: Bodies, who: str, announced: int | None) -> None:
         self._bodies, self._who, self._announced = bodies, who, announced
         bodies.spool.take(who, announced or 0)
         self._reserved = announced or 0
         self.count = 0
-        self.file: IO[bytes] = io.BytesIO()
+        self.file: IO[bytes] | None = None
+        self.whole: bytes | None = None
         self._start = time.monotonic()
         self._unwritten: list[bytes] = []
         self._unwritten_bytes = 0
+        self._task: asyncio.Task[Any] | None = None
+        self._is_late = False
+
+    def __enter__(self) -> "Body":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.file is not None:
+            self.file.close()
+        self._bodies.spool.give_back(self._who, self._reserved)
 
     async def read(self, receive: Receive, most: int, too_large: str) -> IO[bytes]:
         """The whole body, `most` bytes at most. Errors: Refused: 408 too slow, 413 with `too_large`, 400 not whole."""
@@ -104,48 +123,58 @@ class Body:
             message = await self._next(receive)
             if message["type"] != "http.request":
                 raise Refused(400, CUT_OFF)
-            await self._keep(message.get("body", b""), most, too_large)
+            self._keep(message.get("body", b""), most, too_large)
+            if self._unwritten_bytes > IN_MEMORY_BYTES:
+                await asyncio.to_thread(self._write)  # a busy disk must not block the event loop
             more = message.get("more_body", False) and self.count != self._announced
         if self._announced is not None and self.count != self._announced:
             raise Refused(400, CUT_OFF)
-        if isinstance(self.file, io.BytesIO):
-            self.file = io.BytesIO(b"".join(self._unwritten))
+        if self.file is None:
+            self.whole = b"".join(self._unwritten)
+            self.file = io.BytesIO(self.whole)
         else:
             await asyncio.to_thread(self._write)
             self.file.seek(0)
         return self.file
 
-    def close(self) -> None:
-        self.file.close()
-        self._bodies.spool.give_back(self._who, self._reserved)
-
-    async def _next(self, receive: Receive) -> dict[str, Any]:
-        try:
-            async with asyncio.timeout(self._patience_s()) as wait:
-                self._bodies.waits.add(wait)
-                try:
-                    return await receive()
-                finally:
-                    self._bodies.waits.discard(wait)
-        except TimeoutError:
-            if time.monotonic() >= self._bodies.ends_by:
-                raise Refused(
-                    503, "this server is about to stop; send the request again", code="not_ready", retry_after_s=1
-                ) from None
-            s = self._bodies.settings
-            raise Refused(
-                408,
-                f"the body came too slowly: after {PATIENCE_S} s at least {s.body_min_bytes_per_s:,} "
-                f"bytes a second are wanted, and all of it within {s.body_timeout_s:g} s",
-            ) from None
-
-    def _patience_s(self) -> float:
-        """Seconds until more bytes must have come: for the lowest speed, the longest time and the process's end."""
+    def due_s(self) -> float:
+        """The moment at which more bytes must have come: for the lowest speed, the longest time, the process's end."""
         s = self._bodies.settings
         slowest = self._start + min(PATIENCE_S + self.count / s.body_min_bytes_per_s, s.body_timeout_s)
-        return max(0.0, min(slowest, self._bodies.ends_by) - time.monotonic())
+        return min(slowest, self._bodies.ends_by)
 
-    async def _keep(self, part: bytes, most: int, too_large: str) -> None:
+    def cut_off(self) -> None:
+        """Ends the wait for more bytes."""
+        if self._task is not None and not self._is_late:
+            self._is_late = True
+            self._task.cancel()
+
+    async def _next(self, receive: Receive) -> dict[str, Any]:
+        self._task = asyncio.current_task()
+        self._bodies.waiting.add(self)
+        self._bodies.watch()
+        try:
+            return await receive()
+        except asyncio.CancelledError:
+            if not self._is_late or self._task is None:
+                raise
+            self._task.uncancel()
+            raise self._late() from None
+        finally:
+            self._bodies.waiting.discard(self)
+
+    def _late(self) -> Refused:
+        if time.monotonic() >= self._bodies.ends_by:
+            detail = "this server is about to stop; send the request again"
+            return Refused(503, detail, code="not_ready", retry_after_s=1)
+        s = self._bodies.settings
+        return Refused(
+            408,
+            f"the body came too slowly: after {PATIENCE_S} s at least {s.body_min_bytes_per_s:,} "
+            f"bytes a second are wanted, and all of it within {s.body_timeout_s:g} s",
+        )
+
+    def _keep(self, part: bytes, most: int, too_large: str) -> None:
         self.count += len(part)
         if self.count > most:
             raise Refused(413, too_large)
@@ -154,11 +183,9 @@ class Body:
             self._reserved += STEP_BYTES
         self._unwritten.append(part)
         self._unwritten_bytes += len(part)
-        if self._unwritten_bytes > IN_MEMORY_BYTES:
-            await asyncio.to_thread(self._write)  # a busy disk must not block the event loop
 
     def _write(self) -> None:
-        if isinstance(self.file, io.BytesIO):
-            self.file = tempfile.TemporaryFile(dir=self._bodies.settings.spool_dir)  # noqa: SIM115 (closed by `room`)
+        if self.file is None:
+            self.file = tempfile.TemporaryFile(dir=self._bodies.settings.spool_dir)  # noqa: SIM115 (closed by __exit__)
         self.file.writelines(self._unwritten)
         self._unwritten, self._unwritten_bytes = [], 0

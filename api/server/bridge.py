@@ -14,6 +14,7 @@ It knows no job and decides no right: the key is looked up to tell callers apart
 
 import asyncio
 import contextlib
+import functools
 import io
 import ipaddress
 import logging
@@ -27,7 +28,9 @@ from http import HTTPStatus
 from typing import Any
 
 from api import create_app
+from api.dispatch import BODY, KEY
 from api.headers import SAFE, cors
+from api.keyfile import Key
 from api.prefer import applied
 from api.problems import CODES, Problem, too_large
 from api.server import wire
@@ -77,7 +80,8 @@ class Bridge:
     def __init__(self, app: Callable[..., Any], services: Services) -> None:
         s = self._settings = services.settings
         self._keys = services.keys
-        self._trusted = [ipaddress.ip_network(network) for network in s.trusted_proxies]
+        self._trusted = tuple(ipaddress.ip_network(network) for network in s.trusted_proxies)
+        self._too_large = too_large(s)
         self._threads = Threads(app, s.http_threads, s.http_requests_per_tenant)
         self._bodies = Bodies(s)
         self._holds = Holds(services.jobs.events, s.http_held, s.http_held_per_tenant)
@@ -87,59 +91,64 @@ class Bridge:
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             return await self._live(receive, send)
-        closes, unread = False, wire.has_body(scope["headers"])
+        closes = unread = False
         try:
             answer, unread = await self._answer(scope, receive)
         except Refused as refused:
-            answer, closes = self._problem(refused, scope), unread
+            answer, closes = self._problem(refused, scope), (unread := wire.has_body(scope["headers"]))
         except Exception:
             log.exception("the bridge failed at a %s", scope["method"])
-            answer, closes = self._problem(Refused(500, "a defect of the service", code="internal"), scope), True
+            answer = self._problem(Refused(500, "a defect of the service", code="internal"), scope)
+            closes, unread = True, wire.has_body(scope["headers"])
         self._counts.answered(answer.status)
         # no request is read after a chunked body: a proxy may disagree on its end (request smuggling)
-        closes = closes or unread or bool(wire.values(scope["headers"], b"transfer-encoding"))
+        closes = closes or unread or wire.is_chunked(scope["headers"])
         await self._send(answer, closes, send)
         if closes and unread:
             await _drain(receive)
 
     async def _answer(self, scope: dict[str, Any], receive: Receive) -> tuple[Answer, bool]:
         """The answer, and true where a body was left unread. Errors: Refused."""
-        wire.check_head(scope)
+        head = wire.read_head(scope)
         if scope["path"] == "/healthz" and scope["method"] in ("GET", "HEAD"):
-            return self._own(200, "application/json", self._health, scope), wire.has_body(scope["headers"])
-        came_from = wire.origin(scope, self._trusted)
-        tenant = self._tenant(scope["headers"])
-        who = f"tenant {tenant}" if tenant else f"address {came_from.address}"
+            return self._own(200, "application/json", self._health, scope), head.has_body
+        came_from = wire.origin(scope, head, self._trusted)
+        key = self._key(head.authorization)
+        who = f"tenant {key.tenant}" if key else f"address {came_from.address}"
         wish = Wish()
         with self._threads.place(who):
-            if tenant is None or not wire.has_body(scope["headers"]):
-                environ = wire.environ(scope, came_from, 0) | {"wsgi.input": io.BytesIO(), WISH: wish}
-                answer, unread = await self._threads.ask(who, environ), wire.has_body(scope["headers"])
+            if key is None or not head.has_body:
+                environ = wire.environ(scope, came_from, 0) | {"wsgi.input": io.BytesIO(), WISH: wish, KEY: key}
+                answer, unread = await self._threads.ask(who, environ), head.has_body
             else:
-                answer, environ, unread = *await self._with_body(scope, receive, came_from, who, wish), False
+                unread = False
+                with self._bodies.room(who, self._announced(head)) as body:
+                    file = await body.read(receive, self._most(head), self._too_large)
+                    environ = wire.environ(scope, came_from, body.count) | {WISH: wish, KEY: key}
+                    answer = await self._threads.ask(who, environ | {"wsgi.input": file, BODY: body.whole})
         if wish.job_id and self._holds.may(wish.tenant):
             answer = await self._held(answer, wish, environ, who, receive)
         return answer, unread
 
-    async def _with_body(
-        self, scope: dict[str, Any], receive: Receive, came_from: wire.Origin, who: str, wish: Wish
-    ) -> tuple[Answer, dict[str, Any]]:
-        s, announced = self._settings, wire.announced(scope["headers"])
-        is_json = wire.media_type(scope["headers"]) == "application/json"
-        most = s.json_max_bytes if is_json else s.upload_max_bytes
-        if (announced or 0) > most:
-            raise Refused(413, too_large(s))
-        with self._bodies.room(who, announced) as body:
-            file = await body.read(receive, most, too_large(s))
-            environ = wire.environ(scope, came_from, body.count) | {WISH: wish}
-            return await self._threads.ask(who, environ | {"wsgi.input": file}), environ
+    def _most(self, head: wire.Head) -> int:
+        """Bytes that a body of this media type may have."""
+        is_json = head.media_type == "application/json"
+        return self._settings.json_max_bytes if is_json else self._settings.upload_max_bytes
 
-    def _tenant(self, headers: wire.Headers) -> str | None:
-        """The tenant of the request's key; None for an unknown or expired key, which Flask refuses with the reason."""
-        scheme, _, key = b",".join(wire.values(headers, b"authorization")).decode("latin-1").partition(" ")
+    def _announced(self, head: wire.Head) -> int | None:
+        """The body's length by its head. Errors: Refused."""
+        if (head.length or 0) > self._most(head):
+            raise Refused(413, self._too_large)
+        return head.length
+
+    def _key(self, authorization: str) -> Key | None:
+        """The request's key; None for an unknown or expired one, which Flask refuses with the reason."""
+        scheme, _, key = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            return None
         with contextlib.suppress(NotReady):
-            found = self._keys.find(key.strip()) if scheme.lower() == "bearer" else None
-            return found.tenant if found and not found.expired() else None
+            found = self._keys.find(key.strip())
+            return found if found and not found.expired() else None
         return None
 
     async def _held(self, first: Answer, wish: Wish, environ: dict[str, Any], who: str, receive: Receive) -> Answer:
@@ -163,9 +172,7 @@ class Bridge:
             return first  # without Redis no event tells of the job's end
         dropped = {"content-length", *(["retry-after"] if done else [])}
         headers = [pair for pair in first.headers if pair[0].lower() not in dropped]
-        return Answer(
-            first.status, [*headers, ("Preference-Applied", applied(wish.seconds))], last.body, last.rest, last.context
-        )
+        return Answer(first.status, [*headers, ("Preference-Applied", applied(wish.seconds))], last.body, last.rest)
 
     def _problem(self, refused: Refused, scope: dict[str, Any]) -> Answer:
         title = HTTPStatus(refused.status).phrase
@@ -195,7 +202,7 @@ class Bridge:
         return Answer(status, list(headers.items()), body.encode())
 
     async def _send(self, answer: Answer, closes: bool, send: Send) -> None:
-        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers]
+        headers = [(_field(name), value.encode("latin-1")) for name, value in answer.headers]
         if answer.rest is None and not any(name == b"content-length" for name, _ in headers):
             headers.append((b"content-length", str(len(answer.body)).encode()))
         if closes:
@@ -237,6 +244,12 @@ class Bridge:
             if parent and not parent.is_alive():  # an orphan would answer beside the next API's processes
                 os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.sleep(TICK_S)
+
+
+@functools.lru_cache(256)
+def _field(name: str) -> bytes:
+    """The name of an answer's header field, as HTTP has it; all are our own."""
+    return name.lower().encode("latin-1")
 
 
 def _reading(environ: dict[str, Any], job_id: str) -> dict[str, Any]:
