@@ -26,6 +26,7 @@ from tasks.errors import NotReady
 from tasks.ledger import Worker
 from tasks.registry import Registry
 from tasks.settings import Settings
+from worker import preload
 from worker.link import Link, Message, die_with_parent, started
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,9 @@ class Process:
         self.broker = Broker(settings)
         self.link = Link(identity.link, "runner", self.on_message)
         self.name = f"{identity.worker.id}:{os.getpid()}:{started(os.getpid())}"
+        log.info("process %s is up", self.name)
+        wanted = [model for model in identity.models.models if model.preload and model.pool == identity.worker.pool]
+        preload.start(self.runner.loaded, wanted, identity.link.parent / "preloading")
 
     def on_message(self, message: Message) -> None:
         self.runner.ask(message["stop"], message["why"])

@@ -1,6 +1,6 @@
-"""The models in this process's memory: loaded at first use, shared, evicted by least recent use.
+"""The models in this process's memory: loaded at first use or ahead of it, shared, evicted by least recent use.
 
-It knows nothing of jobs. Algorithm files, and so torch, are imported when their first job comes.
+It knows nothing of jobs. Algorithm files, and so torch, are imported when their model is loaded.
 """
 
 import importlib
@@ -55,9 +55,7 @@ class Loaded:
         """The model, loaded, and kept while in use. `loads` is called where this call is the one that loads it; while
         another does, `check` is, again and again. Errors: ModelFailed where it cannot be loaded; what `check` raises.
         """
-        with self._lock:
-            loading = self._loading.setdefault(model.key, threading.Lock())
-        while not loading.acquire(timeout=CHECK_EVERY_S):
+        while not (loading := self._loading_of(model.key)).acquire(timeout=CHECK_EVERY_S):
             check()
         try:
             entry = self._take(model.key)
@@ -72,11 +70,39 @@ class Loaded:
             with self._lock:
                 entry.users -= 1
 
+    def load_ahead(self, model: Model) -> bool:
+        """Load the model before its first use; False where the budget has no room for it beside the others, so that a
+        later one never evicts an earlier. Errors: ModelFailed where it cannot be loaded.
+        """
+        with self._loading_of(model.key):
+            if self._entries.get(model.key):
+                return True
+            entry = self._load(model)
+            with self._lock:
+                there = model.key in self._entries  # it was given up, and a job has loaded it meanwhile
+                fits = not self._entries or self._used_mb() + entry.mb <= self._budget_mb
+                if fits and not there:
+                    self._entries[model.key] = entry
+                    return True
+        entry.batcher.close()
+        return there
+
+    def give_up(self, model: Model) -> None:
+        """Let the model's next user load it, though another thread has begun to."""
+        with self._lock:
+            self._loading.pop(model.key, None)
+
+    def _loading_of(self, key: str) -> threading.Lock:
+        with self._lock:
+            return self._loading.setdefault(key, threading.Lock())
+
     def _load(self, model: Model) -> _Entry:
         before, start = _rss_mb(), time.monotonic()
         importlib.invalidate_caches()  # a library may have been installed since this process started
         try:
-            algorithm = implementation(model.kind, model.algorithm).load(self._locate(model), self._device())
+            made = implementation(model.kind, model.algorithm)
+            imported = time.monotonic()
+            algorithm = made.load(self._locate(model), self._device())
         except ImportError as error:
             raise ModelFailed(
                 f"the worker lacks a library that {model.key} needs: {error.name or error}", retryable=True
@@ -89,7 +115,9 @@ class Loaded:
             words = text.without_paths(f"{type(error).__name__}: {error}")
             raise ModelFailed(f"{model.key} could not be loaded: {words}"[:500]) from error
         mb = max(1.0, _rss_mb() - before)
-        log.info("loaded %s in %.2f s, %.0f MiB", model.key, time.monotonic() - start, mb)
+        log.info(
+            "loaded %s in %.2f s (imports %.2f s), %.0f MiB", model.key, time.monotonic() - start, imported - start, mb
+        )
         return _Entry(Batcher(algorithm, model.batch, model.batch_wait_ms / 1000, model.key), mb)
 
     def _take(self, key: str) -> _Entry | None:
@@ -105,11 +133,14 @@ class Loaded:
         with self._lock:
             self._entries[key] = entry
             for other in [k for k, e in self._entries.items() if not e.users]:
-                if sum(e.mb for e in self._entries.values()) <= self._budget_mb:
+                if self._used_mb() <= self._budget_mb:
                     break
                 log.info("evicted %s", other)
                 self._entries.pop(other).batcher.close()
         return entry
+
+    def _used_mb(self) -> float:
+        return sum(entry.mb for entry in self._entries.values())
 
     def _device(self) -> str:
         """'cuda' on a gpu worker whose machine has one that torch can use, else 'cpu'."""

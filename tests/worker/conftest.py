@@ -1,5 +1,7 @@
 """Workers of both pools with the models of tests/models, kept up for a whole module: starting one costs seconds."""
 
+import sys
+import types
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +14,8 @@ from tasks.broker import Broker
 from tasks.bucket.storage import Storage
 from tasks.job import Fixed, Job, new_id
 from tasks.ledger import Ledger
+from tasks.registry import Model
+from tests.models import noop
 from tests.stack import Process, RedisServer, S3Server, Stack, make_settings, make_storage, until
 
 MODELS = Path(__file__).parent.parent / "models" / "models.toml"
@@ -110,6 +114,27 @@ def house(redis_server: RedisServer, s3_server: S3Server, tmp_path_factory: pyte
     stack = Stack(settings, folder)
     with stack.keeper(), stack.worker("cpu") as cpu, stack.worker("gpu") as gpu:
         yield House(stack, Ledger(settings), Broker(settings), storage, {"cpu": cpu, "gpu": gpu})
+
+
+def counting(name: str, algorithm: str = "counting") -> Model:
+    return Model(kind="generate", name=name, algorithm=f"test_loaded.{algorithm}")
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A module `test_loaded.counting` whose model notes the device of each load."""
+    noted: list[str] = []
+
+    class Counting(noop.Model):
+        @classmethod
+        def load(cls, weights, device):
+            noted.append(device)
+            return cls()
+
+    for name in ("test_loaded", "test_loaded.counting"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    sys.modules["test_loaded.counting"].Model = Counting
+    return noted
 
 
 @pytest.fixture(params=["cpu", "gpu"])

@@ -2,36 +2,13 @@
 
 import sys
 import threading
-import types
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tasks.errors import ModelFailed
-from tasks.registry import Model
-from tests.models import noop
+from tests.worker.conftest import counting as model
 from worker.loaded import Loaded
-
-
-def model(name: str, algorithm: str = "counting") -> Model:
-    return Model(kind="generate", name=name, algorithm=f"test_loaded.{algorithm}")
-
-
-@pytest.fixture
-def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A module `test_loaded.counting` whose model notes each load."""
-    noted: list[str] = []
-
-    class Counting(noop.Model):
-        @classmethod
-        def load(cls, weights, device):
-            noted.append(device)
-            return cls()
-
-    for name in ("test_loaded", "test_loaded.counting"):
-        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    sys.modules["test_loaded.counting"].Model = Counting
-    return noted
 
 
 def test_ten_at_once_load_a_model_once(loads):
