@@ -26,6 +26,7 @@ from deploy.local.programs import programs
 from deploy.local.state import Ports
 from deploy.local.state import Stack as LocalStack
 from tasks.ledger import keys
+from tasks.pools import DEFAULT
 from tasks.request import parse
 from tasks.service.jobs import Jobs
 from tasks.settings import Settings
@@ -126,12 +127,12 @@ class Backlot(Service):
 
     name = "backlot"
     headers = {"Authorization": f"Bearer {KEY}"}
+    models = Path(__file__).with_name("models.toml")
+    pools = DEFAULT
 
     def _prepare(self) -> None:
         s3 = self._ended_with_us(S3Server(self.folder))
-        self.settings = make_settings(
-            self.redis.url(), s3, "bench", self.folder, models=Path(__file__).with_name("models.toml")
-        )
+        self.settings = make_settings(self.redis.url(), s3, "bench", self.folder, models=self.models, pools=self.pools)
         digest = hashlib.sha256(KEY.encode()).hexdigest()
         self.settings.keys_file.write_text(json.dumps({"keys": [{"sha256": digest, "tenant": TENANT}]}))
         self.storage = make_storage(self.settings)
