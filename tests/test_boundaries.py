@@ -196,16 +196,35 @@ def test_the_api_fits_in_120_mb(app_process):
     assert app_process[1] < 120 * 1024
 
 
-def test_a_workers_parent_and_the_keeper_load_no_model_code():
-    """The parent must keep renewing leases, whatever a model does to its process."""
-    heavy = ("torch", "numpy", "av", "PIL")
-    assert (
-        in_a_new_process(
-            "import sys, worker.parent, worker.keeper.keeper, worker.__main__; "
-            f"print(*[m for m in {heavy!r} if m in sys.modules])"
-        )
-        == ""
-    )
+MODELS_ALONE = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+    "scipy",
+    "sklearn",
+    "pyarrow",
+    "av",
+    "PIL",
+)
+"""Packages that a worker's processes import with the first job, or the preload, of a model that needs them."""
+BEFORE_ITS_FIRST_JOB = {
+    "parent": "import worker.__main__, worker.parent",
+    "keeper": "import worker.__main__, worker.keeper.keeper",
+    "Celery's main process": "import worker.__main__, celery.apps.worker, celery.concurrency.prefork; "
+    "from worker import app; app._import_before_forks()",
+    "child, and the process of threads": "from pathlib import Path; from tasks.ledger import Worker; "
+    "from tasks.registry import Registry; from tasks.settings import Settings; from worker import app, run; "
+    "run.Runner(Settings(), Worker('w', 'cpu', [], [], [], False), Path('/nowhere'), Registry.default())",
+}
+
+
+@pytest.mark.parametrize("process", BEFORE_ITS_FIRST_JOB)
+def test_a_process_of_a_worker_loads_no_model_code_before_its_first_job(process):
+    """The parent must keep renewing leases, whatever a model does; the others would start later, for all models."""
+    asked = f"import sys; {BEFORE_ITS_FIRST_JOB[process]}; print(*[m for m in {MODELS_ALONE!r} if m in sys.modules])"
+    assert in_a_new_process(asked) == ""
 
 
 def extra(name: str) -> set[str]:

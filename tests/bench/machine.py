@@ -2,8 +2,10 @@
 
 import os
 import platform
+import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import cache_from_source, find_spec
 from pathlib import Path
 
 import psutil
@@ -23,8 +25,17 @@ def facts() -> dict[str, str]:
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": platform.python_version(),
         "server": Path(get_binary_path()).name,
+        "bytecode": _bytecode(),
         "packages": ", ".join(f"{name} {version(name)}" for name in PACKAGES),
     }
+
+
+def _bytecode() -> str:
+    """Whether a start reads bytecode or compiles: a factor of two of each import."""
+    found = find_spec("torch")
+    compiled = found and found.origin and Path(cache_from_source(found.origin)).exists()
+    may = "may not" if sys.dont_write_bytecode else "may"
+    return f"torch's is {'there' if compiled else 'NOT there'}, and processes {may} write it"
 
 
 def _cpu() -> str:

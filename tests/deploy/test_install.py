@@ -88,3 +88,17 @@ def test_a_failure_is_one_sentence_with_the_reason(monkeypatch, tmp_path):
     monkeypatch.setattr(install, "_run", lambda name, command: False)
     with pytest.raises(install.Failed, match="Could not install the test tools: error: no such package"):
         install._install("dev", "nothing")
+
+
+def test_what_is_installed_is_compiled_where_no_process_may_write_bytecode(monkeypatch, tmp_path):
+    """PYTHONDONTWRITEBYTECODE is common in containers: without bytecode each start would compile torch anew. Tests of
+    packages are left out, and a file that is no Python stops nothing."""
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setattr(install, "LOG", tmp_path)
+    monkeypatch.setattr(install, "OURS", ())
+    monkeypatch.setattr(install.sysconfig, "get_path", lambda name: str(tmp_path / "lib"))
+    for path, text in (("lib/bad.py", "def f("), ("lib/good.py", "x = 1\n"), ("lib/good/tests/t.py", "x = 1\n")):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    install._compile("base")
+    assert [found.name.partition(".")[0] for found in tmp_path.rglob("*.pyc")] == ["good"]
