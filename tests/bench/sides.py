@@ -10,6 +10,8 @@ Both have the same verbs, so that a measurement is written once:
 import contextlib
 import hashlib
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -194,6 +196,15 @@ class Backlot(Service):
     def left_in_redis(self) -> int:
         """Entries of the journal that have yet to be trimmed."""
         return self.jobs.ledger.redis.xlen(keys.JOURNAL)
+
+    def environment(self) -> dict[str, str]:
+        """Variables of a process that is not the side's own, with which it finds this side's servers."""
+        return {**os.environ, **self._env()}
+
+    def keeper_metrics(self) -> str:
+        """The text of the keeper's /metrics."""
+        port = until(lambda: re.search(r"on port (\d+)", self.keeper.log()), 20, "the keeper says its port")[1]
+        return httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
 
     def _env(self, **settings) -> dict[str, str]:
         return environment(self.settings.model_copy(update=settings))

@@ -14,11 +14,11 @@ METADATA = {"order": "A-1017", "customer": "c-20260731"}
 BODY = json.dumps({"kind": "generate", "input": INPUT, "params": PARAMS, "metadata": METADATA})
 
 
-def fixed(number: int, pool: str = "cpu") -> Fixed:
-    """The request of BODY as the API records it, of one of fifty tenants."""
+def fixed(number: int, pool: str = "cpu", tenants: int = TENANTS) -> Fixed:
+    """The request of BODY as the API records it, of one of so many tenants."""
     return Fixed(
         id=new_id("job"),
-        tenant=f"tenant-{number % TENANTS}",
+        tenant=f"tenant-{number % tenants}",
         kind="generate",
         model=f"{pool}-noop",
         pool=pool,
@@ -40,14 +40,14 @@ class Piped(Ledger):
         return [(0, [1, "", 0, 0, 0])]  # accepted, as `fill` looks up afterwards
 
 
-def fill(ledger: Ledger, count: int, pool: str = "cpu") -> None:
+def fill(ledger: Ledger, count: int, pool: str = "cpu", tenants: int = TENANTS) -> None:
     """So many waiting jobs, by pipelined `submit` scripts; each answer is looked at."""
     client = connect(ledger.settings, read_timeout_s=PATIENT_S)
     for start in range(0, count, PIPELINE):
         with client.pipeline(transaction=False) as pipeline:
             piped = Piped(ledger.settings, pipeline)
             for number in range(start, min(start + PIPELINE, count)):
-                piped.submit(fixed(number, pool))
+                piped.submit(fixed(number, pool, tenants))
             answers = pipeline.execute()
         assert all(answer[0] == 1 for ((_, answer),) in answers), answers[:3]
     client.close()

@@ -51,7 +51,7 @@ class Duty:
         self._started_at = time.monotonic()
         self._running_since: float | None = None
         self._logged = ("", 0.0)  # an error, and when
-        for shown in (metrics.DUTY_ERRORS, metrics.DUTY_SUCCEEDED, metrics.SKIPPED):
+        for shown in (metrics.DUTY_ERRORS, metrics.DUTY_SUCCEEDED, metrics.DUTY_CPU, metrics.SKIPPED):
             shown.labels(name)
 
     def repeat(self, stop: threading.Event) -> None:
@@ -63,6 +63,13 @@ class Duty:
 
     def once(self) -> float:
         """Do one round now. Returns the seconds from its beginning to the next."""
+        cpu_s = time.thread_time()
+        try:
+            return self._once()
+        finally:
+            metrics.DUTY_CPU.labels(self.name).inc(time.thread_time() - cpu_s)
+
+    def _once(self) -> float:
         self._running_since = time.monotonic()
         try:
             self._gate()

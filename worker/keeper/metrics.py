@@ -23,6 +23,7 @@ ENDED = Counter("backlot_jobs_ended", "Jobs that reached a final status", ["kind
 SEGMENTS = Counter("backlot_journal_segments", "Segments of the journal written to the bucket")
 DUTY_ERRORS = Counter("backlot_duty_errors", "Rounds of a duty of the keeper that failed", ["duty"])
 DUTY_SUCCEEDED = Gauge("backlot_duty_last_success_timestamp_seconds", "When a duty last succeeded; 0: never", ["duty"])
+DUTY_CPU = Counter("backlot_duty_cpu_seconds", "CPU seconds of a duty's own thread", ["duty"])
 SKIPPED = Counter("backlot_skipped_entries", "Entries that a duty could not read and left out", ["duty"])
 
 
