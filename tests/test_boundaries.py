@@ -155,13 +155,14 @@ def test_an_algorithm_knows_nothing_of_redis_celery_s3_or_http(path):
             assert any(module == k or module.startswith(k + ".") for k in known), module
 
 
-def test_boto3_is_in_one_file_and_celery_in_two():
+def test_boto3_and_obstore_are_in_one_file_each_and_celery_in_two():
     """Whoever wants to know how Backlot talks to S3 or to Celery has one place to read."""
     users = {
         library: {named(p) for p in MODULES if any(m.partition(".")[0] == library for m in imported(p))}
-        for library in ("boto3", "celery")
+        for library in ("boto3", "obstore", "celery")
     }
     assert users["boto3"] == {"tasks/bucket/storage.py"}
+    assert users["obstore"] == {"tasks/bucket/direct.py"}
     assert users["celery"] <= {"tasks/broker.py", "worker/app.py"}
 
 

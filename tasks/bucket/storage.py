@@ -6,7 +6,9 @@ never stands in an error's text: it opens the object to whoever reads it.
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -28,6 +30,8 @@ from tasks.settings import Settings
 
 MIB = 1024 * 1024
 TRANSFER = TransferConfig(multipart_threshold=16 * MIB, multipart_chunksize=16 * MIB, max_concurrency=4)
+THREADS = 16
+"""Objects that are put at once, at most."""
 PAGE_OBJECTS = 1000
 """Objects of one listing or deletion, S3's own limit."""
 MISSING = {"404", "NoSuchKey", "NotFound"}
@@ -83,6 +87,10 @@ class ObjectRefused(StorageUnavailable):
     """The bucket answers, and refuses this one object: its key, its size, a policy, a storage class."""
 
 
+class NotTried(StorageUnavailable):
+    """One of many objects, not tried: the bucket did not answer at one before it."""
+
+
 class NotSupported(StorageUnavailable):
     """The server does not know the operation."""
 
@@ -127,6 +135,27 @@ class Storage:
             self._client().put_object(
                 Bucket=self.bucket, Key=key, Body=data, ContentType=media_type, **self._encryption
             )
+
+    def put_many(self, objects: Sequence[tuple[str, bytes, str]]) -> list[StorageUnavailable | None]:
+        """Uploads (key, bytes, media type), several at once. Returns the error of each, None where it is there.
+
+        Once the bucket has not answered, the rest are NotTried.
+        """
+        away = threading.Event()
+
+        def put(one: tuple[str, bytes, str]) -> StorageUnavailable | None:
+            if away.is_set():
+                return NotTried("the bucket did not answer")
+            try:
+                self.put_bytes(*one)
+            except StorageUnavailable as error:
+                if not isinstance(error, ObjectRefused):
+                    away.set()
+                return error
+            return None
+
+        with ThreadPoolExecutor(min(THREADS, len(objects)) or 1, "put") as pool:
+            return list(pool.map(put, objects))
 
     def put_stream(self, key: str, stream: BinaryIO, media_type: str) -> None:
         """Upload an open binary file from where it stands, in parts where it is large; may close it."""

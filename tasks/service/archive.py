@@ -30,7 +30,11 @@ class Ended(Job):
             folder = {"folder": committed_folder(record)}
         except (KeyError, ValueError):
             folder = {}
-        return json.dumps({**job.model_dump(mode="json"), **folder}).encode()
+        try:
+            shown = job.model_dump_json()
+        except ValueError:  # a lone surrogate, which json writes as it came
+            shown = json.dumps(job.model_dump(mode="json"))
+        return (json.dumps(folder)[:-1] + (", " if folder else "") + shown[1:]).encode()
 
 
 def committed_folder(record: Record) -> str | None:

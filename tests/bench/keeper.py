@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from tasks.bucket.direct import DirectStorage
 from tasks.job import now_ms
 from tasks.ledger import keys
 from tests.bench.figures import Figure, Target
@@ -117,7 +118,7 @@ def _parts(jobs: int, say: Callable[[str], None]) -> list[Figure]:
         fill(side.jobs.ledger, jobs)
         for number in range(jobs):
             end_one(side.jobs.ledger, f"{number:032x}")
-        journal = Journal(side.jobs.ledger, side.storage)
+        journal = Journal(side.jobs.ledger, DirectStorage(side.settings))
         for name, work in (
             ("segments", journal.write_segments),
             ("job.json", lambda: journal.write_job_json(for_s=3600)),

@@ -5,19 +5,20 @@ Two cursors in Redis say how far each has come; the stream is trimmed behind the
 
 import json
 import logging
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from tasks.bucket.layout import job_json_key
-from tasks.bucket.storage import ObjectRefused, Storage
+from tasks.bucket.layout import job_json_key, job_prefix
+from tasks.bucket.storage import NotTried, ObjectRefused, Storage
 from tasks.errors import NotReady, StorageUnavailable
-from tasks.job import Fixed, Job
+from tasks.job import Job, now_ms
 from tasks.ledger import Ledger, Record, keys
 from tasks.reduced import reduced
 from tasks.service.archive import Ended
 from worker.keeper import segments
 from worker.keeper.entries import SID, following, number
-from worker.keeper.replies import text, text_or
+from worker.keeper.replies import text_or
 from worker.keeper.skipped import Skipped
 
 log = logging.getLogger(__name__)
@@ -25,13 +26,15 @@ SEGMENT_ENTRIES = 5000
 """Most entries of a segment."""
 SEGMENT_BYTES = 8 * 1024 * 1024
 """A segment of so many bytes gets no more entries."""
-READ_ENTRIES = 20
-"""Entries of one read of the stream: one entry may have a MiB."""
+READ_ENTRIES = 100
+"""Entries of one read of the stream: most have a KiB, the largest some hundred."""
 NOTE_EVERY_S = 10
 """Seconds between two copies of the cursor of job.json into the bucket."""
 UNANSWERED_ROUNDS = 10
 """Rounds without an answer of the bucket at one job.json after which its entry alone is set aside."""
 Entry = tuple[str, Record]
+Made = tuple[Entry, Job, bytes]
+"""An end, its job, and the content of its job.json."""
 
 
 class Journal:
@@ -41,7 +44,7 @@ class Journal:
         self._ledger, self._redis, self._storage = ledger, ledger.redis, storage
         self.skipped = skipped or Skipped("job_json")
         self._note_again = 0.0
-        self._unanswered: tuple[str, int] = ("", 0)  # an entry's stream id, and rounds in a row
+        self._unanswered: dict[str, int] = {}  # by stream id: rounds without an answer of the bucket
 
     # -- segments
 
@@ -76,21 +79,25 @@ class Journal:
 
     # -- job.json
 
-    def write_job_json(self, for_s: float) -> list[Job]:
-        """Write job.json of ended jobs whose end is in a segment, for `for_s` seconds; trim the stream behind them.
+    def write_job_json(self, for_s: float, cpu_s: float = math.inf) -> list[Job]:
+        """Write job.json of ended jobs whose end is in a segment; trim the stream behind them.
 
-        An end that cannot be shown whole is set aside. Its job.json has what can be shown.
-        Errors: NotReady, StorageUnavailable.
+        For `for_s` seconds, or until this process has used `cpu_s` seconds of CPU; one batch is always written. An end
+        that cannot be shown whole is set aside. Its job.json has what can be shown. Errors: NotReady,
+        StorageUnavailable.
         """
-        until, upto = time.monotonic() + for_s, number(self._cursor(keys.SEGMENTED))
+        until, cpu_until = time.monotonic() + for_s, time.process_time() + cpu_s
+        upto = number(self._cursor(keys.SEGMENTED))
         jobs: list[Job] = []
         while entries := [
             entry for entry in self._after(self._cursor(keys.WRITTEN), READ_ENTRIES) if number(entry[0]) <= upto
         ]:
-            ends = [(sid, fields) for sid, fields in entries if fields.get("type") == "ended"]
-            jobs += filter(None, (self.write_or_set_aside(sid, fields) for sid, fields in self._not_erased(ends)))
+            ends = self._not_erased([(sid, fields) for sid, fields in entries if fields.get("type") == "ended"])
+            jobs += self.write_all(ends)
+            self._trash_erased(ends)
+            self._unanswered.clear()
             self._advance(entries[-1][0])
-            if time.monotonic() > until:
+            if time.monotonic() > until or time.process_time() > cpu_until:
                 break
         return jobs
 
@@ -99,32 +106,41 @@ class Journal:
         oldest = self._after(self._cursor(keys.WRITTEN), 1)
         return time.time() - number(oldest[0][0])[0] / 1000 if oldest else 0
 
-    def write(self, ended: Record) -> Job:
-        """Write the job.json of an ended job."""
-        tenant, job = Fixed.model_validate_json(ended["fixed"]).tenant, Job.of_record(ended)
-        self._storage.put_bytes(job_json_key(tenant, job.id), Ended.written(job, ended), "application/json")
-        return job
+    def write_all(self, ends: Sequence[Entry]) -> list[Job]:
+        """Write the job.json of each end, several at once. Returns the jobs that can be shown.
 
-    def write_or_set_aside(self, sid: str, ended: Record) -> Job | None:
-        """Write the job.json of an end that may be damaged: then it is set aside and its job.json reduced.
-
-        Returns None where nothing of it can be shown. Errors: NotReady, StorageUnavailable.
+        A damaged end is set aside and its job.json reduced. Errors: NotReady, StorageUnavailable.
         """
-        try:
-            return self.write(ended)
-        except NotReady:
-            raise
-        except ObjectRefused as error:
-            why: Exception = error
-        except StorageUnavailable as error:
-            if self._count_unanswered(sid) < UNANSWERED_ROUNDS:
-                raise
-            why = error
-        except Exception as error:  # anything may be wrong with it
-            why = error
+        jobs: list[Job] = []
+        made: dict[str, Made] = {}  # by key: of two ends of one job the later counts
+        for sid, ended in ends:
+            try:
+                job = Job.of_record(ended)
+                made[job_json_key(job.tenant, job.id)] = ((sid, ended), job, Ended.written(job, ended))
+            except Exception as error:  # anything may be wrong with it
+                jobs += self._set_aside(sid, ended, error)
+        while made:
+            answers = self._storage.put_many([(key, one[2], "application/json") for key, one in made.items()])
+            untried: dict[str, Made] = {}
+            for (key, one), refused in zip(made.items(), answers, strict=True):
+                (sid, ended), job, _ = one
+                if refused is None:
+                    jobs.append(job)
+                elif isinstance(refused, NotTried):
+                    untried[key] = one
+                elif isinstance(refused, ObjectRefused) or self._count_unanswered(sid) >= UNANSWERED_ROUNDS:
+                    jobs += self._set_aside(sid, ended, refused)
+                else:
+                    raise refused
+            made = untried
+        return jobs
+
+    def _set_aside(self, sid: str, ended: Record, why: Exception) -> list[Job]:
+        """Set the end aside and write a reduced job.json. Returns the job, where it can be shown."""
         segments.set_aside(self._storage, f"{sid}.json", json.dumps({"sid": sid, **ended}).encode())
         self.skipped.add(f"{sid} {ended.get('id')}", why)
-        return self._write_reduced(sid, ended)
+        job = self._write_reduced(sid, ended)
+        return [job] if job else []
 
     def _write_reduced(self, sid: str, ended: Record) -> Job | None:
         """Write a job.json of what can be shown; None where there is nothing, or the bucket does not take it."""
@@ -146,9 +162,9 @@ class Journal:
         return None
 
     def _count_unanswered(self, sid: str) -> int:
-        """Rounds in a row, this one included, in which the bucket did not answer at this entry."""
-        self._unanswered = (sid, self._unanswered[1] + 1 if self._unanswered[0] == sid else 1)
-        return self._unanswered[1]
+        """Rounds, this one included, in which the bucket did not answer at this entry."""
+        self._unanswered[sid] = self._unanswered.get(sid, 0) + 1
+        return self._unanswered[sid]
 
     def _not_erased(self, ends: list[Entry]) -> list[Entry]:
         """The ends of jobs that still exist: a job.json of an erased job would replace its tombstone.
@@ -159,6 +175,12 @@ class Journal:
             lambda together: [together.exists(keys.job(fields.get("id", ""))) for _, fields in ends]
         )
         return [end for end, exists in zip(ends, there, strict=True) if exists or "id" not in end[1]]
+
+    def _trash_erased(self, ends: list[Entry]) -> None:
+        """Trash again what was erased while its job.json was written, which may have come after the tombstone."""
+        there = {sid for sid, _ in self._not_erased(ends)}
+        for _, ended in (end for end in ends if end[0] not in there):
+            self._ledger.write(("ZADD", keys.TRASH, now_ms(), job_prefix(ended["tenant"], ended["id"])))
 
     def _advance(self, sid: str) -> None:
         """Move the cursor of job.json, copy it to the bucket now and then, and trim the stream.
@@ -187,5 +209,4 @@ class Journal:
             sid = entries[-1][0]
 
     def _after(self, sid: str, most: int) -> list[Entry]:
-        found = self._redis.xrange(keys.JOURNAL, min=f"({sid}", count=most) or ()
-        return [(text(at), {text(name): text(value) for name, value in (fields or {}).items()}) for at, fields in found]
+        return self._redis.xrange(keys.JOURNAL, min=f"({sid}", count=most)

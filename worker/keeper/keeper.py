@@ -23,10 +23,10 @@ import time
 from collections.abc import Callable
 
 from tasks import broker
-from tasks.bucket.storage import Storage
+from tasks.bucket.direct import DirectStorage
 from tasks.errors import DeadlineExceeded, LedgerFault, NotReady
 from tasks.job import new_id
-from tasks.ledger import Ledger, connect, keepers
+from tasks.ledger import Ledger, connect, keepers, keys
 from tasks.settings import Settings
 from worker.keeper import artefacts, debris, erasures, health, held, metrics
 from worker.keeper.bells import Bells
@@ -47,11 +47,12 @@ from worker.keeper.trash import Trash
 
 log = logging.getLogger(__name__)
 SHARE = 0.1
-"""Share of the keeper's time for job.json, and as much for records. An object a job costs more than the ledger's share
-of a short job, workers want the cores too, and until then Redis has the job."""
+"""Share of a core for job.json, of the keeper's time for records: workers want the cores too, and Redis has the job."""
 LATE_SHARE = 0.9
-"""Share of the keeper's time for job.json once it is LATE_S behind."""
+"""Share of a core for job.json once it is LATE_S behind."""
 LATE_S = 60
+LATE_ENTRIES = 50_000
+"""Entries of the journal in Redis, about a KiB each, from which job.json counts as late too."""
 PERIODS_S = {
     "artefacts": artefacts.EVERY_S,
     "debris": debris.EVERY_S,
@@ -72,7 +73,7 @@ class Keeper:
         self.redis = connect(settings, read_timeout_s=5)  # a pool: each thread has a connection while it asks
         self.ledger = Ledger(settings, self.redis)
         self.broker = broker.Broker(settings)
-        self.storage = Storage(settings)
+        self.storage = DirectStorage(settings)
         self.stop = threading.Event()
         self.id = f"{socket.gethostname()}:{os.getpid()}:{new_id('k')[-6:]}"
         self.duties: dict[str, Duty] = {}
@@ -190,7 +191,8 @@ class Keeper:
             raise wrong
 
     def write_job_json(self) -> None:
-        """Write job.json of ended jobs for a share of the keeper's time. Errors: NotReady, StorageUnavailable."""
-        share = LATE_SHARE if self.journal.lag_s() > LATE_S else SHARE
-        for job in self.journal.write_job_json(self.settings.renew_s * share):
+        """Write job.json of ended jobs for a share of a core. Errors: NotReady, StorageUnavailable."""
+        is_late = self.journal.lag_s() > LATE_S or self.redis.xlen(keys.JOURNAL) > LATE_ENTRIES
+        round_s = self.settings.renew_s
+        for job in self.journal.write_job_json(round_s * LATE_SHARE, round_s * (LATE_SHARE if is_late else SHARE)):
             metrics.ended(job)

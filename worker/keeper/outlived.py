@@ -18,9 +18,9 @@ from tasks.ledger import Ledger, Record, keys
 from tasks.service.archive import Ended
 from worker.keeper.skipped import Skipped
 
-GET_THREADS = 8
+GET_THREADS = 32
 """Threads that ask the bucket for job.json."""
-JOBS_A_LOOK = 50
+JOBS_A_LOOK = 200
 """Records read from Redis at once, and job.json held in memory at once."""
 OF_ATTEMPTS = {"id", "token", "phase", "phase_ms", "batching", "retry_ms", "checkpoint", "message", "progress"}
 """Fields of a living record that are not carried over; its attempts and their tokens are not either."""

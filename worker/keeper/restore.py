@@ -34,13 +34,15 @@ from tasks.service.intake import UPLOAD_KEPT_S
 from tasks.settings import Settings
 from worker.keeper import entries, outlived, pauses, segments
 from worker.keeper.entries import Accepted, KeyUse, Sid
-from worker.keeper.journal import Journal
+from worker.keeper.journal import Entry, Journal
 from worker.keeper.skipped import Skipped
 
 log = logging.getLogger(__name__)
-HEAD_THREADS = 8
+HEAD_THREADS = 32
 """Threads that ask the bucket for job.json."""
 COMMANDS_A_CALL = 100
+JOB_JSONS_A_CALL = 100
+"""Ends whose job.json are written together."""
 NOT_RECORD = ("type", "sid", "id")
 """Fields of an `ended` entry that are no fields of the record."""
 DAMAGE = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
@@ -81,6 +83,7 @@ class Restore:
         self.settings, self.redis, self.storage = settings, client, storage
         self.skipped = skipped or Skipped("epoch")
         self.ledger, self._came_ms, self._failed = Ledger(settings, client), 0, 0
+        self._late: list[Entry] = []  # ends whose job.json is still to be written
         self._submitting = Ledger(settings, client, clock=lambda: self._came_ms)  # to make one a job takes 20 ms
 
     def run(self) -> dict[str, int]:
@@ -163,7 +166,10 @@ class Restore:
         """Errors: LedgerFault where every job fails."""
         writer, failed_before = Journal(self.ledger, self.storage, self.skipped), self._failed
         for entry in self._entries(known, names):
-            self._each(entry, partial(self._put_back_one, found, entry, writer, done))
+            self._each(entry, partial(self._put_back_one, found, entry, done))
+            if len(self._late) >= JOB_JSONS_A_CALL:
+                self._write_late(writer)
+        self._write_late(writer)
         failed = self._failed - failed_before
         if failed >= ALL_FAILED_ENTRIES and not done["queued"] + done["concluded"] + done["job.json"]:
             raise LedgerFault(f"none of {failed} entries of the journal can be put back; the first are in the log")
@@ -192,7 +198,11 @@ class Restore:
         self.skipped.add(f"{entry['sid']} {entry['id']}", why)
         segments.set_aside(self.storage, f"{entry['sid']}.json", json.dumps(entry).encode())
 
-    def _put_back_one(self, found: Found, entry: Record, writer: Journal, done: dict[str, int]) -> None:
+    def _write_late(self, writer: Journal) -> None:
+        writer.write_all(self._late)
+        self._late.clear()
+
+    def _put_back_one(self, found: Found, entry: Record, done: dict[str, int]) -> None:
         job_id = entry["id"]
         if entry["type"] == "accepted" and found.alive.pop(job_id, ""):
             self._submit(entries.accepted(entry))
@@ -200,7 +210,7 @@ class Restore:
         elif entry["type"] == "ended" and job_id in found.ended:
             found.ended.discard(job_id)
             if found.late.pop(job_id, ""):
-                writer.write_or_set_aside(entry["sid"], entry)
+                self._late.append((entry["sid"], entry))
                 done["job.json"] += 1
             done["concluded"] += self.ledger.conclude(job_id, _record(entry), self.token)
 

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tasks.bucket.layout import job_json_key
 from tasks.bucket.storage import ObjectRefused
 from tasks.errors import StorageUnavailable
 from tasks.job import Job
@@ -13,6 +14,7 @@ from worker.keeper import journal, segments
 from worker.keeper.entries import living
 from worker.keeper.journal import Journal
 from worker.keeper.skipped import Skipped
+from worker.keeper.trash import Trash
 
 
 @pytest.fixture
@@ -193,6 +195,23 @@ class TestOddEntries:
         assert [job.id for job in keeper_side.write_job_json(for_s=5)] == [after]
         assert len(self.unreadable(storage)) == 1
 
+    def test_each_of_several_that_cannot_be_put_is_set_aside(self, storage, keeper_side, ended, monkeypatch):
+        """One after the other: each has its own rounds. The rest of their batch is written."""
+        jobs, takes = [ended() for _ in range(30)], storage.put_bytes
+
+        def put(key, *rest):
+            if jobs[3] in key or jobs[20] in key:
+                raise StorageUnavailable("the bucket did not answer")
+            takes(key, *rest)
+
+        keeper_side.write_segment()
+        monkeypatch.setattr(storage, "put_bytes", put)
+        for _ in range(2 * (journal.UNANSWERED_ROUNDS - 1)):
+            with pytest.raises(StorageUnavailable):
+                keeper_side.write_job_json(for_s=5)
+        written = {job.id for job in keeper_side.write_job_json(for_s=5)}
+        assert written == set(jobs) - {jobs[3], jobs[20]} and len(self.unreadable(storage)) == 2
+
     @pytest.mark.parametrize("error", [ObjectRefused, StorageUnavailable])
     def test_where_the_bucket_takes_nothing_nothing_is_set_aside(
         self, ledger, storage, keeper_side, ended, monkeypatch, error
@@ -264,3 +283,35 @@ def test_a_segment_is_bounded_by_bytes_and_by_count(ledger, storage, fixed, keep
     assert [count for count, _ in sizes[:3]] == [3, 3, 3]
     assert all(size < 50_000 + 21_000 and count <= 40 for count, size in sizes)
     assert keeper_side.write_segments() == 0
+
+
+def test_one_erased_while_its_job_json_is_written_is_trashed_again(
+    ledger, storage, worker, fixed, keeper_side, monkeypatch
+):
+    """Its job.json may come after its tombstone."""
+    first, second = fixed(), fixed()
+    for number, job in enumerate((first, second)):
+        ledger.submit(job)
+        end(ledger, worker, f"{number}")
+    keeper_side.write_segment()
+    put_many, trash = storage.put_many, Trash(ledger, storage)
+
+    def erase_and_put(objects):
+        ledger.forget(first)
+        trash.empty(Skipped("trash"))
+        return put_many(objects)
+
+    monkeypatch.setattr(storage, "put_many", erase_and_put)
+    assert len(keeper_side.write_job_json(for_s=5)) == 2
+    trash.empty(Skipped("trash"))
+    assert b"erased_at" in storage.get_bytes(job_json_key("acme", first.id))
+    assert b'"succeeded"' in storage.get_bytes(job_json_key("acme", second.id))
+
+
+def test_a_round_without_cpu_left_writes_one_batch(ledger, storage, worker, fixed, keeper_side, monkeypatch):
+    monkeypatch.setattr(journal, "READ_ENTRIES", 4)
+    for number in range(5):
+        ledger.submit(fixed())
+        end(ledger, worker, f"{number}")
+    keeper_side.write_segments()
+    assert [len(keeper_side.write_job_json(for_s=60, cpu_s=0)) for _ in range(4)] == [2, 2, 1, 0]
