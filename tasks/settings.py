@@ -99,7 +99,13 @@ class Settings(BaseSettings):
         "fails. Longer than a deploy takes",
     )
     cpu_slots: int = Field(1, ge=1, le=256, description="Processes of a cpu worker; each runs one job")
-    gpu_slots: int = Field(8, ge=1, le=256, description="Threads of a gpu worker; each holds one job")
+    gpu_slots: int = Field(
+        64,
+        ge=1,
+        le=256,
+        description="Threads of a gpu worker; each holds one job. Two batches of its largest model let one be fetched "
+        "while the other computes",
+    )
     cache_dir: Path = Field(
         Path(".backlot/cache"),
         description="Folder of weights fetched from a bucket. Weights of the Hugging Face hub lie in its `HF_HOME`",
@@ -223,7 +229,7 @@ class Settings(BaseSettings):
     )
     max_retry_s: float = Field(300, ge=0, description="Longest backoff before a retry, seconds")
     bells: int = Field(
-        16, ge=1, description="Doorbells that lie in a Celery queue at most; no fewer than the largest worker's slots"
+        64, ge=1, description="Doorbells that lie in a Celery queue at most; no fewer than the largest worker's slots"
     )
     linger_s: float = Field(
         1, ge=0, le=1, description="Time that an idle slot looks for a next job before it waits for a doorbell, seconds"

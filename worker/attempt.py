@@ -8,7 +8,7 @@ a round costs no call.
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,10 @@ METRICS = {
 """The metric that holds the seconds of each phase."""
 ENDING = "ending"
 """The phase while the end is written: nothing limits it."""
+ASKS = {"canceling": "cancel", "lost": "lost"}
+"""Answers of `report` that ask an attempt to stop, each with the reason."""
+REPORTS_A_TRIP = 50
+"""Reports of one call; with messages of MESSAGE_MAX they fit a trip's bytes."""
 MESSAGE_MAX = 1000
 """Characters of a message."""
 CLAIMED = {"phase": "running"}
@@ -159,15 +163,33 @@ class Attempt:
         return self._now.get("message", "" if self.waits_for or "message" in self._told else None)
 
     def tell(self, ledger: Ledger) -> None:
-        """Report phase, progress and message to the ledger where they have changed."""
-        # one at a time, or an older phase could overtake a newer; Redis away: people wait, the work goes on
-        with self._telling, contextlib.suppress(errors.NotReady, errors.LedgerFault):
-            now = {**self._now, "message": self.waits_for} if self.waits_for else self._now
-            if "message" in self._told and "message" not in now:
-                now = {**now, "message": ""}  # what it waited for has come
-            if now == self._told:
-                return
-            answer = ledger.report(self.fixed.id, self.claimed.token, **now)
-            self._told = now
-            if answer != "noted":
-                self.ask({"canceling": "cancel", "lost": "lost"}[answer])
+        """Report phase, progress and message to the ledger now, where they have changed."""
+        tell([self], ledger)
+
+    def _news(self) -> dict[str, Any]:
+        """Phase, progress and message, where they have changed since they were told; else nothing."""
+        now = {**self._now, "message": self.waits_for} if self.waits_for else self._now
+        if "message" in self._told and "message" not in now:
+            now = {**now, "message": ""}  # what it waited for has come
+        return {} if now == self._told else now
+
+    def _heard(self, told: dict[str, Any], answer: str) -> None:
+        self._told = told
+        if answer in ASKS:
+            self.ask(ASKS[answer])
+
+
+def tell(attempts: Sequence[Attempt], ledger: Ledger) -> None:
+    """Report phases, progress and messages that have changed, REPORTS_A_TRIP at most, in one trip to the ledger."""
+    with contextlib.ExitStack() as telling:
+        news = []
+        for attempt in attempts:
+            telling.enter_context(attempt._telling)  # one at a time, or an older phase could overtake a newer
+            if told := attempt._news():
+                news.append((attempt, told))
+        if not news:
+            return
+        reports = [{"job_id": each.fixed.id, "token": each.claimed.token, **told} for each, told in news]
+        with contextlib.suppress(errors.NotReady):  # Redis away: people wait, the work goes on
+            for (attempt, told), answer in zip(news, ledger.report_all(reports), strict=True):
+                attempt._heard(told, answer)

@@ -17,6 +17,12 @@ from tasks.errors import BacklotError, Canceled, ModelFailed, OutOfMemory
 
 log = logging.getLogger(__name__)
 Outcome = Result | BacklotError
+PATIENCE = 0.1
+"""Part of the time of the batch before, for which a batch that is not full waits for calls that are on their way."""
+FIRST_PATIENCE_S = 0.02
+"""Seconds for which the first batch waits for them."""
+LOOK_EVERY_S = 0.002
+"""Seconds between two looks whether there are still some."""
 
 
 @dataclass(eq=False)
@@ -43,10 +49,19 @@ class Batcher:
 
     size     calls in one batch at most
     wait_s   how long a batch that is not full waits for more, from its oldest call on
+    soon     soon(seconds) is True where a call is on its way that may come within that time
     """
 
-    def __init__(self, algorithm: Algorithm, size: int = 1, wait_s: float = 0, name: str = "model") -> None:
-        self._algorithm, self._size, self._wait_s = algorithm, size, wait_s
+    def __init__(
+        self,
+        algorithm: Algorithm,
+        size: int = 1,
+        wait_s: float = 0,
+        name: str = "model",
+        soon: Callable[[float], bool] = lambda within_s: False,
+    ) -> None:
+        self._algorithm, self._size, self._wait_s, self._soon = algorithm, size, wait_s, soon
+        self._patience_s = FIRST_PATIENCE_S
         self._line: list[Turn] = []
         self._changed = threading.Condition()
         self._closed = self._busy = False
@@ -118,7 +133,9 @@ class Batcher:
                 continue
             if not batch:
                 return
+            start = time.monotonic()
             answer_all(self._algorithm, batch)
+            self._patience_s = PATIENCE * (time.monotonic() - start)
 
     def _next(self) -> list[Turn]:
         """The next batch: the oldest call and those that may run with it, like lengths first; empty when closed."""
@@ -130,13 +147,23 @@ class Batcher:
                 oldest = self._line[0]
                 full = self._changed.wait_for(
                     partial(self._is_full, oldest), timeout=max(0.0, oldest.since + self._wait_s - time.monotonic())
-                )
+                ) or self._arrive(oldest)
                 if not oldest.outcome.done():
                     break
             batch = self._fitting(oldest)[: self._size]
             log.debug("batch of %d (%s)", len(batch), "full" if full else "what there is")
             self._line = [turn for turn in self._line if turn not in batch]
             return batch
+
+    def _arrive(self, oldest: Turn) -> bool:
+        """Wait a little for calls that are on their way. Returns True once the batch is full."""
+        end = time.monotonic() + self._patience_s
+        while not self._is_full(oldest):
+            left = end - time.monotonic()
+            if left <= 0 or not self._soon(self._patience_s):
+                return False
+            self._changed.wait(min(left, LOOK_EVERY_S))
+        return True
 
     def _is_full(self, oldest: Turn) -> bool:
         return oldest.outcome.done() or len(self._fitting(oldest)) >= self._size

@@ -24,7 +24,7 @@ from worker.attempt import Attempt
 
 log = logging.getLogger(__name__)
 EVERY_S = 3.0
-"""Seconds between two writes of an attempt, and before its first: a shorter job costs nothing."""
+"""Seconds between two writes of an attempt, and from its first save to the first: a shorter job costs nothing."""
 ROUND_S = 0.25
 """Seconds between two rounds of the writing thread."""
 WRITING = "-"
@@ -39,10 +39,11 @@ GIVE_WAY_FOR_S = 30.0
 
 @dataclass
 class _Saver:
-    """`data`: what the attempt left, not written yet; `due`: when it may be; `noted`: the ledger knows of it."""
+    """`data`: what the attempt left, not written yet; `due`: when it may be; 0 before its first save; `noted`: the
+    ledger knows of it."""
 
     attempt: Attempt
-    due: float
+    due: float = 0
     data: bytes | None = None
     noted: bool = False
 
@@ -58,7 +59,7 @@ class Checkpoints:
 
     def of(self, attempt: Attempt) -> tuple[Callable[[bytes], None], Callable[[], bytes | None]]:
         """The `save` and `saved` of a Call (tasks/algorithm.py). Neither raises."""
-        saver = self._savers[attempt.claimed.token] = _Saver(attempt, time.monotonic() + EVERY_S)
+        saver = self._savers[attempt.claimed.token] = _Saver(attempt)
         return partial(self._save, saver), partial(self._saved, attempt)
 
     def forget(self, attempt: Attempt) -> None:
@@ -74,8 +75,9 @@ class Checkpoints:
                 saver.due = time.monotonic() + EVERY_S
 
     def _save(self, saver: _Saver, data: bytes) -> None:
-        saver.data = data
         now = time.monotonic()
+        saver.due = saver.due or now + EVERY_S  # from here, not from the claim: it may have waited long for its turn
+        saver.data = data
         if now >= saver.due and now - self._late < GIVE_WAY_FOR_S:
             self._done.clear()
             self._ask.set()

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -20,6 +21,7 @@ from tasks import text
 from tasks.algorithm import implementation
 from tasks.errors import BacklotError, ModelFailed
 from tasks.registry import Model
+from worker.arrivals import Arrivals
 from worker.batcher import Batcher, as_job_error
 
 log = logging.getLogger(__name__)
@@ -37,13 +39,19 @@ class _Entry:
 class Loaded:
     """The models in memory, at most `budget_mb` of them together, MiB as the process grew when each was loaded.
 
-    `locate`: the folder of a model's weights on this machine, fetched first where they lie elsewhere.
+    `locate`: the folder of a model's weights on this machine, fetched first where they lie elsewhere. `arrivals`: the
+    calls on their way to them.
     """
 
     def __init__(
-        self, budget_mb: int, wants_gpu: bool, locate: Callable[[Model], Path | None] = Model.weights_path
+        self,
+        budget_mb: int,
+        wants_gpu: bool,
+        locate: Callable[[Model], Path | None] = Model.weights_path,
+        arrivals: Arrivals | None = None,
     ) -> None:
         self._budget_mb, self._wants_gpu, self._locate = budget_mb, wants_gpu, locate
+        self._arrivals = arrivals or Arrivals()
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._lock = threading.Lock()
         self._loading: dict[str, threading.Lock] = {}
@@ -118,7 +126,8 @@ class Loaded:
         log.info(
             "loaded %s in %.2f s (imports %.2f s), %.0f MiB", model.key, time.monotonic() - start, imported - start, mb
         )
-        return _Entry(Batcher(algorithm, model.batch, model.batch_wait_ms / 1000, model.key), mb)
+        soon = partial(self._arrivals.soon, model.key)
+        return _Entry(Batcher(algorithm, model.batch, model.batch_wait_ms / 1000, model.key, soon), mb)
 
     def _take(self, key: str) -> _Entry | None:
         with self._lock:

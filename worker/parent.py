@@ -32,7 +32,7 @@ from worker import app, board
 from worker.attempt import HandedBack
 from worker.limits import Limits
 from worker.loaded import has_gpu
-from worker.processes import Processes
+from worker.processes import Processes, process_of
 from worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -118,12 +118,14 @@ class Parent:
             log.warning("leases not renewed: %s", error.detail)
         else:
             self.limits.keep(held)
+            one_each = {process_of(slot.slot): slot.slot for slot in held}
+            memory_mb = {process: self.processes.memory_mb(slot) for process, slot in one_each.items()}
             for slot in held:
                 with _guarded(slot.job_id):
                     if self.processes.is_gone(slot.slot):
                         self._end_dead(slot)
                     else:
-                        self._enforce(slot, now_ms)
+                        self._enforce(slot, now_ms, memory_mb[process_of(slot.slot)])
             with contextlib.suppress(NotReady, LedgerFault):
                 self._watch(held)
         self._replace()
@@ -155,10 +157,10 @@ class Parent:
         if ended in ("queued", "released"):
             self.broker.ring(slot.line.partition(":")[0])
 
-    def _enforce(self, slot: Held, now_ms: float) -> None:
+    def _enforce(self, slot: Held, now_ms: float, memory_mb: float) -> None:
         """Ask an attempt over a limit to stop; where it does not, end its job without it, or kill its process."""
         doing = board.read(self.folder, slot.slot, slot.token)
-        step = self.limits.step(slot, doing, now_ms, self.processes.memory_mb(slot.slot))
+        step = self.limits.step(slot, doing, now_ms, memory_mb)
         if step == "ask":
             self.processes.send(slot.slot, stop=slot.token, why=self.limits.why(slot))
         elif step == "leave":
@@ -203,7 +205,8 @@ class Parent:
     def _spawn(self) -> None:
         """Start the Celery process, from the main thread and never as a fork: see `link.die_with_parent`."""
         cores = os.cpu_count() or 1
-        os.environ["OMP_NUM_THREADS"] = str(cores if self.worker.shared else max(1, cores // self.slots))
+        threads = cores if self.worker.shared else max(1, cores // self.slots)
+        os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # the one that the operator set holds
         identity = app.Identity(self.worker, self.slots, self.folder / "link", self.models)
         process = multiprocessing.get_context("spawn").Process(target=app.main, args=(self.settings, identity))
         process.start()

@@ -82,7 +82,7 @@ class Processes:
 
     def is_gone(self, slot: str) -> bool:
         """True where the process of the slot has ended and its cause is settled."""
-        pid, started = _process_of(slot)
+        pid, started = process_of(slot)
         known = self._by_pid.get(pid)
         if known and known.started == started:
             return known.gone_at is not None and bool(known.cause)
@@ -90,26 +90,26 @@ class Processes:
 
     def cause(self, slot: str) -> str:
         """The cause of the end of the slot's process, for a person."""
-        known = self._by_pid.get(_process_of(slot)[0])
+        known = self._by_pid.get(process_of(slot)[0])
         return known.cause if known and known.cause else "it is no longer there"
 
     def memory_mb(self, slot: str) -> float:
         """Resident memory, MiB; 0 where it is gone."""
         try:
-            return psutil.Process(_process_of(slot)[0]).memory_info().rss / 2**20
+            return psutil.Process(process_of(slot)[0]).memory_info().rss / 2**20
         except psutil.Error:
             return 0
 
     def send(self, slot: str, **message: object) -> None:
         """Send a message to the slot's process. A process that does not listen meets its limit."""
-        known = self._by_pid.get(_process_of(slot)[0])
+        known = self._by_pid.get(process_of(slot)[0])
         if known and known.gone_at is None:
             with contextlib.suppress(OSError):
                 known.line.send(json.dumps(message).encode() + b"\n", socket.MSG_DONTWAIT)
 
     def kill(self, slot: str) -> None:
         """Send SIGKILL to the slot's process; `is_gone` tells when it is dead."""
-        pid, started = _process_of(slot)
+        pid, started = process_of(slot)
         if _exists(pid, started):
             os.kill(pid, signal.SIGKILL)
 
@@ -206,7 +206,7 @@ def _received(line: socket.socket) -> bytes:
         return b""
 
 
-def _process_of(slot: str) -> tuple[int, int]:
+def process_of(slot: str) -> tuple[int, int]:
     """pid and start time from <worker>:<pid>:<start>:<thread>."""
     _, pid, started, _ = slot.split(":")
     return int(pid), int(started)

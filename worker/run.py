@@ -11,6 +11,7 @@ import logging
 import random
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from tasks.bucket.weights import Weights
 from tasks.ledger import Claimed, Ledger, Worker, connect, keys
 from tasks.registry import Model
 from tasks.settings import Settings
+from worker.arrivals import Arrivals
 from worker.artefacts import Artefacts
-from worker.attempt import ENDING, Attempt, HandedBack
+from worker.attempt import ENDING, REPORTS_A_TRIP, Attempt, HandedBack, tell
 from worker.batcher import as_job_error
 from worker.checkpoints import Checkpoints
 from worker.fetching import Inputs
@@ -46,7 +48,8 @@ class Runner:
         self.ledger = Ledger(settings, read_timeout_s=max(2.0, settings.linger_s + 1))
         self.storage = Storage(settings)
         weights = Weights(settings.cache_dir, self.storage)
-        self.loaded = Loaded(settings.models_mb, worker.shared, weights.locate)
+        self.arrivals = Arrivals()
+        self.loaded = Loaded(settings.models_mb, worker.shared, weights.locate, self.arrivals)
         self.artefacts = Artefacts(self.storage, connect(settings))
         self.checkpoints = Checkpoints(self.storage, self.ledger)
         self.inputs = Inputs(settings, self.storage, self.ledger)
@@ -72,6 +75,7 @@ class Runner:
             try:
                 claimed = self._run(attempt, slot)
             finally:
+                self.arrivals.came(slot.name)
                 del self.attempts[attempt.claimed.token]
                 self.checkpoints.forget(attempt)
 
@@ -79,11 +83,22 @@ class Runner:
 
     def _claim(self, slot: Slot) -> Claimed | None:
         token = slot.next_token()
-        claimed = self.ledger.claim(self.worker, slot.name, token, linger_s=self.settings.linger_s)
+        claimed = self._expected(slot, partial(self.ledger.claim, linger_s=self.settings.linger_s), token)
         if claimed or not self.settings.linger_s:
             return claimed
         self.ledger.redis.blpop([keys.wake(slot.name)], timeout=self.settings.linger_s)
-        return self.ledger.claim(self.worker, slot.name, token)
+        return self._expected(slot, self.ledger.claim, token)
+
+    def _expected(self, slot: Slot, claim: Callable[[Worker, str, str], Claimed | None], token: str) -> Claimed | None:
+        """Claim; a batch that is about to start may wait for what comes of it."""
+        self.arrivals.expect(slot.name)
+        claimed = None
+        try:
+            claimed = claim(self.worker, slot.name, token)
+        finally:
+            if claimed is None:
+                self.arrivals.came(slot.name)
+        return claimed
 
     def _run(self, attempt: Attempt, slot: Slot) -> Claimed | None:
         """Bring a claimed job to its end. Returns the slot's next job, where the commit has brought one."""
@@ -100,6 +115,7 @@ class Runner:
 
     def _work(self, attempt: Attempt, slot: Slot) -> Uploaded:
         model = attempt.model = self.models.model(attempt.fixed.kind, attempt.fixed.model)
+        self.arrivals.expect(slot.name, model.key)
         attempt.enter("fetching")
         fetched = self.inputs.fetch(attempt, model, slot.inputs)
         result = self._compute(attempt, model, fetched, slot)
@@ -114,6 +130,7 @@ class Runner:
         with self.loaded.use(model, attempt.check, partial(attempt.begin, "loading")) as batcher:
             attempt.enter("batching")
             turn = batcher.enter(self._call(attempt, fetched, slot), partial(attempt.begin, "running"))
+            self.arrivals.came(slot.name)
             with attempt.hearing(partial(batcher.leave, turn)):
                 return batcher.result(turn)
 
@@ -128,6 +145,7 @@ class Runner:
         """Returns the job's end, and the slot's next job."""
         result, stored = uploaded
         next_token = slot.next_token()
+        self.arrivals.expect(slot.name)
         return insist(
             lambda: self.ledger.commit_and_claim(
                 attempt.fixed.id,
@@ -179,11 +197,12 @@ class Runner:
         """Report phases and progress of all attempts in rounds; see attempt.py."""
         while True:
             time.sleep(TELL_EVERY_S)
-            for attempt in list(self.attempts.values()):
+            attempts = list(self.attempts.values())
+            for first in range(0, len(attempts), REPORTS_A_TRIP):
                 try:
-                    attempt.tell(self.ledger)
-                except Exception:  # one attempt's defect is not that of the others, nor of the next round
-                    log.exception("%s: people were not told", attempt.fixed.id)
+                    tell(attempts[first : first + REPORTS_A_TRIP], self.ledger)
+                except Exception:  # a defect of one round is not that of the next
+                    log.exception("people were not told of %d attempts", len(attempts))
 
 
 def backoff_s(number: int, settings: Settings) -> float:

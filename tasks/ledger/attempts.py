@@ -15,6 +15,8 @@ from tasks.ledger.connection import Call, Connection, milliseconds
 from tasks.ledger.shapes import ASK_AGAIN, Cause, Claimed, Held, Record, Worker
 
 Json = Mapping[str, Any]
+NOTED = {0: "lost", 1: "noted", 2: "canceling"}
+"""Answers of `report`, as its script gives them."""
 
 
 class Attempts(Connection):
@@ -113,13 +115,16 @@ class Attempts(Connection):
 
         `progress` 0-1. An empty `message` removes the last one; None leaves it.
         """
-        answer = self._run(
-            "report",
-            [keys.job(job_id)],
-            [job_id, token, phase, "" if progress is None else f"{progress:.4f}", _told(message), checkpoint],
-            int,
-        )
-        return {0: "lost", 1: "noted", 2: "canceling"}[answer]
+        return NOTED[self._run(*_report_of(job_id, token, phase, progress, message, checkpoint), int)]
+
+    def report_all(self, reports: Sequence[Json]) -> list[str]:
+        """Reports of several attempts in one trip, CALLS_A_TRIP at most: each with the arguments of `report`.
+
+        The answer of each, or 'fault' where its script failed, which ends no other report.
+        """
+        calls = [_report_of(**report) for report in reports]
+        replies = self._replies(calls, independent=True)
+        return ["fault" if reply[0] else NOTED[self._answer("report", reply, int)] for reply in replies]
 
     def commit(
         self,
@@ -190,6 +195,18 @@ class Attempts(Connection):
         faults never count.
         """
         return self._run("release", [keys.job(job_id)], [job_id, token, cause], str)
+
+
+def _report_of(
+    job_id: str,
+    token: str,
+    phase: str = "",
+    progress: float | None = None,
+    message: str | None = None,
+    checkpoint: str = "",
+) -> Call:
+    told = [phase, "" if progress is None else f"{progress:.4f}", _told(message), checkpoint]
+    return "report", [keys.job(job_id)], [job_id, token, *told]
 
 
 def _told(message: str | None) -> str:

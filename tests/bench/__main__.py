@@ -26,6 +26,7 @@ PARTS = (
     "memory",
     "cold",
     "keeper",
+    "batching",
 )  # one line a measurement, in the order of the report: tests/bench/<name>.py with measure(plan) -> list[Figure]
 PAIRS, QUICK_PAIRS = 3, 1
 WAITING, QUICK_WAITING = 1_000_000, 1000
@@ -62,13 +63,15 @@ def main(
     shown = {"submit": profiles.submit, "drain": profiles.drain}
     if profile:
         return shown[profile](profiles.FEW_JOBS if quick else profiles.JOBS)
+    out = out or (ROOT / ".backlot" / "bench" if quick else Path(__file__).parent)
+    out.mkdir(parents=True, exist_ok=True)
     plan = Plan(
         pairs=pairs or (QUICK_PAIRS if quick else PAIRS),
         quick=quick,
         waiting=waiting or (QUICK_WAITING if quick else WAITING),
         say=console.print,
+        out=out,
     )
-    out = out or (ROOT / ".backlot" / "bench" if quick else Path(__file__).parent)
     _measure(only or PARTS, plan, anyway or quick, out)
     if quick and not only:
         for show in shown.values():

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,8 @@ class Plan:
     waiting: int
     """Jobs waiting at most, where a measurement fills Redis step by step."""
     say: Callable[[str], None]
+    out: Path
+    """Where pictures go, beside the results."""
 
     def size(self, full: int, quick: int) -> int:
         """`full`, or `quick` in the quick form."""

@@ -13,7 +13,7 @@ from tasks.algorithm import Algorithm, Call, Result
 from tasks.errors import Canceled, InvalidInput, ModelFailed, OutOfMemory
 from tasks.generate import Params
 from tests.stack import until
-from worker.batcher import Batcher, Turn, answer_all
+from worker.batcher import FIRST_PATIENCE_S, Batcher, Turn, answer_all
 
 
 @dataclass
@@ -96,6 +96,49 @@ def test_a_lone_call_waits_for_nobody_by_default():
     algorithm.gate.set()
     assert Batcher(algorithm, 8).run(call("alone")).value == {"text": "alone"}
     assert algorithm.batches == [["alone"]]
+
+
+def test_a_batch_that_is_not_full_waits_for_a_call_on_its_way(monkeypatch):
+    """It is still being fetched when the first is there; both run together."""
+    monkeypatch.setattr("worker.batcher.FIRST_PATIENCE_S", 60)
+    algorithm, coming, asked = Recorder(), threading.Event(), threading.Event()
+    algorithm.gate.set()
+    coming.set()
+
+    def soon(within_s):
+        asked.set()
+        return coming.is_set()
+
+    batcher = Batcher(algorithm, 8, soon=soon)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(batcher.run, call("first"))
+        assert asked.wait(10) and not algorithm.batches
+        second = pool.submit(batcher.run, call("second"))
+        until(lambda: len(batcher._line) == 2)
+        coming.clear()
+        first.result(10), second.result(10)
+    assert algorithm.batches == [["first", "second"]]
+
+
+def test_a_full_batch_waits_for_nobody(monkeypatch):
+    """However many more are on their way."""
+    monkeypatch.setattr("worker.batcher.FIRST_PATIENCE_S", 60)
+    algorithm = Recorder()
+    algorithm.gate.set()
+    batcher = Batcher(algorithm, 2, soon=lambda within_s: True)
+    with ThreadPoolExecutor(2) as pool:
+        [future.result(10) for future in [pool.submit(batcher.run, call(prompt)) for prompt in "ab"]]
+    assert [len(batch) for batch in algorithm.batches] == [2]
+
+
+def test_a_call_that_does_not_come_costs_a_batch_little():
+    """Always one on its way that never is there: the patience ends, and is a part of the time of the batch before."""
+    algorithm = Recorder()
+    algorithm.gate.set()
+    batcher = Batcher(algorithm, 8, soon=lambda within_s: True)
+    assert batcher.run(call("alone")).value == {"text": "alone"}
+    until(lambda: batcher._patience_s < FIRST_PATIENCE_S)
+    assert batcher.run(call("again")).value == {"text": "again"}
 
 
 def test_the_callers_error_is_its_own():

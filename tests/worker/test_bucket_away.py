@@ -53,7 +53,7 @@ def away(redis_server: RedisServer, s3_server: S3Server, tmp_path_factory) -> It
         f"away-{uuid.uuid4().hex[:12]}",
         folder,
         models=MODELS,
-        gpu_slots=2,
+        gpu_slots=3,
         grace_s=2,
         retry_s=0.2,
     )
@@ -123,19 +123,46 @@ def test_a_limit_of_uploading_that_ends_while_the_bucket_is_away_is_no_fault_of_
     assert job.status == Status.SUCCEEDED, job.error
 
 
-def test_an_input_in_the_bucket_is_waited_for(away):
-    """An upload that cannot be read for a moment costs no attempt."""
+def with_an_input_in_the_bucket(away: Away, model: str) -> Fixed:
+    """A job, not submitted, whose prompt is the upload "1"."""
     upload, name = "upload_" + "1" * 26, "prompt.txt"
     key = upload_key("acme", upload, name)
-    away.house.storage.put_bytes(key, b"hello", "text/plain")
+    away.house.storage.put_bytes(key, b"1", "text/plain")
     seen = away.house.storage.head(key)
-    away.relay.away = True
-    fixed = make_fixed(
+    return make_fixed(
         pool="gpu",
-        model="gpu-noop",
+        model=model,
         input={"prompt": {"url": f"upload:{upload}"}},
         uploads={upload: Upload(key=key, bytes=seen.bytes, etag=seen.etag)},
     )
+
+
+def test_one_computes_while_the_next_is_fetched_and_the_one_before_is_uploaded(away):
+    """Threads of one process: an upload or a fetch that lasts does not hold up the model, nor does the model them."""
+    fixed = with_an_input_in_the_bucket(away, "gpu-rows")
+    away.relay.away = True
+    before = away.submit()
+    away.waits(before, "take the outputs")
+    computing = away.house.submit("gpu-rows", "1000000")
+    away.house.started(computing)
+    away.house.ledger.submit(fixed)
+    away.house.broker.ring(fixed.queue)
+    away.waits(fixed.id, "give the input prompt")
+    phases = [away.house.job(job_id).phase for job_id in (before, computing, fixed.id)]
+    assert phases == ["uploading", "running", "fetching"]
+    away.relay.away = False
+    assert away.house.ended(before).status == Status.SUCCEEDED
+    until(lambda: away.house.job(fixed.id).phase == "batching", 20, "the next waits for its turn")
+    assert away.house.job(computing).status == "running"
+    away.house.ledger.cancel("acme", computing)
+    assert away.house.ended(computing).status == Status.CANCELED
+    assert away.house.ended(fixed.id).status == Status.SUCCEEDED
+
+
+def test_an_input_in_the_bucket_is_waited_for(away):
+    """An upload that cannot be read for a moment costs no attempt."""
+    fixed = with_an_input_in_the_bucket(away, "gpu-noop")
+    away.relay.away = True
     away.house.ledger.submit(fixed)
     away.house.broker.ring(fixed.queue)
     away.waits(fixed.id, "waiting for the bucket to give the input prompt")

@@ -170,6 +170,18 @@ def test_a_report_is_shown_to_people(desk, ledger, clock):
     assert (seen.phase, seen.progress, seen.message) == ("running", 0.25, "page 3 of 12")
 
 
+def test_reports_of_several_attempts_are_one_trip_and_each_is_answered(desk, ledger):
+    """One that is asked to stop, one that has ended and one whose record is broken cost the others nothing."""
+    running, canceling, ended, broken, last = (desk.running() for _ in range(5))
+    ledger.cancel("acme", canceling.fixed.id)
+    desk.commit(ended)
+    ledger.redis.set(keys.job(broken.fixed.id), "no record")
+    all_five = (running, canceling, ended, broken, last)
+    told = [{"job_id": each.fixed.id, "token": each.token, "message": "page 3"} for each in all_five]
+    assert ledger.report_all(told) == ["noted", "canceling", "lost", "fault", "noted"]
+    assert [desk.record(each).get("message") for each in (running, ended, last)] == ["page 3", None, "page 3"]
+
+
 def test_a_renewal_tells_the_phase_and_since_when(desk, ledger, clock):
     """For whoever looks from outside; the worker's own clocks are its board's."""
     claimed = desk.running()

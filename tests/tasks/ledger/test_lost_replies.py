@@ -52,6 +52,12 @@ class Case:
         yield lambda: self.lossy.report(claimed.fixed.id, claimed.token, "running", 0.5), "noted"
         assert self.desk.record(claimed)["progress"] == "0.5000"
 
+    def report_all(self):
+        one, other = self.desk.running(), self.desk.running()
+        told = [{"job_id": each.fixed.id, "token": each.token, "progress": 0.5} for each in (one, other)]
+        yield lambda: self.lossy.report_all(told), ["noted", "noted"]
+        assert [self.desk.record(each)["progress"] for each in (one, other)] == ["0.5000", "0.5000"]
+
     def commit(self):
         claimed = self.desk.running()
         yield lambda: self.lossy.commit(claimed.fixed.id, claimed.token, {"text": "x"}, [], {}), "succeeded"
@@ -187,7 +193,7 @@ class Case:
         return [e["type"] for _, e in self.desk.ledger.redis.xrange(keys.JOURNAL) if e["id"] == job_id]
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [*VERBS, "report_all"])
 def test_a_lost_reply_is_asked_for_again_and_nothing_happens_twice(desk, lossy, clock, verb):
     case = getattr(Case(desk, lossy, clock), verb)()
     ask, answer = next(case)
