@@ -1,9 +1,11 @@
 """The bench's judgement: targets, aims and noise. The measurements themselves are run by `make bench-quick`."""
 
 import math
+import re
 
 import pytest
 
+from tests.bench import scale, scaling
 from tests.bench.figures import Figure, Target
 from tests.bench.noise import ratio
 
@@ -37,3 +39,24 @@ def test_a_difference_larger_than_the_spread_of_the_pairs_is_certain():
 def test_a_difference_within_the_spread_is_not_certain():
     assert not ratio([1, 1, 1], [0.9, 1.1, 1.2]).certain
     assert ratio([1, 1], [0, 1]) is None
+
+
+def test_the_worked_example_adds_up():
+    """2,000 jobs of 300 us, 1,000 renewals of 100 us and reads of 10 us, 48,000 events of 1 us: .758 of a core."""
+    costs = dict.fromkeys(scale.rows(16_000), 1000.0)
+    costs |= {"whole_us": 300, "renew_us": 100, "blocked_us": 10, "event_us": 1}
+    told = scaling.example(costs)
+    assert "| sum |  |  | 0.76 |" in told
+    assert "at 70% of a core each: 2." in told
+    assert f"beside these workers and readers: {(0.7 - 0.11) / 0.648 * 2000:,.0f}." in told
+    assert "| ended jobs of one hour | 7.20 |" in told
+
+
+def test_the_page_has_the_measured_parts():
+    page = scaling.PAGE.read_text()
+    parts = {
+        name: text for _, name, text in re.findall(r"(<!-- measured: (\w+) -->\n)(.*?)<!-- end -->", page, re.DOTALL)
+    }
+    assert parts.keys() == {"constants", "example"}
+    assert all(name in parts["constants"] for name, _ in scale.rows(16_000).values())
+    assert "| sum |" in parts["example"]

@@ -27,10 +27,12 @@ PARTS = (
     "cold",
     "keeper",
     "batching",
+    "scale",
 )  # one line a measurement, in the order of the report: tests/bench/<name>.py with measure(plan) -> list[Figure]
 PAIRS, QUICK_PAIRS = 3, 1
 WAITING, QUICK_WAITING = 1_000_000, 1000
-ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 console = Console(highlight=False, soft_wrap=True)
 
 
@@ -63,7 +65,7 @@ def main(
     shown = {"submit": profiles.submit, "drain": profiles.drain}
     if profile:
         return shown[profile](profiles.FEW_JOBS if quick else profiles.JOBS)
-    out = out or (ROOT / ".backlot" / "bench" if quick else Path(__file__).parent)
+    out = out or (ROOT / ".backlot" / "bench" if quick else HERE)
     out.mkdir(parents=True, exist_ok=True)
     plan = Plan(
         pairs=pairs or (QUICK_PAIRS if quick else PAIRS),
@@ -79,9 +81,9 @@ def main(
 
 
 def _measure(parts: tuple[str, ...], plan: Plan, anyway: bool, out: Path) -> None:
-    from tests.bench import machine, report
+    from tests.bench import machine, report, scaling
 
-    facts, figures, took, loud = machine.facts(), [], [], []
+    facts, figures, took, loud = {**machine.facts(), "pairs": f"{plan.pairs}"}, [], [], []
     start = time.monotonic()
     for part in parts:
         quiet_before = quiet.require(plan.say, anyway)
@@ -90,12 +92,13 @@ def _measure(parts: tuple[str, ...], plan: Plan, anyway: bool, out: Path) -> Non
         took.append(f"{part} {time.monotonic() - begun:.0f} s beside {watch.cores():.2f} cores of something else")
         plan.say(took[-1])
         loud += [] if quiet_before else [part]
-    facts["pairs"] = f"{plan.pairs}"
-    facts["took"] = f"{time.monotonic() - start:.0f} s: {'; '.join(took)}"
-    if loud:
-        facts["NOT QUIET"] = f"something else took more than {quiet.MOST_OTHERS} of a core before {', '.join(loud)}"
+        facts["took"] = f"{time.monotonic() - start:.0f} s: {'; '.join(took)}"
+        if loud:
+            facts["NOT QUIET"] = f"something else took more than {quiet.MOST_OTHERS} of a core before {', '.join(loud)}"
+        report.write(out, facts, figures)  # after each part, lest one that fails loses what was measured
     report.show(console, figures)
-    report.write(out, facts, figures)
+    if out == HERE:
+        scaling.write_if_measured(figures, facts)
     console.print(f"Written to {out / 'RESULTS.md'} and results.json.")
 
 

@@ -12,7 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from tasks.ledger import Ledger, Worker, connect, keys
+from tasks.ledger import Ledger, Worker, keys
 from tasks.settings import Settings
 from tests.bench.figures import Figure, Target
 from tests.bench.plan import Plan
@@ -98,4 +98,4 @@ def _fill_part(settings: Settings, count: int) -> None:
 
 
 def _patient(settings: Settings) -> Ledger:
-    return Ledger(settings, connect(settings, read_timeout_s=PATIENT_S))
+    return Ledger(settings, read_timeout_s=PATIENT_S)
