@@ -4,8 +4,10 @@ import math
 import re
 
 import pytest
+from click.testing import CliRunner
 
-from tests.bench import scale, scaling
+from tests.bench import report, scale, scaling
+from tests.bench.before import Before, Earlier
 from tests.bench.figures import Figure, Target
 from tests.bench.noise import ratio
 
@@ -39,6 +41,30 @@ def test_a_difference_larger_than_the_spread_of_the_pairs_is_certain():
 def test_a_difference_within_the_spread_is_not_certain():
     assert not ratio([1, 1, 1], [0.9, 1.1, 1.2]).certain
     assert ratio([1, 1], [0, 1]) is None
+
+
+def test_an_earlier_run_is_found_by_heading_name_and_unit(tmp_path):
+    """Each '- p99' belongs to the figure above it; MiB of then are MB of now; another unit is another figure."""
+    runs = tmp_path / "results.json"
+    was = [("submit", "1/s", [3, 1, 2], [1, 1, 1]), ("- p99", "ms", [7], [])]
+    was += [("pickup", "ms", [5], []), ("- p99", "ms", [9], []), ("API", "MiB", [100], [])]
+    lines = [Figure(name, unit, ours, theirs) for name, unit, ours, theirs in was]
+    report.write(tmp_path, {"cores": "2"}, lines)
+    before = Before(runs)
+    assert before.find(("submit", "submit"), "1/s") == Earlier(2, "1/s", 2)
+    assert before.find(("pickup", "- p99"), "ms") == Earlier(9, "ms", None)
+    assert before.find(("API", "API"), "MB").value == pytest.approx(104.8576)
+    assert before.find(("API", "API"), "s") is before.find(("submit", "API"), "MB") is None
+
+
+def test_a_page_is_written_again_from_its_results_with_the_run_before(tmp_path):
+    line = Figure("submit", "1/s", [4, 6, 5], [2, 2, 2], Target(2, at_least=True), Target(3, at_least=True))
+    for folder, figure in (("old", Figure("submit", "1/s", [3], [2])), ("new", line)):
+        report.write(tmp_path / folder, {"cores": "2"}, [figure])
+    args = [str(tmp_path / "new/results.json"), "--before", str(tmp_path / "old/results.json")]
+    assert CliRunner().invoke(report.main, args, catch_exceptions=False).exit_code == 0
+    row = "| submit, 1/s | 3 (1.50x) | 5 (4-6) | 2 (2-2) | 2.50 | at least 2x | at least 3x | met, aim missed |"
+    assert (tmp_path / "new/RESULTS.md").read_text().count(row) == 2  # among the targets and in the whole table
 
 
 def test_the_worked_example_adds_up():

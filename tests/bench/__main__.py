@@ -47,6 +47,11 @@ console = Console(highlight=False, soft_wrap=True)
     type=click.Path(file_okay=False, path_type=Path),
     help="where results.json and RESULTS.md go: tests/bench unless told; with --quick .backlot/bench",
 )
+@click.option(
+    "--before",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="results.json of an earlier run, whose figures stand in a column of their own",
+)
 @click.option("--profile", type=click.Choice(["submit", "drain"]), help="say where the time goes, and no more")
 def main(
     quick: bool,
@@ -55,6 +60,7 @@ def main(
     waiting: int | None,
     anyway: bool,
     out: Path | None,
+    before: Path | None,
     profile: str | None,
 ) -> None:
     for name in [name for name in os.environ if name.startswith("BACKLOT_")]:
@@ -74,15 +80,17 @@ def main(
         say=console.print,
         out=out,
     )
-    _measure(only or PARTS, plan, anyway or quick, out)
+    _measure(only or PARTS, plan, anyway or quick, before)
     if quick and not only:
         for show in shown.values():
             show(profiles.FEW_JOBS)
 
 
-def _measure(parts: tuple[str, ...], plan: Plan, anyway: bool, out: Path) -> None:
+def _measure(parts: tuple[str, ...], plan: Plan, anyway: bool, before: Path | None) -> None:
     from tests.bench import machine, report, scaling
+    from tests.bench.before import Before
 
+    earlier, out = Before(before) if before else None, plan.out
     facts, figures, took, loud = {**machine.facts(), "pairs": f"{plan.pairs}"}, [], [], []
     start = time.monotonic()
     for part in parts:
@@ -95,8 +103,8 @@ def _measure(parts: tuple[str, ...], plan: Plan, anyway: bool, out: Path) -> Non
         facts["took"] = f"{time.monotonic() - start:.0f} s: {'; '.join(took)}"
         if loud:
             facts["NOT QUIET"] = f"something else took more than {quiet.MOST_OTHERS} of a core before {', '.join(loud)}"
-        report.write(out, facts, figures)  # after each part, lest one that fails loses what was measured
-    report.show(console, figures)
+        report.write(out, facts, figures, earlier)  # after each part, lest one that fails loses what was measured
+    report.show(console, figures, earlier)
     if out == HERE:
         scaling.write_if_measured(figures, facts)
     console.print(f"Written to {out / 'RESULTS.md'} and results.json.")
