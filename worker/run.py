@@ -18,7 +18,7 @@ from typing import Any
 
 from tasks import errors, registry
 from tasks.algorithm import Call, Result
-from tasks.bucket.storage import Storage
+from tasks.bucket.direct import DirectStorage
 from tasks.bucket.weights import Weights
 from tasks.ledger import Claimed, Ledger, Worker, connect, keys
 from tasks.registry import Model
@@ -46,7 +46,7 @@ class Runner:
         self.settings, self.worker, self.scratch, self.models = settings, worker, scratch, models
         # a lingering slot reads for linger_s, so its client must wait a second longer
         self.ledger = Ledger(settings, read_timeout_s=max(2.0, settings.linger_s + 1))
-        self.storage = Storage(settings)
+        self.storage = DirectStorage(settings)
         weights = Weights(settings.cache_dir, self.storage)
         self.arrivals = Arrivals()
         self.loaded = Loaded(settings.models_mb, worker.shared, weights.locate, self.arrivals)

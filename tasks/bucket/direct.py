@@ -4,12 +4,14 @@ A request that obstore does not answer plainly is asked again of boto3 (storage.
 error. obstore has threads of its own: a process that uses it never forks. It knows nothing of records.
 """
 
+import hashlib
 import logging
 import re
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from obstore.auth.boto3 import Boto3CredentialProvider
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SMALL_BYTES = 1024 * 1024
-"""Bytes of an object that is put directly, at most."""
+"""Bytes of an object that is put, or read into a file, directly, at most."""
 CONNECT_S = 2
 """Seconds to connect."""
 WHOLE_S = 20
@@ -52,6 +54,14 @@ class DirectStorage(Storage):
         self.paused_until = 0.0
         """Until when boto3 alone is asked, by time.monotonic()."""
 
+    def put_file(self, key: str, path: Path, media_type: str) -> tuple[int, str]:
+        """Uploads a file; its size in bytes and its SHA-256 in hex."""
+        if path.stat().st_size > SMALL_BYTES:
+            return super().put_file(key, path, media_type)
+        data = path.read_bytes()
+        self.put_bytes(key, data, media_type)
+        return len(data), hashlib.sha256(data).hexdigest()
+
     def put_bytes(self, key: str, data: bytes, media_type: str) -> None:
         """Uploads bytes."""
         try:
@@ -68,6 +78,25 @@ class DirectStorage(Storage):
             return self._ask(key, lambda store: bytes(store.get(key).bytes()))
         except _Undone:
             return super().get_bytes(key)
+
+    def get_file(
+        self,
+        key: str,
+        target: Path,
+        max_bytes: int,
+        bucket: str | None = None,
+        check: Callable[[], None] = lambda: None,
+    ) -> tuple[int, str]:
+        """Saves an object as Storage does; reads a small one of the own bucket at once."""
+        try:
+            if bucket not in (None, self.bucket):
+                raise _Undone
+            data = self._ask(key, lambda store: _small(store, key, min(max_bytes, SMALL_BYTES)))
+        except _Undone:
+            return super().get_file(key, target, max_bytes, bucket, check)
+        check()
+        target.write_bytes(data)
+        return len(data), hashlib.sha256(data).hexdigest()
 
     def head(self, key: str) -> Object | None:
         """An object's metadata; None where there is no such object."""
@@ -88,6 +117,8 @@ class DirectStorage(Storage):
             return ask(
                 _store(s.s3_endpoint_url, s.s3_region, s.s3_bucket, s.s3_sse, s.s3_sse_kms_key_id, credentials.of(s))
             )
+        except _Undone:
+            raise
         except FileNotFoundError as error:
             if "NoSuchKey" in str(error) or "Error performing HEAD" in str(error):
                 raise NotFound(f"there is no object {key}") from error
@@ -97,6 +128,14 @@ class DirectStorage(Storage):
         self.paused_until = time.monotonic() + PAUSE_S
         log.info("boto3 alone asks the bucket for %d s (%s)", PAUSE_S, type(why).__name__)
         raise _Undone from why
+
+
+def _small(store: S3Store, key: str, most: int) -> bytes:
+    """The bytes of an object. Errors: _Undone where it has more than `most`; FileNotFoundError."""
+    answer = store.get(key)
+    if answer.meta["size"] > most:
+        raise _Undone  # of its body no more is read than came with the head
+    return bytes(answer.bytes())
 
 
 @lru_cache(maxsize=16)  # stores of rotated keys fall out

@@ -1,5 +1,6 @@
 """Small objects by obstore, against a real S3 server: its answers and errors are boto3's."""
 
+import hashlib
 import logging
 import threading
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from pydantic import SecretStr
 
 from tasks.bucket.direct import SMALL_BYTES, DirectStorage
 from tasks.bucket.storage import NotTried, ObjectRefused, Patience, Storage
-from tasks.errors import NotFound, StorageUnavailable
+from tasks.errors import Canceled, NotFound, StorageUnavailable, TooLarge
 from tests.stack import ACCESS_KEY, SECRET_KEY, free_port
 
 PLAIN, ODD = "tenants/a/jobs/job_1/job.json", "tenants/a/uploads/upload_1/ein Ümlaut + %20.txt"
@@ -31,6 +32,41 @@ def test_either_reads_what_the_other_puts(direct, storage, key, size):
         assert reader.get_bytes(key) == data
         assert reader.head(key) == writer.head(key) and reader.head(key).bytes == size
     assert storage._client().head_object(Bucket=storage.bucket, Key=key)["ContentType"] == "application/json"
+
+
+@pytest.mark.parametrize("size", [0, 1000, SMALL_BYTES, SMALL_BYTES + 1])
+def test_files_are_put_and_read_as_by_boto3(direct, storage, tmp_path, size):
+    """Size and SHA-256 with them, on both sides of what is small."""
+    sent, target = tmp_path / "sent", tmp_path / "target"
+    sent.write_bytes(bytes([size % 251]) * size)
+    told = {store.put_file(PLAIN, sent, "text/plain") for store in (storage, direct)}
+    told |= {store.get_file(PLAIN, target, SMALL_BYTES + 1) for store in (storage, direct)}
+    assert told == {(size, hashlib.sha256(sent.read_bytes()).hexdigest())} and not direct.paused_until
+    assert target.read_bytes() == sent.read_bytes()
+
+
+def test_a_file_that_is_missing_or_too_large_is_told_as_by_boto3(direct, storage, tmp_path):
+    """And what `check` raises goes to the caller."""
+    with pytest.raises(NotFound):
+        direct.get_file(PLAIN, tmp_path / "target", 10)
+    direct.put_bytes(PLAIN, b"eleven byte", "text/plain")
+    for store in (storage, direct):
+        assert store.get_file(PLAIN, tmp_path / "target", 11)[0] == 11
+        with pytest.raises(TooLarge):
+            store.get_file(PLAIN, tmp_path / "target", 10)
+
+    def check():
+        raise Canceled("stopped")
+
+    with pytest.raises(Canceled):
+        direct.get_file(PLAIN, tmp_path / "target", 11, check=check)
+
+
+def test_a_file_of_another_bucket_is_read(settings, direct, tmp_path):
+    other = settings.model_copy(update={"s3_bucket": settings.s3_bucket + "-other"})
+    Storage(other).create_bucket()
+    Storage(other).put_bytes(PLAIN, b"other", "text/plain")
+    assert direct.get_file(PLAIN, tmp_path / "target", 10, bucket=other.s3_bucket)[0] == 5
 
 
 @pytest.mark.parametrize("key", [PLAIN, ODD])
