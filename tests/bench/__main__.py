@@ -22,6 +22,7 @@ PARTS = (
     "submits",
     "drain",
     "pickup",
+    "bulk",
     "growth",
     "memory",
     "cold",
