@@ -12,12 +12,13 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO, Literal
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response
 from pydantic import BaseModel, Field
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from api.answers import PRIVATE, rate_limit, services
 from api.auth import require_kind, tenant
+from api.dispatch import Answered, asked
 from api.problems import Problem, described
 from api.v1.jobs import idempotency_key
 from tasks.errors import MalformedRequest, TooLarge, UnsupportedMedia
@@ -58,20 +59,21 @@ class BatchLine(BaseModel):
 
 @routes.post("")
 def submit() -> Response:
+    request = asked()
     if request.mimetype not in JSON_LINES:
         raise UnsupportedMedia(
             f"the content type is {request.mimetype or 'not given'}; a batch comes as {' or '.join(JSON_LINES)}"
         )
     key = idempotency_key()
     body: IO[bytes] = request.environ["wsgi.input"]  # the bridge leaves the whole body there, as a file
-    batch = Batch(services().jobs, tenant(), require_kind, key, _checked(body))
+    batch = Batch(request.services.jobs, tenant(), require_kind, key, _checked(body))
     answers, made, refused = _submitted(batch, body)
     headers = {"Batch-Accepted": str(made), "Batch-Refused": str(refused), "Content-Length": str(answers.tell())}
     if batch.left is not None:
         headers |= rate_limit(batch.left, batch.reset_s)
     if batch.replayed:
         headers["Idempotency-Replayed"] = "true"
-    return Response(_parts(answers), 200, {**PRIVATE, **headers}, mimetype=JSON_LINES[0])
+    return Answered(_parts(answers), 200, {**PRIVATE, **headers}, mimetype=JSON_LINES[0])
 
 
 def _submitted(batch: Batch, body: IO[bytes]) -> tuple[IO[bytes], int, int]:
@@ -138,7 +140,7 @@ def _line(outcome: Made | Refused) -> bytes:
     if isinstance(outcome, Refused):
         shown = BatchLine(line=outcome.line, problem=described(outcome.error))
     else:
-        links = JobLinks(self=f"{request.script_root}/v1/jobs/{outcome.job_id}")
+        links = JobLinks(self=f"{asked().root_path}/v1/jobs/{outcome.job_id}")
         shown = BatchLine(line=outcome.line, job=MadeJob(id=outcome.job_id, status=outcome.status, links=links))
     return shown.model_dump_json(exclude_none=True).encode()
 
