@@ -52,7 +52,7 @@ class NamedTwice(ValueError):
 def read_json(text: bytes | str) -> JsonValue:
     """JSON whose objects name each thing once: of two of one name every reader would drop one, and say nothing.
     Errors: ValueError, NamedTwice among them; RecursionError."""
-    value: JsonValue = json.loads(text, object_pairs_hook=_each_once)
+    value: JsonValue = _DECODER.decode(text if isinstance(text, str) else text.decode(json.detect_encoding(text)))
     return value
 
 
@@ -63,6 +63,9 @@ def _each_once(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
         twice = next(name for name in names if names.count(name) > 1)
         raise NamedTwice(f"the name {twice[:NAME_SHOWN]!r} stands twice in one object")
     return made
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_each_once)
 
 
 def _named_twice(body: bytes | str) -> MalformedRequest | None:

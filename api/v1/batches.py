@@ -8,6 +8,7 @@ of POST /v1/jobs (tasks/service/batches.py).
 import codecs
 import contextlib
 import hashlib
+import json
 import tempfile
 from collections.abc import Iterator
 from typing import IO, Literal
@@ -79,12 +80,13 @@ def submit() -> Response:
 def _submitted(batch: Batch, body: IO[bytes]) -> tuple[IO[bytes], int, int]:
     """The lines of the answer, and the numbers of lines that made jobs and that were refused."""
     settings, counts = services().settings, {Made: 0, Refused: 0}
+    jobs = json.dumps(f"{asked().root_path}/v1/jobs/")[1:-1]
     with contextlib.ExitStack() as stack:
         answers = stack.enter_context(tempfile.TemporaryFile(dir=settings.spool_dir))
         for outcomes in batch.submit(_lines(body, settings.json_max_bytes)):
             for outcome in outcomes:
                 counts[type(outcome)] += 1
-                answers.write(_line(outcome) + b"\n")
+                answers.write(_line(outcome, jobs).encode() + b"\n")
         if not any(counts.values()):
             raise MalformedRequest("the body has no line; a batch has a job's request in each")
         stack.pop_all()
@@ -136,13 +138,13 @@ def _lines(body: IO[bytes], longest: int) -> Iterator[Line]:
             yield Line(number, whole)
 
 
-def _line(outcome: Made | Refused) -> bytes:
+def _line(outcome: Made | Refused, jobs: str) -> str:
+    """A BatchLine as JSON; `jobs` is the path of jobs. Written by hand where a job was made: its values need no escape,
+    and pydantic takes six times as long."""
     if isinstance(outcome, Refused):
-        shown = BatchLine(line=outcome.line, problem=described(outcome.error))
-    else:
-        links = JobLinks(self=f"{asked().root_path}/v1/jobs/{outcome.job_id}")
-        shown = BatchLine(line=outcome.line, job=MadeJob(id=outcome.job_id, status=outcome.status, links=links))
-    return shown.model_dump_json(exclude_none=True).encode()
+        return BatchLine(line=outcome.line, problem=described(outcome.error)).model_dump_json(exclude_none=True)
+    made = f'"id":"{outcome.job_id}","status":"{outcome.status}","links":{{"self":"{jobs}{outcome.job_id}"}}'
+    return f'{{"line":{outcome.line},"job":{{"object":"job",{made}}}}}'
 
 
 def _parts(answers: IO[bytes]) -> Iterator[bytes]:

@@ -21,11 +21,12 @@ MADE, NOT_MADE = "1", "0"
 class Bulk(Callers):
     """Verbs that the API calls for a batch."""
 
-    def submit_many(self, jobs: Sequence[tuple[Fixed, Idempotency | None]]) -> list[Submitted | BacklotError]:
-        """Records jobs in their order, as many a trip as one may have. Each is recorded or refused by itself, with the
-        errors of `submit`. Errors of the whole: NotReady; some of the jobs may then be recorded."""
-        calls = [self._submit_call(fixed, idempotency) for fixed, idempotency in jobs]
-        replies = [reply for trip in _trips(calls) for reply in self._replies(trip, independent=True)]
+    def submit_many(self, jobs: Sequence[tuple[Fixed, Call]]) -> list[Submitted | BacklotError]:
+        """Records jobs in their order, each by its `submit_call`, as many a trip as one may have. Each is recorded or
+        refused by itself, with the errors of `submit`. Errors of the whole: NotReady; some of the jobs may then be
+        recorded."""
+        trips = _trips([call for _, call in jobs])
+        replies = [reply for trip in trips for reply in self._replies(trip, independent=True)]
         return [self._outcome(fixed, reply) for (fixed, _), reply in zip(jobs, replies, strict=True)]
 
     def _outcome(self, fixed: Fixed, reply: Reply) -> Submitted | BacklotError:
@@ -66,7 +67,7 @@ def _trips(calls: Sequence[Call]) -> Iterator[list[Call]]:
     trip: list[Call] = []
     size = 0
     for call in calls:
-        more = sum(len(word) for word in call[2] if isinstance(word, str))
+        more = sum(len(word) for word in call[2][:2] if isinstance(word, str))  # id and request; the rest is short
         if trip and (len(trip) == CALLS_A_TRIP or size + more > BYTES_A_TRIP):
             yield trip
             trip, size = [], 0

@@ -33,12 +33,12 @@ class Callers(Connection):
         `asking`: a dry run; it records and charges nothing, and answers or raises as a submit would.
         `restoring`: the token of the keeper that puts an accepted job back before the epoch is set.
         """
-        call = self._submit_call(fixed, idempotency, "ask" if asking else restoring, replaying)
+        call = self.submit_call(fixed, idempotency, "ask" if asking else restoring, replaying)
         (reply,) = self._replies([call])
         return self._submitted(fixed, reply)
 
-    def _submit_call(
-        self, fixed: Fixed, idempotency: Idempotency | None, mode: str = "", replaying: bool = False
+    def submit_call(
+        self, fixed: Fixed, idempotency: Idempotency | None = None, mode: str = "", replaying: bool = False
     ) -> Call:
         """The call that records a job; `mode` as submit.lua has it."""
         start = "" if fixed.start_ms is None else fixed.start_ms

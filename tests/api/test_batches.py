@@ -14,6 +14,7 @@ from tasks.errors import NotReady
 from tasks.job import Fixed, batch_of
 from tasks.ledger import Ledger, keys
 from tasks.service import batches, jobs
+from tasks.service.batches import LINES_A_TRIP
 from tests.api.conftest import PROMPT, Caller, problem
 from worker.keeper.journal import Journal
 from worker.keeper.restore import Restore
@@ -331,21 +332,26 @@ class TestSentAgain:
         with monkeypatch.context() as broken:
             broken.setattr(real, "submit_many", away_from(trip, real.submit_many))
             found = lines_of(send(acme, numbered(250), headers=KEY))
-        assert [line["line"] for line in found if "job" in line] == [*range(1, 100 * trip + 1)]
+        assert [line["line"] for line in found if "job" in line] == [*range(1, LINES_A_TRIP * trip + 1)]
         assert {line["problem"]["code"] for line in found if "problem" in line} == {"not_ready"}
         again = ids_of(send(acme, numbered(250), headers=KEY))
-        assert again[: 100 * trip] == ids_of_lines(found) and len(again) == 250 and jobs_of(ledger) == again
+        assert again[: LINES_A_TRIP * trip] == ids_of_lines(found) and len(again) == 250 and jobs_of(ledger) == again
 
-    @pytest.mark.parametrize("trip", [0, 1])
-    def test_a_request_that_ended_in_between_is_finished_by_the_next(self, acme, app, ledger, monkeypatch, trip):
-        """As where the process was killed: nothing was answered, a trip is recorded, and its note is not."""
+    @pytest.mark.parametrize(
+        ("verb", "calls", "made"),
+        [("submit_many", 0, 0), ("submit_many", 1, LINES_A_TRIP), ("note_lines", 0, 0), ("note_lines", 1, 60)],
+    )
+    def test_a_request_that_ended_in_between_is_finished_by_the_next(
+        self, acme, app, ledger, monkeypatch, verb, calls, made
+    ):
+        """As where the process was killed before it asked the ledger once more; nothing was answered."""
         real = app.extensions["backlot"].jobs.ledger
         with monkeypatch.context() as killed:
-            killed.setattr(real, "note_lines", killed_from(trip, real.note_lines))
-            assert send(acme, numbered(120), headers=KEY).status_code == 500
-        assert len(jobs_of(ledger)) == 100 * trip
-        again = send(acme, numbered(120), headers=KEY)
-        assert jobs_of(ledger) == ids_of(again) and len(ids_of(again)) == 120
+            killed.setattr(real, verb, killed_from(calls, getattr(real, verb)))
+            assert send(acme, numbered(60), headers=KEY).status_code == 500
+        assert len(jobs_of(ledger)) == made
+        again = send(acme, numbered(60), headers=KEY)
+        assert jobs_of(ledger) == ids_of(again) and len(ids_of(again)) == 60
 
     def test_after_redis_lost_all_the_bucket_knows_what_has_ended(self, acme, ledger, storage, settings, hand):
         """The journal brings the key back; ended jobs are in the bucket alone; nothing is made twice."""
@@ -380,13 +386,13 @@ def away_from(trip: int, real: Callable) -> Callable:
     return instead
 
 
-def killed_from(trip: int, real: Callable) -> Callable:
-    """The request ends before this trip's lines are noted."""
+def killed_from(most: int, real: Callable) -> Callable:
+    """The request ends after so many calls."""
     calls: list[int] = []
 
     def instead(*given):
         calls.append(1)
-        if len(calls) > trip:
+        if len(calls) > most:
             raise RuntimeError("killed")
         return real(*given)
 
