@@ -27,6 +27,7 @@ from pathlib import Path
 from tasks import broker
 from tasks.errors import BacklotError, LedgerFault, NotReady
 from tasks.ledger import Held, Ledger, Worker, connect, keys
+from tasks.ledger.faults import away
 from tasks.settings import Settings
 from worker import app, board
 from worker.attempt import HandedBack
@@ -195,7 +196,8 @@ class Parent:
         """Wait until a bell is seen to arrive in the ledger's Redis; False where it is told to stop first."""
         while self._draining_since is None:
             try:
-                self.broker.prove(self.ledger.redis)
+                with away():  # a connection fails, too, before the keeper has reconciled with this Redis
+                    self.broker.prove(self.ledger.redis)
                 return True
             except NotReady as error:
                 log.error("%s", error.detail)

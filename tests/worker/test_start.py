@@ -7,7 +7,8 @@ import pytest
 
 from tasks.broker import Broker
 from tasks.job import Status
-from tests.stack import ROOT, environment, until
+from tasks.ledger import keys
+from tests.stack import ROOT, Process, environment, until
 from tests.worker.conftest import ENDS_S, MODELS, House
 
 
@@ -49,3 +50,18 @@ def test_a_process_that_is_replaced_needs_no_models_toml(settings, storage, stac
         second = house.submit("cpu-noop", "once more")
         until(lambda: house.job(second).done, ENDS_S, "the second job has ended")
         assert house.job(second).status == Status.SUCCEEDED
+
+
+def test_a_worker_that_is_up_before_the_keeper_waits_for_it(settings, ledger, tmp_path):
+    """It says why, a line a round, and serves once this Redis is reconciled with."""
+    ledger.redis.delete(keys.EPOCH, keys.EPOCH_REPLID)
+    env = environment(settings.model_copy(update={"models": MODELS}))
+    worker = Process("early", [sys.executable, "-m", "worker", "cpu"], tmp_path, env)
+    try:
+        until(lambda: "has not yet reconciled" in worker.log(), 60, "it says that it waits")
+        assert worker.alive and not ledger.redis.exists(keys.WORKERS)
+        ledger.set_epoch()
+        until(lambda: ledger.redis.exists(keys.WORKERS), 60, "it renews")
+        assert "Traceback" not in worker.log()
+    finally:
+        worker.stop()
