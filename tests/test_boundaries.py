@@ -235,12 +235,12 @@ def extra(name: str) -> set[str]:
 
 
 def test_what_needs_no_torch_is_loaded_without_its_extra():
-    """A worker installed without the extra torch, as the demo is at first, serves recommend and transcribe/hmm."""
+    """A worker installed without the extras torch and train, as the demo is at first, serves recommend and hmm."""
     in_a_new_process(
         "import sys\n"
         "class Missing:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        f"        if name.partition('.')[0] in {extra('torch') - extra('worker')!r}:\n"
+        f"        if name.partition('.')[0] in {(extra('torch') | {'sklearn'}) - extra('worker')!r}:\n"
         "            raise ModuleNotFoundError(name, name=name)\n"
         "sys.meta_path.insert(0, Missing())\n"
         "from tasks.algorithm import load\n"

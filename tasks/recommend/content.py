@@ -10,7 +10,7 @@ and the score the cosine between the two.
     profile  (features,)         float64       mean of the rows of the history, weighted by interest (ratings)
     score    (titles,)           float64       cosine, 0-1
 
-idf = ln((1 + n) / (1 + df)) + 1, scikit-learn's. Between two titles that have all blocks the cosine is the
+idf = ln((1 + n) / (1 + df)) + 1 (words.py). Between two titles that have all blocks the cosine is the
 mean of the blocks' cosines, weighted by SHARES. The order of the history does not count.
 """
 
@@ -20,8 +20,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.preprocessing import normalize
 
 from tasks.errors import InvalidInput
 from tasks.recommend import Params
@@ -29,6 +27,7 @@ from tasks.recommend.catalogue import Title
 from tasks.recommend.chosen import Chosen
 from tasks.recommend.data import Arrays, Data, Step
 from tasks.recommend.recommender import Recommender
+from tasks.recommend.words import english, tf_idf, unit
 
 SHARES = {"genres": 0.3, "director": 0.2, "cast": 0.2, "plot": 0.3}
 PLOT_WORDS = 50_000  # the most frequent are kept
@@ -92,7 +91,7 @@ def build(titles: Sequence[Title], step: Step) -> Space:
         step((done + 1) / len(SHARES), f"{name} compared")
     if not blocks:
         raise InvalidInput(f"the catalogue says nothing to compare titles by: {', '.join(SHARES)} are missing or empty")
-    return Space(normalize(sparse.hstack(blocks, format="csr")), features)
+    return Space(unit(sparse.hstack(blocks, format="csr")), features)
 
 
 def _block(name: str, titles: Sequence[Title]) -> tuple[sparse.csr_matrix, list[str]] | tuple[None, list[str]]:
@@ -102,24 +101,18 @@ def _block(name: str, titles: Sequence[Title]) -> tuple[sparse.csr_matrix, list[
     """
     spelled: dict[str, str] = {}
     if name == "plot":
-        vectorizer = TfidfVectorizer(stop_words="english", max_features=PLOT_WORDS)
-        texts: list = [title.plot for title in titles]
+        block, words = tf_idf((english(title.plot) for title in titles), PLOT_WORDS)
     else:
-        vectorizer = TfidfVectorizer(analyzer=list)
-        texts = [list(dict.fromkeys(word.casefold() for word in getattr(title, name))) for title in titles]
+        block, words = tf_idf(list(dict.fromkeys(word.casefold() for word in getattr(title, name))) for title in titles)
         for title in titles:
             for word in getattr(title, name):
                 spelled.setdefault(word.casefold(), word)
-    try:
-        block = vectorizer.fit_transform(texts)
-    except ValueError:  # scikit-learn: empty vocabulary
-        return None, []
-    return block, [spelled.get(word, word) for word in vectorizer.get_feature_names_out()]
+    return (block, [spelled.get(word, word) for word in words]) if words else (None, [])
 
 
 def score(rows: sparse.csr_matrix, interest: sparse.csr_matrix) -> np.ndarray:
     """(people, titles) cosines with the profiles, rounded so that equal titles are equal."""
-    return np.round((normalize(interest @ rows) @ rows.T).toarray(), 9)
+    return np.round((unit(interest @ rows) @ rows.T).toarray(), 9)
 
 
 def reason(space: Space, titles: Sequence[Title], history: np.ndarray, row: int) -> str:

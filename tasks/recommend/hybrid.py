@@ -18,7 +18,6 @@ The models are fitted twice: without what is held back, to weigh them; then on e
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.optimize import minimize
 
 from tasks.algorithm import implementation
 from tasks.errors import InvalidInput
@@ -207,6 +206,8 @@ def likeliest(z: np.ndarray, unseen: np.ndarray, last: np.ndarray) -> np.ndarray
 
     if not useful.any():
         return np.ones(z.shape[1])
+    from scipy.optimize import minimize  # takes longer to import than a fit without interactions, which needs it not
+
     start = np.full(z.shape[1], 0.2)
     return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(start)).x
 
