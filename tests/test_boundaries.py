@@ -228,6 +228,21 @@ def test_a_process_of_a_worker_loads_no_model_code_before_its_first_job(process)
     assert in_a_new_process(asked) == ""
 
 
+def test_the_models_that_ship_import_of_torch_and_its_companions_what_they_use():
+    """torchvision drags in torch._dynamo and sympy, and takes as long as torch; transformers takes longer."""
+    asked = "('torchvision', 'torch._dynamo', 'sympy', 'transformers', 'sklearn')"
+    assert (
+        in_a_new_process(
+            "import sys; from tasks.algorithm import implementation; from tasks.registry import Registry\n"
+            "for model in Registry.default().models:\n"
+            "    if model.algorithm != 'hf':\n"
+            "        implementation(model.kind, model.algorithm)\n"
+            f"print('torch' in sys.modules, *[m for m in {asked} if m in sys.modules])"
+        )
+        == "True"
+    )
+
+
 def extra(name: str) -> set[str]:
     """The packages of one extra of pyproject.toml, as modules are named."""
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"][name]

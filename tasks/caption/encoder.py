@@ -3,8 +3,8 @@
 Two are there. `SceneEncoder` is trained here, on scenes: it says how likely the middle of each thing lies at each
 place of a grid (words are detected first, as in Fang et al. 2015, 'From Captions to Visual Concepts and Back',
 section 3, but with a map that is taught directly), and hands on the peaks of that map: one a thing, so that what
-follows can count. `SqueezeNetEncoder` is a network trained on ImageNet, frozen, and hands on all places. Both are
-made of torchvision's parts. Knows nothing of captions.
+follows can count. `SqueezeNetEncoder` is a network trained on ImageNet, frozen, and hands on all places. Knows
+nothing of captions.
 
     I  (batch, 3, side, side)                       float32   pictures, by normalise() of image.py
     M  (batch, things + 1, rows, columns)                     logits; the last channel is 'nothing'
@@ -17,8 +17,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models import squeezenet1_0
-from torchvision.models.resnet import BasicBlock
 
 from tasks.caption.image import CENTRE, SPREAD
 
@@ -62,7 +60,7 @@ class Sight:
 class SceneEncoder(nn.Module):
     """I -> M -> L -> its peaks. A place is 8 x 8 pixels; it sees 79 x 79 around it.
 
-    Residual blocks of He et al. 2015 (torchvision's BasicBlock); stem and all stages but the last halve the sides.
+    Residual blocks of He et al. 2015; stem and all stages but the last halve the sides.
     """
 
     def __init__(self, widths: Sequence[int], things: int) -> None:
@@ -74,7 +72,7 @@ class SceneEncoder(nn.Module):
         last = len(widths) - 2
         self.stages = nn.Sequential(
             *(
-                residual(before, after, stride=1 if n == last else 2)
+                Residual(before, after, stride=1 if n == last else 2)
                 for n, (before, after) in enumerate(zip(widths, widths[1:], strict=False))
             )
         )
@@ -96,6 +94,27 @@ class SceneEncoder(nn.Module):
         return replace(peaks(likelihood(self.what(F))), summary=summary)
 
 
+class Residual(nn.Module):
+    """Two 3x3 convolutions and a way around them; halves height and width where stride is 2.
+
+    Torchvision's BasicBlock, with the names of its tensors; importing torchvision takes as long as torch itself.
+    """
+
+    def __init__(self, channels_in: int, channels: int, stride: int) -> None:
+        super().__init__()
+        around = nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.downsample = around  # made first, as training's seeds expect
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)), inplace=True)))
+        inner += self.downsample(x)
+        return functional.relu(inner, inplace=True)
+
+
 class SqueezeNetEncoder(nn.Module):
     """Iandola et al. 2016, version 1.0: the last features before its classifier, 7 x 7 means of them."""
 
@@ -105,6 +124,8 @@ class SqueezeNetEncoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        from torchvision.models import squeezenet1_0  # takes as long to import as torch itself
+
         self.layers, self.pool = squeezenet1_0(weights=None).features, nn.AdaptiveAvgPool2d(7)
         mean, std = (torch.tensor(part)[:, None, None] for part in (IMAGENET_MEAN, IMAGENET_STD))
         self.register_buffer("mean", mean, persistent=False)
@@ -172,9 +193,3 @@ def axes(rows: int, columns: int, device: torch.device) -> tuple[Tensor, Tensor]
     x = (torch.arange(columns, device=device) + 0.5) / columns * 2 - 1
     y = (torch.arange(rows, device=device) + 0.5) / rows * 2 - 1
     return x.repeat(rows), y.repeat_interleave(columns)
-
-
-def residual(channels_in: int, channels: int, stride: int) -> BasicBlock:
-    """Two 3x3 convolutions and a way around them; halves height and width where stride is 2."""
-    around = nn.Sequential(nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels))
-    return BasicBlock(channels_in, channels, stride, around)

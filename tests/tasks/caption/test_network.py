@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.models.resnet import BasicBlock
 
 from tasks.algorithm import Call
 from tasks.caption import Result, cnn_attention, cnn_lstm, self_attention, transformer
 from tasks.caption.captioner import network
-from tasks.caption.encoder import MOST, SceneEncoder, Sight, SqueezeNetEncoder, everywhere, likelihood, peaks
+from tasks.caption.encoder import MOST, Residual, SceneEncoder, Sight, SqueezeNetEncoder, everywhere, likelihood, peaks
 from tasks.caption.stored import write_tensors
 from tasks.caption.teller import waves
 from tasks.caption.training.encoder import whereabouts
@@ -137,6 +138,20 @@ def test_the_map_that_is_taught_has_its_peaks_where_the_things_are():
         wanted = sorted((p.thing, 2 * p.x - 1, 2 * p.y - 1) for p in scene.things)
         assert [one[0] for one in got] == [one[0] for one in wanted]
         assert np.allclose([one[1:] for one in got], [one[1:] for one in wanted], atol=0.02)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_residual_block_is_torchvisions(stride):
+    """The same tensors, and the same answer, in training and in use."""
+    torch.manual_seed(0)
+    ours = Residual(4, 6, stride)
+    theirs = BasicBlock(
+        4, 6, stride, torch.nn.Sequential(torch.nn.Conv2d(4, 6, 1, stride, bias=False), torch.nn.BatchNorm2d(6))
+    )
+    theirs.load_state_dict(ours.state_dict())
+    pictures = torch.randn(3, 4, 9, 8)
+    for train in (True, False):
+        assert torch.equal(ours.train(train)(pictures), theirs.train(train)(pictures))
 
 
 def test_the_squeezenet_encoder_is_torchvisions_on_its_own_input():
