@@ -1,4 +1,4 @@
-"""Puts, gets and heads of small objects by obstore: a fraction of boto3's CPU, most of it outside Python's lock.
+"""Small objects by obstore: put, get, head, delete. A fraction of boto3's CPU, and most of it outside Python's lock.
 
 A request that obstore does not answer plainly is asked again of boto3 (storage.py), which retries it and words its
 error. obstore has threads of its own: a process that uses it never forks. It knows nothing of records.
@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -19,7 +19,7 @@ from obstore.store import S3Store
 
 from tasks.bucket import credentials
 from tasks.bucket.credentials import Keys
-from tasks.bucket.storage import JOBS_PATIENCE, Object, Patience, Storage
+from tasks.bucket.storage import JOBS_PATIENCE, PAGE_OBJECTS, Object, Patience, Storage
 from tasks.errors import NotFound
 from tasks.settings import Settings
 
@@ -33,6 +33,10 @@ CONNECT_S = 2
 """Seconds to connect."""
 WHOLE_S = 20
 """Seconds for a whole request."""
+RETRIES = 2
+"""Retries before boto3 is asked: rclone answers 500 where a folder goes while an object is put into it."""
+BACKOFF_S = 0.05
+"""Seconds before the first of them, with jitter."""
 PAUSE_S = 10
 """Seconds for which boto3 is asked alone after a request that obstore did not answer."""
 RENEW_S = 300
@@ -108,6 +112,13 @@ class DirectStorage(Storage):
             return super().head(key)
         return Object(key, seen["size"], (seen["e_tag"] or "").strip('"'), seen["last_modified"])
 
+    def delete_prefix(self, prefix: str) -> int:
+        """Delete all objects whose keys begin so; how many there were. Errors: ValueError for an empty prefix."""
+        try:
+            return self._ask(prefix.removesuffix("/"), partial(_delete, prefix))
+        except _Undone:
+            return super().delete_prefix(prefix)
+
     def _ask(self, key: str, ask: Callable[[S3Store], Answer]) -> Answer:
         """Errors: NotFound; _Undone."""
         if not PLAIN.fullmatch(key) or time.monotonic() < self.paused_until:
@@ -138,6 +149,18 @@ def _small(store: S3Store, key: str, most: int) -> bytes:
     return bytes(answer.bytes())
 
 
+def _delete(prefix: str, store: S3Store) -> int:
+    """Errors: _Undone where obstore might take the keys for others, as it does with empty parts."""
+    if not prefix.endswith("/"):
+        raise _Undone
+    keys = [seen["path"] for seen in store.list(prefix).collect()]
+    if len(keys) > PAGE_OBJECTS or not all(PLAIN.fullmatch(key) for key in keys):
+        raise _Undone
+    if keys:
+        store.delete(keys)
+    return len(keys)
+
+
 @lru_cache(maxsize=16)  # stores of rotated keys fall out
 def _store(endpoint: str | None, region: str, bucket: str, sse: str | None, kms_key: str | None, keys: Keys) -> S3Store:
     """A store for all threads. Keys that are all None are found and renewed by boto3."""
@@ -160,6 +183,10 @@ def _store(endpoint: str | None, region: str, bucket: str, sse: str | None, kms_
             "connect_timeout": timedelta(seconds=CONNECT_S),
             "timeout": timedelta(seconds=WHOLE_S),
         },
-        retry_config={"max_retries": 0},
+        retry_config={
+            "max_retries": RETRIES,
+            "retry_timeout": timedelta(seconds=WHOLE_S),
+            "backoff": {"init_backoff": timedelta(seconds=BACKOFF_S), "max_backoff": timedelta(seconds=1), "base": 2},
+        },
         credential_provider=found,
     )

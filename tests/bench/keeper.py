@@ -1,7 +1,7 @@
 """What the keeper costs: its share of a core while jobs end at a steady rate, and how far its journal is behind.
 
 The keeper is the real process, on a real Redis and S3 server; steady.py takes the place of API and workers. Beside it
-the parts of the journal in this process, one after the other and with nothing else running.
+the duties that each job passes through, in this process, one after the other.
 """
 
 import json
@@ -14,14 +14,17 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tasks.bucket.direct import DirectStorage
 from tasks.job import now_ms
-from tasks.ledger import keys
+from tasks.ledger import Ledger, connect, keys
 from tests.bench.figures import Figure, Target
 from tests.bench.plan import Plan
 from tests.bench.sides import Backlot
 from tests.bench.steady import end_one
-from tests.bench.work import fill
+from tests.bench.work import PATIENT_S, fill
 from tests.stack import until
 from worker.keeper.journal import Journal
+from worker.keeper.retention import Retention
+from worker.keeper.skipped import Skipped
+from worker.keeper.trash import Trash
 
 RATES = (100, 500, 2000)
 """Jobs a second that are offered."""
@@ -42,7 +45,7 @@ REST_S, QUICK_REST_S = 20, 2
 WAITING, QUICK_WAITING = 100_000, 1000
 """Jobs that wait while nothing is done."""
 JOBS, QUICK_JOBS = 5000, 300
-"""Jobs of the journal's two duties by themselves."""
+"""Jobs that pass through the duties by themselves."""
 
 
 def measure(plan: Plan) -> list[Figure]:
@@ -50,16 +53,15 @@ def measure(plan: Plan) -> list[Figure]:
     figures = _parts(plan.size(JOBS, QUICK_JOBS), say)
     with Backlot() as side:
         figures += _rest(side, "nothing to do", rest_s, say)
+        for rate in RATES:
+            figures += _steady(side, rate, plan.size(STEADY_S, QUICK_STEADY_S), say)
         _fill(side, waiting)
         figures += _rest(side, f"{waiting:,} jobs of {TENANTS:,} tenants waiting", rest_s, say)
-    for rate in RATES:
-        with Backlot() as side:
-            figures += _steady(side, rate, plan.size(STEADY_S, QUICK_STEADY_S), say)
     return figures
 
 
 def _steady(side: Backlot, rate: int, seconds: float, say: Callable[[str], None]) -> list[Figure]:
-    spent, counted, start = side.cpu_s(), _counters(side), time.perf_counter()
+    ended, spent, counted, start = side.ended(), side.cpu_s(), _counters(side), time.perf_counter()
     driver = subprocess.Popen(
         [sys.executable, "-m", "tests.bench.steady", str(rate), str(seconds)],
         env=side.environment(),
@@ -76,7 +78,7 @@ def _steady(side: Backlot, rate: int, seconds: float, say: Callable[[str], None]
     now, counts = side.cpu_s(), _counters(side)
     until(side.recorded, 120 + told["jobs"] / 50, "the whole journal is in the bucket")
     recorded = side.cpu_s()
-    assert side.records() == told["jobs"], "not every job has its job.json"
+    assert side.records() == ended + told["jobs"], "not every job has its job.json"
     came = told["jobs"] / told["seconds"]
     name = f"keeper at {rate:,} jobs/s"
     figures = [
@@ -111,30 +113,47 @@ def _rest(side: Backlot, what: str, rest_s: int, say: Callable[[str], None]) -> 
 
 
 def _parts(jobs: int, say: Callable[[str], None]) -> list[Figure]:
-    """CPU and time of both duties of the journal for one job, in this process."""
+    """CPU and time of the duties that each job passes through, in this process."""
     figures = []
     with Backlot() as side:
         side.keeper.stop()
-        fill(side.jobs.ledger, jobs)
-        for number in range(jobs):
-            end_one(side.jobs.ledger, f"{number:032x}")
-        journal = Journal(side.jobs.ledger, DirectStorage(side.settings))
-        for name, work in (
-            ("segments", journal.write_segments),
-            ("job.json", lambda: journal.write_job_json(for_s=3600)),
-        ):
-            spent, cpu, start = side.cpu_s(), time.process_time(), time.perf_counter()
-            work()
-            wall, cpu, now = time.perf_counter() - start, time.process_time() - cpu, side.cpu_s()
-            s3 = 1e6 * (now["s3"] - spent["s3"]) / jobs
-            figures += [
-                Figure(f"journal, {name}: CPU a job", "us", [1e6 * cpu / jobs]),
-                Figure("- S3 a job", "us", [s3]),
-                Figure("- at most, alone", "jobs/s", [jobs / wall]),
-            ]
-            say(f"journal, {name}: {1e6 * cpu / jobs:.0f} us of CPU a job, S3 {s3:.0f}, {jobs / wall:,.0f} jobs/s")
+        client = connect(side.settings, read_timeout_s=PATIENT_S)  # a pool, as the keeper has
+        ledger, storage = Ledger(side.settings, client), DirectStorage(side.settings)
+        fill(ledger, jobs)
+        for _ in range(jobs):
+            end_one(ledger)
+        journal, retention, trash = Journal(ledger, storage), Retention(ledger, storage), Trash(ledger, storage)
+        skipped = Skipped("bench")
+        figures += _part(side, "segments", jobs, journal.write_segments, say)
+        figures += _part(side, "job.json", jobs, lambda: journal.write_job_json(for_s=3600), say)
         assert side.records() == jobs, "not every job has its job.json"
+        for name, due, work in (
+            ("retention of records", keys.RETAINED, retention.forget_jobs),
+            ("erasure of what was kept", keys.TRASH, trash.empty),
+            ("end of tombstones", keys.TOMBSTONES, retention.delete_tombstones),
+        ):
+            ledger.redis.zadd(due, dict.fromkeys(ledger.redis.zrange(due, 0, -1), 0))
+            figures += _part(side, name, jobs, lambda due=due, work=work: _until_done(ledger, due, work, skipped), say)
+        assert not skipped.count and not list(side.storage.list("tenants/"))
     return figures
+
+
+def _part(side: Backlot, name: str, jobs: int, work: Callable[[], object], say: Callable[[str], None]) -> list[Figure]:
+    spent, cpu, start = side.cpu_s(), time.process_time(), time.perf_counter()
+    work()
+    wall, cpu, now = time.perf_counter() - start, time.process_time() - cpu, side.cpu_s()
+    s3 = 1e6 * (now["s3"] - spent["s3"]) / jobs
+    say(f"keeper, {name}: {1e6 * cpu / jobs:.0f} us of CPU a job, S3 {s3:.0f}, {jobs / wall:,.0f} jobs/s")
+    return [
+        Figure(f"keeper, {name}: CPU a job", "us", [1e6 * cpu / jobs]),
+        Figure("- S3 a job", "us", [s3]),
+        Figure("- at most, alone", "jobs/s", [jobs / wall]),
+    ]
+
+
+def _until_done(ledger: Ledger, due: str, work: Callable[[Skipped], None], skipped: Skipped) -> None:
+    while ledger.redis.exists(due):
+        work(skipped)
 
 
 def _behind_s(side: Backlot, cursor: str) -> float:

@@ -10,7 +10,7 @@ from tasks.bucket.storage import Storage
 from tasks.job import now_ms
 from tasks.ledger import Ledger, keys
 from tasks.reduced import to_forget
-from worker.keeper.skipped import Skipped
+from worker.keeper.skipped import AT_ONCE, Skipped
 
 TOMBSTONE_KEPT_MS = 30 * 24 * 3600 * 1000
 MEMBER = re.compile(r"([^/]+)/([^/]+)")
@@ -32,7 +32,7 @@ class Retention:
 
     def delete_tombstones(self, skipped: Skipped) -> None:
         """Delete tombstones that are TOMBSTONE_KEPT_MS old."""
-        skipped.handle_due(self.redis, keys.TOMBSTONES, self._delete_tombstone)
+        skipped.handle_due(self.redis, keys.TOMBSTONES, self._delete_tombstone, AT_ONCE)
 
     def _forget(self, job_id: str) -> None:
         record = self.ledger.record(job_id)

@@ -5,8 +5,10 @@ It knows nothing of what an entry is.
 """
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 
 from tasks.bucket.storage import ObjectRefused
@@ -20,7 +22,11 @@ from worker.keeper.replies import texts
 
 log = logging.getLogger(__name__)
 PAGE_ENTRIES = 200
-"""Entries of a list that are read in one round."""
+"""Entries of a list that are read at once."""
+DUE_S = 0.5
+"""Seconds of a round after which no further page of due members is read."""
+AT_ONCE = 16
+"""Members of a list that are handled at once where the bucket is asked for each."""
 FAILURES_IN_A_ROW = 3
 """Entries in a row without an answer of the bucket after which it counts as away. A page of at least so many entries,
 all refused, means that the bucket's rights are wrong."""
@@ -41,10 +47,11 @@ LINES_A_MINUTE = 20
 
 
 class Skipped:
-    """The skipped entries of one duty, used by that duty's thread alone. `count`: entries skipped since the start."""
+    """The skipped entries of one duty, used by its threads. `count`: entries skipped since the start."""
 
     def __init__(self, duty: str) -> None:
         self.duty, self.count = duty, 0
+        self._lock = threading.Lock()
         self._told: set[str] = set()
         self._unanswered = 0
         self._lines = (0.0, 0)
@@ -52,6 +59,10 @@ class Skipped:
 
     def add(self, entry: str, why: Exception | str) -> None:
         """Count a skipped entry and log it, once."""
+        with self._lock:
+            self._add(entry, why)
+
+    def _add(self, entry: str, why: Exception | str) -> None:
         if entry in self._told:
             return
         if len(self._told) >= REMEMBERED_ENTRIES:
@@ -100,18 +111,36 @@ class Skipped:
                 if self.handle(entry, partial(work, entry)):
                     self._passed_over[entry] = time.monotonic() + PASSED_OVER_S
 
-    def handle_due(self, client: Client, key: str, work: Callable[[str], object]) -> None:
-        """Do the work of each due member of a sorted set (member by ms).
+    def handle_due(self, client: Client, key: str, work: Callable[[str], object], at_once: int = 1) -> None:
+        """Do the work of each due member of a sorted set (member by ms), of `at_once` at the same time.
 
-        A failed member stays in the set with a later time, so that it blocks no other.
-        Errors: those of `handle`; StorageUnavailable where the bucket refuses the whole page.
+        A failed member stays in the set with a later time, so that it blocks no other. Further pages follow for
+        DUE_S. Errors: those of `handle`; StorageUnavailable where the bucket refuses a whole page.
         """
-        members = texts(client.zrangebyscore(key, "-inf", now_ms(), start=0, num=PAGE_ENTRIES))
-        refused = 0
-        for member in members:
-            retry_ms = self.handle(member, partial(work, member))
-            refused += retry_ms == REFUSED_RETRY_MS
+        until, is_full = time.monotonic() + DUE_S, True
+        with ThreadPoolExecutor(at_once, self.duty) as pool:
+            while is_full and time.monotonic() < until:
+                members = texts(client.zrangebyscore(key, "-inf", now_ms(), start=0, num=PAGE_ENTRIES))
+                self._handle_page(client, key, members, work, pool)
+                is_full = len(members) == PAGE_ENTRIES
+
+    def _handle_page(
+        self, client: Client, key: str, members: list[str], work: Callable[[str], object], pool: Executor
+    ) -> None:
+        is_away = threading.Event()
+
+        def handle(member: str) -> int:
+            if is_away.is_set():
+                return 0
+            try:
+                retry_ms = self.handle(member, partial(work, member))
+            except Exception:
+                is_away.set()
+                raise
             if retry_ms:
                 client.zadd(key, {member: now_ms() + retry_ms}, xx=True)
+            return retry_ms
+
+        refused = sum(retry_ms == REFUSED_RETRY_MS for retry_ms in pool.map(handle, members))
         if refused == len(members) >= FAILURES_IN_A_ROW:
             raise StorageUnavailable(f"the bucket refuses all of {refused} entries; see the log for its words")

@@ -12,7 +12,7 @@ from tasks.job import now_ms
 from tasks.ledger import Ledger, keys
 from tasks.service.archive import Tombstone
 from worker.keeper.retention import TOMBSTONE_KEPT_MS, tenant_and_id
-from worker.keeper.skipped import Skipped
+from worker.keeper.skipped import AT_ONCE, Skipped
 
 UPLOAD_RETRY_MS = 24 * 3600 * 1000
 """Delay until an upload is looked at again that a job still names."""
@@ -31,7 +31,7 @@ class Trash:
 
     def empty(self, skipped: Skipped) -> None:
         """Delete the objects under each prefix in the trash. A deleted job leaves a tombstone."""
-        skipped.handle_due(self.redis, keys.TRASH, self._empty)
+        skipped.handle_due(self.redis, keys.TRASH, self._empty, AT_ONCE)
 
     def _trash_upload(self, member: str) -> None:
         tenant, upload = tenant_and_id(member)

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from pydantic import SecretStr
 
-from tasks.bucket.direct import SMALL_BYTES, DirectStorage
+from tasks.bucket.direct import RETRIES, SMALL_BYTES, DirectStorage
 from tasks.bucket.storage import NotTried, ObjectRefused, Patience, Storage
 from tasks.errors import Canceled, NotFound, StorageUnavailable, TooLarge
 from tests.stack import ACCESS_KEY, SECRET_KEY, free_port
@@ -136,13 +136,13 @@ def taking() -> Iterator[ThreadingHTTPServer]:
     server.server_close()
 
 
-def test_a_request_that_is_cut_off_goes_to_boto3_and_the_next_ones_too(settings, taking, caplog):
+def test_a_request_that_is_cut_off_again_and_again_goes_to_boto3_and_the_next_ones_too(settings, taking, caplog):
     caplog.set_level(logging.INFO)
-    taking.breaks = 1
+    taking.breaks = 1 + RETRIES
     direct = DirectStorage(settings.model_copy(update={"s3_endpoint_url": f"http://127.0.0.1:{taking.server_port}"}))
     for number in range(3):
         direct.put_bytes(f"a/{number}", b"whole", "text/plain")
-    assert ["Boto3" in seen["user-agent"] for seen in taking.seen] == [False, True, True, True]
+    assert ["Boto3" in seen["user-agent"] for seen in taking.seen] == [False] * taking.breaks + [True] * 3
     assert [line for line in caplog.messages if "boto3 alone" in line] == [
         "boto3 alone asks the bucket for 10 s (GenericError)"
     ]
@@ -194,3 +194,22 @@ def test_after_one_without_an_answer_the_rest_are_not_tried(settings, storage):
     answers = Some(settings).put_many([(f"away-{number}", b"", "text/plain") for number in range(200)])
     assert type(answers[0]) is StorageUnavailable and isinstance(answers[-1], NotTried)
     assert sum(not isinstance(answer, NotTried) for answer in answers) < 50
+
+
+@pytest.mark.parametrize("names", [[], ["a"], ["job.json", "1-ab/x.txt", "1-ab/y/z.txt"], ["job.json", "1-ab/ä b.txt"]])
+def test_all_below_a_prefix_goes_and_nothing_beside_it(direct, storage, names):
+    """Names that S3 clients disagree about are left to boto3."""
+    beside = ["tenants/a/jobs/job_10/job.json", "tenants/a/jobs/job_2/job.json"]
+    for key in [*beside, *(f"tenants/a/jobs/job_1/{name}" for name in names)]:
+        storage.put_bytes(key, b"x", "text/plain")
+    assert direct.delete_prefix("tenants/a/jobs/job_1/") == len(names) and not direct.paused_until
+    assert [seen.key for seen in storage.list("")] == beside
+
+
+def test_a_prefix_that_is_no_folder_is_deleted_too(direct, storage):
+    for key in ("a/b1", "a/b2/c", "a/c"):
+        storage.put_bytes(key, b"x", "text/plain")
+    assert direct.delete_prefix("a/b") == 2
+    assert [seen.key for seen in storage.list("")] == ["a/c"]
+    with pytest.raises(ValueError, match="the whole bucket"):
+        direct.delete_prefix("")

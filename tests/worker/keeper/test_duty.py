@@ -15,7 +15,14 @@ from tests.stack import ROOT, until
 from worker.keeper import health
 from worker.keeper.duty import LATE_ROUNDS, Duty
 from worker.keeper.keeper import Keeper
-from worker.keeper.skipped import FAILURES_IN_A_ROW, LINES_A_MINUTE, UNANSWERED_RETRY_MS, UNREADABLE_RETRY_MS, Skipped
+from worker.keeper.skipped import (
+    FAILURES_IN_A_ROW,
+    LINES_A_MINUTE,
+    PAGE_ENTRIES,
+    UNANSWERED_RETRY_MS,
+    UNREADABLE_RETRY_MS,
+    Skipped,
+)
 
 ROUND_S = 0.03
 
@@ -146,15 +153,34 @@ class TestSkipped:
             skipped.handle_due(ledger.redis, "a:list", lambda member: refuses())
 
     def test_members_that_cannot_be_read_stand_before_no_other_and_stay(self, ledger):
-        """More of them than one look gets."""
+        """More of them than a page has; the round reads on."""
         ledger.redis.zadd("a:list", {**{f"odd{n}": n for n in range(250)}, "even": 300})
         done, skipped = [], Skipped("list")
-        for _ in range(2):
-            skipped.handle_due(
-                ledger.redis, "a:list", lambda member: done.append(member) if member == "even" else int(member)
-            )
+        skipped.handle_due(
+            ledger.redis, "a:list", lambda member: done.append(member) if member == "even" else int(member)
+        )
         assert done == ["even"] and skipped.count == 250
         assert ledger.redis.zcard("a:list") == 251
+
+    def test_members_are_handled_several_at_once(self, ledger):
+        """Each waits for three others that are at it."""
+        ledger.redis.zadd("a:list", {f"m{n}": n for n in range(40)})
+        together, skipped = threading.Barrier(4), Skipped("at once")
+
+        def work(member: str) -> None:
+            together.wait(20)
+            ledger.redis.zrem("a:list", member)
+
+        skipped.handle_due(ledger.redis, "a:list", work, at_once=4)
+        assert not ledger.redis.exists("a:list") and not skipped.count
+
+    def test_once_the_bucket_is_away_the_rest_of_a_page_is_not_tried(self, ledger):
+        ledger.redis.zadd("a:list", {f"m{n}": n for n in range(PAGE_ENTRIES)})
+        tried = []
+        with pytest.raises(StorageUnavailable):
+            Skipped("away").handle_due(ledger.redis, "a:list", lambda member: tried.append(member) or fails(), 4)
+        assert FAILURES_IN_A_ROW <= len(tried) < PAGE_ENTRIES
+        assert ledger.redis.zcard("a:list") == PAGE_ENTRIES
 
 
 class TestTold:
