@@ -11,8 +11,8 @@ from tasks import errors
 from tasks.job import Fixed
 from tasks.ledger import keys
 from tasks.ledger.client import Word
-from tasks.ledger.connection import Call, Connection, milliseconds
-from tasks.ledger.shapes import ASK_AGAIN, Cause, Claimed, Held, Record, Worker
+from tasks.ledger.connection import BYTES_A_TRIP, CALLS_A_TRIP, Call, Connection, Reply, milliseconds
+from tasks.ledger.shapes import ASK_AGAIN, Cause, Claimed, Commit, Granted, Held, Record, Wish, Worker
 
 Json = Mapping[str, Any]
 NOTED = {0: "lost", 1: "noted", 2: "canceling"}
@@ -69,13 +69,60 @@ class Attempts(Connection):
         message: str | None = None,
     ) -> tuple[str, Claimed | None]:
         """Commits, then claims for the same slot, in one trip. Errors of the commit alone leave the slot as it was."""
-        ended = self._commit_of(job_id, token, result, outputs, metrics, number, message)
-        replies = self._replies([ended, self._claim_of(worker, slot, next_token)])
-        committed = self._answer("commit", replies[0], str)
-        answer = self._answer("claim", replies[1], list)
+        commit = Commit(job_id, token, result, outputs, metrics, number, message)
+        (granted,) = self.claim_many(worker, [Wish(slot, next_token, commit=commit)])
+        if isinstance(granted, errors.LedgerFault):
+            raise granted
+        return granted.committed, granted.claimed
+
+    def claim_many(self, worker: Worker, wishes: Sequence[Wish]) -> list[Granted | errors.LedgerFault]:
+        """Commits and claims for several slots of one worker, in order, as many a trip as one may have; each slot once.
+
+        Each claim is fair by itself, as if it had come alone. A wish that fails, fails alone; where its commit fails,
+        the slot stays as it was. Errors of the whole: NotReady; all may be asked again then, and what was done is
+        answered as it was.
+        """
+        granted: list[Granted | errors.LedgerFault] = []
+        while len(granted) < len(wishes):
+            granted += self._granted(worker, wishes[len(granted) :])
+        return granted
+
+    def _granted(self, worker: Worker, wishes: Sequence[Wish]) -> list[Granted | errors.LedgerFault]:
+        """The answers of one trip: of the first wishes, up to one that failed, at least of one."""
+        calls, ends = self._trip(worker, wishes)
+        replies = self._replies(calls)
+        granted: list[Granted | errors.LedgerFault] = []
+        for wish, (first, last) in zip(wishes, ends, strict=False):
+            if first >= len(replies):  # behind one that failed
+                break
+            try:
+                granted.append(self._one(worker, wish, replies[first:last]))
+            except errors.LedgerFault as fault:
+                granted.append(fault)
+        return granted
+
+    def _trip(self, worker: Worker, wishes: Sequence[Wish]) -> tuple[list[Call], list[tuple[int, int]]]:
+        """The calls of as many wishes as fit a trip, and where the calls of each begin and end."""
+        calls: list[Call] = []
+        ends: list[tuple[int, int]] = []
+        size = 0
+        for wish in wishes:
+            more = [self._claim_of(worker, wish.slot, wish.token, wish.linger_s)]
+            if wish.commit:
+                more.insert(0, _commit_of(wish.commit))
+            size += sum(len(word) for _, named, words in more for word in (*named, *words) if isinstance(word, str))
+            if calls and (len(calls) + len(more) > CALLS_A_TRIP or size > BYTES_A_TRIP):
+                break
+            ends.append((len(calls), len(calls) + len(more)))
+            calls += more
+        return calls, ends
+
+    def _one(self, worker: Worker, wish: Wish, replies: Sequence[Reply]) -> Granted:
+        committed = self._answer("commit", replies[0], str) if wish.commit else ""
+        answer = self._answer("claim", replies[-1], list)
         if answer[0] == ASK_AGAIN:
-            return committed, self.claim(worker, slot, next_token)
-        return committed, _claimed(next_token, answer)
+            return Granted(committed, self.claim(worker, wish.slot, wish.token, wish.linger_s))
+        return Granted(committed, _claimed(wish.token, answer))
 
     def renew(self, worker: Worker, draining: bool = False, about: Record | None = None) -> tuple[float, list[Held]]:
         """Extends all leases of the worker; Redis' time in ms, and its slots. `about` is shown in /v1/pools."""
@@ -141,21 +188,7 @@ class Attempts(Connection):
         `number`: the attempt's own; where the attempt is lost, its uploads go to the trash. `message`: the last one,
         as in `report`.
         """
-        return self._run(*self._commit_of(job_id, token, result, outputs, metrics, number, message), str)
-
-    def _commit_of(
-        self,
-        job_id: str,
-        token: str,
-        result: Json,
-        outputs: Sequence[Json],
-        metrics: Json,
-        number: int,
-        message: str | None,
-    ) -> Call:
-        size = sum(output["bytes"] for output in outputs)
-        told = [json.dumps(result), json.dumps(list(outputs)), json.dumps(metrics), size, number, _told(message)]
-        return "commit", [keys.job(job_id)], [job_id, token, *told]
+        return self._run(*_commit_of(Commit(job_id, token, result, outputs, metrics, number, message)), str)
 
     def fail(
         self,
@@ -207,6 +240,12 @@ def _report_of(
 ) -> Call:
     told = [phase, "" if progress is None else f"{progress:.4f}", _told(message), checkpoint]
     return "report", [keys.job(job_id)], [job_id, token, *told]
+
+
+def _commit_of(end: Commit) -> Call:
+    size = sum(output["bytes"] for output in end.outputs)
+    told = [json.dumps(end.result), json.dumps(list(end.outputs)), json.dumps(end.metrics), size, end.number]
+    return "commit", [keys.job(end.job_id)], [end.job_id, end.token, *told, _told(end.message)]
 
 
 def _told(message: str | None) -> str:

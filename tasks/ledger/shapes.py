@@ -1,8 +1,8 @@
 """The arguments and the answers of the ledger's verbs. It asks nothing of Redis."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from tasks.job import SCHEMA, Fixed
 
@@ -41,6 +41,37 @@ class Claimed:
     token: str
     number: int
     record: Record
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The arguments of `commit`: result, outputs and metrics as JSON values."""
+
+    job_id: str
+    token: str
+    result: Mapping[str, Any]
+    outputs: Sequence[Mapping[str, Any]]
+    metrics: Mapping[str, Any]
+    number: int = 0
+    message: str | None = None
+
+
+@dataclass(frozen=True)
+class Wish:
+    """A slot that asks for its next job by a token, as in `claim`. `commit`: the end of its last, which comes first."""
+
+    slot: str
+    token: str
+    linger_s: float = 0
+    commit: Commit | None = None
+
+
+@dataclass(frozen=True)
+class Granted:
+    """The answer to a wish: how its commit was answered, '' without one, and the slot's next job."""
+
+    committed: str
+    claimed: Claimed | None
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from tests.tasks.transcribe.checkpoints import PIECES, SPECIAL
 from tests.tasks.transcribe.sounds import made, spoken
 
 PROMPTS = ("Once upon a time there was", "The ship had not been seen", "A little dog went", "In the morning she")
-TOKENS = 64
+TOKENS, QUICK_TOKENS = 64, 8
 """Tokens that each text has."""
 WORDS, CAPTION_WORDS = 44, 16
 """Tokens that the whisper writes of a recording, and the captioner of a picture."""
@@ -47,7 +47,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Subject:
-    """A model to measure. `jobs`: requests of a run; `batch`: as in models.toml."""
+    """A model to measure. `jobs`: requests of a run; `batch`: as in models.toml; `tokens`: that each text has."""
 
     kind: str
     name: str
@@ -55,6 +55,7 @@ class Subject:
     weights: str
     batch: int
     jobs: int
+    tokens: int
 
     def table(self) -> str:
         """Its entry of models.toml."""
@@ -68,11 +69,11 @@ class Subject:
             shot = number % SHOTS
             if self.kind == "generate":
                 prompt = PROMPTS[number % len(PROMPTS)]
-                yield Asked(self.kind, self.name, {"prompt": prompt}, {"max_tokens": TOKENS, "seed": number})
+                yield Asked(self.kind, self.name, {"prompt": prompt}, {"max_tokens": self.tokens, "seed": number})
             elif self.kind == "transcribe":
                 yield Asked(self.kind, self.name, {}, {}, folder / f"{shot}.flac")
             else:
-                yield Asked(self.kind, self.name, {}, {"max_tokens": CAPTION_WORDS}, folder / f"{shot}.jpg")
+                yield Asked(self.kind, self.name, {}, {"max_tokens": self.tokens}, folder / f"{shot}.jpg")
 
 
 def subjects(folder: Path, plan: Plan) -> list[Subject]:
@@ -83,11 +84,12 @@ def subjects(folder: Path, plan: Plan) -> list[Subject]:
     _captioner(folder / "vit-gpt2", plan.quick)
     shipped = Registry.default()
     texts = [shipped.model("generate", name) for name in ("stories", "transformer")]
-    batches = plan.size(BATCHES, 2)
+    batches, tokens = plan.size(BATCHES, 2), plan.size(TOKENS, QUICK_TOKENS)
+    files = plan.size(FILES, 8)
     return [
-        *(Subject(m.kind, m.name, m.algorithm, str(m.weights), m.batch, batches * m.batch) for m in texts),
-        Subject("transcribe", "whisper", "whisper", str(folder / "whisper"), 4, plan.size(FILES, 8)),
-        Subject("caption", "vit-gpt2", "hf", str(folder / "vit-gpt2"), 4, plan.size(FILES, 8)),
+        *(Subject(m.kind, m.name, m.algorithm, str(m.weights), m.batch, batches * m.batch, tokens) for m in texts),
+        Subject("transcribe", "whisper", "whisper", str(folder / "whisper"), 4, files, WORDS),
+        Subject("caption", "vit-gpt2", "hf", str(folder / "vit-gpt2"), 4, files, CAPTION_WORDS),
     ]
 
 

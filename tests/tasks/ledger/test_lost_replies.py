@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from tasks.errors import DeadlineExceeded, NotFound, NotReady
-from tasks.ledger import Idempotency, Ledger, Submitted, keys
+from tasks.ledger import Commit, Idempotency, Ledger, Submitted, Wish, keys
 from tests.conftest import make_fixed
 from tests.tasks.ledger.conftest import AWAY, VERBS, Desk
 from tests.tasks.ledger.proxy import Proxy
@@ -41,6 +41,19 @@ class Case:
         yield lambda: self.lossy.claim(self.desk.worker, "w1:0", token).fixed, jobs[0]
         assert [self.desk.status(job) for job in jobs] == ["running", "queued"]
         assert self.desk.attempts(jobs[0]) == [(None, None)]
+
+    def claim_many(self):
+        jobs, first = [self.desk.submit() for _ in range(4)], self.desk.claim(slot="0")
+        commit = Commit(first.fixed.id, first.token, {"text": "x"}, [], {}, 1)
+        asked = [Wish("w1:0", self.desk.token(), commit=commit), Wish("w1:1", self.desk.token())]
+
+        def told():
+            granted = self.lossy.claim_many(self.desk.worker, asked)
+            return [(each.committed, each.claimed.fixed) for each in granted]
+
+        yield told, [("succeeded", jobs[1]), ("", jobs[2])]
+        assert [self.desk.status(job) for job in jobs] == ["succeeded", "running", "running", "queued"]
+        assert self.entries(jobs[0].id) == ["accepted", "ended"]
 
     def renew(self):
         claimed = self.desk.running()
@@ -193,7 +206,7 @@ class Case:
         return [e["type"] for _, e in self.desk.ledger.redis.xrange(keys.JOURNAL) if e["id"] == job_id]
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "report_all"])
+@pytest.mark.parametrize("verb", [*VERBS, "claim_many", "report_all"])
 def test_a_lost_reply_is_asked_for_again_and_nothing_happens_twice(desk, lossy, clock, verb):
     case = getattr(Case(desk, lossy, clock), verb)()
     ask, answer = next(case)
