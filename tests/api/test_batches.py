@@ -156,8 +156,9 @@ class TestLines:
         assert found[1]["problem"]["code"] == "internal" and "ZeroDivision" not in json.dumps(found)
 
     def test_doorbells_are_rung_for_a_trip_not_for_a_job(self, acme, ledger, settings):
+        """No more than are wanted, but for those of one trip, whose jobs see the same number of bells."""
         send(acme, numbered(150))
-        assert ledger.redis.llen("gpu.generate") == settings.bells
+        assert settings.bells <= ledger.redis.llen("gpu.generate") < settings.bells + LINES_A_TRIP
 
     def test_a_prefix_of_a_trusted_proxy_is_in_the_links(self, acme):
         answer = acme.post(
