@@ -168,7 +168,7 @@ class Backlot(Service):
         return int(json.loads(record["result"])["text"]) if record["status"] == "succeeded" else None
 
     def fill(self, count: int, pool: str = "cpu") -> None:
-        """Pipelined `submit` scripts; then the bells that the last of them would have rung."""
+        """Lists of submits; then the bells that the last of them would have rung."""
         fill(self.jobs.ledger, count, pool)
         self.jobs.broker.ring(fixed(0, pool).queue, times=min(count, self.settings.bells))
 

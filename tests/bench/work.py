@@ -3,12 +3,13 @@
 import json
 
 from tasks.job import Fixed, new_id
-from tasks.ledger import Ledger, connect
+from tasks.ledger import Ledger
+from tasks.ledger.shapes import Submitted
 
 TENANTS = 50
-PIPELINE = 500
+JOBS_AT_ONCE = 500
 PATIENT_S = 30
-"""How long Redis may take over a pipeline, or stand still while it rewrites its log."""
+"""How long Redis may stand still while it rewrites its log."""
 INPUT, PARAMS = {"prompt": "Once upon a midnight dreary, while I pondered"}, {"max_tokens": 64, "temperature": 0.7}
 METADATA = {"order": "A-1017", "customer": "c-20260731"}
 BODY = json.dumps({"kind": "generate", "input": INPUT, "params": PARAMS, "metadata": METADATA})
@@ -32,22 +33,11 @@ def fixed(number: int, pool: str = "cpu", tenants: int = TENANTS) -> Fixed:
     )
 
 
-class Piped(Ledger):
-    """Its submits queue their scripts on a pipeline; the answers come when that is executed."""
-
-    def _ask(self, verbs, texts, independent):
-        super()._ask(verbs, texts, independent)
-        return [(0, [1, "", 0, 0, 0])]  # accepted, as `fill` looks up afterwards
-
-
 def fill(ledger: Ledger, count: int, pool: str = "cpu", tenants: int = TENANTS) -> None:
-    """So many waiting jobs, by pipelined `submit` scripts; each answer is looked at."""
-    client = connect(ledger.settings, read_timeout_s=PATIENT_S)
-    for start in range(0, count, PIPELINE):
-        with client.pipeline(transaction=False) as pipeline:
-            piped = Piped(ledger.settings, pipeline)
-            for number in range(start, min(start + PIPELINE, count)):
-                piped.submit(fixed(number, pool, tenants))
-            answers = pipeline.execute()
-        assert all(answer[0] == 1 for ((_, answer),) in answers), answers[:3]
-    client.close()
+    """So many waiting jobs, by lists of submits, many a trip; each outcome is looked at."""
+    filling = Ledger(ledger.settings, read_timeout_s=PATIENT_S)
+    for start in range(0, count, JOBS_AT_ONCE):
+        jobs = [fixed(number, pool, tenants) for number in range(start, min(start + JOBS_AT_ONCE, count))]
+        outcomes = filling.submit_many([(job, filling.submit_call(job)) for job in jobs])
+        assert all(isinstance(outcome, Submitted) for outcome in outcomes), outcomes[:3]
+    filling.redis.close()
