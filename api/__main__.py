@@ -22,6 +22,8 @@ from tasks.models_file import Misconfigured
 from tasks.settings import Settings
 
 log = logging.getLogger("api")
+APP = "api.server.bridge:bridge"
+"""The factory of the ASGI app that each process serves."""
 BACKLOG = 4096
 """Connections that the kernel keeps waiting to be accepted."""
 OTHER_FILES = 512
@@ -48,7 +50,7 @@ def main(host: str, port: int, processes: int) -> None:
     with metrics.served(settings.metrics_host, settings.http_metrics_port, port, granian_port, connections) as at:
         log.info("metrics at http://%s:%d/metrics", settings.metrics_host, at)
         Granian(
-            "api.server.bridge:bridge",
+            APP,
             host,
             port,
             interface=Interfaces.ASGI,

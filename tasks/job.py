@@ -318,10 +318,13 @@ def batch_of(job_id: str) -> str:
 
 
 def _base32(value: int, length: int) -> str:
-    return "".join(_BASE32[value >> shift & 31] for shift in range(5 * length - 5, -1, -5))
+    """The last 5 bits for each character of an even number."""
+    return "".join([_PAIRS[value >> shift & 1023] for shift in range(5 * length - 10, -1, -10)])
 
 
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = [first + second for first in _BASE32 for second in _BASE32]
+WEB = re.compile(r"https?:", re.IGNORECASE)
 LINE_CHARS = 4
 """Characters of a member's id that say its line: 20 bits."""
 SHOWN_TEXT = 1000
@@ -330,7 +333,7 @@ SHOWN_TEXT = 1000
 def redacted(value: JsonValue) -> JsonValue:
     """An input as it may be shown: no query string of a URL (it may hold a signature), long texts cut."""
     if isinstance(value, str):
-        if re.match(r"https?:", value, re.IGNORECASE):
+        if WEB.match(value):
             return value.partition("?")[0].partition("#")[0]
         return value if len(value) <= SHOWN_TEXT else value[:SHOWN_TEXT] + "…"
     if isinstance(value, list) and len(value) > SHOWN_TEXT // 10:
@@ -382,17 +385,7 @@ def _attempts(record: dict[str, str]) -> list[dict[str, Any]]:
     """Attempts lie in fields attempt:1, attempt:2, ..., of very many the last; the one under way has no `ended_ms`."""
     fields = (f"attempt:{n}" for n in range(1, int(record["starts"]) + 1))
     kept = (json.loads(record[name]) for name in fields if name in record)
-    return [
-        {
-            "number": a["number"],
-            "worker": a["worker"],
-            "started_at": moment(a["started_ms"]),
-            "ended_at": _moment(a.get("ended_ms")),
-            "outcome": a.get("outcome"),
-            "error": a.get("error"),
-        }
-        for a in kept
-    ]
+    return [{**a, "started_at": moment(a["started_ms"]), "ended_at": _moment(a.get("ended_ms"))} for a in kept]
 
 
 def _metrics(record: dict[str, str]) -> dict[str, Any]:

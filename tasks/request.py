@@ -70,7 +70,7 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_each_once)
 
 def _named_twice(body: bytes | str) -> MalformedRequest | None:
     try:
-        read_json(body)
+        _DECODER.decode(body if isinstance(body, str) else body.decode())
     except NamedTwice as error:
         return MalformedRequest(f"the body can be read in more than one way: {error}")
     except (ValueError, RecursionError):

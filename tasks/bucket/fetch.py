@@ -1,6 +1,6 @@
 """An input's source becomes a local file: https, s3 or an upload; nothing private is ever reached.
 
-`check_allowed` judges the words at submit, `fetch` judges them again, resolves a host name once, checks
+`check_allowed` (allowed.py) judges the words at submit, `fetch` judges them again, resolves a host name once, checks
 the address and connects to that very address, so that a name that changes between check and use is
 no way in. Redirects are followed by hand, each judged the same way. A fetch hears within a second that it is
 canceled, whatever it waits for, and gives up on who is silent or drips.
@@ -11,7 +11,6 @@ import ipaddress
 import socket
 import ssl
 import time
-import unicodedata
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ import httpcore
 import httpx
 
 from tasks.apart import BUCKETS, NAMES
+from tasks.bucket.allowed import Address, check_allowed, check_host, literal, may_reach, private
 from tasks.bucket.connections import Connections
 from tasks.bucket.storage import Storage
 from tasks.errors import Canceled, InputUnreachable, InvalidInput, NotFound, TooLarge
@@ -42,22 +42,6 @@ REDIRECTS = 5
 RECOVERS = {408, 425, 429}
 PACKED = ("gzip", "deflate")
 MOVED = {301, 302, 303, 307, 308}
-
-IDEOGRAPHIC_STOP = "\u3002"  # a dot to the resolver
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-LOCALHOST: list[Address] = [ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1")]
-
-
-def check_allowed(source: str, tenant: str, settings: Settings) -> None:
-    """Checks that a tenant may name this source, without a request to it. Errors: InvalidInput."""
-    try:
-        parts = urlsplit(check_source(source))
-    except ValueError as error:
-        raise InvalidInput(str(error)) from error
-    if parts.scheme in ("http", "https"):
-        _check_host(parts, settings)
-    elif parts.scheme == "s3":
-        _check_s3(source, tenant, settings)
 
 
 def fetch(
@@ -146,19 +130,6 @@ def _fetch_s3(source: str, target: Path, max_bytes: int, storage: Storage, check
         raise InputUnreachable(f"{source} is not there") from error
     except TooLarge:
         raise TooLarge(_too_large(source, max_bytes)) from None
-
-
-def _check_s3(source: str, tenant: str, settings: Settings) -> None:
-    path = source.removeprefix("s3://")
-    if path.partition("/")[0] == settings.s3_bucket:
-        raise InvalidInput("an s3 source may not lie in this service's own bucket; send the file to /v1/uploads")
-    if {".", ".."} & set(path.split("/")):
-        raise InvalidInput("an s3 key with the parts . or .. is not accepted")
-    if not any(path.startswith(prefix) for prefix in settings.s3_sources.get(tenant, ())):
-        raise InvalidInput(
-            f"{source} is not among the s3 sources that this tenant may read; the operator names them "
-            "in BACKLOT_S3_SOURCES"
-        )
 
 
 # -- the web
@@ -272,7 +243,7 @@ def _next(url: str, location: str, settings: Settings) -> str:
     try:
         if not location or urlsplit(check_source(target)).scheme not in ("http", "https"):
             raise InvalidInput("it leads nowhere on the web")
-        _check_host(urlsplit(target), settings)
+        check_host(urlsplit(target), settings)
     except (ValueError, InvalidInput) as error:
         raise InvalidInput(f"{redacted(url)} redirects to where an input may not come from: {error}") from error
     return target
@@ -299,25 +270,13 @@ def _unreachable(url: str) -> Iterator[None]:
 # -- hosts and addresses
 
 
-def _check_host(parts: SplitResult, settings: Settings) -> None:
-    """A host as it is written: plain http and private addresses are for those in fetch_allow alone."""
-    host = parts.hostname or ""
-    addresses = _literal(host)
-    if addresses and not any(_may_reach(host, address, settings) for address in addresses):
-        raise InvalidInput(_private(host))
-    if parts.scheme == "http" and not _listed(host, addresses, settings):
-        raise InvalidInput(
-            f"http://{host} is not accepted, only https; the operator may allow a host in BACKLOT_FETCH_ALLOW"
-        )
-
-
 def _pinned(parts: SplitResult, settings: Settings, check: Callable[[], None]) -> Address:
     """The address to connect to: the first of the name's that may be reached."""
     host = parts.hostname or ""
-    addresses = _literal(host) or _resolved(host, check)
-    allowed = [address for address in addresses if _may_reach(host, address, settings)]
+    addresses = literal(host) or _resolved(host, check)
+    allowed = [address for address in addresses if may_reach(host, address, settings)]
     if not allowed:
-        raise InvalidInput(_private(host))
+        raise InvalidInput(private(host))
     return allowed[0]
 
 
@@ -332,56 +291,6 @@ def _resolved(host: str, check: Callable[[], None]) -> list[Address]:
 def resolve(host: str) -> list[str]:
     """The addresses of a host, in the resolver's order."""
     return [str(info[4][0]) for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
-
-
-def _literal(host: str) -> list[Address]:
-    """The addresses that the host's spelling means, without asking anybody; decimal, hex and octal ones as well."""
-    plain = unicodedata.normalize("NFKC", host).replace(IDEOGRAPHIC_STOP, ".").rstrip(".").partition("%")[0]
-    if plain == "localhost" or plain.endswith(".localhost"):
-        return LOCALHOST
-    try:
-        return [ipaddress.ip_address(plain)]
-    except ValueError:
-        pass
-    try:
-        return [ipaddress.IPv4Address(socket.inet_aton(plain))]
-    except (OSError, ValueError):
-        return []
-
-
-def _may_reach(host: str, address: Address, settings: Settings) -> bool:
-    return _public(address) or _listed(host, [address], settings)
-
-
-def _public(address: Address) -> bool:
-    """IPv6 has two ways to write an IPv4 address within; the one within is judged."""
-    if address.version == 6 and address.ipv4_mapped:
-        return _public(address.ipv4_mapped)
-    if address.version == 6 and (address.is_site_local or (address.sixtofour and not _public(address.sixtofour))):
-        return False
-    return address.is_global and not (address.is_multicast or address.is_reserved)
-
-
-def _listed(host: str, addresses: list[Address], settings: Settings) -> bool:
-    """True where fetch_allow has the host's name, or a network with one of its addresses."""
-    plain = [getattr(address, "ipv4_mapped", None) or address for address in addresses]
-    for entry in settings.fetch_allow:
-        try:
-            network = ipaddress.ip_network(entry, strict=False)
-        except ValueError:
-            if entry.lower() == host.lower():
-                return True
-        else:
-            if any(address in network for address in plain):
-                return True
-    return False
-
-
-def _private(host: str) -> str:
-    return (
-        f"{host} is a private address, or a name of one; the operator may allow it in BACKLOT_FETCH_ALLOW "
-        "(hosts or networks)"
-    )
 
 
 def _check_size(source: str, size: int, max_bytes: int) -> None:

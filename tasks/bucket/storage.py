@@ -1,5 +1,6 @@
 """The bucket: put, get, head, list, delete and presigned links. boto3 is in no other file; layout.py has the keys.
 
+boto3 is imported at the first call: it takes a tenth of a second and 10 MiB, and many processes need no bucket.
 It knows nothing of records, and keeps to the plain S3 operations that every S3 server has. A link
 never stands in an error's text: it opens the object to whoever reads it.
 """
@@ -16,20 +17,14 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import quote
 
-import boto3
-import urllib3
-from boto3.exceptions import Boto3Error
-from boto3.s3.transfer import TransferConfig
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
-
 from tasks.bucket import credentials
 from tasks.bucket.credentials import Keys
 from tasks.errors import NotFound, StorageUnavailable, TooLarge
 from tasks.settings import Settings
 
 MIB = 1024 * 1024
-TRANSFER = TransferConfig(multipart_threshold=16 * MIB, multipart_chunksize=16 * MIB, max_concurrency=4)
+PART_BYTES = 16 * MIB
+"""A larger file goes in parts of this size."""
 THREADS = 16
 """Objects that are put at once, at most."""
 PAGE_OBJECTS = 1000
@@ -124,9 +119,7 @@ class Storage:
         with path.open("rb") as file:
             size, sha256 = measured(file)
         with _unavailable("PutObject"):
-            self._client().upload_file(
-                str(path), self.bucket, key, ExtraArgs={"ContentType": media_type, **self._encryption}, Config=TRANSFER
-            )
+            self._client().upload_file(str(path), self.bucket, key, **self._in_parts(media_type))
         return size, sha256
 
     def put_bytes(self, key: str, data: bytes, media_type: str) -> None:
@@ -160,9 +153,7 @@ class Storage:
     def put_stream(self, key: str, stream: BinaryIO, media_type: str) -> None:
         """Upload an open binary file from where it stands, in parts where it is large; may close it."""
         with _unavailable("PutObject"):
-            self._client().upload_fileobj(
-                stream, self.bucket, key, ExtraArgs={"ContentType": media_type, **self._encryption}, Config=TRANSFER
-            )
+            self._client().upload_fileobj(stream, self.bucket, key, **self._in_parts(media_type))
 
     def get_bytes(self, key: str) -> bytes:
         """A small object whole. Errors: NotFound."""
@@ -282,12 +273,20 @@ class Storage:
         wanted = {"ServerSideEncryption": self.settings.s3_sse, "SSEKMSKeyId": self.settings.s3_sse_kms_key_id}
         return {name: value for name, value in wanted.items() if value}
 
+    def _in_parts(self, media_type: str) -> dict[str, Any]:
+        from boto3.s3.transfer import TransferConfig
+
+        how = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=4)
+        return {"ExtraArgs": {"ContentType": media_type, **self._encryption}, "Config": how}
+
     def check(self) -> None:
         """Checks, with short timeouts, that the bucket answers and is the one that the settings describe."""
         try:
             with _unavailable("HeadBucket"):
                 seen = self._client(patience=CHECKS_PATIENCE).head_bucket(Bucket=self.bucket)
         except StorageUnavailable as error:
+            from botocore.exceptions import ClientError
+
             if isinstance(error.__cause__, ClientError):
                 raise StorageUnavailable(_misconfigured(error.__cause__, self.settings.s3_region)) from error.__cause__
             raise
@@ -302,7 +301,7 @@ class Storage:
         with _unavailable("CreateBucket"):
             try:
                 client.create_bucket(Bucket=self.bucket, **region)
-            except ClientError as error:
+            except client.exceptions.ClientError as error:
                 if error.response["Error"]["Code"] not in ("BucketAlreadyExists", "BucketAlreadyOwnedByYou"):
                     raise
         self.check()
@@ -324,12 +323,16 @@ class Storage:
 @lru_cache(maxsize=16)  # clients of rotated keys fall out
 def _client(endpoint: str | None, region: str, keys: Keys, patience: Patience) -> Any:
     """Clients may be shared by threads, and making one takes a tenth of a second."""
+    import boto3
+
     session = boto3.Session(keys.id, keys.secret, keys.token, region_name=region)
     return session.client("s3", endpoint_url=endpoint, config=_config(bool(endpoint), patience))
 
 
-def _config(own_endpoint: bool, patience: Patience) -> Config:
+def _config(own_endpoint: bool, patience: Patience) -> Any:
     """Signature v4 must be named, else links are of version 2, which newer servers refuse."""
+    from botocore.config import Config
+
     return Config(
         signature_version="s3v4",
         s3={"addressing_style": "path" if own_endpoint else "auto"},
@@ -345,6 +348,10 @@ def _config(own_endpoint: bool, patience: Patience) -> Config:
 @contextlib.contextmanager
 def _unavailable(operation: str, key: str | None = None) -> Iterator[None]:
     """Converts boto3's errors to ours, which name no host, no credentials and no link."""
+    import urllib3
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError, ParamValidationError
+
     try:
         yield
     except ClientError as error:
@@ -362,8 +369,9 @@ def _unavailable(operation: str, key: str | None = None) -> Iterator[None]:
         raise StorageUnavailable(f"the bucket did not answer {operation} ({type(error).__name__})") from error
 
 
-def _misconfigured(error: ClientError, region: str) -> str:
-    """The reason why HEAD of the bucket was refused, without its name. Read from the status: the answer has no body."""
+def _misconfigured(error: Any, region: str) -> str:
+    """The reason why HEAD of the bucket was refused (a ClientError), without its name. Read from the status: the answer
+    has no body."""
     code, answered = error.response["Error"]["Code"], error.response.get("ResponseMetadata", {})
     there = answered.get("HTTPHeaders", {}).get("x-amz-bucket-region")
     if there and there != region:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from pydantic import BaseModel, JsonValue
 
 from tasks import inputs
-from tasks.bucket.fetch import check_allowed
+from tasks.bucket.allowed import check_allowed
 from tasks.bucket.layout import media_type_of, safe_name, upload_key
 from tasks.bucket.storage import Storage, measured
 from tasks.errors import BacklotError, InvalidInput, StorageUnavailable, TooLarge

@@ -5,7 +5,7 @@ It knows tenants and the kinds' contracts; HTTP and keys are the API's, scripts 
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -274,8 +274,11 @@ class Jobs:
         """
         job = fresh(fixed, now_ms())
         text = job.model_dump_json()  # before it is recorded: one that cannot be shown would break every list
-        with _soon():
+        try:
             submitted = self.ledger.submit(fixed, idempotency, replaying=replaying)
+        except Conflict as error:
+            error.retryable = True  # the same submit is still being received, for a moment
+            raise
         if idempotency and submitted.replay_fingerprint is not None:
             return self._replay(fixed.tenant, submitted.job_id, submitted.replay_fingerprint, idempotency)
         if submitted.bell:
@@ -286,8 +289,11 @@ class Jobs:
     def store_and_accept(self, fixed: Fixed, prepared: Prepared, idempotency: Idempotency | None) -> Accepted:
         """Store the pending files, under an Idempotency-Key only once, nothing where the job would be refused. Whatever
         refuses it, the key is free for the caller's next try, and what was stored goes."""
-        with _soon():
+        try:
             held = self.ledger.reserve(fixed.tenant, idempotency, fixed.id) if idempotency else None
+        except Conflict as error:
+            error.retryable = True
+            raise
         if idempotency and held:
             return self._replay(fixed.tenant, held.job_id, held.replay_fingerprint, idempotency)
         try:
@@ -358,16 +364,6 @@ def fresh(fixed: Fixed, now: int) -> Job:
             "start_by_ms": str(start + round(fixed.queue_ttl_s * 1000)),
         },
     )
-
-
-@contextlib.contextmanager
-def _soon() -> Iterator[None]:
-    """Marks a Conflict as retryable: the same submit is still being received, for a moment."""
-    try:
-        yield
-    except Conflict as error:
-        error.retryable = True
-        raise
 
 
 def _now() -> datetime:

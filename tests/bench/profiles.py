@@ -1,4 +1,5 @@
-"""Where the time goes: the API's WSGI app, or a worker's loop, in this process under cProfile; and the scripts' share.
+"""Where the time goes: the parts of a submit in the API; its WSGI app, or a worker's loop, in this process under
+cProfile; and the scripts' share.
 
 Its seconds are CPU time of the one thread, so that waiting for Redis is not in them and a busy machine does no harm.
 The profiler slows Python several times over: they compare functions with each other and nothing else. What a submit or
@@ -16,6 +17,7 @@ from werkzeug.test import EnvironBuilder
 
 from api import create_app
 from tasks.ledger import Worker
+from tests.bench import parts
 from tests.bench.sides import Backlot
 from tests.bench.work import BODY, fill
 from worker.run import Runner
@@ -25,7 +27,8 @@ TOP = 25
 
 
 def submit(jobs: int = JOBS) -> None:
-    """POST /v1/jobs, straight into the WSGI app."""
+    """POST /v1/jobs: by parts in the API's processes (parts.py), then straight into the WSGI app, by function."""
+    parts.show(jobs)
     with Backlot() as side:
         app = create_app(side.settings)
         environ = EnvironBuilder(

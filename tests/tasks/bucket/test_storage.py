@@ -10,13 +10,13 @@ import pytest
 from pydantic import SecretStr
 
 from tasks.bucket.layout import attempt_prefix, job_json_key, job_prefix, media_type_of, safe_name, upload_key
-from tasks.bucket.storage import MIB, TRANSFER, ObjectRefused, Storage
+from tasks.bucket.storage import MIB, PART_BYTES, ObjectRefused, Storage
 from tasks.errors import NotFound, StorageUnavailable, TooLarge
 from tests.stack import SECRET_KEY, free_port
 from tests.web import serve
 
 
-@pytest.mark.parametrize("size", [0, 1, 100_000, TRANSFER.multipart_threshold + 3 * MIB + 1])
+@pytest.mark.parametrize("size", [0, 1, 100_000, PART_BYTES + 3 * MIB + 1])
 def test_a_file_comes_back_as_it_went(storage, tmp_path, size):
     """Empty, small and in parts: the same bytes, and the same size and SHA-256 at both ends."""
     path, back = tmp_path / "file.bin", tmp_path / "back.bin"
@@ -29,7 +29,7 @@ def test_a_file_comes_back_as_it_went(storage, tmp_path, size):
 
 def test_a_stream_is_put_without_knowing_its_length(storage):
     """What comes in by multipart goes on to the bucket as it is read."""
-    data = os.urandom(TRANSFER.multipart_threshold + MIB)
+    data = os.urandom(PART_BYTES + MIB)
     storage.put_stream("stream.bin", io.BytesIO(data), "application/octet-stream")
     assert storage.get_bytes("stream.bin") == data
 

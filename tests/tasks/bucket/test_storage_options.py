@@ -13,7 +13,7 @@ import httpx
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from tasks.bucket.storage import MIB, TRANSFER, Storage
+from tasks.bucket.storage import MIB, PART_BYTES, Storage
 from tasks.errors import StorageUnavailable
 from tasks.settings import Settings
 from tests.stack import ACCESS_KEY, SECRET_KEY
@@ -86,7 +86,7 @@ def test_encryption_is_asked_for_with_all_that_is_put(noting, tmp_path, asked, w
     )
     noting.seen.clear()
     path = tmp_path / "large.bin"
-    path.write_bytes(os.urandom(TRANSFER.multipart_threshold + MIB))
+    path.write_bytes(os.urandom(PART_BYTES + MIB))
     storage.put_bytes("a", b"x", "text/plain")
     storage.put_file("b", path, "text/plain")
     with path.open("rb") as stream:
