@@ -14,6 +14,7 @@
 and how often each works, and little of their work.
 """
 
+import contextlib
 import logging
 import os
 import signal
@@ -21,6 +22,8 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+
+from redis.exceptions import LockError
 
 from tasks import broker
 from tasks.bucket.direct import DirectStorage
@@ -53,6 +56,8 @@ LATE_SHARE = 0.9
 LATE_S = 60
 LATE_ENTRIES = 50_000
 """Entries of the journal in Redis, about a KiB each, from which job.json counts as late too."""
+JOB_JSON_LOCK_S = 5
+"""Seconds until another keeper takes over from one that died, or whose bucket is slow."""
 PERIODS_S = {
     "artefacts": artefacts.EVERY_S,
     "debris": debris.EVERY_S,
@@ -191,8 +196,19 @@ class Keeper:
             raise wrong
 
     def write_job_json(self) -> None:
-        """Write job.json of ended jobs for a share of a core. Errors: NotReady, StorageUnavailable."""
-        is_late = self.journal.lag_s() > LATE_S or self.redis.xlen(keys.JOURNAL) > LATE_ENTRIES
-        round_s = self.settings.renew_s
-        for job in self.journal.write_job_json(round_s * LATE_SHARE, round_s * (LATE_SHARE if is_late else SHARE)):
-            metrics.ended(job)
+        """Write job.json of ended jobs for a share of a core, while no other keeper does.
+
+        Without the lock, which lapses, two keepers would only write and count the same. Errors: NotReady,
+        StorageUnavailable.
+        """
+        lock = self.redis.lock(f"{keys.WRITTEN}:lock", timeout=JOB_JSON_LOCK_S)
+        if not lock.acquire(blocking=False):
+            return
+        try:
+            is_late = self.journal.lag_s() > LATE_S or self.redis.xlen(keys.JOURNAL) > LATE_ENTRIES
+            round_s = self.settings.renew_s
+            for job in self.journal.write_job_json(round_s * LATE_SHARE, round_s * (LATE_SHARE if is_late else SHARE)):
+                metrics.ended(job)
+        finally:
+            with contextlib.suppress(LockError):
+                lock.release()

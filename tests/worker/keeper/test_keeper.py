@@ -160,3 +160,30 @@ def test_lines_and_tenants_that_cannot_be_read_keep_no_other_waiting(ledger, kee
     ledger.redis.set(keys.parked("acme"), "of another type")
     keeper.duties["parked"].work()
     assert keeper.duties["parked"].skipped.count <= 1 and not ledger.redis.sismember(keys.PARKED, "zoo")
+
+
+def test_of_two_keepers_one_writes_job_json_at_a_time(settings, storage, ledger, keeper, fixed, monkeypatch):
+    """The other writes nothing meanwhile, and takes over from one that died."""
+    other, ended, puts = Keeper(settings), [fixed() for _ in range(4)], []
+    put_many = keeper.storage.put_many
+
+    def end(job):
+        ledger.submit(job)
+        ledger.cancel("acme", job.id)
+        keeper.duties["segments"].work()
+
+    def put_beside_the_other(objects):
+        puts.append(len(objects))
+        other.duties["job_json"].work()
+        return put_many(objects)
+
+    for job in ended[:3]:
+        end(job)
+    monkeypatch.setattr(keeper.storage, "put_many", put_beside_the_other)
+    with monkeypatch.context() as patched:
+        patched.setattr(other.storage, "put_many", lambda objects: pytest.fail("both write"))
+        keeper.duties["job_json"].work()
+    assert puts == [3] and all(storage.head(job_json_key("acme", job.id)) for job in ended[:3])
+    ledger.redis.set(f"{keys.WRITTEN}:lock", "of one that died", px=200)
+    end(ended[3])
+    until(lambda: other.duties["job_json"].work() or storage.head(job_json_key("acme", ended[3].id)), 20)
