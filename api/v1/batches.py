@@ -24,7 +24,8 @@ from api.problems import Problem, described
 from api.v1.jobs import idempotency_key
 from tasks.errors import MalformedRequest, TooLarge, UnsupportedMedia
 from tasks.job import Status
-from tasks.service.batches import Batch, Line, Made, Refused
+from tasks.service.batches import Batch, Made
+from tasks.service.lines import Line, Refused
 
 routes = Blueprint("batches", __name__, url_prefix="/v1/batches")
 JSON_LINES = ("application/jsonl", "application/x-ndjson")

@@ -13,8 +13,8 @@ from api.v1.batches import LINES_MAX, BatchLine
 from tasks.errors import NotReady
 from tasks.job import Fixed, batch_of
 from tasks.ledger import Ledger, keys
-from tasks.service import batches, jobs
-from tasks.service.batches import LINES_A_TRIP
+from tasks.service import jobs, lines
+from tasks.service.lines import LINES_A_TRIP
 from tests.api.conftest import PROMPT, Caller, problem
 from worker.keeper.journal import Journal
 from worker.keeper.restore import Restore
@@ -150,7 +150,7 @@ class TestLines:
         """What cannot be shown is not recorded; the others are."""
         usual = jobs.fresh
         odd = lambda fixed, now: usual(fixed, now) if fixed.priority == 0 else 1 / 0  # noqa: E731
-        monkeypatch.setattr(batches, "fresh", odd)
+        monkeypatch.setattr(lines, "fresh", odd)
         found = lines_of(send(acme, [GOOD, json.dumps({**PROMPT, "priority": 1}).encode(), GOOD]))
         assert ["job" in line for line in found] == [True, False, True]
         assert found[1]["problem"]["code"] == "internal" and "ZeroDivision" not in json.dumps(found)
@@ -292,6 +292,14 @@ class TestSentAgain:
         assert [line["job"]["status"] for line in lines_of(again) if "job" in line] == ["succeeded", "queued"]
         assert again.headers["Idempotency-Replayed"] == "true" and "Idempotency-Replayed" not in first.headers
         assert len([e for _, e in ledger.redis.xrange(keys.JOURNAL) if e["type"] == "accepted"]) == 2
+
+    def test_lines_with_long_texts_are_made_once_too(self, acme, ledger, storage):
+        """Each of them ends a trip, of which several were read before the key's batch was known."""
+        long = json.dumps({**PROMPT, "input": {"prompt": "x" * 40_000}}).encode()
+        body = [long, GOOD, long, GOOD, long]
+        first, again = (ids_of(send(acme, body, headers=KEY)) for _ in range(2))
+        assert first == again == jobs_of(ledger) and len(first) == 5
+        assert len(list(storage.list("tenants/acme/uploads/"))) == 3
 
     def test_without_a_key_each_is_a_batch_of_its_own(self, acme, ledger):
         first, second = (ids_of(send(acme, [GOOD, GOOD])) for _ in range(2))
