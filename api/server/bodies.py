@@ -66,7 +66,7 @@ class Bodies:
         self.settings = settings
         self.ends_by = float("inf")
         self.waiting: set[Body] = set()
-        self._is_watched = False
+        self._watched_on: asyncio.AbstractEventLoop | None = None
 
     def room(self, who: str, announced: int | None) -> "Body":
         """Reserves room for a body of `announced` bytes (None: chunked) until it is closed. Errors: Refused."""
@@ -78,17 +78,18 @@ class Bodies:
 
     def watch(self) -> None:
         """Has somebody look at the bodies that wait: a timer for each would cost more than most bodies do."""
-        if not self._is_watched:
-            self._is_watched = True
-            asyncio.get_running_loop().call_later(WATCH_S, self._look)
+        loop = asyncio.get_running_loop()
+        if self._watched_on is not loop:
+            self._watched_on = loop
+            loop.call_later(WATCH_S, self._look)
 
     def _look(self) -> None:
+        self._watched_on = None
+        if self.waiting:
+            self.watch()
         now = time.monotonic()
         for body in [body for body in self.waiting if now >= body.due_s()]:
             body.cut_off()
-        self._is_watched = False
-        if self.waiting:
-            self.watch()
 
 
 class Body:

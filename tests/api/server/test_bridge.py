@@ -6,7 +6,9 @@ import types
 
 import pytest
 
+from api.dispatch import BODY, KEY
 from api.headers import SAFE
+from api.server.bodies import IN_MEMORY_BYTES
 from api.server.threads import BUFFERED_BYTES
 from tasks.settings import Settings
 
@@ -28,6 +30,8 @@ class App:
             self.waiting.release()
             self.go_on.wait(20)
         start_response("200 OK", [("Content-Type", "text/plain")])
+        if environ["PATH_INFO"].startswith("/echo/"):
+            return [environ["PATH_INFO"].encode()]
         return self._parts() if environ["PATH_INFO"] == "/large" else [b"small"]
 
     def _parts(self):
@@ -66,7 +70,7 @@ def ask(bridge, path: str, **more) -> list[dict]:
 
 
 async def asking(
-    bridge, path: str, key: str = "", body: bytes = b"", sent: list | None = None, **headers: str
+    bridge, path: str, key: str = "", body: bytes = b"", sent: list | None = None, receive=None, **headers: str
 ) -> list[dict]:
     sent = [] if sent is None else sent
     fields = {"host": "x", **({"authorization": f"Bearer {key}"} if key else {}), **headers}
@@ -85,13 +89,13 @@ async def asking(
         "headers": [(name.replace("_", "-").encode(), value.encode()) for name, value in fields.items()],
     }
 
-    async def receive() -> dict:
+    async def at_once() -> dict:
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: dict) -> None:
         sent.append(message)
 
-    await bridge(scope, receive, send)
+    await bridge(scope, receive or at_once, send)
     return sent
 
 
@@ -149,3 +153,59 @@ def test_a_defect_of_the_app_is_a_problem(bridge, app, caplog):
     start, body = ask(bridge, "/defect", key="acme")
     assert start["status"] == 500 and b"a defect of the service" in body["body"]
     assert {(name.lower().encode(), value.encode()) for name, value in SAFE.items()} <= set(start["headers"])
+
+
+@pytest.mark.parametrize("size", [IN_MEMORY_BYTES, IN_MEMORY_BYTES + 1])
+def test_a_body_in_memory_is_given_as_bytes_too(bridge, app, size):
+    """One on disk is not read again; the key that was found goes with both."""
+    ask(bridge, "/a", key="acme", body=b"x" * size)
+    assert app.environ[BODY] == (b"x" * size if size == IN_MEMORY_BYTES else None)
+    assert app.environ["CONTENT_LENGTH"] == str(size) and app.environ[KEY].tenant == "acme"
+
+
+def test_many_at_once_get_each_their_own_answer(bridge, app):
+    """More than there are threads; those that are done together wake the event loop once."""
+
+    async def all_at_once() -> None:
+        wanted = [f"/echo/{number}" for number in range(60)]
+        got = await asyncio.gather(*(asking(bridge, path, key=f"t{len(path)}") for path in wanted))
+        assert [sent[1]["body"].decode() for sent in got] == wanted
+
+    asyncio.run(all_at_once())
+
+
+def test_a_caller_that_leaves_takes_nothing_from_others(bridge, app):
+    """Its work is done on its thread, and given to nobody; its place and its turn are free again."""
+
+    async def leaving() -> None:
+        first = asyncio.ensure_future(asking(bridge, "/wait", key="acme"))
+        assert await asyncio.to_thread(app.waiting.acquire, timeout=10)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        assert bridge._threads.requests == 0
+        app.go_on.set()
+        got = await asyncio.wait_for(asyncio.gather(*(asking(bridge, "/a", key="acme") for _ in range(8))), 10)
+        assert {sent[0]["status"] for sent in got} == {200}
+
+    asyncio.run(leaving())
+
+
+def test_a_body_that_stops_coming_is_cut_off_at_its_deadline(bridge, app, monkeypatch):
+    """408 for the late one alone: another body, which comes in time, is read beside it."""
+    slow = bridge._settings.model_copy(update={"body_timeout_s": 0.3})
+    monkeypatch.setattr(bridge._bodies, "settings", slow)
+    monkeypatch.setattr("api.server.bridge.LINGER_S", 0.1)  # for a body that comes after all
+
+    async def never() -> dict:
+        await asyncio.Event().wait()
+        return {}
+
+    async def both() -> None:
+        late, whole = await asyncio.gather(
+            asking(bridge, "/a", key="acme", body=b"hello", receive=never),
+            asking(bridge, "/a", key="acme", body=b"hello"),
+        )
+        assert (late[0]["status"], whole[0]["status"]) == (408, 200)
+        assert b"0.3 s" in late[1]["body"] and not bridge._bodies.waiting
+
+    asyncio.run(both())
