@@ -21,6 +21,8 @@ PATIENCE = 0.1
 """Part of the time of the batch before, for which a batch that is not full waits for calls that are on their way."""
 FIRST_PATIENCE_S = 0.02
 """Seconds for which the first batch waits for them."""
+MOST_PATIENCE_S = 0.1
+"""Longest such wait, seconds: what takes longer to fetch goes into a later batch."""
 LOOK_EVERY_S = 0.002
 """Seconds between two looks whether there are still some."""
 
@@ -135,7 +137,7 @@ class Batcher:
                 return
             start = time.monotonic()
             answer_all(self._algorithm, batch)
-            self._patience_s = PATIENCE * (time.monotonic() - start)
+            self._patience_s = min(MOST_PATIENCE_S, PATIENCE * (time.monotonic() - start))
 
     def _next(self) -> list[Turn]:
         """The next batch: the oldest call and those that may run with it, like lengths first; empty when closed."""

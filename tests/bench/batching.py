@@ -16,6 +16,7 @@ from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from tasks.job import Job
 from tasks.ledger import keys
@@ -41,9 +42,13 @@ TARGET = Target(0.9, at_least=True)
 def measure(plan: Plan) -> list[Figure]:
     """A line a model, and batching.png: the last run of each, job by job."""
     plan.say("batching: each model through the whole system, and offline")
-    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) - 1))
     found, shown = [], {}
-    with tempfile.TemporaryDirectory(prefix="backlot-bench-") as folder, ExitStack() as stack:
+    threads = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) - 1))}
+    with (
+        mock.patch.dict(os.environ, threads),
+        tempfile.TemporaryDirectory(prefix="backlot-bench-") as folder,
+        ExitStack() as stack,
+    ):
         measured = subjects(Path(folder) / "made", plan)
         models = Path(folder) / "models.toml"
         models.write_text("\n".join(subject.table() for subject in measured))

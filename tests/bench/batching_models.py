@@ -26,7 +26,7 @@ TOKENS, QUICK_TOKENS = 64, 8
 """Tokens that each text has."""
 WORDS, CAPTION_WORDS = 44, 16
 """Tokens that the whisper writes of a recording, and the captioner of a picture."""
-BATCHES, FILES = 12, 64
+BATCHES, FILES = 8, 8
 """Batches of texts, and files, in a run."""
 SHOTS = 8
 """Files that are made; requests name them in turn."""
@@ -85,7 +85,7 @@ def subjects(folder: Path, plan: Plan) -> list[Subject]:
     shipped = Registry.default()
     texts = [shipped.model("generate", name) for name in ("stories", "transformer")]
     batches, tokens = plan.size(BATCHES, 2), plan.size(TOKENS, QUICK_TOKENS)
-    files = plan.size(FILES, 8)
+    files = plan.size(FILES, 4)
     return [
         *(Subject(m.kind, m.name, m.algorithm, str(m.weights), m.batch, batches * m.batch, tokens) for m in texts),
         Subject("transcribe", "whisper", "whisper", str(folder / "whisper"), 4, files, WORDS),
@@ -143,7 +143,7 @@ def _whisper(folder: Path, tiny: bool) -> None:
         task_to_id={"transcribe": number("<|transcribe|>")},
         no_timestamps_token_id=number("<|notimestamps|>"),
         max_length=WORDS + 4,
-        suppress_tokens=list(range(end, rows)),  # so that each text has WORDS tokens, which its tokenizer knows
+        suppress_tokens=[end],  # so that each text has WORDS tokens; most of them no tokenizer of ours can spell
     )
     network.save_pretrained(folder)
 
