@@ -209,8 +209,8 @@ class Parent:
         cores = os.cpu_count() or 1
         threads = cores if self.worker.shared else max(1, cores // self.slots)
         os.environ.setdefault("OMP_NUM_THREADS", str(threads))  # the one that the operator set holds
-        if not self.worker.shared:  # on shared cores a thread that spins at a barrier holds up what it waits for
-            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # a thread that spins at a barrier holds up, on a busy core, the one that it waits for
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         identity = app.Identity(self.worker, self.slots, self.folder / "link", self.models)
         process = multiprocessing.get_context("spawn").Process(target=app.main, args=(self.settings, identity))
         process.start()
