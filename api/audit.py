@@ -26,7 +26,7 @@ from flask import Flask, Response
 from api.dispatch import Asked, asked
 from api.keyfile import TENANT
 from api.server.holds import HELD_READ
-from tasks.job import JOB_ID
+from tasks.ids import JOB_ID
 from tasks.settings import Settings
 
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")

@@ -6,8 +6,6 @@ fields that the ledger's scripts write. `Job.of_record` reads one; nothing here 
 
 import json
 import re
-import secrets
-import time
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -19,7 +17,6 @@ from tasks import text
 from tasks.pools import PoolName
 from tasks.registry import Kind
 
-JOB_ID = re.compile(r"^job_[0-9a-z]{26}$")
 SCHEMA = 2
 """The newest form of a record: with `in_bucket`. One without it is still written as 1, which older workers can run."""
 
@@ -281,6 +278,11 @@ class Fixed(BaseModel):
     in_bucket: list[str] = Field([], description="JSON inputs whose value is an upload; `input` has {'url': source}")
     shrunk: bool = Field(False, description="what was large of input, params or metadata is in job.json alone")
 
+    def as_record(self) -> str:
+        """JSON for the record, without fields that are as a reader takes them to be where they are missing."""
+        left_out = {name for name, default in DEFAULTS.items() if getattr(self, name) == default}
+        return self.model_dump_json(exclude=left_out, exclude_none=True)
+
     @property
     def queue(self) -> str:
         return f"{self.pool}.{self.kind}"
@@ -292,41 +294,16 @@ class Fixed(BaseModel):
         return line_of(f"{self.queue}:{self.model}", self.v)
 
 
+DEFAULTS = {"v": 1, "metadata": {}, "priority": 0, "in_bucket": [], "shrunk": False}
+"""Fields that a record leaves out at these values. Not `uploads`, which the release before reads unasked."""
+
+
 def line_of(line: str, v: int) -> str:
     """The line of a model for records of the form `v`."""
     return line if v == 1 else f"{line}@{v}"
 
 
-def new_id(prefix: str) -> str:
-    """`<prefix>_` + 26 base-32 characters: 48 bits of ms, then 80 random bits; so ids sort by time, as ULIDs do."""
-    return f"{prefix}_{_base32(now_ms() << 80 | secrets.randbits(80), 26)}"
-
-
-def new_batch_id() -> str:
-    """The same with the last 20 bits 0, in whose place a member's id has its line."""
-    return new_id("batch")[:-LINE_CHARS] + "0" * LINE_CHARS
-
-
-def member_id(batch_id: str, line: int) -> str:
-    """The id of the job that a line of a batch makes, always the same; the lines of a batch sort in their order."""
-    return f"job_{batch_id.removeprefix('batch_')[:-LINE_CHARS]}{_base32(line, LINE_CHARS)}"
-
-
-def batch_of(job_id: str) -> str:
-    """The batch of a member. Of another job it is an id that no batch has."""
-    return f"batch_{job_id.removeprefix('job_')[:-LINE_CHARS]}{'0' * LINE_CHARS}"
-
-
-def _base32(value: int, length: int) -> str:
-    """The last 5 bits for each character of an even number."""
-    return "".join([_PAIRS[value >> shift & 1023] for shift in range(5 * length - 10, -1, -10)])
-
-
-_BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
-_PAIRS = [first + second for first in _BASE32 for second in _BASE32]
 WEB = re.compile(r"https?:", re.IGNORECASE)
-LINE_CHARS = 4
-"""Characters of a member's id that say its line: 20 bits."""
 SHOWN_TEXT = 1000
 
 
@@ -341,11 +318,6 @@ def redacted(value: JsonValue) -> JsonValue:
     if isinstance(value, dict):
         return {name: redacted(item) for name, item in value.items()}
     return [redacted(item) for item in value] if isinstance(value, list) else value
-
-
-def now_ms() -> int:
-    """Milliseconds since 1970 by this machine's clock."""
-    return time.time_ns() // 1_000_000
 
 
 def moment(ms: float) -> datetime:

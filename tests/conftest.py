@@ -9,7 +9,8 @@ import hypothesis
 import pytest
 
 from tasks.bucket.storage import Storage
-from tasks.job import Fixed, new_id
+from tasks.ids import new_id
+from tasks.job import Fixed
 from tasks.ledger import Ledger, Worker, connect, keys
 from tasks.settings import Settings
 from tests.stack import RedisServer, S3Server, Stack, make_settings, make_storage

@@ -122,7 +122,7 @@ class RedisServer(Process):
         config = folder / f"{name}.conf"
         config.write_text(
             f'bind 127.0.0.1\nport {self.port}\nrequirepass {PASSWORD}\ndir "{data}"\nsave ""\n'
-            "appendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction\n"
+            "appendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction\nhash-max-listpack-value 1024\n"
             f"databases {DATABASES}\n" + more
         )
         self._tests, self._stacks = itertools.cycle(range(OF_TESTS)), itertools.cycle(range(OF_TESTS, DATABASES))

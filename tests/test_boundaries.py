@@ -316,7 +316,7 @@ def test_a_script_names_every_key_and_argument_and_what_it_returns(path):
 def test_a_script_is_short_and_never_scans(path):
     """O(log n): no KEYS, SCAN or whole range, but of the lines, which are as many as models."""
     text = path.read_text()
-    most = {"_common": 200, "_next": 130, "_parking": 140, "_reading": 90}.get(path.stem, 60)
+    most = {"_common": 200, "_next": 130, "_parking": 150, "_reading": 80}.get(path.stem, 60)
     assert len([line for line in text.splitlines() if not line.startswith("--")]) <= most
     assert not re.search(r"redis\.call\('(KEYS|SCAN|SMEMBERS|ZSCAN|HSCAN)'(?!, 'bl:lines'\))", text)
 

@@ -90,7 +90,7 @@ class Runner:
         if claimed or not self.settings.linger_s:
             return claimed
         self.ledger.redis.blpop([keys.wake(slot.name)], timeout=self.settings.linger_s)
-        return self._ask(Wish(slot.name, token)).claimed
+        return self._ask(Wish(slot.name, token, lingered=True)).claimed
 
     def _ask(self, wish: Wish) -> Granted:
         """Commit and claim, in one trip with other slots that ask now. A batch may wait a little for what comes."""

@@ -53,11 +53,12 @@ class Slot:
             log.exception("no new folders for a slot")
 
     def _empty(self) -> None:
-        for left in (*os.scandir(self.inputs), *os.scandir(self.outputs)):
-            if left.is_dir(follow_symlinks=False):
-                shutil.rmtree(left.path)
-            else:
-                os.unlink(left.path)
+        for folder in (self.inputs, self.outputs):
+            for left in os.scandir(folder) if os.listdir(folder) else ():
+                if left.is_dir(follow_symlinks=False):
+                    shutil.rmtree(left.path)
+                else:
+                    os.unlink(left.path)
 
     def _move(self) -> None:
         self.rooms += 1

@@ -32,6 +32,7 @@ def redis_config(folder: Path, port: int, password: str, maxmemory: str = "1gb")
             f"dir {json.dumps(str(folder), ensure_ascii=False)}",
             "appendonly yes",
             "appendfsync everysec",
+            "hash-max-listpack-value 1024",  # a waiting job takes 500 bytes less
             'save ""',
             f"maxmemory {maxmemory}",
             "maxmemory-policy noeviction",

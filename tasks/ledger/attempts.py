@@ -3,9 +3,10 @@
 It decides nothing: the attempt's token decides, inside the scripts.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from pydantic_core import to_json
 
 from tasks import errors
 from tasks.job import Fixed
@@ -22,18 +23,20 @@ NOTED = {0: "lost", 1: "noted", 2: "canceling"}
 class Attempts(Connection):
     """Verbs that a worker calls with the token of its attempt."""
 
-    def claim(self, worker: Worker, slot: str, token: str, linger_s: float = 0) -> Claimed | None:
+    def claim(
+        self, worker: Worker, slot: str, token: str, linger_s: float = 0, lingered: bool = True
+    ) -> Claimed | None:
         """Starts an attempt of the next job in this worker's lines; None where no job waits.
 
         Tokens of one slot must ascend. `linger_s`: where no job waits, a submit wakes the slot for this long, by a word
-        in the list keys.wake(slot).
+        in the list keys.wake(slot). `lingered`: False where the slot's last claim was not one that may linger.
         """
-        call = self._claim_of(worker, slot, token, linger_s)
+        call = self._claim_of(worker, slot, token, linger_s, lingered)
         while (answer := self._run(*call, list))[0] == ASK_AGAIN:
             pass
         return _claimed(token, answer)
 
-    def _claim_of(self, worker: Worker, slot: str, token: str, linger_s: float = 0) -> Call:
+    def _claim_of(self, worker: Worker, slot: str, token: str, linger_s: float, lingered: bool) -> Call:
         named = [
             keys.slots(worker.id),
             keys.worker(worker.id),
@@ -51,6 +54,7 @@ class Attempts(Connection):
             self.settings.max_running_jobs,
             int(worker.shared),
             worker.v,
+            int(lingered),
             *(worker.most or [0] * len(worker.lines)),
         ]
         return "claim", named, asked
@@ -107,7 +111,7 @@ class Attempts(Connection):
         ends: list[tuple[int, int]] = []
         size = 0
         for wish in wishes:
-            more = [self._claim_of(worker, wish.slot, wish.token, wish.linger_s)]
+            more = [self._claim_of(worker, wish.slot, wish.token, wish.linger_s, wish.lingered)]
             if wish.commit:
                 more.insert(0, _commit_of(wish.commit))
             size += sum(len(word) for _, named, words in more for word in (*named, *words) if isinstance(word, str))
@@ -210,10 +214,10 @@ class Attempts(Connection):
             [
                 job_id,
                 token,
-                json.dumps(error.as_dict()),
+                _json(error.as_dict()),
                 int(error.retryable),
                 milliseconds(delay_s),
-                json.dumps(metrics) if metrics else "",
+                _json(metrics) if metrics else "",
                 number,
                 int(killed),
             ],
@@ -244,8 +248,12 @@ def _report_of(
 
 def _commit_of(end: Commit) -> Call:
     size = sum(output["bytes"] for output in end.outputs)
-    told = [json.dumps(end.result), json.dumps(list(end.outputs)), json.dumps(end.metrics), size, end.number]
+    told = [_json(end.result), _json(list(end.outputs)), _json(end.metrics), size, end.number]
     return "commit", [keys.job(end.job_id)], [end.job_id, end.token, *told, _told(end.message)]
+
+
+def _json(value: object) -> str:
+    return to_json(value, inf_nan_mode="constants").decode()
 
 
 def _told(message: str | None) -> str:

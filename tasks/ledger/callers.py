@@ -6,7 +6,8 @@ It knows no HTTP: a refusal is an error of tasks/errors.py.
 from collections.abc import Iterable
 
 from tasks import errors
-from tasks.job import Fixed, now_ms
+from tasks.ids import now_ms
+from tasks.job import Fixed
 from tasks.ledger import keys
 from tasks.ledger.connection import Call, Connection, Reply, milliseconds
 from tasks.ledger.idempotency import IDEMPOTENCY_MS, UPLOADING_MS, Idempotency
@@ -56,7 +57,7 @@ class Callers(Connection):
             ],
             [
                 fixed.id,
-                fixed.model_dump_json(exclude_none=True),
+                fixed.as_record(),
                 fixed.tenant,
                 fixed.line,
                 fixed.priority,

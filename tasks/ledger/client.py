@@ -19,9 +19,21 @@ class Script(Protocol):
     """A Lua script that Redis keeps by its hash; sent whole where Redis does not have it."""
 
     script: str
+    sha: str
 
-    def __call__(self, keys: Sequence[str], args: Iterable[Word], client: "Client") -> Any:
+    def __call__(self, keys: Sequence[str], args: Iterable[Word | bytes], client: "Client") -> Any:
         """The script's answer. Errors: RedisError."""
+
+
+class Link(Protocol):
+    """The connection of a client that has one. Errors: RedisError."""
+
+    def connect(self) -> None:
+        """Does nothing where it is connected."""
+
+    def send_command(self, *words: Word | bytes, check_health: bool) -> None: ...
+    def read_response(self) -> Any: ...
+    def disconnect(self) -> None: ...
 
 
 class Lock(Protocol):
@@ -78,6 +90,10 @@ class Pipeline(Protocol):
 
 class Client(Protocol):
     """A client whose answers are text. Errors of every command: RedisError."""
+
+    @property
+    def connection(self) -> Link:
+        """The one connection of a client that has no pool."""
 
     def pipeline(self, transaction: bool = True) -> Pipeline: ...
     def register_script(self, script: str) -> Script: ...

@@ -51,7 +51,7 @@ class Duties(Connection):
     def shrink(self, job_id: str, small: Fixed | None, fields: Iterable[str]) -> None:
         """Removes large fields from an ended job's record, whose job.json is written. `small` replaces its fixed part
         where that is large too."""
-        fixed = small.model_dump_json(exclude_none=True) if small else ""
+        fixed = small.as_record() if small else ""
         self._run("shrink", [keys.job(job_id), keys.WHOLE], [job_id, fixed, *fields], int)
 
     def count(self, tenant: str, name: str, size: int, what: str = keys.STORED) -> int:

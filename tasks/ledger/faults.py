@@ -9,6 +9,7 @@ import logging
 import re
 from types import TracebackType
 
+from pydantic_core import PydanticSerializationError
 from redis.exceptions import (
     ConnectionError,
     InvalidResponse,
@@ -61,7 +62,7 @@ class away:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, RedisError | UnicodeEncodeError):
+        if isinstance(error, RedisError | UnicodeEncodeError | PydanticSerializationError):
             raise ours(error, self.asking) from error
 
 

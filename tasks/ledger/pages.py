@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tasks.errors import NotReady
-from tasks.job import JOB_ID
+from tasks.ids import JOB_ID
 from tasks.ledger import Record, keys
 from tasks.ledger.client import Client, Word
 from tasks.ledger.faults import away, ours

@@ -58,11 +58,13 @@ class Commit:
 
 @dataclass(frozen=True)
 class Wish:
-    """A slot that asks for its next job by a token, as in `claim`. `commit`: the end of its last, which comes first."""
+    """A slot that asks for its next job by a token; the fields as in `claim`. `commit`: the end of its last job, which
+    comes first."""
 
     slot: str
     token: str
     linger_s: float = 0
+    lingered: bool = False
     commit: Commit | None = None
 
 

@@ -11,7 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from tasks.errors import BacklotError, Conflict, Gone, KeyReused, NotFound, NotReady, StorageUnavailable
-from tasks.job import Status, batch_of, member_id, new_batch_id
+from tasks.ids import batch_of, member_id, new_batch_id
+from tasks.job import Status
 from tasks.ledger import Idempotency, Submitted
 from tasks.ledger.bulk import MADE
 from tasks.ledger.connection import Call

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tasks.errors import BacklotError, InvalidRequest, KeyReused, Replayed
-from tasks.job import Job, new_id
+from tasks.ids import new_id
+from tasks.job import Job
 from tasks.ledger import Idempotency, Record, keys
 from tasks.ledger.faults import away
 from tasks.ledger.idempotency import IDEMPOTENCY_MS

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 
 from tasks.bucket.storage import Storage
 from tasks.errors import NotFound
-from tasks.job import new_id
+from tasks.ids import new_id
 
 FOLDER = "erasures/"
 

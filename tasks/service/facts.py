@@ -13,7 +13,8 @@ from typing import Any
 from redis.exceptions import RedisError
 
 from tasks.errors import Gone, NotFound, NotReady, StorageUnavailable
-from tasks.job import JOB_ID, Job
+from tasks.ids import JOB_ID
+from tasks.job import Job
 from tasks.ledger import Ledger, Record, keepers, keys
 from tasks.ledger.client import Pipeline
 from tasks.ledger.faults import away, ours

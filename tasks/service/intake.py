@@ -16,7 +16,8 @@ from tasks.bucket.allowed import check_allowed
 from tasks.bucket.layout import media_type_of, safe_name, upload_key
 from tasks.bucket.storage import Storage, measured
 from tasks.errors import BacklotError, InvalidInput, StorageUnavailable, TooLarge
-from tasks.job import Upload, new_id
+from tasks.ids import new_id
+from tasks.job import Upload
 from tasks.ledger import Ledger
 from tasks.ledger.idempotency import UPLOADING_MS
 from tasks.request import pointer

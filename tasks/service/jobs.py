@@ -14,7 +14,8 @@ from tasks.broker import Broker
 from tasks.bucket.layout import media_type_of, safe_name, upload_key
 from tasks.bucket.storage import CALLERS_PATIENCE, Storage
 from tasks.errors import BacklotError, Conflict, InvalidRequest, KeyReused, NotFound, NotReady
-from tasks.job import JOB_ID, SCHEMA, Fixed, Job, JobRequest, Status, new_id, now_ms
+from tasks.ids import JOB_ID, new_id, now_ms
+from tasks.job import SCHEMA, Fixed, Job, JobRequest, Status
 from tasks.ledger import Idempotency, Ledger, Record, keys
 from tasks.ledger.events import Events
 from tasks.ledger.pages import Cursor, page

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from tasks.errors import BacklotError
-from tasks.job import Fixed, JobRequest, Status, Upload, member_id, now_ms
+from tasks.ids import member_id, now_ms
+from tasks.job import Fixed, JobRequest, Status, Upload
 from tasks.ledger.connection import BYTES_A_TRIP, Call
 from tasks.request import parse
 from tasks.service.intake import Intake, Prepared

@@ -11,7 +11,8 @@ from flask.testing import FlaskClient
 from api import create_app, keyfile
 from tasks.bucket.layout import attempt_prefix
 from tasks.bucket.storage import Storage
-from tasks.job import Job, new_id
+from tasks.ids import new_id
+from tasks.job import Job
 from tasks.ledger import Claimed, Ledger, Worker
 from tasks.settings import Settings
 

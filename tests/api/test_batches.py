@@ -11,7 +11,8 @@ from api import keyfile
 from api.openapi import document
 from api.v1.batches import LINES_MAX, BatchLine
 from tasks.errors import NotReady
-from tasks.job import Fixed, batch_of
+from tasks.ids import batch_of
+from tasks.job import Fixed
 from tasks.ledger import Ledger, keys
 from tasks.service import jobs, lines
 from tasks.service.lines import LINES_A_TRIP

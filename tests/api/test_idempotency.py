@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tasks.errors import NotReady, Overloaded, RateLimited, StorageUnavailable, StoredTooMuch
-from tasks.job import now_ms
+from tasks.ids import now_ms
 from tasks.ledger import keys
 from tests.api.conftest import PROMPT, problem
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from prometheus_client.parser import text_string_to_metric_families
 
 from tasks.bucket.direct import DirectStorage
-from tasks.job import now_ms
+from tasks.ids import now_ms
 from tasks.ledger import Ledger, connect, keys
 from tests.bench.figures import Figure, Target
 from tests.bench.plan import Plan

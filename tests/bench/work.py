@@ -2,7 +2,8 @@
 
 import json
 
-from tasks.job import Fixed, new_id
+from tasks.ids import new_id
+from tasks.job import Fixed
 from tasks.ledger import Ledger
 from tasks.ledger.shapes import Submitted
 

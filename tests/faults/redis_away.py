@@ -9,7 +9,7 @@ import time
 from redis.exceptions import RedisError
 
 from tasks.bucket.layout import job_json_key
-from tasks.job import new_id
+from tasks.ids import new_id
 from tasks.ledger import keys
 from tests.faults import work
 from tests.faults.accounts import FLUSHED

@@ -8,7 +8,8 @@ import pytest
 
 from tasks.bucket.layout import job_json_key
 from tasks.errors import DeadlineExceeded, ModelFailed, WorkerLost
-from tasks.job import Status, new_id
+from tasks.ids import new_id
+from tasks.job import Status
 from tasks.ledger import keys
 from tests.api.conftest import PROMPT, in_seconds, problem, unknown_job
 from tests.stack import until

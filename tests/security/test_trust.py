@@ -14,7 +14,8 @@ from huggingface_hub import constants
 from tasks.broker import DOORBELL, Broker, celery_app
 from tasks.bucket.weights import Weights
 from tasks.errors import ModelFailed
-from tasks.job import Fixed, Job, new_id
+from tasks.ids import new_id
+from tasks.job import Fixed, Job
 from tasks.registry import Model
 from tests.stack import ROOT, until
 from tests.test_boundaries import MODULES, named

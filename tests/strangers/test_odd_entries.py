@@ -14,7 +14,7 @@ import redis
 
 from tasks.bucket.layout import job_json_key, job_prefix
 from tasks.bucket.storage import Storage
-from tasks.job import new_id
+from tasks.ids import new_id
 from tasks.ledger import keys
 from tests.stack import free_port, until
 from tests.strangers.conftest import Town

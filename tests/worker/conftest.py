@@ -12,7 +12,8 @@ import pytest
 
 from tasks.broker import Broker
 from tasks.bucket.storage import Storage
-from tasks.job import Fixed, Job, new_id
+from tasks.ids import new_id
+from tasks.job import Fixed, Job
 from tasks.ledger import Ledger
 from tasks.registry import Model
 from tests.models import noop

@@ -14,7 +14,8 @@ import pytest
 import tasks
 from tasks.broker import Broker
 from tasks.bucket.layout import upload_key
-from tasks.job import Status, Upload, new_id
+from tasks.ids import new_id
+from tasks.job import Status, Upload
 from tasks.ledger import Ledger, keys
 from tests.conftest import make_fixed
 from tests.stack import RedisServer, S3Server, Stack, make_settings, make_storage, until

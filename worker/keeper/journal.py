@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from tasks.bucket.layout import job_json_key, job_prefix
 from tasks.bucket.storage import NotTried, ObjectRefused, Storage
 from tasks.errors import NotReady, StorageUnavailable
-from tasks.job import Job, now_ms
+from tasks.ids import now_ms
+from tasks.job import Job
 from tasks.ledger import Ledger, Record, keys
 from tasks.reduced import reduced
 from tasks.service.archive import Ended

@@ -28,7 +28,7 @@ from redis.exceptions import LockError
 from tasks import broker
 from tasks.bucket.direct import DirectStorage
 from tasks.errors import DeadlineExceeded, LedgerFault, NotReady
-from tasks.job import new_id
+from tasks.ids import new_id
 from tasks.ledger import Ledger, connect, keepers, keys
 from tasks.settings import Settings
 from worker.keeper import artefacts, debris, erasures, health, held, metrics

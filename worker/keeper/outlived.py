@@ -13,7 +13,8 @@ from itertools import islice
 from tasks.bucket.layout import job_json_key
 from tasks.bucket.storage import ObjectRefused, Storage
 from tasks.errors import NotFound
-from tasks.job import Fixed, now_ms
+from tasks.ids import now_ms
+from tasks.job import Fixed
 from tasks.ledger import Ledger, Record, keys
 from tasks.service.archive import Ended
 from worker.keeper.skipped import Skipped

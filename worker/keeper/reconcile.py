@@ -17,7 +17,8 @@ from typing import Any
 from tasks.bucket.layout import attempt_folder, job_json_key, job_prefix
 from tasks.bucket.storage import Object, Storage
 from tasks.errors import NotFound
-from tasks.job import Status, now_ms
+from tasks.ids import now_ms
+from tasks.job import Status
 from tasks.ledger import Ledger, Record, keys
 from tasks.service.archive import committed_folder
 from tasks.service.intake import UPLOAD_KEPT_S

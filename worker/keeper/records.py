@@ -10,7 +10,8 @@ from functools import partial
 
 from tasks.bucket.layout import job_json_key
 from tasks.bucket.storage import Storage
-from tasks.job import Fixed, Status, now_ms
+from tasks.ids import now_ms
+from tasks.job import Fixed, Status
 from tasks.ledger import Ledger, Record, keys
 from worker.keeper.replies import texts
 from worker.keeper.skipped import Skipped

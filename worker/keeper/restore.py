@@ -24,7 +24,7 @@ from functools import partial
 from tasks.bucket.layout import job_json_key, job_prefix
 from tasks.bucket.storage import ObjectRefused, Storage
 from tasks.errors import BacklotError, LedgerFault, NotFound
-from tasks.job import now_ms
+from tasks.ids import now_ms
 from tasks.ledger import Ledger, Record, keys
 from tasks.ledger.client import Client
 from tasks.ledger.epoch import RESTORING_S

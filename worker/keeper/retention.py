@@ -7,7 +7,7 @@ import re
 
 from tasks.bucket.layout import job_prefix
 from tasks.bucket.storage import Storage
-from tasks.job import now_ms
+from tasks.ids import now_ms
 from tasks.ledger import Ledger, keys
 from tasks.reduced import to_forget
 from worker.keeper.skipped import AT_ONCE, Skipped

@@ -3,7 +3,7 @@
 It reads the stream of faults and changes nothing.
 """
 
-from tasks.job import now_ms
+from tasks.ids import now_ms
 from tasks.ledger import keys
 from tasks.ledger.client import Client
 from worker.keeper.replies import text, text_or

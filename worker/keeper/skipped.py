@@ -13,7 +13,7 @@ from functools import partial
 
 from tasks.bucket.storage import ObjectRefused
 from tasks.errors import NotReady, StorageUnavailable
-from tasks.job import now_ms
+from tasks.ids import now_ms
 from tasks.ledger.client import Client
 from tasks.ledger.faults import away
 from tasks.reduced import reason

@@ -8,7 +8,7 @@ import re
 
 from tasks.bucket.layout import job_json_key
 from tasks.bucket.storage import Storage
-from tasks.job import now_ms
+from tasks.ids import now_ms
 from tasks.ledger import Ledger, keys
 from tasks.service.archive import Tombstone
 from worker.keeper.retention import TOMBSTONE_KEPT_MS, tenant_and_id

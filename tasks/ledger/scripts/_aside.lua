@@ -31,7 +31,7 @@ local function set_aside(verb, id, why, now)
   kept.line, kept.pool, kept.tag, kept.keep_ms = kept.line or '', '', nil, tonumber(kept.keep_ms) or 86400000
   local words = 'the record of the job cannot be read: ' .. why
   set(kept, 'error', cjson.encode({code = 'ledger_fault', detail = words, retryable = false}))
-  if kept.token then redis.call('HSET', 'bl:job:' .. id, 't:' .. kept.token, 'lost') end
+  if kept.token then set(kept, 't:' .. kept.token, 'lost') end
   parking.ended(kept, now)
   finish(kept, 'failed', now)
 end

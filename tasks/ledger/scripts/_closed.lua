@@ -6,7 +6,7 @@
 -- nil: the pool is paused.
 local function closed_lines(worker)
   local closed, limited, held = {}, false, {}
-  if redis.call('EXISTS', 'bl:pauses') == 1 then
+  if has_pauses() then
     local names = {'pool/' .. worker.pool}
     for i = 1, #worker.lines do
       local kind, model = string.match(worker.lines[i], '^bl:line:[^.]+%.([^:]+):([^@]+)')

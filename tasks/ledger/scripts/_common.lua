@@ -2,10 +2,20 @@
 --
 -- Keys are built here as in keys.py.
 
--- Sets fields of the job, in the table and in Redis.
+-- Sets or removes fields of the job, in the table and in Redis. (Changes gathered in a table and written once took as long.)
 local function set(job, ...)
   for i = 1, select('#', ...), 2 do job[select(i, ...)] = select(i + 1, ...) end
   redis.call('HSET', 'bl:job:' .. job.id, ...)
+end
+local function unset(job, ...)
+  local gone = {}
+  for _, name in ipairs({...}) do
+    if job[name] then
+      gone[#gone + 1] = name
+      job[name] = nil
+    end
+  end
+  if #gone > 0 then redis.call('HDEL', 'bl:job:' .. job.id, unpack(gone)) end
 end
 
 -- Changes the status and tells the event stream.
@@ -29,13 +39,14 @@ local parking = {}
 -- Enqueues the job, with its old fair tag or else a new one. `since`: the ms since which it waits, or nil for now.
 local function enter_line(job, now, since)
   local fair, tag = 'bl:fair:' .. job.pool, tonumber(job.tag)
-  if not tag then
-    local seen = redis.call('HMGET', fair, 'clock', 'tag:' .. job.tenant)
+  if tag then
+    redis.call('HINCRBY', fair, 'jobs:' .. job.tenant, 1)
+  else
+    local seen = redis.call('HMGET', fair, 'clock', 'tag:' .. job.tenant, 'jobs:' .. job.tenant)
     local last = seen[2] or redis.call('HGET', 'bl:parked:' .. job.tenant, 'last ' .. job.pool)
     tag = math.max(tonumber(seen[1] or 0), tonumber(last or 0)) + 1
-    redis.call('HSET', fair, 'tag:' .. job.tenant, num(tag))
+    redis.call('HSET', fair, 'tag:' .. job.tenant, num(tag), 'jobs:' .. job.tenant, num(tonumber(seen[3] or 0) + 1))
   end
-  redis.call('HINCRBY', fair, 'jobs:' .. job.tenant, 1)
   set(job, 'tag', num(tag), 'since_ms', num(tonumber(since or now)))
   redis.call('ZADD', 'bl:line:' .. job.line, num(tag - 10 * tonumber(job.priority)), job.id)
   redis.call('ZADD', 'bl:waiting:' .. job.pool, job.since_ms, job.id)
@@ -88,9 +99,9 @@ local function size_of(job) return 1024 + #(job.fixed or '') + #(job.result or '
 local function index_end(job)
   redis.call('ZADD', 'bl:retained', job.retained_ms, job.id)
   redis.call('ZADD', 'bl:whole', job.ended_ms, job.id)
+  if job.status ~= 'failed' then return end
   local told, error = pcall(cjson.decode, job.error or '')
-  local dead = job.status == 'failed' and told and type(error) == 'table' and error.retryable
-  if dead then beside(job, 'ZADD', 'bl:dead:' .. job.tenant, job.ended_ms, job.id) end
+  if told and type(error) == 'table' and error.retryable then beside(job, 'ZADD', 'bl:dead:' .. job.tenant, job.ended_ms, job.id) end
 end
 
 -- Puts a folder of the job in the bucket on the trash list, for in a minute: a worker may still be writing there.
@@ -98,29 +109,44 @@ local function trash(job, folder, now)
   redis.call('ZADD', 'bl:trash', num(now + 60000), 'tenants/' .. job.tenant .. '/jobs/' .. job.id .. '/' .. folder .. '/')
 end
 
--- Ends the job: out of all lines and clocks, into the indexes of ended jobs and the journal. No status follows.
+-- Ends the job: out of all lines and clocks, into the indexes of ended jobs and the journal. No status follows. A job that
+-- has started stands in no line, waits for no time and, without a deadline, has no clock: see start_attempt.
 local function finish(job, status, now)
-  leave_line(job)
-  parking.leave(job)
-  give_share_back(job)
-  wait_no_longer(job)
-  redis.call('ZREM', 'bl:expiries', job.id)
-  redis.call('HDEL', 'bl:job:' .. job.id, 'token', 'phase', 'retry_ms', 'checkpoint')
+  if not job.token then
+    leave_line(job)
+    parking.leave(job)
+    give_share_back(job)
+    if job.status == 'scheduled' or job.retry_ms then wait_no_longer(job) end
+  end
+  if not job.token or job.deadline_ms then redis.call('ZREM', 'bl:expiries', job.id) end
   if job.checkpoint then trash(job, 'checkpoints', now) end
+  unset(job, 'token', 'phase', 'retry_ms', 'checkpoint')
   set(job, 'ended_ms', num(now), 'retained_ms', num(now + tonumber(job.keep_ms)))
   event(job, status)
   index_end(job)
   redis.call('XADD', 'bl:journal', '*', 'type', 'ended', 'id', job.id, unpack(redis.call('HGETALL', 'bl:job:' .. job.id)))
 end
 
--- Ends the attempt under way. `answer` keeps its token as t:<token>, so that a repeated call gets the first answer.
+-- Entry of an attempt that starts: JSON, which end_attempt completes.
+local function begun(number, worker, token, now)
+  return '{"number":' .. num(number) .. ',"worker":' .. cjson.encode(worker) .. ',"started_ms":' .. num(now) .. ',"token":"' .. token .. '"}'
+end
+
+-- Ends the attempt under way. `answer` keeps its token as t:<token>, so that a repeated call gets the first answer. An entry
+-- that is not as `begun` made it, by an older release or by a stranger's hand, is decoded or rebuilt from the record.
 local function end_attempt(job, outcome, error, now)
-  local told, entry = pcall(cjson.decode, job['attempt:' .. job.starts] or '')
-  if not told or type(entry) ~= 'table' then  -- rebuilt from the record's other fields
-    entry = {number = tonumber(job.starts), worker = job.worker, started_ms = tonumber(job.attempt_ms or now)}
+  local field = 'attempt:' .. job.starts
+  local entry = string.match(job[field] or '', '^({"number":%d+,"worker":"[^"\\]*","started_ms":%d+,"token":"%w*")}$')
+  if not entry then
+    local told, past = pcall(cjson.decode, job[field] or '')
+    if not told or type(past) ~= 'table' then
+      past = {number = tonumber(job.starts), worker = job.worker, started_ms = tonumber(job.attempt_ms or now)}
+    end
+    past.ended_ms, past.outcome, past.error = nil, nil, nil
+    entry = string.sub(cjson.encode(past), 1, -2)
   end
-  entry.ended_ms, entry.outcome, entry.error = now, outcome, error ~= '' and cjson.decode(error) or nil
-  set(job, 'attempt:' .. job.starts, cjson.encode(entry))
+  entry = entry .. ',"ended_ms":' .. num(now) .. ',"outcome":"' .. outcome .. '"'
+  set(job, field, entry .. (error ~= '' and ',"error":' .. error or '') .. '}')
   redis.call('ZREM', 'bl:leases:' .. job.pool, job.id)
   parking.ended(job, now)
   if outcome ~= 'succeeded' then trash(job, job.starts .. '-' .. string.sub(job.token, -8), now) end
@@ -130,12 +156,12 @@ end
 local function forget_attempt(job, number)
   local field = 'attempt:' .. number
   local told, past = pcall(cjson.decode, job[field] or '')
-  redis.call('HDEL', 'bl:job:' .. job.id, field, told and type(past) == 'table' and past.token and 't:' .. past.token or field)
+  unset(job, field, told and type(past) == 'table' and past.token and 't:' .. past.token or field)
 end
 
 -- Keeps the answer by the attempt's token, and returns it.
 local function answer(job, word)
-  redis.call('HSET', 'bl:job:' .. job.id, 't:' .. job.token, word)
+  set(job, 't:' .. job.token, word)
   return word
 end
 
@@ -144,7 +170,7 @@ local function free_slot(job) beside(job, 'HSET', 'bl:slots:' .. job.worker, job
 
 -- Enqueues the job again, now or when `delay` ms are over.
 local function requeue(job, delay, now)
-  redis.call('HDEL', 'bl:job:' .. job.id, 'token', 'phase')
+  unset(job, 'token', 'phase')
   if delay > 0 then
     set(job, 'retry_ms', num(now + delay))
     wait_until(job, now + delay)
@@ -163,13 +189,15 @@ local function fail_attempt(job, error, retryable, delay, now)
   if final == 'failed' and retryable and counted < tonumber(job.max) and not over then
     end_attempt(job, 'retry', error, now)
     if string.find(error, '"worker_lost"', 1, true) then set(job, 'suspect', 1) end
+    local word = answer(job, 'queued')
     requeue(job, delay, now)
-    return answer(job, 'queued')
+    return word
   end
   end_attempt(job, final, error, now)
   if final == 'failed' then set(job, 'error', error) end
+  local word = answer(job, final)
   finish(job, final, now)
-  return answer(job, final)
+  return word
 end
 
 -- Releases the attempt, which does not count against max_attempts. The eleventh for the job's own cause fails it as a
@@ -184,8 +212,9 @@ local function release_attempt(job, cause, now)
   end
   end_attempt(job, 'released', '', now)
   set(job, field, before + 1, 'releases', tonumber(job.releases or 0) + 1)
+  local word = answer(job, 'released')
   requeue(job, 0, now)
-  return answer(job, 'released')
+  return word
 end
 
 -- The job where the token's attempt is under way; else nil and the answer that the token got before, or 'lost'. Uploads of

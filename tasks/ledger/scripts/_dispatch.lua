@@ -3,7 +3,7 @@
 -- Each verb is a function of its keys and arguments, in the table `verbs`. A call that raises is a fault: Redis rolls
 -- nothing back, so the calls before it hold, and none behind it is done unless they are independent.
 --
--- ARGV[1]  epoch    that the connection was checked against, see _reading; or ''
+-- ARGV[1]  epoch    that the connection was checked against, see _server; or ''
 -- ARGV[2]  independent 1: a fault ends no other call
 -- ARGV[3+] calls    each JSON [verb, [key, ...], [argument, ...]], all texts
 --

@@ -107,18 +107,19 @@ end
 -- Starts an attempt. `alone`: nothing runs beside it in a process that has several slots.
 local function start_attempt(job, worker, token, alone, lease, now)
   local number = tonumber(job.starts or 0) + 1
-  redis.call('HDEL', 'bl:job:' .. job.id, 'retry_ms', 'progress', 'message', 'metrics', 'alone', 'batching')
+  unset(job, 'retry_ms', 'progress', 'message', 'metrics', 'alone', 'batching')
   if alone then set(job, 'alone', 1) end
   set(job, 'starts', number, 'token', token, 'slot', worker.slot, 'worker', worker.id, 'phase', 'running',
     'phase_ms', num(now), 'attempt_ms', num(now), 'started_ms', job.started_ms or num(now),
     'queued_ms', num(tonumber(job.queued_ms or 0) + now - tonumber(job.since_ms)),
-    'attempt:' .. number, cjson.encode({number = number, worker = worker.id, started_ms = now, token = token}))
+    'attempt:' .. number, begun(number, worker.id, token, now))
   forget_attempt(job, number - 50)
   event(job, 'running')
   parking.started(job, worker.most_running, now)
   redis.call('ZADD', 'bl:leases:' .. worker.pool, num(now + lease), job.id)
-  redis.call('HSET', worker.slots, worker.slot, token .. ' ' .. job.id)
-  for _, key in ipairs({worker.slots, 'bl:worker:' .. worker.id}) do redis.call('PEXPIRE', key, 3600000) end
+  if redis.call('HSET', worker.slots, worker.slot, token .. ' ' .. job.id) == 1 then
+    redis.call('PEXPIRE', worker.slots, 3600000)  -- from then on by renew
+  end
   if job.deadline_ms then redis.call('ZADD', 'bl:expiries', job.deadline_ms, job.id)
   else redis.call('ZREM', 'bl:expiries', job.id) end
 end

@@ -18,7 +18,17 @@ local STALE_MS = 5000
 local UNLIMITED = 1000000     -- attempts, for a tenant without a limit
 local REFILLED_MAX = 10       -- jobs brought back to each line at the start of an attempt
 
-local function is_paused(tenant) return redis.call('HEXISTS', 'bl:pauses', 'tenant/' .. tenant) == 1 end
+-- Whether any tenant has a job parked, and whether any pause is in force; asked once a list, as most often there is none.
+local any_parked, any_pause
+local function has_parked(tenant)
+  if any_parked == nil then any_parked = redis.call('EXISTS', 'bl:parked') == 1 end
+  return any_parked and redis.call('EXISTS', 'bl:parked:' .. tenant) == 1
+end
+local function has_pauses()
+  if any_pause == nil then any_pause = redis.call('EXISTS', 'bl:pauses') == 1 end
+  return any_pause
+end
+local function is_paused(tenant) return has_pauses() and redis.call('HEXISTS', 'bl:pauses', 'tenant/' .. tenant) == 1 end
 
 -- The lines in which the tenant has parked jobs.
 local function lines_of(tenant)
@@ -54,6 +64,7 @@ function parking.park(job, score, now)
   redis.call('HSET', key, 'line ' .. job.line, 1, 'met ' .. job.pool, num(now))
   if last then redis.call('HSET', key, 'last ' .. job.pool, last) end
   redis.call('SADD', 'bl:parked', job.tenant)
+  any_parked = true
 end
 
 -- Ends a job's parking, for whatever reason. No key stays behind of a tenant with nothing parked.
@@ -61,7 +72,7 @@ function parking.leave(job)
   if not job.parked then return end
   local key = 'bl:parked:' .. job.tenant
   redis.call('ZREM', key .. ':' .. job.line, job.id)
-  redis.call('HDEL', 'bl:job:' .. job.id, 'parked')
+  unset(job, 'parked')
   if redis.call('EXISTS', key .. ':' .. job.line) == 1 then return end
   redis.call('HDEL', key, 'line ' .. job.line)
   if #lines_of(job.tenant) > 0 then return end
@@ -72,7 +83,7 @@ end
 -- The job that starts at the turn of `job`: the first of the tenant's jobs in the open lines, parked ones included.
 function parking.first(job, score, worker, now)
   local key, place, id = 'bl:parked:' .. job.tenant, tonumber(job.place or score), nil
-  if redis.call('EXISTS', key) == 0 then return job end
+  if not has_parked(job.tenant) then return job end
   redis.call('HSET', key, 'met ' .. job.pool, num(now))
   local lines = {}
   for i, line in ipairs(worker.lines) do
@@ -116,7 +127,7 @@ end
 -- in their order; how many in all.
 function parking.refill(tenant, most, now)
   local key, without = 'bl:parked:' .. tenant, {}
-  if most <= 0 or redis.call('EXISTS', key) == 0 or is_paused(tenant) then return 0 end
+  if most <= 0 or not has_parked(tenant) or is_paused(tenant) then return 0 end
   local lines = lines_of(tenant)
   for _, line in ipairs(lines) do
     local pool = string.match(line, '^[^.]+')
@@ -145,7 +156,7 @@ end
 -- Counts a started attempt; brings jobs back where the tenant may start more.
 function parking.started(job, most, now)
   beside(job, 'SADD', 'bl:running:' .. job.tenant, job.id)
-  if redis.call('EXISTS', 'bl:parked:' .. job.tenant) == 1 then
+  if has_parked(job.tenant) then
     parking.refill(job.tenant, math.min(REFILLED_MAX, parking.free(job.tenant, most)), now)
   end
 end
@@ -162,7 +173,7 @@ function parking.waiting(tenant)
   for _, pool in ipairs(redis.call('HKEYS', 'bl:pools')) do
     count = count + tonumber(redis.call('HGET', 'bl:fair:' .. pool, 'jobs:' .. tenant) or 0)
   end
-  for _, line in ipairs(lines_of(tenant)) do
+  for _, line in ipairs(has_parked(tenant) and lines_of(tenant) or {}) do
     count = count + redis.call('ZCARD', 'bl:parked:' .. tenant .. ':' .. line)
   end
   return count

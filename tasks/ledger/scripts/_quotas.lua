@@ -17,20 +17,21 @@ local function bytes_of(key, field) return tonumber(redis.call('HGET', key, fiel
 -- The answer of a submit that is refused; nil where it is not. `named`: keys of the uploads that the job names, which were
 -- charged when they were recorded; `size`: bytes that its record will be charged.
 local function refusal(tenant, named, size, most_waiting, most_stored, most_held)
-  local text = redis.call('INFO', 'memory')
-  local used, memory = tonumber(info_value(text, '\nused_memory:')), tonumber(info_value(text, '\nmaxmemory:'))
-  if memory > 0 and used > 0.85 * memory then return {-2, math.floor(100 * used / memory)} end
+  local used, most = 0, tonumber(redis.call('GET', 'bl:room'))
+  if not most then used, most = memory() end
+  if most > 0 and used > 0.85 * most then return {-2, math.floor(100 * used / most)} end
   local waits = most_waiting > 0 and parking.waiting(tenant) or 0
   if most_waiting > 0 and waits >= most_waiting then return {-4, waits} end
-  local stored, brought = bytes_of('bl:stored', tenant), 0
-  for _, key in ipairs(named) do brought = brought + bytes_of('bl:stored:' .. tenant, string.match(key, '[^/]+$')) end
+  local stored, brought = most_stored > 0 and bytes_of('bl:stored', tenant) or 0, 0
+  for _, key in ipairs(most_stored > 0 and named or {}) do brought = brought + bytes_of('bl:stored:' .. tenant, string.match(key, '[^/]+$')) end
   if most_stored > 0 and stored - brought >= most_stored then return {-5, stored} end
   if most_held == 0 then return nil end
-  local held, share = bytes_of('bl:held', tenant), memory > 0 and math.min(most_held, math.floor(memory / 4)) or most_held
+  local held, share = bytes_of('bl:held', tenant), most > 0 and math.min(most_held, math.floor(most / 4)) or most_held
   if held + size > share then return {-7, held, share} end
 end
 
--- Checks the arguments and the types of the keys of a submit before anything is written; raises.
+-- Checks the arguments and the types of the keys of a submit before anything is written; raises. Returns the jobs in the
+-- line and the doorbells in the queue.
 local function check_submit(KEYS, ARGV, tenant, queue)
   if not queue then error('no line: ' .. ARGV[5], 0) end
   for _, i in ipairs({6, 8, 10, 11, 12, 13, 17, 18, 19, 22, 23}) do number(ARGV[i]) end
@@ -40,6 +41,7 @@ local function check_submit(KEYS, ARGV, tenant, queue)
     whole(ARGV[i + 17])
     redis.call('SCARD', KEYS[i])
   end
-  for _, key in ipairs({KEYS[2], KEYS[4], 'bl:dead:' .. tenant}) do redis.call('ZCARD', key) end
-  redis.call('LLEN', KEYS[3])
+  redis.call('ZCARD', KEYS[4])
+  if ARGV[20] ~= '' then redis.call('ZCARD', 'bl:dead:' .. tenant) end
+  return redis.call('ZCARD', KEYS[2]), redis.call('LLEN', KEYS[3])
 end

@@ -18,7 +18,8 @@
 -- ARGV[8]  running  attempts that a tenant may have; 0 for any number
 -- ARGV[9]  shared   1: all slots of the worker are one process
 -- ARGV[10] v        the newest form of a record that the worker reads
--- ARGV[11+] most    jobs of each line that the worker may hold, in the lines' order; 0 for any number
+-- ARGV[11] lingered 0: the slot lingers in no queue, which saves a command a queue
+-- ARGV[12+] most    jobs of each line that the worker may hold, in the lines' order; 0 for any number
 --
 -- Returns {1, id, field, value, ...}  the job's record; for a token already given, its job again
 --         {0}  nothing to start
@@ -28,7 +29,9 @@ if not ready() then return {-1} end
 local now, slot, token = clock(ARGV[1]), ARGV[3], ARGV[4]
 local count, process = number(ARGV[7]), string.match(slot, '^(.*):')
 for _, i in ipairs({5, 6, 8}) do number(ARGV[i]) end
-for i = 4 + count, #KEYS do redis.call('ZREM', KEYS[i], slot) end
+if ARGV[11] ~= '0' then
+  for i = 4 + count, #KEYS do redis.call('ZREM', KEYS[i], slot) end
+end
 
 local last, held = string.match(redis.call('HGET', KEYS[1], slot) or '', '^(%S+) (%S+)$')
 if last == token then
@@ -36,11 +39,11 @@ if last == token then
   return job and job.token == token and {1, held, unpack(job.flat)} or {0}
 end
 if last and token < last then return {0} end
-local old = last and read_or_set_aside('claim', held, now)
+local old = last and held ~= '-' and read_or_set_aside('claim', held, now)
 if old and old.token == last then release_attempt(old, 'own', now) end
 local worker = {id = ARGV[2], slots = KEYS[1], pool = string.sub(KEYS[3], 11), process = process, slot = slot,
   most_running = tonumber(ARGV[8]), v = number(ARGV[10]),
-  lines = {unpack(KEYS, 4, 3 + count)}, most = {unpack(ARGV, 11)}}
+  lines = {unpack(KEYS, 4, 3 + count)}, most = {unpack(ARGV, 12)}}
 local seen = redis.call('HMGET', KEYS[2], 'draining', 'alone:' .. process)
 if seen[1] == '1' then return {0} end
 if seen[2] and runs_beside(worker, seen[2], now) then return {0} end
@@ -56,7 +59,10 @@ if not job or alone and is_busy(worker, now) then
   end
   return {0}
 end
-if alone then redis.call('HSET', KEYS[2], 'alone:' .. process, job.id) end
+if alone then
+  redis.call('HSET', KEYS[2], 'alone:' .. process, job.id)
+  redis.call('PEXPIRE', KEYS[2], 3600000)
+end
 if turn.id ~= job.id then parking.swap(turn, job, score, now) end
 
 -- The pool's clock follows the tags served. Each new job moves it by a fair share at least (1 / tenants waiting, which

@@ -15,7 +15,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', num(now), 'LIMI
   local job = read_or_set_aside('due', id, now)
   if job then wait_no_longer(job) end
   if job and (job.status == 'scheduled' or job.status == 'queued') then
-    redis.call('HDEL', 'bl:job:' .. id, 'retry_ms')
+    unset(job, 'retry_ms')
     enter_line(job, now)
     if job.status == 'scheduled' then event(job, 'queued') end
     if not wake(job.queue, now) then queues[#queues + 1] = job.queue end

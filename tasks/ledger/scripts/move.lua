@@ -16,9 +16,9 @@ for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, tonumber(ARGV[3]) - 1)) do
   if job and 'bl:line:' .. job.line == KEYS[1] then
     leave_line(job)
     give_share_back(job)
-    redis.call('HDEL', 'bl:job:' .. id, 'tag', 'place')
+    unset(job, 'tag', 'place')
     set(job, 'line', line)
-    job.tag, job.pool, job.queue = nil, string.match(line, '^[^.]+'), string.match(line, '^[^:]+')
+    job.pool, job.queue = string.match(line, '^[^.]+'), string.match(line, '^[^:]+')
     enter_line(job, now, job.since_ms)
     count = count + 1
   end

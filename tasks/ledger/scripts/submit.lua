@@ -46,17 +46,17 @@ local asking, restoring = ARGV[16] == 'ask', ARGV[16] ~= 'ask' and ARGV[16] ~= '
 if not (restoring and fenced(ARGV[16]) or not restoring and ready()) then return {-1} end
 local now = clock(ARGV[1])
 local id, tenant, queue = ARGV[2], ARGV[4], string.match(ARGV[5], '^([^:]+):.')
-check_submit(KEYS, ARGV, tenant, queue)
-local function bell_needed()
+local waiting, bells = check_submit(KEYS, ARGV, tenant, queue)
+local function bell_needed(more)
   if wake(queue, now) then return 0 end
-  local wanted = math.min(redis.call('ZCARD', KEYS[2]), tonumber(ARGV[13]))
-  return redis.call('LLEN', KEYS[3]) < wanted and 1 or 0
+  return bells < math.min(waiting + more, tonumber(ARGV[13])) and 1 or 0
 end
 
-local rate, paid = tonumber(ARGV[17]), paid_until(KEYS[6], now)
+local rate = tonumber(ARGV[17])
+local paid = rate > 0 and paid_until(KEYS[6], now) or now
 local function left() return left_of(rate, paid, now) end
 
-if redis.call('EXISTS', KEYS[1]) == 1 then return {1, id, bell_needed(), left(), paid - now} end
+if redis.call('EXISTS', KEYS[1]) == 1 then return {1, id, bell_needed(0), left(), paid - now} end
 -- No Idempotency-Key blocks a restore: a reserved one is overwritten, one that names another job stays.
 local holder, fingerprint, uploading
 if ARGV[14] ~= '' then holder, fingerprint, uploading = string.match(redis.call('GET', KEYS[5]) or '', '^(%S+) (%S+)(.*)$') end
@@ -83,9 +83,11 @@ if restoring then set(job, 'checkpoint', '-') end
 if ARGV[9] ~= '' then set(job, 'deadline_ms', num(now + ARGV[9])) end
 redis.call('ZADD', 'bl:expiries', num(math.min(tonumber(start_by), tonumber(job.deadline_ms or start_by))), id)
 redis.call('ZADD', KEYS[4], num(now), id)
-redis.call('SADD', 'bl:lines', ARGV[5])
-redis.call('HSET', 'bl:pools', job.pool, 1)
-redis.call('ZREM', 'bl:dead:' .. tenant, ARGV[20])
+if waiting == 0 then
+  redis.call('SADD', 'bl:lines', ARGV[5])
+  redis.call('HSET', 'bl:pools', job.pool, 1)
+end
+if ARGV[20] ~= '' then redis.call('ZREM', 'bl:dead:' .. tenant, ARGV[20]) end
 for i = 7, #KEYS do
   redis.call('SADD', KEYS[i], id)
   charge('bl:stored', tenant, string.match(KEYS[i], '[^/]+$'), tonumber(ARGV[i + 17]))
@@ -101,4 +103,4 @@ if start > now then
 end
 enter_line(job, now)
 event(job, 'queued')
-return {1, id, bell_needed(), left(), paid - now}
+return {1, id, bell_needed(1), left(), paid - now}

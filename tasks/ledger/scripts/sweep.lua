@@ -1,4 +1,4 @@
--- sweep: takes back attempts whose lease has lapsed: a retry, or the end.
+-- sweep: takes back attempts whose lease has lapsed: a retry, or the end; renews the permission of submits, bl:room.
 --
 -- After a gap between sweeps (over two periods, and over half a lease) it takes nothing for one lease: workers could not
 -- renew meanwhile. A shorter gap lapses no lease that was renewed before it.
@@ -24,17 +24,20 @@ local hold = tonumber(seen[2] or 0)
 local gap = math.max(2 * period, lease / 2)
 if not seen[1] or now - tonumber(seen[1]) > gap then hold = now + lease end
 redis.call('HSET', KEYS[2], 'at', num(now), 'hold', num(hold))
+-- The permission that spares each submit an INFO: memory is far from full, and will be so for 5 s.
+local used, most = memory()
+if most == 0 or used < 0.75 * most then redis.call('SET', 'bl:room', num(most), 'PX', 5000) end
 local queues = {now}
 if now < hold then return queues end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', num(now), 'LIMIT', 0, ARGV[4])) do
   local job = read_or_set_aside('sweep', id, now)
   if job and job.token then
-    local known, counted = job.suspect, job.starts - (job.releases or 0)
+    local token, suspected, counted = job.token, job.suspect, job.starts - (job.releases or 0)
     if fail_attempt(job, ARGV[5], true, 0, now) == 'queued' then
-      if not known and counted + 1 < tonumber(job.max) then redis.call('HDEL', 'bl:job:' .. id, 'suspect') end
+      if not suspected and counted + 1 < tonumber(job.max) then unset(job, 'suspect') end
       queues[#queues + 1] = job.queue
     end
-    answer(job, 'lost')
+    set(job, 't:' .. token, 'lost')
   else
     redis.call('ZREM', KEYS[1], id)
   end

@@ -3,7 +3,8 @@
 import pytest
 
 from tasks.errors import Conflict, ModelFailed, NotFound
-from tasks.job import Job, new_id
+from tasks.ids import new_id
+from tasks.job import Job
 from tasks.ledger import keys
 from tests.tasks.ledger.conftest import AWAY
 

@@ -7,6 +7,9 @@ from tasks.job import Job
 from tasks.ledger import Ledger, keys
 from tests.conftest import make_fixed
 
+INFOS_A_CALL = 2
+"""By which a client that threads share compares the epoch in each call."""
+
 
 def test_a_submitted_job_waits_first_in_its_line(desk, ledger, clock, events):
     job = desk.submit(metadata={"show": "Pilot"}, priority=2)
@@ -95,6 +98,22 @@ def test_above_85_percent_of_memory_no_new_job_is_taken(desk, ledger, almost_ful
         desk.submit()
     assert caught.value.retryable
     assert desk.line() == [] and ledger.redis.xlen(keys.JOURNAL) == 0
+
+
+def test_a_sweep_spares_submits_the_look_at_redis_memory(desk, ledger):
+    """While memory is far from full, for 5 s; the permission lapses by itself, should no keeper be left to look."""
+    ledger.sweep("cpu")
+    asked = ledger.redis.info("commandstats")["cmdstat_info"]["calls"]
+    desk.submit()
+    assert ledger.redis.info("commandstats")["cmdstat_info"]["calls"] == asked + INFOS_A_CALL + 1
+    assert 4000 < ledger.redis.pttl(keys.ROOM) <= 5000
+
+
+def test_a_sweep_gives_no_permission_where_memory_is_nearly_full(desk, ledger, almost_full):
+    ledger.sweep("cpu")
+    assert not ledger.redis.exists(keys.ROOM)
+    with pytest.raises(Overloaded):
+        desk.submit()
 
 
 def test_a_job_that_was_taken_is_known_although_memory_is_short(desk, ledger):

@@ -40,8 +40,7 @@ def test_a_worker_serves_each_form_that_its_release_knows(settings):
 
 
 def test_a_worker_that_dies_before_its_first_renewal_leaves_nothing_for_good(desk, ledger):
+    ledger.redis.set(keys.alone("cpu", "acme"), ledger.clock.ms + 1000)
     desk.running()
-    ledger.redis.hset(keys.worker("w1"), "alone:x", "y")
-    desk.claim(slot="again")
-    desk.running()
+    assert ledger.redis.hexists(keys.worker("w1"), "alone:w1")
     assert ledger.redis.ttl(keys.slots("w1")) > 0 and ledger.redis.ttl(keys.worker("w1")) > 0

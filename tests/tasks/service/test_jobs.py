@@ -14,7 +14,8 @@ from tasks.errors import (
     TooLarge,
     UnknownModel,
 )
-from tasks.job import Fixed, Job, new_id
+from tasks.ids import new_id
+from tasks.job import Fixed, Job
 from tasks.ledger import Ledger, Worker, keys
 from tasks.request import FREE_MAX_BYTES, parse, plain, pointer
 from tasks.service.jobs import Jobs

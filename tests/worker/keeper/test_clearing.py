@@ -10,7 +10,7 @@ from botocore.validate import ParamValidator
 from tasks.bucket.layout import ARTEFACTS, artefact_key, job_json_key
 from tasks.bucket.storage import NotSupported, Object, ObjectRefused, Unfinished
 from tasks.errors import StorageUnavailable
-from tasks.job import new_id
+from tasks.ids import new_id
 from tasks.ledger import keys
 from tasks.service.archive import Damaged
 from tasks.service.jobs import Jobs
