@@ -58,11 +58,13 @@ class ListsMachine(LedgerMachine):
         self.chance, self.list, self.lists, self.most = chance, [], 0, LIST_MAX
 
     def do(self, verb, *arguments):
+        if verb == "submit" and ("forget", arguments[0].id) in self.list:
+            return  # an erased job is submitted no more
         self.calls.append((verb, *arguments))
         self.list.append((verb, *arguments))
         if len(self.list) >= self.chance.randint(1, self.most):
             self.send()
-            while self.chance.random() < 0.1:  # its reply was lost; but an erased job is submitted no more
+            while self.chance.random() < 0.1:  # its reply was lost
                 self.list = [c for c in self.last if c[0] != "submit" or c[1].id not in self.model.forgotten]
                 self.send()
 
