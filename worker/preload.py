@@ -29,6 +29,8 @@ def start(loaded: Loaded, models: Sequence[Model], notes: Path) -> None:
 
 
 def load_all(loaded: Loaded, models: Sequence[Model], notes: Path) -> None:
+    """Load one model after another. A note names the model that a process is loading; one left by a process that is
+    gone names a model that ends processes."""
     notes.mkdir(exist_ok=True)
     deadly = {note.read_text() for note in notes.iterdir() if not psutil.pid_exists(int(note.name))}
     note = notes / str(os.getpid())
