@@ -34,7 +34,7 @@ class Asked(Request):
     """A request, and what is found out about it on its way.
 
     `shown` is the key that it showed, `key` the same key once accepted, `owner` the tenant asked for, `made` the id of
-    the job that it made.
+    the job that it made, `began` its time.perf_counter() where it is logged.
     """
 
     services: Services

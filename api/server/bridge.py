@@ -253,11 +253,11 @@ def _field(name: str) -> bytes:
 
 
 def _reading(environ: dict[str, Any], job_id: str) -> dict[str, Any]:
-    """The environ of a request by the same caller that reads the job."""
+    """The environ of a request by the same caller that reads the job; its key is looked up anew."""
     kept = {
         name: value
         for name, value in environ.items()
-        if name not in ("CONTENT_TYPE", "HTTP_IDEMPOTENCY_KEY", "HTTP_EXPECT")
+        if name not in ("CONTENT_TYPE", "HTTP_IDEMPOTENCY_KEY", "HTTP_EXPECT", KEY)
     }
     return kept | {
         "REQUEST_METHOD": "GET",

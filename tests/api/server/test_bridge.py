@@ -209,3 +209,10 @@ def test_a_body_that_stops_coming_is_cut_off_at_its_deadline(bridge, app, monkey
         assert b"0.3 s" in late[1]["body"] and not bridge._bodies.waiting
 
     asyncio.run(both())
+
+
+def test_a_held_requests_key_is_looked_up_anew_at_each_look():
+    """One that was taken back meanwhile reads nothing more."""
+    from api.server.bridge import _reading
+
+    assert KEY not in _reading({KEY: "found before", "HTTP_AUTHORIZATION": "Bearer x", "REMOTE_ADDR": "::1"}, "job_1")
