@@ -130,10 +130,7 @@ class Storage:
             )
 
     def put_many(self, objects: Sequence[tuple[str, bytes, str]]) -> list[StorageUnavailable | None]:
-        """Uploads (key, bytes, media type), several at once. Returns the error of each, None where it is there.
-
-        Once the bucket has not answered, the rest are NotTried.
-        """
+        """Uploads (key, bytes, media type), several at once; the error of each, or None. After silence: NotTried."""
         away = threading.Event()
 
         def put(one: tuple[str, bytes, str]) -> StorageUnavailable | None:
@@ -145,6 +142,8 @@ class Storage:
                 if not isinstance(error, ObjectRefused):
                     away.set()
                 return error
+            except Exception as error:  # one that cannot even be sent stops no other
+                return ObjectRefused(f"the bucket's client cannot put it ({type(error).__name__})")
             return None
 
         with ThreadPoolExecutor(min(THREADS, len(objects)) or 1, "put") as pool:
