@@ -23,6 +23,7 @@ OF_A_JOB = {
 }
 OF_A_TENANT = {
     ("POST", "/v1/jobs"),
+    ("POST", "/v1/batches"),
     ("GET", "/v1/jobs"),
     ("POST", "/v1/uploads"),
     ("GET", "/v1/dead-letters"),
@@ -217,6 +218,15 @@ def test_an_idempotency_key_is_its_tenants_alone(acme, rival):
     assert answer.status_code == 202 and answer.json["id"] != mine and "Idempotency-Replayed" not in answer.headers
     problem(rival.post("/v1/jobs", json=PROMPT, headers=headers), 422, "idempotency_key_reused")
     assert acme.post("/v1/jobs", json=PROMPT, headers=headers).json["id"] == mine
+
+
+def test_the_key_of_a_batch_is_its_tenants_alone(acme, rival):
+    """The same key and the same lines from two tenants make jobs of each."""
+    sent = {"data": json.dumps(PROMPT), "content_type": "application/jsonl", "headers": {"Idempotency-Key": "the-same"}}
+    mine, others = (json.loads(caller.post("/v1/batches", **sent).data)["job"]["id"] for caller in (acme, rival))
+    assert mine != others
+    problem(rival.get(f"/v1/jobs/{mine}"), 404, "not_found")
+    assert json.loads(acme.post("/v1/batches", **sent).data)["job"]["id"] == mine
 
 
 def test_a_waiter_learns_nothing_of_another_tenants_job(acme, rival, theirs):

@@ -31,13 +31,13 @@ end
 -- Whether the epoch is this server's, so that the keeper has reconciled with it; else every verb answers 'not ready'.
 --
 -- A connection that was checked when it was made (checking.py) sends the epoch that it found, in ARGV[1] of the whole script;
--- then one GET is enough, since INFO takes as long as twenty commands. All others have '' there.
+-- then one MGET is enough, since INFO takes as long as twenty commands. All others have '' there.
 -- A keeper of the release before sets run_id alone: a replid that was set for another run_id is not compared.
 local checked, is_ready = ARGV[1], nil
 local function compare()
-  if checked ~= '' then return redis.call('GET', 'bl:epoch:replid') == checked end
-  local run_id, replid = server()
   local epoch = redis.call('MGET', 'bl:epoch', 'bl:epoch:replid')
+  if checked ~= '' then return epoch[2] == checked and epoch[1] == string.match(checked, '^%S+') end
+  local run_id, replid = server()
   return epoch[1] == run_id and (epoch[2] == replid or string.sub(epoch[2] or '', 1, #run_id) ~= run_id)
 end
 local function ready()

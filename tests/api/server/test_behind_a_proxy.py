@@ -16,7 +16,7 @@ import pytest
 
 from api import keyfile
 from api.client import Client
-from api.server.wire import origin
+from api.server.wire import origin, read_head
 from tasks.ledger import Ledger
 from tests.api.conftest import PROMPT
 from tests.stack import ROOT, Process, Stack, free_port, make_settings, make_storage, until
@@ -34,7 +34,7 @@ def asked(peer: str, **fields: str):
     headers = [(b"host", b"inside:8080")]
     headers += [(name.lower().replace("_", "-").encode(), value.encode()) for name, value in fields.items()]
     scope = {"headers": headers, "client": (peer, "1"), "server": ("127.0.0.1", "8080"), "scheme": "http"}
-    return origin(scope, [ip_network("10.0.0.0/8")])
+    return origin(scope, read_head({**scope, "raw_path": b"/", "http_version": "1.1"}), (ip_network("10.0.0.0/8"),))
 
 
 @pytest.mark.parametrize(

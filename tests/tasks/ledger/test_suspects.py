@@ -121,7 +121,7 @@ def test_a_tenant_that_cost_three_processes_in_ten_minutes_runs_alone_for_ten(de
     assert {c.fixed.id for c in claimed} == {one.id for one in two}  # of one place each: which is first says their id
     [desk.commit(c) for c in claimed]
     cost(desk, gpu, "wild", 1)
-    wild, tame = desk.submit(tenant="wild"), desk.submit(tenant="tame")
+    wild, tame = desk.submit(tenant="wild", priority=1), desk.submit(tenant="tame")
     alone = gpu(0)
     assert alone.fixed == wild and gpu(1) is None
     desk.commit(alone)
