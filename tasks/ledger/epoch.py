@@ -40,7 +40,7 @@ class Epoch(Connection):
         None where the epoch is this server's already. Errors: NotReady where another keeper restores.
         """
         named = [keys.RESTORING, keys.EPOCH, keys.EPOCH_REPLID]
-        match self._unchecked()._run("begin_restore", named, [token, RESTORING_S * 1000], list):
+        match self.unchecked()._run("begin_restore", named, [token, RESTORING_S * 1000], list):
             case [1, run_id, replid]:
                 return Begun(token, run_id, replid)
             case [2]:
@@ -53,7 +53,7 @@ class Epoch(Connection):
         begun = begun or self.begin_restore("nothing to put back")
         named = [keys.RESTORING, keys.EPOCH, keys.EPOCH_REPLID]
         told = [begun.token, begun.run_id, begun.replid] if begun else []
-        if begun and not self._unchecked()._run("set_epoch", named, told, int):
+        if begun and not self.unchecked()._run("set_epoch", named, told, int):
             raise errors.NotReady(ANOTHER_KEEPER)
 
     def snapshot(self, ask: Callable[[Pipeline], object]) -> list[Any]:
@@ -70,7 +70,7 @@ class Epoch(Connection):
         """Errors: NotReady naming what is missing: Redis, `noeviction`, or the epoch. `by_this_release`: an epoch set
         by a keeper of the release before does not count."""
         with away():
-            client = self._unchecked().redis
+            client = self.unchecked().redis
             info, epoch = client.info(), client.mget(keys.EPOCH, keys.EPOCH_REPLID)
         if info["maxmemory_policy"] != "noeviction":
             raise errors.NotReady(
@@ -79,7 +79,7 @@ class Epoch(Connection):
             )
         _compare(epoch, info, by_this_release)
 
-    def _unchecked(self) -> Connection:
+    def unchecked(self) -> Connection:
         """The ledger on connections that may reach a server whose epoch is another, or none."""
         return self if self._shared is not None else Connection(self.settings, connect(self.settings), self.clock)
 

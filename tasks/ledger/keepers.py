@@ -71,7 +71,7 @@ def tell(client: Client, keeper: str, duties: dict[str, Standing]) -> None:
 def read(ledger: Ledger) -> Keepers:
     """One summary of all keepers that live; of the last ones where none does. Errors: NotReady."""
     with away():
-        now, known = _read(ledger.redis)
+        now, known = _read(ledger.unchecked().redis)
     alive = [said for said in known.values() if said["at_ms"] >= now - ALIVE_MS]
     names = dict.fromkeys(name for said in alive or known.values() for name in said["duties"])
     shown = [_shown(name, now, [said for said in alive or known.values() if name in said["duties"]]) for name in names]

@@ -210,7 +210,7 @@ def _in_bucket(archive: Archive, tenant: str, job_id: str) -> dict[str, Any]:
 
 def _ask(ledger: Ledger, ask: Callable[[Pipeline], object]) -> list[Any]:
     """Answers of one moment; None for a key of another type. Errors: NotReady."""
-    with away(), ledger.redis.pipeline(transaction=True) as together:
+    with away(), ledger.unchecked().redis.pipeline(transaction=True) as together:
         ask(together)
         answers = together.execute(raise_on_error=False)
     for answer in answers:
