@@ -92,7 +92,7 @@ class Client(Protocol):
     """A client whose answers are text. Errors of every command: RedisError."""
 
     @property
-    def connection(self) -> Link:
+    def connection(self) -> Link | None:
         """The one connection of a client that has no pool."""
 
     def pipeline(self, transaction: bool = True) -> Pipeline: ...

@@ -91,6 +91,7 @@ class Connection:
             return self._shared
         client: Client | None = getattr(self._of_thread, "client", None)
         if client is None:
+            self._of_thread.epoch, self._of_thread.compared_s = "", 0.0
             client = connect(self.settings, read_timeout_s=self._read_timeout_s, shared=False, checked=self._connected)
             self._of_thread.client = client
         return client
@@ -131,9 +132,10 @@ class Connection:
     def _ask(self, verbs: tuple[str, ...], texts: Sequence[bytes], independent: bool) -> list[Reply]:
         script, client = self.script(*verbs), self.redis
         try:
-            if client is self._shared:
-                return cast(list[Reply], script(keys=[], args=["", int(independent), *texts], client=client))
-            return self._on_own_connection(client.connection, script, int(independent), texts)
+            link = None if client is self._shared else client.connection
+            if link is None:  # a pool: that of all threads, or one that asks the sentinels at each connect
+                return cast(list[Reply], script(keys=[], args=[self._epoch(), int(independent), *texts], client=client))
+            return self._on_own_connection(link, script, int(independent), texts)
         except RedisError:  # it may have become a replica, and may come back with an older memory
             self._of_thread.client = None
             raise
