@@ -15,8 +15,8 @@ from tests.tasks.ledger.proxy import Proxy
 @pytest.fixture
 def lossy(ledger, settings, clock, redis_server):
     """The same ledger behind a proxy; the server knows all scripts, so that no lost reply is 'unknown script'."""
-    for verb in VERBS:
-        ledger.redis.script_load(ledger.script(verb).script)
+    for verbs in (*((verb,) for verb in VERBS), ("claim", "commit")):
+        ledger.redis.script_load(ledger.script(*verbs).script)
     with Proxy(redis_server.port) as proxy:
         url = SecretStr(settings.redis_url.get_secret_value().replace(f":{redis_server.port}/", f":{proxy.port}/"))
         behind = Ledger(settings.model_copy(update={"redis_url": url}), clock=clock)
@@ -216,3 +216,12 @@ def test_a_lost_reply_is_asked_for_again_and_nothing_happens_twice(desk, lossy, 
     assert lossy.proxy.asked == 2
     with pytest.raises(StopIteration):
         next(case)
+
+
+def test_a_script_that_redis_has_forgotten_is_loaded_though_that_answer_was_lost_too(desk, lossy):
+    """The first reply, 'no matching script', is lost with its connection; asked again, the script is loaded."""
+    lossy.redis.script_flush()
+    job = make_fixed()
+    lossy.proxy.cut()
+    assert lossy.submit(job).job_id == job.id
+    assert lossy.proxy.lost[0].startswith(b"-NOSCRIPT") and desk.line() == [job.id]
