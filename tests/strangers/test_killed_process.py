@@ -120,7 +120,7 @@ def test_a_process_killed_from_outside_costs_nobody_but_time(town, neighbour):
 
 def test_who_costs_the_pool_three_processes_pays_and_nobody_else(town, stranger, neighbour):
     """A batch that hangs, with a neighbour's row in it; then two jobs that kill their process."""
-    stranger.submit("gpu-deaf-rows", "4")
+    stranger.is_in(stranger.submit("gpu-deaf-rows", "10"), "running")  # alone: no later job may join its batch
     hangs, beside = stranger.submit("gpu-deaf-rows", "60", run_timeout_s=1), neighbour.submit("gpu-deaf-rows", "0.1")
     for one, job_id in ((stranger, hangs), (neighbour, beside)):
         one.is_in(job_id, "batching")  # so that the next batch is of these two
