@@ -22,7 +22,20 @@ def create_app(settings: Settings | None = None) -> Api:
     from api.dispatch import Api
     from api.keyring import Keys
     from api.services import Services
-    from api.v1 import batches, dead_letters, explanations, health, jobs, keys, models, pauses, pools, tenants, uploads
+    from api.v1 import (
+        batches,
+        dead_letters,
+        explanations,
+        health,
+        jobs,
+        keys,
+        limits,
+        models,
+        pauses,
+        pools,
+        tenants,
+        uploads,
+    )
     from tasks.service.jobs import Jobs
     from tasks.settings import Settings
 
@@ -44,6 +57,7 @@ def create_app(settings: Settings | None = None) -> Api:
         dead_letters,
         uploads,
         models,
+        limits,
         keys,
         tenants,
         pools,

@@ -40,6 +40,18 @@ def rate_limit(left: int, reset_s: float, policy: str = "submits", most: int | N
     return {"RateLimit-Policy": f'"{policy}";q={most};w=60', "RateLimit": f'"{policy}";r={left};t={math.ceil(reset_s)}'}
 
 
+def submits_left(tenant: str, left: int | None = None, reset_s: float = 0) -> dict[str, str]:
+    """RateLimit headers of a submit, where submits are limited. `left` None: this one cost none, as a replay does, and
+    the ledger is asked."""
+    jobs = services().jobs
+    if not jobs.settings.submits_per_minute:
+        return {}
+    if left is None:
+        rate = jobs.ledger.limits(tenant).submits
+        left, reset_s = rate.left, rate.reset_s
+    return rate_limit(left, reset_s)
+
+
 def json_body(request: Asked) -> bytes:
     """The body of a JSON request, unparsed. Errors: UnsupportedMedia; werkzeug's RequestEntityTooLarge."""
     if not request.is_of(JSON):

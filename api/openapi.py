@@ -20,6 +20,7 @@ from api.v1.dead_letters import Purge, Replay
 from api.v1.health import Health
 from api.v1.jobs import JobList, ListQuery
 from api.v1.keys import KeyList
+from api.v1.limits import Limits
 from api.v1.models import ModelDetail, ModelList
 from api.v1.pauses import PauseList, PauseRequest
 from api.v1.pools import PoolList
@@ -54,6 +55,7 @@ ANSWERED = (
     Upload,
     ModelList,
     ModelDetail,
+    Limits,
     Pool,
     PoolList,
     PauseList,
@@ -70,6 +72,13 @@ STATUS_WORDS = {
     202: "Accepted",
     204: "Done; no body",
     307: "The header `Location` has the link",
+}
+LIMIT_HEADERS: Json = {
+    "RateLimit": {
+        "description": "Calls left of the limit a minute, `r`, and the seconds until all are left, `t`",
+        "schema": {"type": "string"},
+    },
+    "RateLimit-Policy": {"description": "The limit, `q`, and its window in seconds, `w`", "schema": {"type": "string"}},
 }
 ACCEPTED_HEADERS: Json = {
     "Retry-After": {"description": "Seconds until it is worth asking again", "schema": {"type": "integer"}}
@@ -124,7 +133,10 @@ def _text() -> str:
 
 def _operation(operation: Operation) -> Json:
     secured = operation.path.startswith("/v1/")
-    responses = {str(status): _answer(status, schema, operation.lines) for status, schema in operation.answers.items()}
+    limited = 429 in operation.refusals
+    responses = {
+        str(status): _answer(status, schema, operation.lines, limited) for status, schema in operation.answers.items()
+    }
     for status in sorted({*operation.refusals, *(OF_EVERY_ROUTE if secured else ())}):
         responses[str(status)] = {"$ref": "#/components/responses/Problem"}
     described = {
@@ -162,17 +174,20 @@ def _query_parameter(name: str, schema: Json) -> Json:
     return {"name": name, "in": "query", **described, "schema": kept[0] if kept else rest}
 
 
-def _answer(status: int, schema: str | None, lines: bool) -> Json:
+def _answer(status: int, schema: str | None, lines: bool, limited: bool) -> Json:
+    """`limited`: the route makes jobs, of which a tenant may make so many a minute."""
     described: Json = {"description": STATUS_WORDS[status]}
     if schema and lines:
         told = f"JSON lines; each is of the schema {schema}"
         return {
             "description": STATUS_WORDS[status],
-            "headers": BATCH_HEADERS,
+            "headers": BATCH_HEADERS | LIMIT_HEADERS,
             "content": {JSON_LINES[0]: {"schema": {"type": "string", "description": told}}},
         }
     if status == 202:
-        described["headers"] = ACCEPTED_HEADERS
+        described["headers"] = ACCEPTED_HEADERS | (LIMIT_HEADERS if limited else {})
+    if status == 201:
+        described["headers"] = LIMIT_HEADERS
     if schema:
         described["content"] = {"application/json": {"schema": {"$ref": REF + schema}}}
     return described

@@ -186,6 +186,13 @@ OPERATIONS = (
     ),
     Operation(
         "get",
+        "/v1/limits",
+        "Read the limits",
+        "Answers with the tenant's rates and quotas, what is left of each, and the bounds of requests and jobs.",
+        {200: "Limits"},
+    ),
+    Operation(
+        "get",
         "/v1/pools",
         "List worker pools; operators only",
         "Lists all pools with their load and workers, and the state of keepers, pauses and unserved models.",
@@ -307,6 +314,7 @@ TAGS = {
     "dead-letters": "Jobs that failed after their last attempt for a reason that may have passed",
     "uploads": "Files too large for a form",
     "models": "Models that jobs can name, and their contracts",
+    "limits": "Rates, quotas and bounds, and what is left of them",
     "pools": "Groups of worker processes; operators only",
     "pauses": "Pools, models and tenants whose jobs are not started; operators only",
     "keys": "API keys; operators only",
@@ -337,6 +345,7 @@ OF_A_JOB: list[Route] = [
 QUERIES: dict[Route, type[BaseModel]] = {
     **dict.fromkeys(OF_A_JOB, Whose),
     ("get", "/v1/jobs"): ListQuery,
+    ("get", "/v1/limits"): Whose,
     ("get", "/v1/dead-letters"): DeadQuery,
     ("delete", "/v1/dead-letters"): DeadQuery,
     ("post", "/v1/dead-letters/replay"): DeadQuery,

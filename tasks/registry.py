@@ -3,12 +3,12 @@
 import importlib.util
 import logging
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -39,6 +39,8 @@ class Contract:
     """Params that some algorithms alone take, and which."""
     warnings: Mapping[str, str]
     """Codes of the warnings that a result may have, each with its meaning."""
+    foreseen: "Foreseen"
+    """Reasons for which a job would fail for certain, by its request and its model alone."""
 
     def foreign(self, algorithm: str) -> set[str]:
         """The params that an algorithm does not take. An operator's own (a dotted name) may take them all."""
@@ -49,13 +51,13 @@ class Contract:
 
 
 @cache
-@cache
 def contract(kind: str) -> Contract:
     """The contract in tasks/<kind>/__init__.py; errors: UnknownModel."""
     if kind not in KINDS:
         raise UnknownModel(f"there is no kind {kind!r}; kinds are {', '.join(KINDS)}")
     module = importlib.import_module(f"tasks.{kind}")
-    return Contract(kind, module.Inputs, module.Params, module.Result, getattr(module, "ONLY", {}), module.WARNINGS)
+    only, foreseen = getattr(module, "ONLY", {}), getattr(module, "foreseen", _nothing)
+    return Contract(kind, module.Inputs, module.Params, module.Result, only, module.WARNINGS, foreseen)
 
 
 class Model(BaseModel):
@@ -113,6 +115,14 @@ class Model(BaseModel):
         if self.weights is None or ELSEWHERE.match(self.weights):
             return None
         return Path(__file__).parent / self.kind / "weights" / self.weights
+
+
+Foreseen = Callable[[Any, Any, Model], Iterable[tuple[str, str]]]
+"""Function of a kind's inputs, params and model: the JSON pointer and the sentence of each reason."""
+
+
+def _nothing(inputs: object, params: object, model: Model) -> Iterable[tuple[str, str]]:
+    return ()
 
 
 class Registry:

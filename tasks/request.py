@@ -105,8 +105,11 @@ def plain(request: JobRequest) -> dict[str, Any]:
     return request.model_dump(mode="json", exclude_unset=True)
 
 
-def check_params(request: JobRequest, model: Model) -> None:
-    """That the model takes every parameter the caller gave. Errors: InvalidRequest, which names those that do."""
+def check_model(request: JobRequest, model: Model) -> None:
+    """That the model takes every parameter the caller gave, and that the job would not fail for certain.
+
+    Errors: InvalidRequest, which names the algorithms that take a parameter, and what to change.
+    """
     known = contract(model.kind)
     given: Any = request.params  # the kind's own model, by request_of
     foreign = sorted(given.model_fields_set & known.foreign(model.algorithm))
@@ -121,6 +124,9 @@ def check_params(request: JobRequest, model: Model) -> None:
                 for name in foreign
             ]
         )
+    certain = [{"pointer": place, "detail": why} for place, why in known.foreseen(request.input, request.params, model)]
+    if certain:
+        raise InvalidRequest(certain)
 
 
 def refusal(error: ValidationError, body: bytes | str) -> InvalidRequest | MalformedRequest | UnknownModel:

@@ -152,6 +152,11 @@ class Client:
         for page in self._pages("DELETE", "/v1/dead-letters", filters):
             yield from (erased["id"] for erased in page["data"])
 
+    def limits(self, tenant: str | None = None) -> dict[str, Any]:
+        """Rates and quotas, what is left of each, and the bounds of requests and jobs. `tenant`: another's, for
+        operators."""
+        return self._sender.document("GET", "/v1/limits", params={"tenant": tenant} if tenant else None)
+
     def api_keys(self) -> list[dict[str, Any]]:
         """All API keys by the beginning of their hashes, each with its last use; for operators."""
         return self._sender.rows("GET", "/v1/keys")

@@ -17,7 +17,7 @@ from flask import Blueprint, Response
 from pydantic import BaseModel, Field
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from api.answers import PRIVATE, rate_limit, services
+from api.answers import PRIVATE, services, submits_left
 from api.auth import require_kind, tenant
 from api.dispatch import Answered, asked
 from api.problems import Problem, described
@@ -71,8 +71,7 @@ def submit() -> Response:
     batch = Batch(request.services.jobs, tenant(), require_kind, key, _checked(body))
     answers, made, refused = _submitted(batch, body)
     headers = {"Batch-Accepted": str(made), "Batch-Refused": str(refused), "Content-Length": str(answers.tell())}
-    if batch.left is not None:
-        headers |= rate_limit(batch.left, batch.reset_s)
+    headers |= submits_left(batch.tenant, batch.left, batch.reset_s)
     if batch.replayed:
         headers["Idempotency-Replayed"] = "true"
     return Answered(_parts(answers), 200, {**PRIVATE, **headers}, mimetype=JSON_LINES[0])

@@ -5,7 +5,7 @@ from typing import Literal
 from flask import Blueprint, Response
 from pydantic import BaseModel, Field, FiniteFloat
 
-from api.answers import answer, read_query, services
+from api.answers import answer, read_query, services, submits_left
 from api.auth import Whose, require_kind, whose
 from api.v1.jobs import JobList, idempotency_key
 from tasks.job import Job, JobError
@@ -72,7 +72,8 @@ def replay() -> Response:
     require_kind(which.kind)
     done = _dead_letters().replay(tenant, which, idempotency_key())
     refused = [Refusal(id=one.id, error=JobError(**one.error.as_dict())) for one in done.refused]
-    return answer(Replay(data=done.jobs, refused=refused, next_cursor=done.next_cursor), 202, {"Retry-After": "1"})
+    headers = {"Retry-After": "1"} | submits_left(tenant)
+    return answer(Replay(data=done.jobs, refused=refused, next_cursor=done.next_cursor), 202, headers)
 
 
 @routes.delete("")

@@ -6,7 +6,7 @@ from typing import Literal
 from flask import Blueprint, Response
 from pydantic import BaseModel, Field, field_validator
 
-from api.answers import JSON, PRIVATE, answer, json_body, rate_limit, read_query, services
+from api.answers import JSON, PRIVATE, answer, json_body, read_query, services, submits_left
 from api.auth import Whose, caller, owner, require_kind, tenant, whose
 from api.dispatch import asked
 from api.multipart import read_form
@@ -122,8 +122,7 @@ def _accepted(accepted: Accepted) -> Response:
     headers["Location"] = job.links.self
     if not job.done:
         headers["Retry-After"] = "1"
-    if accepted.left is not None:
-        headers |= rate_limit(accepted.left, accepted.reset_s)
+    headers |= submits_left(job.tenant, accepted.left, accepted.reset_s)
     if accepted.replayed:
         headers["Idempotency-Replayed"] = "true"
     return answer(job, 202, headers, accepted.text)

@@ -6,9 +6,10 @@ from typing import Literal
 from flask import Blueprint, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.answers import answer, read_body, services
+from api.answers import answer, rate_limit, read_body, services
 from api.auth import tenant
 from tasks.bucket.layout import media_type_of
+from tasks.errors import UploadsLimited
 
 routes = Blueprint("uploads", __name__, url_prefix="/v1/uploads")
 PUT_MAX_BYTES = 5 * 1024**3
@@ -46,6 +47,8 @@ class Upload(BaseModel):
 def create() -> Response:
     asked = read_body(UploadRequest)
     made = services().jobs.create_upload(tenant(), asked.name, asked.bytes)
+    most = services().settings.uploads_per_minute
+    limited = rate_limit(made.left.left, made.left.reset_s, UploadsLimited.policy, most) if most else {}
     return answer(
         Upload(
             id=made.id,
@@ -57,4 +60,5 @@ def create() -> Response:
             expires_at=made.expires_at,
         ),
         201,
+        limited,
     )

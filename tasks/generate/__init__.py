@@ -4,7 +4,11 @@ Beside the result: text.txt (the generated text), choices.json where `n` is more
 embedding.json alone.
 """
 
-from typing import Annotated, Literal
+import functools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -12,8 +16,18 @@ from tasks.inputs import MIB, Limits, Text
 from tasks.text import blank
 from tasks.warning import Warned
 
+if TYPE_CHECKING:
+    from tasks.registry import Model
+
 Stop = Annotated[str, Field(min_length=1, max_length=100)]
 ONLY = {"on_long_prompt": ("transformer", "hf")}  # recurrent models have no context to overflow
+PROSE = ("lstm", "rnn", "transformer")
+"""Algorithms that continue a text and know no conversation."""
+TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")
+"""Names, beside tokenizer_config.json, under which a folder of transformers keeps chat templates."""
+PROMPT_ONLY = "mode embed reads a prompt, not messages"
+NO_TEMPLATE = "this model's tokenizer has no chat template: give a prompt, not messages"
+EMBEDS_ONLY = "this model embeds and writes nothing: set mode to 'embed'"
 EMPTY = "the prompt is empty: give at least one character that can be seen"
 OWN = "; left out, a checkpoint's own value is taken where it has one"  # its generation_config's
 WARNINGS: dict[str, str] = {
@@ -124,3 +138,38 @@ class Result(BaseModel):
     embedding: list[float] | None = None
     usage: Usage
     warnings: list[Warned] = []
+
+
+def foreseen(inputs: Inputs, params: Params, model: "Model") -> Iterator[tuple[str, str]]:
+    """Reasons for which a job would fail for certain. Of weights that lie elsewhere nothing is known."""
+    if "." in model.algorithm:
+        return
+    if inputs.messages is not None and params.mode == "embed":
+        yield "/input/messages", PROMPT_ONLY
+    elif inputs.messages is not None and model.algorithm in PROSE:
+        yield "/input/messages", no_conversation(model.name)
+    elif model.algorithm == "hf" and params.mode == "generate" and (folder := model.weights_path()):
+        if _only_embeds(folder):
+            yield "/params/mode", EMBEDS_ONLY
+        elif inputs.messages is not None and not _may_chat(folder):
+            yield "/input/messages", NO_TEMPLATE
+
+
+def no_conversation(name: str) -> str:
+    return f"{name} continues a text and knows no conversation: give a prompt, not messages"
+
+
+@functools.cache
+def _only_embeds(folder: Path) -> bool:
+    """True of a folder of sentence-transformers."""
+    return (folder / "modules.json").is_file()
+
+
+@functools.cache
+def _may_chat(folder: Path) -> bool:
+    """False where the folder is at hand and has no chat template."""
+    try:
+        told = json.loads((folder / "tokenizer_config.json").read_bytes())
+        return bool(told.get("chat_template")) or any((folder / name).exists() for name in TEMPLATES)
+    except (OSError, ValueError, AttributeError):
+        return True

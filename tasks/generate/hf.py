@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from tasks.algorithm import Call
 from tasks.errors import InvalidInput
+from tasks.generate import NO_TEMPLATE
 from tasks.generate.habits import found, untouched
 from tasks.generate.language import LanguageModel, cut, fitted, unknown, usable
 from tasks.generate.own_sampling import OwnSampling, check_sampling
@@ -96,7 +97,7 @@ class Model(LanguageModel):
         if messages is None:
             return self.tokenizer(usable(call.inputs.get("prompt")))["input_ids"]
         if self.tokenizer.chat_template is None:
-            raise InvalidInput("this model's tokenizer has no chat template: give a prompt, not messages")
+            raise InvalidInput(NO_TEMPLATE)
         try:
             text = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
         except Exception as error:  # a template refuses by raising whatever it likes, in its own words

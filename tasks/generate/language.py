@@ -13,7 +13,7 @@ import torch
 
 from tasks.algorithm import Algorithm, Call, Result
 from tasks.errors import BacklotError, Canceled, InvalidInput, TooLarge
-from tasks.generate import EMPTY
+from tasks.generate import EMPTY, PROMPT_ONLY
 from tasks.generate.answers import embedded
 from tasks.generate.writing import Answer, Prompt, Reading, Writing
 from tasks.text import blank
@@ -89,7 +89,7 @@ class Meaning:
     def __init__(self, call: Call, model: LanguageModel) -> None:
         """Errors: InvalidInput."""
         if call.inputs.get("messages") is not None:
-            raise InvalidInput("mode embed reads a prompt, not messages")
+            raise InvalidInput(PROMPT_ONLY)
         self.call = call
         self.windows, self.warnings = model.embeddable(call)
         self.sum: np.ndarray | float = 0.0

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from tasks.algorithm import Call
 from tasks.errors import InvalidInput
 from tasks.folder import TENSORS, trained, unusable
+from tasks.generate import no_conversation
 from tasks.generate.language import LanguageModel, cut, usable
 from tasks.generate.plain import normalise
 from tasks.generate.vocabulary import Vocabulary
@@ -57,7 +58,7 @@ class ProseModel(LanguageModel):
 
     def prompt(self, call: Call) -> Prompt:
         if call.inputs.get("messages") is not None:
-            raise InvalidInput(f"{self.name} continues a text and knows no conversation: give a prompt, not messages")
+            raise InvalidInput(no_conversation(self.name))
         text = normalise(usable(call.inputs.get("prompt")))
         asked = text.removesuffix(" ")  # words begin with their space: what follows must be free to
         whole = self.vocabulary.encode(asked)

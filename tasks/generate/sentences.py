@@ -20,6 +20,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 from tasks.algorithm import Call
 from tasks.errors import InvalidInput, TooLarge
 from tasks.folder import judged, read_json, require, tensor_types, unusable
+from tasks.generate import EMBEDS_ONLY
 from tasks.generate.language import LanguageModel, unknown, usable
 from tasks.generate.writing import Prompt, Reading
 from tasks.pretrained import check_tokens, load_network, load_part
@@ -70,7 +71,7 @@ class Sentences(LanguageModel):
         return cls(require(weights, MODULES), device)
 
     def prompt(self, call: Call) -> Prompt:
-        raise InvalidInput("this model embeds and writes nothing: set mode to 'embed'")
+        raise InvalidInput(EMBEDS_ONLY)
 
     def reading(self, rows: int) -> Reading:
         raise NotImplementedError("nothing is written")

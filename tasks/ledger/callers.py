@@ -11,7 +11,7 @@ from tasks.job import Fixed
 from tasks.ledger import keys
 from tasks.ledger.connection import Call, Connection, Reply, milliseconds
 from tasks.ledger.idempotency import IDEMPOTENCY_MS, UPLOADING_MS, Idempotency
-from tasks.ledger.shapes import Submitted
+from tasks.ledger.shapes import Rate, Submitted, Used
 
 KEY_IS_UPLOADING = "a request with this Idempotency-Key is still being received; ask again in a moment"
 
@@ -122,8 +122,9 @@ class Callers(Connection):
         """Frees an Idempotency-Key whose inputs could not be stored, unless the job was recorded."""
         self._run("give_back", [keys.idempotency(tenant, idempotency.digest)], [idempotency.held_by(job_id)], int)
 
-    def upload(self, tenant: str, upload_id: str, size: int, kept_s: float, a_minute: int = 0) -> None:
-        """Records a new upload and charges its bytes. Errors: UploadsLimited, StoredTooMuch.
+    def upload(self, tenant: str, upload_id: str, size: int, kept_s: float, a_minute: int = 0) -> Rate:
+        """Records a new upload and charges its bytes; the rest of the tenant's minute. Errors: UploadsLimited,
+        StoredTooMuch.
 
         `size`: bytes, 0 where it is not known. `kept_s`: after this the keeper deletes it unless a job names it.
         `a_minute`: uploads that the tenant may begin a minute, 0 for any number.
@@ -139,6 +140,20 @@ class Callers(Connection):
                 raise errors.UploadsLimited(a_minute, ms / 1000)
             case [-5, stored]:
                 raise errors.StoredTooMuch(stored, most, size)
+            case [1, left, reset_ms]:
+                return Rate(left, reset_ms / 1000)
+        raise errors.LedgerFault("upload gave an answer that this release does not know")
+
+    def limits(self, tenant: str) -> Used:
+        """The tenant's rates, and its use of each quota."""
+        s = self.settings
+        _, submits, submits_ms, uploads, uploads_ms, *used = self._run(
+            "limits",
+            [keys.rate(tenant), keys.upload_rate(tenant)],
+            [tenant, s.submits_per_minute, s.uploads_per_minute, s.max_record_bytes],
+            list,
+        )
+        return Used(Rate(submits, submits_ms / 1000), Rate(uploads, uploads_ms / 1000), *used)
 
     def recheck_uploads(self, tenant: str, upload_ids: Iterable[str], delay_ms: int) -> None:
         """Lets the keeper delete the uploads after the delay unless a job names them; only those that are recorded."""

@@ -27,7 +27,7 @@ CALLS_A_TRIP = 100
 """Verbs that one list has at most; Redis serves nobody else for about 2 ms meanwhile."""
 BYTES_A_TRIP = 256 * 1024
 """Bytes of the arguments of a list with more than one verb."""
-FURTHER = {"claim": ("_closed", "_next"), "submit": ("_quotas",), "upload": ("_quotas",)}
+FURTHER = {"claim": ("_closed", "_next"), "limits": ("_quotas",), "submit": ("_quotas",), "upload": ("_quotas",)}
 """Lua files that a verb needs beside those that all have."""
 Answer = TypeVar("Answer", int, str, list[Any])
 """The types a verb's answer has in Python."""

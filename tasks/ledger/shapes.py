@@ -34,6 +34,28 @@ class Submitted:
 
 
 @dataclass(frozen=True)
+class Rate:
+    """A rate limit: calls that the tenant may still make at once, and s until it may make a whole minute's again."""
+
+    left: int
+    reset_s: float
+
+
+@dataclass(frozen=True)
+class Used:
+    """A tenant's rates, and its use of each quota. Jobs, or bytes. `held_most`: bytes that its records may take, 0 for
+    any number."""
+
+    submits: Rate
+    uploads: Rate
+    waiting: int
+    running: int
+    stored: int
+    held: int
+    held_most: int
+
+
+@dataclass(frozen=True)
 class Claimed:
     """A started attempt: the record as it is now, and the token that alone may change it."""
 

@@ -6,12 +6,16 @@ many recommendations.parquet; data-report.json, where interactions were read or 
 evaluation.json and evaluation.png, where they were asked for.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from tasks.inputs import MIB, Limits, Source
 from tasks.warning import Warned
+
+if TYPE_CHECKING:
+    from tasks.registry import Model
 
 
 def _as_text(value: object) -> object:
@@ -24,6 +28,9 @@ def _as_text(value: object) -> object:
 Number = str | int | float
 Id = Annotated[str, Field(min_length=1, max_length=200), BeforeValidator(_as_text, json_schema_input_type=Number)]
 Tag = Annotated[str, Field(min_length=1, max_length=200)]
+WITHOUT_INTERACTIONS = ("content", "hybrid")
+"""Algorithms that need no interactions."""
+NOT_GIVEN = "of the input interactions, which is not given"
 LEARN = ("user-knn", "item-knn", "svd", "nmf")
 ONLY: dict[str, tuple[str, ...]] = {
     "objective": ("svd", "nmf"),
@@ -175,3 +182,23 @@ class Result(BaseModel):
     many: Many | None = None
     evaluation: list[Measured] | None = None
     warnings: list[Warned] = []
+
+
+def foreseen(inputs: Inputs, params: Params, model: "Model") -> Iterator[tuple[str, str]]:
+    """Reasons for which a job would fail for certain."""
+    if "." in model.algorithm or "interactions" in inputs.model_fields_set:
+        return
+    if model.algorithm not in WITHOUT_INTERACTIONS:
+        yield "/input/interactions", needed(model.name)
+    elif params.evaluate:
+        yield "/params/evaluate", f"it holds back some {NOT_GIVEN}"
+    for column in ROLES[ROLES.index("user") :]:
+        if column in params.columns:
+            yield f"/params/columns/{column}", f"it is a column {NOT_GIVEN}"
+
+
+def needed(name: str) -> str:
+    return (
+        f"the model {name} learns from the input interactions, which is not given; "
+        f"{' and '.join(WITHOUT_INTERACTIONS)} can do without"
+    )

@@ -15,7 +15,7 @@ import numpy as np
 
 from tasks.algorithm import Algorithm, Call, Result
 from tasks.errors import BacklotError, Canceled, InvalidInput
-from tasks.recommend import Params, answers, catalogue, doubts, interactions, people, tables
+from tasks.recommend import NOT_GIVEN, Params, answers, catalogue, doubts, interactions, needed, people, tables
 from tasks.recommend.catalogue import Title
 from tasks.recommend.chosen import Chosen
 from tasks.recommend.cleaning import Cleaning
@@ -102,12 +102,9 @@ class Recommender(Algorithm):
         path = call.inputs.get("interactions")
         if path is None:
             if self.needs_interactions:
-                raise InvalidInput(
-                    f"the model {self.name} learns from the input interactions, which is not given; "
-                    "content and hybrid can do without"
-                )
+                raise InvalidInput(needed(self.name))
             if call.params.evaluate:
-                raise InvalidInput("params.evaluate holds back some of the input interactions, which is not given")
+                raise InvalidInput(f"params.evaluate holds back some {NOT_GIVEN}")
             return None
         read.append(Cleaning("interactions"))
         chosen = interactions.read(
@@ -181,7 +178,7 @@ def _check_columns(call: Call) -> None:
     """Errors: InvalidInput where params.columns names a column of interactions that are not given."""
     theirs = [role for role in call.params.columns if role in INTERACTIONS]
     if theirs and call.inputs.get("interactions") is None:
-        raise InvalidInput(f"params.columns names {theirs[0]}, a column of the input interactions, which is not given")
+        raise InvalidInput(f"params.columns names {theirs[0]}, a column {NOT_GIVEN}")
 
 
 def _step(call: Call, progress: float, message: str) -> None:

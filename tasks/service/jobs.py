@@ -19,9 +19,10 @@ from tasks.job import SCHEMA, Fixed, Job, JobRequest, Status
 from tasks.ledger import Idempotency, Ledger, Record, keys
 from tasks.ledger.events import Events
 from tasks.ledger.pages import Cursor, page
+from tasks.ledger.shapes import Rate
 from tasks.reduced import request_of, to_forget, view, views
 from tasks.registry import Model, Registry
-from tasks.request import check_params, plain
+from tasks.request import check_model, plain
 from tasks.service.archive import Archive
 from tasks.service.intake import UPLOAD_KEPT_S, File, Intake, Prepared
 from tasks.settings import Settings
@@ -55,13 +56,15 @@ class Page:
 
 @dataclass(frozen=True)
 class UploadLink:
-    """The URL to which the bytes of a new upload are PUT, its headers, and its expiry."""
+    """The URL to which the bytes of a new upload are PUT, its headers, and its expiry. `left`: of the tenant's uploads
+    a minute."""
 
     id: str
     name: str
     url: str
     expires_at: datetime
     headers: dict[str, str]
+    left: Rate
 
 
 class Jobs:
@@ -113,7 +116,7 @@ class Jobs:
         Errors: InvalidInput, TooLarge, UnknownModel; StorageUnavailable where an upload has to be found.
         """
         model = self.registry.model(request.kind, request.model)
-        check_params(request, model)
+        check_model(request, model)
         limits = self._limits(request, model)
         of_kind: Any = request.input  # the kind's own models, by tasks/request.py
         params: Any = request.params
@@ -240,9 +243,10 @@ class Jobs:
                 ]
             )
         upload_id, name = new_id("upload"), safe_name(name)
-        self.ledger.upload(tenant, upload_id, size or 0, UPLOAD_KEPT_S, self.settings.uploads_per_minute)
+        left = self.ledger.upload(tenant, upload_id, size or 0, UPLOAD_KEPT_S, self.settings.uploads_per_minute)
         link = self.storage.upload_link(upload_key(tenant, upload_id, name), size, expires_s=UPLOAD_LINK_S)
-        return UploadLink(upload_id, name, link, _now() + timedelta(seconds=UPLOAD_LINK_S), self.storage.upload_headers)
+        expires_at = _now() + timedelta(seconds=UPLOAD_LINK_S)
+        return UploadLink(upload_id, name, link, expires_at, self.storage.upload_headers, left)
 
     def tenant_of(self, job_id: str) -> str | None:
         """The tenant of a job, for operators; None where Redis has no such job."""

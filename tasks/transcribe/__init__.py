@@ -3,7 +3,11 @@
 Beside the result, four files: transcript.json (segments with their fit, words, times, confidence), .txt, .srt, .vtt.
 """
 
-from typing import Annotated, Literal
+import functools
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -13,6 +17,13 @@ from tasks.text import blank
 from tasks.transcribe.grammar import of_jsgf
 from tasks.warning import Warned
 
+if TYPE_CHECKING:
+    from tasks.registry import Model
+
+ENGLISH = ("hmm", "hmm-words", "rnn", "dnn")
+"""Algorithms that know English alone."""
+NAMED = 120
+"""Languages that an error names at most."""
 JUDGED_MAX = 4096
 """Characters of a grammar that is read at submit, in milliseconds; a longer one is read, and refused, in the job."""
 
@@ -121,3 +132,42 @@ class Result(BaseModel):
     duration_s: float = Field(ge=0)
     confidence: float | None = Field(None, ge=0, le=1, description="mean of the words' confidence")
     warnings: list[Warned] = []
+
+
+def foreseen(inputs: Inputs, params: Params, model: "Model") -> Iterator[tuple[str, str]]:
+    """Reasons for which a job would fail for certain. Of weights that lie elsewhere nothing is known."""
+    if params.language is None:
+        return
+    known = ("en",) if model.algorithm in ENGLISH else _of_whisper(model)
+    if known and params.language not in known:
+        yield "/params/language", not_known(params.language, known)
+
+
+def not_known(asked: str | None, known: Sequence[str]) -> str:
+    """The sentence for a language that the model does not know, or, where none was asked for, that one is wanted."""
+    more = len(known) - NAMED
+    told = ", ".join(known[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
+    told = "English ('en')" if tuple(known) == ("en",) else told
+    wanted = f"language {asked!r} was asked for" if asked else "name one of them as `language`"
+    return f"this model knows {told}{' only' if more <= 0 else ''}; {wanted}"
+
+
+def _of_whisper(model: "Model") -> tuple[str, ...]:
+    """The languages of a Whisper whose folder is at hand and names them; else none."""
+    folder = model.weights_path() if model.algorithm == "whisper" else None
+    return _languages(folder) if folder else ()
+
+
+@functools.cache
+def _languages(folder: Path) -> tuple[str, ...]:
+    """As tasks/transcribe/languages.py finds them in the generation config."""
+    try:
+        kind = json.loads((folder / "config.json").read_bytes())["model_type"]
+        told = json.loads((folder / "generation_config.json").read_bytes())
+        if kind != "whisper":
+            return ()
+        if told.get("is_multilingual") is False:
+            return ("en",)
+        return tuple(sorted(token.strip("<|>") for token in told.get("lang_to_id") or ()))
+    except (OSError, ValueError, TypeError, LookupError, AttributeError):
+        return ()

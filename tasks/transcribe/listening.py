@@ -16,7 +16,7 @@ import numpy as np
 
 from tasks.algorithm import Algorithm, Call, Result
 from tasks.errors import BacklotError, Canceled, InvalidInput
-from tasks.transcribe import Params, audio, segments
+from tasks.transcribe import Params, audio, not_known, segments
 from tasks.transcribe.denoise import CONTEXT_S, denoised
 from tasks.transcribe.domain import doubted, findings
 from tasks.transcribe.finished import Finished
@@ -25,7 +25,6 @@ from tasks.warning import warning
 
 UNKNOWN = "und"  # ISO 639-2, 'undetermined'
 SHORTEST = audio.RATE // 10  # samples; of a shorter sound some networks of the hub make no step at all
-NAMED = 120  # languages that an error names at most
 TRIAL = (np.random.default_rng(0).normal(size=audio.RATE) * 1000).astype(np.int16)  # a second of noise, to try a model
 
 
@@ -109,11 +108,7 @@ class Listener(Algorithm):
         native = self.native or ("en" if "en" in self.languages else None)
         chosen = asked or native or (self.languages[0] if len(self.languages) == 1 else None)
         if chosen not in self.languages:
-            more = len(self.languages) - NAMED
-            known = ", ".join(self.languages[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
-            known = "English ('en')" if self.languages == ("en",) else known
-            told = f"language {asked!r} was asked for" if asked else "name one of them as `language`"
-            raise InvalidInput(f"this model knows {known}{' only' if more <= 0 else ''}; {told}")
+            raise InvalidInput(not_known(asked, self.languages))
         return chosen
 
     def _finish(self, call: Call, finished: Finished, spans: list[segments.Span], pcm: BinaryIO) -> None:

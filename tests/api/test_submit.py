@@ -175,24 +175,22 @@ def test_the_fattest_request_there_may_be_has_a_bounded_record(acme, ledger):
 def test_a_long_json_input_is_noted_where_a_restore_and_an_older_worker_look(acme, ledger, storage):
     """The journal has all that the record has; its form is newer than one without such an input; the key tells
     another value from the same."""
-    body, key = (
-        {"kind": "generate", "input": {"messages": [{"role": "user", "content": "x" * 40_000}]}},
-        {"Idempotency-Key": "k"},
-    )
+    inputs = {"catalogue": "https://example.com/films.csv", "history": ["x" * 100] * 400}
+    body, key = {"kind": "recommend", "input": inputs}, {"Idempotency-Key": "k"}
     job = acme.post("/v1/jobs", json=body, headers=key).json
     fixed = fixed_of(ledger, job["id"])
     (accepted,) = (fields for _, fields in ledger.redis.xrange(keys.JOURNAL) if fields["type"] == "accepted")
     assert Fixed.model_validate_json(accepted["fixed"]) == fixed
     assert (fixed.v, fixed.in_bucket, list(fixed.uploads)) == (
         2,
-        ["messages"],
-        [fixed.input["messages"]["url"].removeprefix("upload:")],
+        ["history"],
+        [fixed.input["history"]["url"].removeprefix("upload:")],
     )
     (upload,) = fixed.uploads.values()
-    assert json.loads(storage.get_bytes(upload.key)) == body["input"]["messages"]
+    assert json.loads(storage.get_bytes(upload.key)) == inputs["history"]
     assert fixed_of(ledger, acme.submit()["id"]).v == 1
     assert acme.post("/v1/jobs", json=body, headers=key).headers["Idempotency-Replayed"] == "true"
-    body["input"]["messages"][0]["content"] += "x"
+    inputs["history"][0] += "x"
     problem(acme.post("/v1/jobs", json=body, headers=key), 422, "idempotency_key_reused")
 
 

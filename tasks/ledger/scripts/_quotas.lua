@@ -14,6 +14,12 @@ end
 -- A tenant's bytes in a hash.
 local function bytes_of(key, field) return tonumber(redis.call('HGET', key, field) or 0) end
 
+-- Bytes that a tenant's records may take: a quarter of maxmemory at most; 0 for any number.
+local function share_of(most_held, maxmemory)
+  if most_held == 0 or maxmemory == 0 then return most_held end
+  return math.min(most_held, math.floor(maxmemory / 4))
+end
+
 -- The answer of a submit that is refused; nil where it is not. `named`: keys of the uploads that the job names, which were
 -- charged when they were recorded; `size`: bytes that its record will be charged.
 local function refusal(tenant, named, size, most_waiting, most_stored, most_held)
@@ -26,7 +32,7 @@ local function refusal(tenant, named, size, most_waiting, most_stored, most_held
   for _, key in ipairs(most_stored > 0 and named or {}) do brought = brought + bytes_of('bl:stored:' .. tenant, string.match(key, '[^/]+$')) end
   if most_stored > 0 and stored - brought >= most_stored then return {-5, stored} end
   if most_held == 0 then return nil end
-  local held, share = bytes_of('bl:held', tenant), most > 0 and math.min(most_held, math.floor(most / 4)) or most_held
+  local held, share = bytes_of('bl:held', tenant), share_of(most_held, most)
   if held + size > share then return {-7, held, share} end
 end
 

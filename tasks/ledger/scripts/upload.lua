@@ -10,7 +10,7 @@
 -- ARGV[6]  rate     uploads a minute that the tenant may begin; 0 for any number
 -- ARGV[7]  stored   bytes that the tenant may have in the bucket; 0 for any number
 --
--- Returns {1}  recorded, now or before
+-- Returns {1, left, ms}  recorded, now or before; uploads left of the tenant's minute, and the ms until all are
 --         {-3, ms}  over the rate: the next upload is paid for in so many ms
 --         {-5, bytes}  the tenant has so much in the bucket
 --         {-1}  not ready
@@ -18,12 +18,12 @@ if not ready() then return {-1} end
 local now, member = clock(ARGV[1]), ARGV[2] .. '/' .. ARGV[3]
 local bytes, rate, most = tonumber(whole(ARGV[4])), number(ARGV[6]), number(ARGV[7])
 number(ARGV[5])
-if redis.call('ZSCORE', KEYS[1], member) then return {1} end
+local paid = paid_until(KEYS[2], now)
+if redis.call('ZSCORE', KEYS[1], member) then return {1, left_of(rate, paid, now), paid - now} end
 local stored = tonumber(redis.call('HGET', 'bl:stored', ARGV[2]) or 0)
 if most > 0 and (stored >= most or stored + bytes > most) then return {-5, stored} end
-local paid = paid_until(KEYS[2], now)
 if rate > 0 and left_of(rate, paid, now) < 1 then return {-3, paid_again(rate, paid, now)} end
-pay(KEYS[2], rate, paid)
+paid = pay(KEYS[2], rate, paid)
 redis.call('ZADD', KEYS[1], num(now + ARGV[5]), member)
 if bytes > 0 then charge('bl:stored', ARGV[2], ARGV[3], bytes) end
-return {1}
+return {1, left_of(rate, paid, now), paid - now}

@@ -7,6 +7,7 @@ from pydantic import SecretStr
 
 from tasks.errors import DeadlineExceeded, NotFound, NotReady
 from tasks.ledger import Commit, Idempotency, Ledger, Submitted, Wish, keys
+from tasks.ledger.shapes import Rate
 from tests.conftest import make_fixed
 from tests.tasks.ledger.conftest import AWAY, VERBS, Desk
 from tests.tasks.ledger.proxy import Proxy
@@ -162,10 +163,14 @@ class Case:
         assert self.desk.ledger.redis.hgetall(keys.STORED) == {"acme": "7"}
 
     def upload(self):
-        yield lambda: self.lossy.upload("acme", "upload_1", 7, 60, a_minute=2), None
+        yield lambda: self.lossy.upload("acme", "upload_1", 7, 60, a_minute=2), Rate(1, 30)
         assert self.desk.ledger.redis.hgetall(keys.STORED) == {"acme": "7"}
         paid = float(self.desk.ledger.redis.get(keys.upload_rate("acme"))) - self.clock.ms
         assert paid == pytest.approx(30_000)
+
+    def limits(self):
+        self.desk.submit()
+        yield lambda: self.lossy.limits("acme").waiting, 1
 
     def pause(self):
         yield lambda: self.lossy.pause("pool/cpu", "why"), None

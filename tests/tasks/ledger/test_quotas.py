@@ -5,6 +5,7 @@ import pytest
 from tasks.errors import QuotaExceeded, RateLimited, StorageUnavailable, UploadsLimited
 from tasks.job import Upload
 from tasks.ledger import Idempotency, Ledger, connect, keys
+from tasks.ledger.shapes import Rate, Used
 from tests.conftest import PATIENT_S, fenced, make_fixed
 
 KEY = Idempotency.of(["acme", "k"], ["content"])
@@ -73,6 +74,23 @@ def test_a_restore_is_asked_for_no_limit(limited):
     ledger = limited(submits_per_minute=1, max_waiting_jobs=1)
     for _ in range(3):
         ledger.submit(make_fixed(), restoring=fenced(ledger))
+
+
+def test_limits_tell_what_each_verb_would_charge(limited, worker, clock):
+    """Rates as the next submit and upload find them; every sort of waiting job; nothing of another tenant."""
+    ledger = limited(submits_per_minute=6, uploads_per_minute=2, max_record_bytes=5000)
+    assert ledger.limits("acme") == Used(Rate(6, 0), Rate(2, 0), 0, 0, 0, 0, 5000)
+    jobs = [make_fixed(), make_fixed(start_ms=clock.ms + 60_000), make_fixed()]
+    lefts = [ledger.submit(job).left for job in jobs]
+    ledger.claim(worker, "w1:1", "1")
+    assert ledger.upload("acme", "upload_1", 600, 60, a_minute=2) == Rate(1, 30)
+    used = ledger.limits("acme")
+    assert (used.submits, used.uploads) == (Rate(lefts[-1], 30), Rate(1, 30))
+    assert (used.waiting, used.running, used.stored) == (2, 1, 600)
+    assert used.held == int(ledger.redis.hget(keys.HELD, "acme")) > 3000
+    assert ledger.limits("rival") == Used(Rate(6, 0), Rate(2, 0), 0, 0, 0, 0, 5000)
+    clock.forward(30)
+    assert ledger.limits("acme").submits == Rate(6, 0)
 
 
 class TestStoredBytes:
