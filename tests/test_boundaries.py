@@ -321,6 +321,17 @@ def test_a_script_is_short_and_never_scans(path):
     assert not re.search(r"redis\.call\('(KEYS|SCAN|SMEMBERS|ZSCAN|HSCAN)'(?!, 'bl:lines'\))", text)
 
 
+@pytest.mark.parametrize("path", SHARED, ids=lambda p: p.stem)
+def test_a_lua_file_keeps_nothing_from_call_to_call(path):
+    """A Redis Function's locals outlive the call: outside of functions each gets its value once, but `trip`."""
+    text = path.read_text()
+    declared = re.findall(r"^local ([\w, ]+?)(?: =.*)?$", text, re.MULTILINE)
+    for name in {*", ".join(declared).split(", ")} - {"", "trip"}:
+        changes = rf"(?<![\w.]){name}(\.\w+|\[[^\]]*\])? =[^=]"
+        assert not [line for line in text.splitlines() if re.search(changes, line) and f"local {name}" not in line]
+    assert len(re.findall(r"\btrip = ", text)) == (path.stem == "_dispatch")
+
+
 def test_every_key_that_a_script_builds_is_in_keys_py():
     """The scripts and keys.py spell the same names."""
     spelled = {value for value in vars(keys).values() if isinstance(value, str) and value.startswith("bl:")}

@@ -4,7 +4,7 @@ redis-py types each answer as bytes or text, synchronous or awaited, since one c
 `decode_responses`, so answers are text; it casts its client to these protocols, and nobody else casts an answer.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, overload
@@ -13,16 +13,6 @@ Word = str | int | float
 """Type of a command's argument."""
 Entry = tuple[str, dict[str, str]]
 """An entry of a stream: its id and its fields."""
-
-
-class Script(Protocol):
-    """A Lua script that Redis keeps by its hash; sent whole where Redis does not have it."""
-
-    script: str
-    sha: str
-
-    def __call__(self, keys: Sequence[str], args: Iterable[Word | bytes], client: "Client") -> Any:
-        """The script's answer. Errors: RedisError."""
 
 
 class Link(Protocol):
@@ -95,8 +85,8 @@ class Client(Protocol):
     def connection(self) -> Link | None:
         """The one connection of a client that has no pool."""
 
+    def execute_command(self, *args: Word | bytes) -> Any: ...
     def pipeline(self, transaction: bool = True) -> Pipeline: ...
-    def register_script(self, script: str) -> Script: ...
     def lock(self, name: str, timeout: float | None = None, *, thread_local: bool = True) -> Lock: ...
     def close(self) -> None: ...
 

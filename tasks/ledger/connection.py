@@ -1,22 +1,26 @@
-"""The ledger's connections, and the one way to run a script. It knows no verb's meaning."""
+"""The ledger's connections, and the one way to run verbs: as a Redis Function, or as a script where the server has no
+Functions. It knows no verb's meaning."""
 
+import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache
-from importlib.resources import files
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from pydantic_core import to_json
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, NoScriptError, RedisError, ResponseError, TimeoutError
+from redis.exceptions import ConnectionError, RedisError, ResponseError, TimeoutError
 from redis.retry import Retry
 
 from tasks import errors
+from tasks.ledger import lua
 from tasks.ledger.checking import NOT_RECONCILED, checking
-from tasks.ledger.client import Client, Link, Script, Word
-from tasks.ledger.faults import away, ours
+from tasks.ledger.client import Client, Link, Word
+from tasks.ledger.faults import away, may_lack_functions, ours
 from tasks.settings import Settings
+
+log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 0.5
 READ_TIMEOUT_S = 0.7
@@ -27,14 +31,16 @@ CALLS_A_TRIP = 100
 """Verbs that one list has at most; Redis serves nobody else for about 2 ms meanwhile."""
 BYTES_A_TRIP = 256 * 1024
 """Bytes of the arguments of a list with more than one verb."""
-FURTHER = {"claim": ("_closed", "_next"), "limits": ("_quotas",), "submit": ("_quotas",), "upload": ("_quotas",)}
-"""Lua files that a verb needs beside those that all have."""
+FUNCTIONS_AGAIN_S = 60.0
+"""Seconds for which scripts take the place of the Function where that failed. A failover may bring a newer server."""
 Answer = TypeVar("Answer", int, str, list[Any])
 """The types a verb's answer has in Python."""
 Call = tuple[str, Sequence[str], Sequence[Word]]
 """A verb, its keys, and its arguments without the time."""
 Reply = tuple[int, Any]
 """0 and the verb's answer, or 1 and the words with which it failed."""
+Ask = Callable[[Callable[[], Sequence[Word | bytes]]], Any]
+"""Sends one command and reads its answer, again after a lost connection. The words are made anew for each try."""
 
 
 def connect(
@@ -81,8 +87,7 @@ class Connection:
     ) -> None:
         self.settings, self.clock = settings, clock
         self._shared, self._of_thread, self._read_timeout_s = client, threading.local(), read_timeout_s
-        self._unconnected = connect(settings)
-        self._scripts: dict[tuple[str, ...], Script] = {}
+        self._functions_at_s = 0.0  # monotonic; until then scripts run
 
     @property
     def redis(self) -> Client:
@@ -95,13 +100,6 @@ class Connection:
             client = connect(self.settings, read_timeout_s=self._read_timeout_s, shared=False, checked=self._connected)
             self._of_thread.client = client
         return client
-
-    def script(self, *verbs: str) -> Script:
-        """The script that does lists of these verbs."""
-        script = self._scripts.get(verbs)
-        if script is None:
-            script = self._scripts[verbs] = self._unconnected.register_script(script_text(verbs))
-        return script
 
     def write(self, *commands: Sequence[Word], restoring: str = "") -> list[Any]:
         """Runs plain commands in order under the epoch; the answer of each. `restoring`: the token of a restore."""
@@ -130,35 +128,46 @@ class Connection:
         return replies
 
     def _ask(self, verbs: tuple[str, ...], texts: Sequence[bytes], independent: bool) -> list[Reply]:
-        script, client = self.script(*verbs), self.redis
+        client = self.redis
+        link = None if client is self._shared else client.connection
+        # no link: a pool, which is that of all threads, or one that asks the sentinels at each connect
+        ask: Ask = partial(_on, link) if link else lambda words: client.execute_command(*words())
         try:
-            link = None if client is self._shared else client.connection
-            if link is None:  # a pool: that of all threads, or one that asks the sentinels at each connect
-                return cast(list[Reply], script(keys=[], args=[self._epoch(), int(independent), *texts], client=client))
-            return self._on_own_connection(link, script, int(independent), texts)
+            return self._by_function_or_script(ask, verbs, [int(independent), *texts])
         except RedisError:  # it may have become a replica, and may come back with an older memory
             self._of_thread.client = None
             raise
 
-    def _on_own_connection(self, link: Link, script: Script, independent: int, texts: Sequence[bytes]) -> list[Reply]:
-        """Sends the script by its hash, again after one lost connection. It takes half of a client's time."""
-        lost, loaded = False, False
-        while True:
+    def _by_function_or_script(self, ask: Ask, verbs: tuple[str, ...], rest: Sequence[Word | bytes]) -> list[Reply]:
+        """Runs the verbs by the Function, or by their script where the server, or its user's rights, have none."""
+        if time.monotonic() >= self._functions_at_s:
             try:
-                link.connect()  # the epoch is compared where this connects
-                link.send_command("EVALSHA", script.sha, 0, self._epoch(), independent, *texts, check_health=False)
-                return cast(list[Reply], link.read_response())
-            except NoScriptError:
-                if loaded:
+                return self._run_text(ask, lua.library(), rest)
+            except ResponseError as error:  # what the Function has done is answered again: a verb may be asked twice
+                if not may_lack_functions(error):
                     raise
-                link.send_command("SCRIPT", "LOAD", script.script, check_health=False)
-                link.read_response()
-                loaded = True
-            except (ConnectionError, TimeoutError):
-                link.disconnect()
-                if lost:
-                    raise
-                lost = True
+                if not self._functions_at_s:
+                    log.info("Redis Functions cannot be used (%s); scripts cost Redis more CPU", error)
+                self._functions_at_s = time.monotonic() + FUNCTIONS_AGAIN_S
+        return self._run_text(ask, lua.script(verbs), rest)
+
+    def _run_text(self, ask: Ask, text: lua.Text, rest: Sequence[Word | bytes]) -> list[Reply]:
+        """Runs the text, which is loaded where the server does not have it."""
+
+        def words() -> Sequence[Word | bytes]:
+            return *text.run, self._epoch(), *rest
+
+        try:
+            return cast(list[Reply], ask(words))
+        except ResponseError as error:
+            if not lua.is_missing(error):
+                raise
+        try:
+            ask(lambda: text.load)
+        except ResponseError as error:
+            if not lua.is_loaded(error):  # another process was faster
+                raise
+        return cast(list[Reply], ask(words))
 
     def _epoch(self) -> str:
         """The epoch that this thread's connection was checked against; empty where the script has to compare it."""
@@ -192,17 +201,17 @@ def milliseconds(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def script_text(verbs: Iterable[str]) -> str:
-    """The Lua text that does lists of these verbs: the shared files, each verb as a function of its keys and arguments,
-    the dispatcher.
-
-    One text for all verbs would be simpler, but Redis makes every function of a script anew at each call: 100 us.
-    """
-    shared = ["_server", "_reading", "_common", "_parking", "_aside"]
-    for verb in verbs:
-        shared += [name for name in FURTHER.get(verb, ()) if name not in shared]
-    functions = "".join(f"verbs.{verb} = function(KEYS, ARGV)\n{_lua(verb)}end\n" for verb in verbs)
-    return f"{''.join(map(_lua, shared))}local verbs = {{}}\n{functions}{_lua('_dispatch')}"
+def _on(link: Link, words: Callable[[], Sequence[Word | bytes]], again: bool = True) -> Any:
+    """The answer to a command on a thread's own connection. It takes half of a client's time."""
+    try:
+        link.connect()  # the epoch is compared where this connects
+        link.send_command(*words(), check_health=False)
+        return link.read_response()
+    except (ConnectionError, TimeoutError):
+        link.disconnect()
+        if not again:
+            raise
+    return _on(link, words, again=False)
 
 
 def _text(verb: str, named: Sequence[str], arguments: Sequence[Word]) -> bytes:
@@ -211,8 +220,3 @@ def _text(verb: str, named: Sequence[str], arguments: Sequence[Word]) -> bytes:
     Errors: PydanticSerializationError for a lone surrogate.
     """
     return to_json([verb, named, [word if isinstance(word, str) else repr(word) for word in arguments]])
-
-
-@cache
-def _lua(name: str) -> str:
-    return files("tasks.ledger").joinpath("scripts", f"{name}.lua").read_text() + "\n"

@@ -46,7 +46,9 @@ AWAY = {
 }
 """Codes of a server that may serve later by itself, or once its operator has mended it."""
 
-_SCRIPT = re.compile(r"^(?:@?user_script:\d+: )+| script: (?:\w+, )?on @?user_script:\d+\.?$", re.DOTALL)
+_SCRIPT = re.compile(
+    r"^(?:@?user_(?:script|function):\d+: )+| script: (?:\w+, )?on @?user_(?:script|function):\d+\.?$", re.DOTALL
+)
 _PIPELINE = re.compile(r"^Command # \d+ \(.*?\) of pipeline caused error: ", re.DOTALL)
 
 
@@ -80,6 +82,13 @@ def ours(error: Exception, asking: str = "") -> BacklotError:
     fault = LedgerFault(f"the ledger failed{' at ' + asking if asking else ''}: {words}")
     log.error("%s", fault.detail)
     return fault
+
+
+def may_lack_functions(error: ResponseError) -> bool:
+    """True where the server, or its user's rights, may have no Redis Functions, or no memory for a library; False where
+    it is away."""
+    code, _ = _said(error)
+    return code not in AWAY or code in ("NOPERM", "OOM")
 
 
 def _said(error: Exception) -> tuple[str, str]:

@@ -87,7 +87,8 @@ class Gate(Between):
 
     def _pass_request(self, line: "_Line", data: bytes) -> bool:
         """Whether this piece of what the client sends goes on."""
-        line.asks_script, line.pops = b"EVALSHA" in data, b"BRPOP" in data
+        line.asks_script = b"FCALL" in data or b"EVALSHA" in data
+        line.pops = b"BRPOP" in data
         starts = data.startswith(VERBS)
         if starts and self._slow_s:
             time.sleep(self._slow_s)

@@ -9,6 +9,7 @@
     uploads trash artefacts debris    objects that nobody needs
     reconcile held                    counts, and jobs that only the bucket knows
     erasures                          all data of a tenant
+    libraries                         Redis Functions of other releases
 
 /metrics and /readyz of its port, and `/v1/pools` through Redis, tell how each stands. It knows which duties there are
 and how often each works, and little of their work.
@@ -31,7 +32,7 @@ from tasks.errors import DeadlineExceeded, LedgerFault, NotReady
 from tasks.ids import new_id
 from tasks.ledger import Ledger, connect, keepers, keys
 from tasks.settings import Settings
-from worker.keeper import artefacts, debris, erasures, health, held, metrics
+from worker.keeper import artefacts, debris, erasures, health, held, libraries, metrics
 from worker.keeper.bells import Bells
 from worker.keeper.compact import Compactor
 from worker.keeper.debris import Debris
@@ -63,6 +64,7 @@ PERIODS_S = {
     "debris": debris.EVERY_S,
     "erasures": erasures.EVERY_S,
     "held": held.EVERY_S,
+    "libraries": libraries.EVERY_S,
 }
 """Seconds between two rounds of a duty that works less often than each round of the keeper."""
 STOP_S = 5
@@ -126,6 +128,7 @@ class Keeper:
         self._add("reconcile", lambda _: self.reconciler.reconcile(), self.reconciler.skipped)
         self._add("debris", Debris(self.storage).abort)
         self._add("erasures", Erasures(self.ledger, self.storage).round)
+        self._add("libraries", lambda _: libraries.delete_others(self.redis))
 
     def _add(
         self,

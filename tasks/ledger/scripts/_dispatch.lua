@@ -1,4 +1,4 @@
--- _dispatch: does a list of calls in order; stands last, behind all verbs.
+-- _dispatch: does a list of calls in order; stands behind all verbs.
 --
 -- Each verb is a function of its keys and arguments, in the table `verbs`. A call that raises is a fault: Redis rolls
 -- nothing back, so the calls before it hold, and none behind it is done unless they are independent.
@@ -9,12 +9,14 @@
 --
 -- Returns {0, answer}  of each call that was done
 --         {1, words}   of the one that raised
-local calls, replies = {}, {}
-for i = 3, #ARGV do calls[i - 2] = cjson.decode(ARGV[i]) end
-redis.call('DEL', 'bl:none')  -- at maxmemory Redis rejects a script whose first write allocates; a DEL first lets it proceed
-for i, call in ipairs(calls) do
-  local done, answer = pcall(verbs[call[1]], call[2], call[3])
-  replies[i] = done and {0, answer} or {1, type(answer) == 'table' and answer.err or tostring(answer)}
-  if not done and ARGV[2] ~= '1' then break end
+local function dispatch(ARGV)
+  local calls, replies = {}, {}
+  trip = {epoch = ARGV[1]}
+  for i = 3, #ARGV do calls[i - 2] = cjson.decode(ARGV[i]) end
+  for i, call in ipairs(calls) do
+    local done, answer = pcall(verbs[call[1]], call[2], call[3])
+    replies[i] = done and {0, answer} or {1, type(answer) == 'table' and answer.err or tostring(answer)}
+    if not done and ARGV[2] ~= '1' then break end
+  end
+  return replies
 end
-return replies

@@ -19,14 +19,13 @@ local UNLIMITED = 1000000     -- attempts, for a tenant without a limit
 local REFILLED_MAX = 10       -- jobs brought back to each line at the start of an attempt
 
 -- Whether any tenant has a job parked, and whether any pause is in force; asked once a list, as most often there is none.
-local any_parked, any_pause
 local function has_parked(tenant)
-  if any_parked == nil then any_parked = redis.call('EXISTS', 'bl:parked') == 1 end
-  return any_parked and redis.call('EXISTS', 'bl:parked:' .. tenant) == 1
+  if trip.any_parked == nil then trip.any_parked = redis.call('EXISTS', 'bl:parked') == 1 end
+  return trip.any_parked and redis.call('EXISTS', 'bl:parked:' .. tenant) == 1
 end
 local function has_pauses()
-  if any_pause == nil then any_pause = redis.call('EXISTS', 'bl:pauses') == 1 end
-  return any_pause
+  if trip.any_pause == nil then trip.any_pause = redis.call('EXISTS', 'bl:pauses') == 1 end
+  return trip.any_pause
 end
 local function is_paused(tenant) return has_pauses() and redis.call('HEXISTS', 'bl:pauses', 'tenant/' .. tenant) == 1 end
 
@@ -64,7 +63,7 @@ function parking.park(job, score, now)
   redis.call('HSET', key, 'line ' .. job.line, 1, 'met ' .. job.pool, num(now))
   if last then redis.call('HSET', key, 'last ' .. job.pool, last) end
   redis.call('SADD', 'bl:parked', job.tenant)
-  any_parked = true
+  trip.any_parked = true
 end
 
 -- Ends a job's parking, for whatever reason. No key stays behind of a tenant with nothing parked.

@@ -1,13 +1,16 @@
 -- _server: the server's time, memory and identity, and whether the epoch is its own; stands first.
 
+-- What one list of calls has found: {epoch, is_ready, ms, any_parked, any_pause}. The dispatcher begins each list with a new
+-- table. No other local outside of a function changes after the text was loaded, as a Redis Function keeps it for years.
+local trip
+
 -- ms since 1970: the time given by a test, or Redis' TIME where that is 0; one time for the whole list.
-local time_ms
 local function clock(given)
   if given ~= '0' then return tonumber(given) end
-  if time_ms then return time_ms end
+  if trip.ms then return trip.ms end
   local t = redis.call('TIME')
-  time_ms = t[1] * 1000 + math.floor(t[2] / 1000)
-  return time_ms
+  trip.ms = t[1] * 1000 + math.floor(t[2] / 1000)
+  return trip.ms
 end
 
 -- The hexadecimal digits behind a name in INFO's text. A plain find: a pattern would try every character before it.
@@ -30,19 +33,18 @@ end
 
 -- Whether the epoch is this server's, so that the keeper has reconciled with it; else every verb answers 'not ready'.
 --
--- A connection that was checked when it was made (checking.py) sends the epoch that it found, in ARGV[1] of the whole script;
+-- A connection that was checked when it was made (checking.py) sends the epoch that it found, as `trip.epoch`;
 -- then one MGET is enough, since INFO takes as long as twenty commands. All others have '' there.
 -- A keeper of the release before sets run_id alone: a replid that was set for another run_id is not compared.
-local checked, is_ready = ARGV[1], nil
 local function compare()
-  local epoch = redis.call('MGET', 'bl:epoch', 'bl:epoch:replid')
+  local epoch, checked = redis.call('MGET', 'bl:epoch', 'bl:epoch:replid'), trip.epoch
   if checked ~= '' then return epoch[2] == checked and epoch[1] == string.match(checked, '^%S+') end
   local run_id, replid = server()
   return epoch[1] == run_id and (epoch[2] == replid or string.sub(epoch[2] or '', 1, #run_id) ~= run_id)
 end
 local function ready()
-  if is_ready == nil then is_ready = compare() end
-  return is_ready
+  if trip.is_ready == nil then trip.is_ready = compare() end
+  return trip.is_ready
 end
 
 -- Whether the token is that of the keeper that restores; compared in place of the epoch.

@@ -1,16 +1,18 @@
 """A ledger whose clock the test holds, and short names for what these tests do all the time."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import pytest
+from pydantic import SecretStr
 
 from tasks.errors import StorageUnavailable
 from tasks.job import Fixed
 from tasks.ledger import Claimed, Ledger, Worker, connect, keys
+from tasks.settings import Settings
 from tests.conftest import PATIENT_S, make_fixed, make_worker
-from tests.stack import ROOT
+from tests.stack import PASSWORD, ROOT, RedisServer
 
 VERBS = sorted(path.stem for path in (ROOT / "tasks/ledger/scripts").glob("[a-z]*.lua"))
 AWAY = StorageUnavailable("the bucket did not answer")
@@ -117,6 +119,20 @@ def ledger(settings, clock) -> Ledger:
 @pytest.fixture
 def desk(ledger: Ledger, worker: Worker) -> Desk:
     return Desk(ledger, worker)
+
+
+@pytest.fixture
+def settings_as_user(settings: Settings, redis_server: RedisServer) -> Iterator[Callable[..., Settings]]:
+    """settings_as_user("-fcall"): those of a user who has all rights but these."""
+
+    def build(*rights: str) -> Settings:
+        client = redis_server.client()
+        client.execute_command("ACL", "SETUSER", "limited", "reset", "on", ">own", "~*", "&*", "+@all", *rights)
+        url = settings.redis_url.get_secret_value().replace(f":{PASSWORD}@", "limited:own@")
+        return settings.model_copy(update={"redis_url": SecretStr(url)})
+
+    yield build
+    redis_server.client().execute_command("ACL", "DELUSER", "limited")
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A TCP proxy before Redis that loses replies.
 
-After `cut()`, the next answer to an EVALSHA is dropped and its connection closed.
+After `cut()`, the next answer to an FCALL or an EVALSHA is dropped and its connection closed.
 """
 
 import contextlib
@@ -8,6 +8,8 @@ import socket
 import threading
 
 from tests.between import BUFFER, Between
+
+RUNNING = (b"\r\nFCALL\r\n", b"\r\nEVALSHA\r\n")
 
 
 class Proxy(Between):
@@ -28,8 +30,9 @@ class Proxy(Between):
         with client, self.behind() as redis:
             threading.Thread(target=self._answers, args=(redis, client), daemon=True).start()
             while request := client.recv(BUFFER):
-                self.asked += b"EVALSHA" in request
-                if b"EVALSHA" in request and self._cut.is_set():
+                asks = any(command in request for command in RUNNING)
+                self.asked += asks
+                if asks and self._cut.is_set():
                     self._cut.clear()
                     self._losing = redis
                 redis.sendall(request)

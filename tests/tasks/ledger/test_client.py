@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from tasks.errors import LedgerFault
-from tasks.ledger import keys
+from tasks.ledger import keys, lua
 from tasks.ledger.client import Client, Pipeline
 from tests.conftest import make_fixed
 
@@ -53,7 +53,7 @@ def test_answers_are_text_and_scores_are_numbers(ledger, desk):
 @pytest.mark.parametrize("answer", ["{9, 'x'}", "'x'", "7"])
 def test_an_answer_that_this_release_does_not_know_is_a_fault(ledger, answer, monkeypatch):
     """It was taken for 'Redis is x % full', or for a job that was recorded."""
-    another = ledger.redis.register_script(f"return {{{{0, {answer}}}}}")
-    monkeypatch.setattr(ledger, "script", lambda verb: another)
+    sha = ledger.redis.script_load(f"return {{{{0, {answer}}}}}")
+    monkeypatch.setattr(lua, "library", lambda: lua.Text(("EVALSHA", sha, 0), ("SCRIPT", "LOAD", "")))
     with pytest.raises(LedgerFault, match="submit"):
         ledger.submit(make_fixed())

@@ -181,6 +181,14 @@ def test_lists_do_what_the_model_says(listed, clock):
     assert histories(listed, clock, seed=7, steps=500) > 100
 
 
+def test_scripts_do_what_the_model_says_too(settings_as_user, clock, ledger):
+    """They take the Function's place where the server, or its user's rights, have none."""
+    limited, before = settings_as_user("-fcall"), ledger.redis.info("commandstats")["cmdstat_fcall"]["calls"]
+    listed = Listed(limited, connect(limited, read_timeout_s=PATIENT_S), clock)
+    assert histories(listed, clock, seed=8, steps=250) > 50
+    assert ledger.redis.info("commandstats")["cmdstat_fcall"]["calls"] == before
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_lists_do_what_the_model_says_in_a_hundred_thousand_steps(listed, clock):

@@ -1,6 +1,7 @@
 """Every verb's reply is lost once on its way: asked again, it gives the first answer, and nothing happens twice."""
 
 import json
+import math
 
 import pytest
 from pydantic import SecretStr
@@ -15,9 +16,7 @@ from tests.tasks.ledger.proxy import Proxy
 
 @pytest.fixture
 def lossy(ledger, settings, clock, redis_server):
-    """The same ledger behind a proxy; the server knows all scripts, so that no lost reply is 'unknown script'."""
-    for verbs in (*((verb,) for verb in VERBS), ("claim", "commit")):
-        ledger.redis.script_load(ledger.script(*verbs).script)
+    """The same ledger behind a proxy. `set_epoch` has loaded the library: no lost reply is 'Function not found'."""
     with Proxy(redis_server.port) as proxy:
         url = SecretStr(settings.redis_url.get_secret_value().replace(f":{redis_server.port}/", f":{proxy.port}/"))
         behind = Ledger(settings.model_copy(update={"redis_url": url}), clock=clock)
@@ -223,8 +222,18 @@ def test_a_lost_reply_is_asked_for_again_and_nothing_happens_twice(desk, lossy, 
         next(case)
 
 
+def test_a_function_that_redis_has_lost_is_loaded_though_that_answer_was_lost_too(desk, lossy):
+    """The first reply, 'Function not found', is lost with its connection; asked again, the library is loaded."""
+    lossy.redis.function_flush()
+    job = make_fixed()
+    lossy.proxy.cut()
+    assert lossy.submit(job).job_id == job.id
+    assert lossy.proxy.lost[0].startswith(b"-ERR Function not found") and desk.line() == [job.id]
+
+
 def test_a_script_that_redis_has_forgotten_is_loaded_though_that_answer_was_lost_too(desk, lossy):
-    """The first reply, 'no matching script', is lost with its connection; asked again, the script is loaded."""
+    """As above, where scripts take the Function's place."""
+    lossy._functions_at_s = math.inf
     lossy.redis.script_flush()
     job = make_fixed()
     lossy.proxy.cut()

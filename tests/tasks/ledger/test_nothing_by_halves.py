@@ -7,7 +7,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from tasks.job import Upload
-from tasks.ledger import Idempotency, keys
+from tasks.ledger import Idempotency, keys, lua
 from tests.conftest import make_fixed
 from tests.tasks.ledger.conftest import AWAY
 from tests.tasks.ledger.test_ready import ASK
@@ -17,17 +17,6 @@ GARBAGE = ("x", "", "\udcff", "{", "-1e999")
 SHARED = tuple(value for value in vars(keys).values() if isinstance(value, str) and value.startswith("bl:"))
 POOLS = tuple(of("") for of in (keys.leases, keys.waiting, keys.fair, keys.swept, keys.idle, keys.line))
 """Of the whole service: that they are of their types is the server's state, not a job's."""
-
-
-class Recorded:
-    """The script; it notes the keys and arguments of each verb that it runs."""
-
-    def __init__(self, script):
-        self.script, self.asked = script, {}
-
-    def __call__(self, keys, args, client):
-        self.asked |= {verb: (named, given) for verb, named, given in map(json.loads, args[2:])}
-        return self.script(keys=keys, args=args, client=client)
 
 
 class Bench:
@@ -48,12 +37,16 @@ class Bench:
             desk.submit(start_ms=desk.ledger.clock.ms + 1000)
             desk.ledger.clock.forward(2)
         self.before = self.dump()
-        self.script = desk.ledger.script(verb)
-        recorded = Recorded(self.script)
+        asked, ask = {}, desk.ledger._ask
+
+        def note(verbs, texts, independent):
+            asked.update((call[0], call[1:]) for call in map(json.loads, texts))
+            return ask(verbs, texts, independent)
+
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(desk.ledger, "script", lambda _: recorded)
+            patch.setattr(desk.ledger, "_ask", note)
             self.ask(desk.ledger)
-        self.keys, self.args = recorded.asked[verb]
+        self.keys, self.args = asked[verb]
         self.after = self.dump()
         self.put_back()
 
@@ -86,8 +79,8 @@ class Bench:
         before = self.dump()
         try:
             call = json.dumps([self.verb, self.keys, args or self.args], ensure_ascii=False)
-            ((failed, words),) = self.script(
-                keys=[], args=["", 0, call.encode("utf-8", "surrogateescape")], client=self.redis
+            ((failed, words),) = self.redis.execute_command(
+                *lua.library().run, "", 0, call.encode("utf-8", "surrogateescape")
             )
         except ResponseError as error:
             failed, words = 1, error
