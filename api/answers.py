@@ -73,15 +73,19 @@ def read_body(model: type[Model]) -> Model:
     return _validated(document, lambda: model.model_validate_json(body, strict=True))
 
 
-def read_query(model: type[Model]) -> Model:
-    """The query string as `model`; each name once. Errors: InvalidRequest."""
+def read_query(model: type[Model], named: str = "") -> Model:
+    """The query string as `model`; each name once. Values of `<named>.<key>` are the object `named`. Errors:
+    InvalidRequest."""
     request = asked()
     if not request.query_string:
         return _validated({}, model)
     twice = [name for name, values in request.args.lists() if len(values) > 1]
     if twice:
         raise InvalidRequest([{"pointer": f"/{twice[0]}", "detail": "may be given once"}])
-    document = request.args.to_dict()
+    document: dict[str, Any] = request.args.to_dict()
+    own = [name for name in document if named and name.startswith(f"{named}.")]
+    if own:
+        document[named] = {name.removeprefix(f"{named}."): document.pop(name) for name in own}
     return _validated(document, lambda: model.model_validate(document))
 
 

@@ -163,7 +163,12 @@ def _parameters(operation: Operation) -> list[Json]:
     if query is None:
         return in_path + in_header
     properties = query.model_json_schema(ref_template=REF + "{model}")["properties"]
-    return in_path + in_header + [_query_parameter(name, schema) for name, schema in properties.items()]
+    in_query = [
+        _query_parameter(name, schema)
+        for name, schema in properties.items()
+        if schema.get("type") != "object"  # OpenAPI knows no names such as metadata.<key>; the route's description does
+    ]
+    return in_path + in_header + in_query
 
 
 def _query_parameter(name: str, schema: Json) -> Json:

@@ -78,7 +78,8 @@ OPERATIONS = (
         "get",
         "/v1/jobs",
         "List jobs",
-        "Lists the tenant's jobs, newest first, a page a call.",
+        "Lists the tenant's jobs, newest first, a page a call. `metadata.<key>=<value>` selects by metadata, up to "
+        "5 keys; a value that is no string is compared as JSON.",
         {200: "JobList"},
         (422,),
     ),

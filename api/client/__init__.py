@@ -131,8 +131,13 @@ class Client:
         self._sender.request("DELETE", f"/v1/jobs/{job_id}")
 
     def jobs(self, **filters: Any) -> Iterator[Job]:
-        """Jobs, newest first, of all pages. Filters: status, kind, model, tenant; `limit` is the size of a page."""
-        for page in self._pages("GET", "/v1/jobs", filters):
+        """Jobs, newest first, of all pages. Filters: status, kind, model, metadata (a dict), created_after,
+        created_before, tenant; `limit` is the size of a page."""
+        named = filters.pop("metadata", None) or {}
+        told = {
+            f"metadata.{key}": value if isinstance(value, str) else json.dumps(value) for key, value in named.items()
+        }
+        for page in self._pages("GET", "/v1/jobs", {**filters, **told}):
             yield from page["data"]
 
     def dead_letters(self, **filters: Any) -> Iterator[Job]:

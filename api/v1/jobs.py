@@ -1,7 +1,7 @@
 """Jobs over HTTP: submits, lists, reads, cancels, retries and erases them, and redirects to their outputs."""
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from flask import Blueprint, Response
 from pydantic import BaseModel, Field, field_validator
@@ -12,7 +12,7 @@ from api.dispatch import asked
 from api.multipart import read_form
 from api.prefer import waited
 from tasks.errors import MalformedRequest, UnsupportedMedia
-from tasks.job import Job, Status
+from tasks.job import Job, Status, Time
 from tasks.registry import Kind
 from tasks.request import parse
 from tasks.service.intake import File
@@ -22,12 +22,24 @@ routes = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
 IDEMPOTENCY_KEY = re.compile(r'^(?:"([\x20-\x21\x23-\x7e]{1,255})"|([\x21\x23-\x7e]{1,255}))$')
 
 
+METADATA_MAX = 5
+"""Keys of metadata that one list may name."""
+MetadataKey = Annotated[str, Field(min_length=1, max_length=200)]
+MetadataValue = Annotated[str, Field(max_length=1000)]
+
+
 class ListQuery(Whose):
     """A selection of jobs, newest first."""
 
     status: Status | None = Field(None, description="only jobs in this status")
     kind: Kind | None = Field(None, description="only jobs of this kind")
     model: str | None = Field(None, max_length=64, description="only jobs of this model")
+    created_after: Time | None = Field(None, description="only jobs submitted at this time (RFC 3339) or later")
+    created_before: Time | None = Field(None, description="only jobs submitted before this time (RFC 3339)")
+    metadata: dict[MetadataKey, MetadataValue] = Field(
+        {}, max_length=METADATA_MAX, description="only jobs with these values, each given as `metadata.<key>=<value>`"
+    )
+    count: bool = Field(False, description="true: the answer has `count`")
     limit: int = Field(20, ge=1, le=100, description="maximum of jobs on one page")
     cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the previous page")
 
@@ -37,16 +49,24 @@ class ListQuery(Whose):
         return "canceled" if value == "cancelled" else value
 
 
+class Count(BaseModel):
+    """The number of jobs that match."""
+
+    jobs: int = Field(ge=0, description="jobs that match")
+    exact: bool = Field(description="false: only the newest jobs were looked at, and there may be more")
+
+
 class JobList(BaseModel):
     """A page of jobs.
 
-    One call examines a bounded number of jobs. With a filter a page may therefore be short or empty while `next_cursor`
-    names another. An hour after a job's end its row leaves out large values of input, params, metadata, result and
-    outputs; `GET /v1/jobs/{job_id}` has them."""
+    A call looks at 2,000 jobs at most; with `metadata` it reads 500. With a filter a page may therefore be short or
+    empty while `next_cursor` names another. An hour after a job's end its row leaves out large values of input, params,
+    metadata, result and outputs; `GET /v1/jobs/{job_id}` has them."""
 
     object: Literal["list"] = "list"
     data: list[Job] = Field(description="jobs of this page")
     next_cursor: str | None = Field(None, description="`cursor` of the next page; null on the last one")
+    count: Count | None = Field(None, description="number of jobs that match, where `count` was asked for")
 
 
 @routes.post("")
@@ -68,9 +88,10 @@ def submit() -> Response:
 
 @routes.get("")
 def list_jobs() -> Response:
-    query = read_query(ListQuery)
+    query = read_query(ListQuery, "metadata")
     page = services().jobs.list(whose(query.tenant), **query.model_dump(exclude={"tenant"}))
-    return answer(JobList(data=page.jobs, next_cursor=page.next_cursor))
+    count = page.count and Count(jobs=page.count.jobs, exact=page.count.exact)
+    return answer(JobList(data=page.jobs, next_cursor=page.next_cursor, count=count))
 
 
 @routes.get("/<job_id>")

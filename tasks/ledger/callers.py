@@ -4,6 +4,7 @@ It knows no HTTP: a refusal is an error of tasks/errors.py.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 from tasks import errors
 from tasks.ids import now_ms
@@ -154,6 +155,12 @@ class Callers(Connection):
             list,
         )
         return Used(Rate(submits, submits_ms / 1000), Rate(uploads, uploads_ms / 1000), *used)
+
+    def look(
+        self, index: str, newest: str, below: str, oldest: str, judged: Iterable[str], looks: int, most: int
+    ) -> list[Any]:
+        """Jobs of an index that may fit a filter, as look.lua has it (pages.py); `judged`: status, kind and model."""
+        return self._run("look", [index], [newest, below, oldest, *judged, looks, most], list)
 
     def recheck_uploads(self, tenant: str, upload_ids: Iterable[str], delay_ms: int) -> None:
         """Lets the keeper delete the uploads after the delay unless a job names them; only those that are recorded."""

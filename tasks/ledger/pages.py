@@ -1,30 +1,42 @@
-"""Pages of an index of jobs, newest first. A page examines a bounded number of records, whatever is asked.
+"""Pages of an index of jobs, newest first. A page looks at a bounded number of jobs, whatever is asked.
 
-It knows no tenant and no scope: the caller names the index.
+Status, kind and model are judged inside Redis (look.lua), LOOKED_A_PAGE jobs a page; metadata and error codes by the
+records, RECORDS_A_PAGE a page. It knows no tenant and no scope: the caller names the index.
 """
 
 import base64
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from tasks.errors import NotReady
 from tasks.ids import JOB_ID
-from tasks.ledger import Record, keys
-from tasks.ledger.client import Client, Word
+from tasks.ledger import Ledger, Record, keys
 from tasks.ledger.faults import away, ours
 from tasks.reduced import left_out
 
+LOOKED_A_PAGE = 2000
+"""Jobs that one page looks at, at most."""
+LOOKS_A_CALL = 250
+"""Jobs that Redis looks at in one call: about a ms."""
+PAUSE_S = 0.004
+"""Pause between two such calls, so that one API process takes a fifth of Redis at most, whoever lists."""
 RECORDS_A_PAGE = 500
-"""Records that one page examines at most."""
+"""Records that one page reads at most."""
 RECORDS_A_READ = 100
+AMONG_MAX = 1000
+"""Jobs of a set at most, where it is looked through in place of the index."""
 MS = re.compile(r"[0-9]{1,15}")
+_looking = threading.Lock()
+"""Held by the one page of this process that looks on and on."""
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """The last job that a page examined: its score in the index, in ms, and its id."""
+    """The last job that a page looked at: its score in the index, in ms, and its id."""
 
     at_ms: float
     job_id: str
@@ -41,51 +53,164 @@ class Cursor:
         return base64.urlsafe_b64encode(f"{self.at_ms:.0f} {self.job_id}".encode()).decode()
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """A filter: jobs that match every field that is given.
+
+    `since_ms` and `before_ms` bound the score: the first is included, the second is not. `metadata`: values by key; one
+    that is no string is compared as JSON. `among`: the key of a set that has every job of the status.
+    """
+
+    status: str | None = None
+    kind: str | None = None
+    model: str | None = None
+    error_code: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    since_ms: float | None = None
+    before_ms: float | None = None
+    among: str | None = None
+
+    @property
+    def of_records(self) -> bool:
+        """True where a job must be read to be judged."""
+        return bool(self.metadata or self.error_code)
+
+    @property
+    def of_time(self) -> bool:
+        """True where the index alone tells which jobs match."""
+        return not (self.status or self.kind or self.model or self.of_records)
+
+
+@dataclass(frozen=True)
+class Count:
+    """Jobs that match. `exact` False: only so many of the newest were looked at as a page looks at."""
+
+    jobs: int
+    exact: bool
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Jobs that may match, the last one that was looked at, and whether more may follow."""
+
+    some: list[Cursor]
+    last: Cursor | None
+    more: bool
+
+
 def page(
-    client: Client, index: str, after: Cursor | None, limit: int, wanted: Mapping[str, str]
+    ledger: Ledger, index: str, after: Cursor | None, limit: int, wanted: Wanted
 ) -> tuple[list[Record], Cursor | None]:
-    """Up to `limit` records that have all of `wanted` (status, kind, model, error_code), and the next page's cursor.
+    """Up to `limit` records that match, and the next page's cursor.
 
     A record that cannot be read is in no page. The cursor is None at the end of the index. Errors: NotReady.
     """
     found: list[Record] = []
-    examined = 0
-    while examined < RECORDS_A_PAGE:
-        rows = _rows(client, index, after)
-        for cursor, record in rows:
-            after = cursor
+    read = 0
+    for seen in _seen(ledger, index, after, RECORDS_A_READ if wanted.of_records else limit, wanted):
+        for cursor, record in _records(ledger, seen.some):
             if record and _is_readable(cursor.job_id, record) and _fits(record, wanted):
                 found.append(record)
             if len(found) == limit:
-                return found, after
-        examined += RECORDS_A_READ
-        if len(rows) < RECORDS_A_READ:
+                return found, cursor
+        after, read = seen.last or after, read + len(seen.some)
+        if not seen.more:
             return found, None
+        if read >= RECORDS_A_PAGE:
+            break
     return found, after
 
 
-def _rows(client: Client, index: str, after: Cursor | None) -> list[tuple[Cursor, Record]]:
-    """The next RECORDS_A_READ jobs and their records; {} for one that was just erased or cannot be read.
+def counted(ledger: Ledger, index: str, wanted: Wanted) -> Count:
+    """The number of jobs that match, as far as a page looks. Errors: NotReady."""
+    if wanted.of_time:
+        with away():
+            return Count(ledger.redis.zcount(index, _bound(wanted.since_ms, "-inf"), _below(wanted)), True)
+    if wanted.of_records or wanted.among:
+        found, following = page(ledger, index, None, RECORDS_A_PAGE, wanted)
+        return Count(len(found), following is None)
+    jobs, more = 0, False
+    for seen in _seen(ledger, index, None, LOOKS_A_CALL, wanted):
+        jobs, more = jobs + len(seen.some), seen.more
+    return Count(jobs, not more)
 
-    Redis orders jobs of one ms by id, here descending; `skip` passes those of the cursor's ms that were examined.
-    """
-    start: Word = "+inf"
-    skip = 0
+
+def _seen(ledger: Ledger, index: str, after: Cursor | None, most: int, wanted: Wanted) -> Iterator[Seen]:
+    """Looks, `most` jobs found at a time, until the index ends or LOOKED_A_PAGE were looked at."""
+    members = _among(ledger, index, after, wanted)
+    if members is not None:
+        for start in range(0, max(1, len(members)), most):
+            some = members[start : start + most]
+            yield Seen(some, some[-1] if some else None, start + most < len(members))
+        return
+    looked, more = 0, True
+    while more and looked < LOOKED_A_PAGE:
+        if looked:
+            with _looking:
+                time.sleep(PAUSE_S)
+                more, more_looked, last, some = _look(ledger, index, after, most, wanted)
+        else:
+            more, more_looked, last, some = _look(ledger, index, after, most, wanted)
+        looked, after = looked + more_looked, last or after
+        yield Seen(some, last, more)
+
+
+def _look(
+    ledger: Ledger, index: str, after: Cursor | None, most: int, wanted: Wanted
+) -> tuple[bool, int, Cursor | None, list[Cursor]]:
+    if after and (wanted.before_ms is None or after.at_ms < wanted.before_ms):
+        newest, below = f"{after.at_ms:.0f}", after.job_id
+    else:
+        newest, below = _below(wanted), ""
+    judged = (wanted.status or "", wanted.kind or "", wanted.model or "")
+    more, looked, *rows = ledger.look(index, newest, below, _bound(wanted.since_ms, "-inf"), judged, LOOKS_A_CALL, most)
+    cursors = [Cursor(float(ms), job_id) for ms, job_id in zip(rows[::2], rows[1::2], strict=True) if job_id]
+    return bool(more), looked, cursors[0] if cursors else None, cursors[1:]
+
+
+def _bound(ms: float | None, otherwise: str) -> str:
+    return otherwise if ms is None else f"{ms:.0f}"
+
+
+def _below(wanted: Wanted) -> str:
+    return "+inf" if wanted.before_ms is None else f"({wanted.before_ms:.0f}"
+
+
+def _among(ledger: Ledger, index: str, after: Cursor | None, wanted: Wanted) -> list[Cursor] | None:
+    """The jobs of the set in the index's order, behind the cursor; None where there is none, or too many."""
+    if wanted.among is None:
+        return None
     with away():
-        if after:
-            start = after.at_ms
-            skip = sum(job_id >= after.job_id for job_id in client.zrangebyscore(index, start, start))
-        ids = client.zrevrangebyscore(index, start, "-inf", start=skip, num=RECORDS_A_READ, withscores=True)
-        with client.pipeline(transaction=False) as pipeline:
-            for job_id, _ in ids:
-                pipeline.hgetall(keys.job(job_id))
+        if ledger.redis.scard(wanted.among) > AMONG_MAX:
+            return None
+        ids = list(ledger.redis.smembers(wanted.among))
+        with ledger.redis.pipeline(transaction=False) as asking:
+            for job_id in ids:
+                asking.zscore(index, job_id)
+            scores = asking.execute()
+    known = [(score, job_id) for score, job_id in zip(scores, ids, strict=True) if score is not None]
+    return [
+        Cursor(score, job_id)
+        for score, job_id in sorted(known, reverse=True)
+        if (after is None or (score, job_id) < (after.at_ms, after.job_id))
+        and (wanted.since_ms is None or score >= wanted.since_ms)
+        and (wanted.before_ms is None or score < wanted.before_ms)
+    ]
+
+
+def _records(ledger: Ledger, cursors: Sequence[Cursor]) -> list[tuple[Cursor, Record]]:
+    """Each job's record; {} for one that was just erased or cannot be read."""
+    with away():
+        with ledger.redis.pipeline(transaction=False) as pipeline:
+            for cursor in cursors:
+                pipeline.hgetall(keys.job(cursor.job_id))
             records = pipeline.execute(raise_on_error=False)
         for record in records:
             if isinstance(record, Exception) and isinstance(fault := ours(record, "reading a record"), NotReady):
                 raise fault
     return [
-        (Cursor(score, job_id), {} if isinstance(record, Exception) else record)
-        for (job_id, score), record in zip(ids, records, strict=True)
+        (cursor, {} if isinstance(record, Exception) else record)
+        for cursor, record in zip(cursors, records, strict=True)
     ]
 
 
@@ -100,13 +225,26 @@ def _is_readable(job_id: str, record: Record) -> bool:
         return False
 
 
-def _fits(record: Record, wanted: Mapping[str, str]) -> bool:
-    if "status" in wanted and record["status"] != wanted["status"]:
+def _fits(record: Record, wanted: Wanted) -> bool:
+    if wanted.status and record["status"] != wanted.status:
         return False
-    if "error_code" in wanted and _error_code(record) != wanted["error_code"]:
+    if wanted.error_code and _error_code(record) != wanted.error_code:
         return False
-    fixed = json.loads(record["fixed"]) if "kind" in wanted or "model" in wanted else {}
-    return all(fixed.get(name) == wanted[name] for name in ("kind", "model") if name in wanted)
+    fixed = json.loads(record["fixed"]) if wanted.kind or wanted.model or wanted.metadata else {}
+    if wanted.kind and fixed.get("kind") != wanted.kind or wanted.model and fixed.get("model") != wanted.model:
+        return False
+    metadata = fixed.get("metadata") or {}
+    return all(name in metadata and _is_told(metadata[name], told) for name, told in wanted.metadata.items())
+
+
+def _is_told(value: object, told: str) -> bool:
+    """True where the text in a query means the value."""
+    if isinstance(value, str):
+        return value == told
+    try:
+        return json.dumps(value, sort_keys=True) == json.dumps(json.loads(told), sort_keys=True)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _error_code(record: Record) -> str | None:

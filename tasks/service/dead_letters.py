@@ -15,7 +15,7 @@ from tasks.job import Job
 from tasks.ledger import Idempotency, Record, keys
 from tasks.ledger.faults import away
 from tasks.ledger.idempotency import IDEMPOTENCY_MS
-from tasks.ledger.pages import Cursor, page
+from tasks.ledger.pages import Cursor, Wanted, page
 from tasks.reduced import request_of, to_forget, views
 from tasks.service.jobs import Jobs, Page
 
@@ -156,9 +156,9 @@ class DeadLetters:
             raise InvalidRequest([{"pointer": "/cursor", "detail": "not a cursor that a page gave"}]) from error
         if start and (after is None or start.at_ms < after.at_ms):
             after = start
-        wanted = {name: value for name in ("kind", "model", "error_code") if (value := getattr(which, name))}
+        wanted = Wanted(kind=which.kind, model=which.model, error_code=which.error_code)
         self.ledger.ready()  # a Redis that has lost records would show too few
-        return page(self.ledger.redis, keys.dead(tenant), after, which.limit, wanted)
+        return page(self.ledger, keys.dead(tenant), after, which.limit, wanted)
 
 
 def _id(record: Record) -> str:

@@ -18,7 +18,7 @@ from tasks.ids import JOB_ID, new_id, now_ms
 from tasks.job import SCHEMA, Fixed, Job, JobRequest, Status
 from tasks.ledger import Idempotency, Ledger, Record, keys
 from tasks.ledger.events import Events
-from tasks.ledger.pages import Cursor, page
+from tasks.ledger.pages import Count, Cursor, Wanted, counted, page
 from tasks.ledger.shapes import Rate
 from tasks.reduced import request_of, to_forget, view, views
 from tasks.registry import Model, Registry
@@ -31,6 +31,8 @@ MAX_AHEAD_S = 31_536_000
 """Seconds from now that start_at may lie ahead: a year."""
 UPLOAD_LINK_S = 3600
 """Seconds that an upload link is valid."""
+AMONG = {Status.RUNNING: keys.running, Status.CANCELING: keys.running, Status.SCHEDULED: keys.later}
+"""Statuses whose jobs a set of the tenant's has."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,11 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Page:
-    """Some jobs, newest first; `next_cursor` is None where nothing older is left."""
+    """Some jobs, newest first; `next_cursor` is None where nothing older is left. `count`: where it was asked for."""
 
     jobs: list[Job]
     next_cursor: str | None
+    count: Count | None = None
 
 
 @dataclass(frozen=True)
@@ -196,25 +199,39 @@ class Jobs:
         status: Status | None = None,
         kind: str | None = None,
         model: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        count: bool = False,
         limit: int = 20,
         cursor: str | None = None,
     ) -> Page:
         """Jobs newest first, at most `limit`; a page may be short, even empty, and still have a next one.
 
-        Errors: InvalidRequest for a cursor that is none of ours.
+        `count`: also how many there are. Errors: InvalidRequest for a cursor that is none of ours.
         """
-        wanted = {name: value for name, value in (("status", status), ("kind", kind), ("model", model)) if value}
+        wanted = Wanted(
+            status=status,
+            kind=kind,
+            model=model,
+            metadata=metadata or {},
+            since_ms=_ms(created_after),
+            before_ms=_ms(created_before),
+            among=AMONG[status](tenant) if status in AMONG else None,
+        )
         try:
             start = Cursor.read(cursor) if cursor else None
         except ValueError as error:
             raise InvalidRequest([{"pointer": "/cursor", "detail": "not a cursor that a page of jobs gave"}]) from error
         self.ledger.ready()  # a Redis that has lost records would show too few
-        records, following = page(self.ledger.redis, keys.tenant_jobs(tenant), start, limit, wanted)
+        index = keys.tenant_jobs(tenant)
+        records, following = page(self.ledger, index, start, limit, wanted)
         told = [
             {**record, "message": why} if why else record
             for record, why in zip(records, self.ledger.why_they_wait(records), strict=True)
         ]
-        return Page(views(told), str(following) if following else None)
+        number = counted(self.ledger, index, wanted) if count else None
+        return Page(views(told), str(following) if following else None, number)
 
     def output_link(self, tenant: str, job_id: str, name: str) -> str:
         """A fresh link to an output. Errors: NotFound."""
@@ -369,6 +386,10 @@ def fresh(fixed: Fixed, now: int) -> Job:
             "start_by_ms": str(start + round(fixed.queue_ttl_s * 1000)),
         },
     )
+
+
+def _ms(at: datetime | None) -> int | None:
+    return None if at is None else round(at.timestamp() * 1000)
 
 
 def _now() -> datetime:

@@ -7,7 +7,7 @@ import pytest
 
 from tasks.errors import ModelFailed
 from tasks.ledger import keys
-from tests.api.conftest import as_job, problem
+from tests.api.conftest import as_job, in_seconds, problem
 
 ALL = (("GET", ""), ("POST", "/cancel"), ("POST", "/retry"), ("DELETE", ""), ("GET", "/outputs/text.txt"))
 
@@ -166,12 +166,13 @@ class TestList:
         assert ids(status="queued") == [third["id"], second["id"]]
         assert ids(kind="caption") == [third["id"]] == ids(model="cnn-lstm")
         assert ids(kind="generate", status="queued", model="transformer") == [second["id"]]
-        assert ids(model="none-such") == []
+        assert ids(model="none-such") == [] == ids(model="transform")
+        assert acme.get("/v1/jobs?model=transform&count=true").json["count"] == {"jobs": 0, "exact": True}
 
     def test_a_page_examines_a_bounded_number(self, acme, monkeypatch):
         """A rare status in a long list: short pages that still lead on."""
-        monkeypatch.setattr("tasks.ledger.pages.RECORDS_A_READ", 2)
-        monkeypatch.setattr("tasks.ledger.pages.RECORDS_A_PAGE", 4)
+        monkeypatch.setattr("tasks.ledger.pages.LOOKS_A_CALL", 2)
+        monkeypatch.setattr("tasks.ledger.pages.LOOKED_A_PAGE", 4)
         oldest = acme.submit()
         acme.post(path(oldest, "/cancel"))
         for _ in range(6):
@@ -180,6 +181,71 @@ class TestList:
         assert first["data"] == [] and first["next_cursor"]
         second = acme.get("/v1/jobs", query_string={"status": "canceled", "cursor": first["next_cursor"]}).json
         assert [job["id"] for job in second["data"]] == [oldest["id"]]
+        assert acme.get("/v1/jobs?status=queued&count=true").json["count"] == {"jobs": 4, "exact": False}
+
+    def test_by_time_and_metadata_with_a_count(self, acme):
+        """The first instant is included, the last is not; a value that is no string is compared as JSON."""
+        scenes = [acme.submit(metadata={"scene": scene, "reel.of": "a b"}) for scene in (1, "1", True, [1, 2])]
+        ids = [job["id"] for job in scenes]
+
+        def found(**query):
+            page = acme.get("/v1/jobs", query_string={"count": "true", **query}).json
+            assert page["next_cursor"] is None and page["count"] == {"jobs": len(page["data"]), "exact": True}
+            return [job["id"] for job in page["data"]]
+
+        assert found(**{"metadata.scene": "1"}) == [ids[1], ids[0]] and found(**{"metadata.scene": "true"}) == [ids[2]]
+        assert found(**{"metadata.scene": "[1,2]", "metadata.reel.of": "a b"}) == [ids[3]]
+        assert found(**{"metadata.scene": "2"}) == found(**{"metadata.take": "1"}) == []
+        at = [job["created_at"] for job in scenes]
+        assert set(found(created_after=at[0], created_before=in_seconds(60))) == set(ids)
+        assert found(created_before=at[0]) == [] == found(created_after=in_seconds(60))
+        assert found(created_after=at[0], status="queued", kind="generate", model="transformer") == ids[::-1]
+
+    def test_pages_by_time_and_metadata_lead_on(self, acme, monkeypatch):
+        """Each job once, though a page reads few records."""
+        monkeypatch.setattr("tasks.ledger.pages.RECORDS_A_READ", 2)
+        monkeypatch.setattr("tasks.ledger.pages.RECORDS_A_PAGE", 2)
+        jobs = [acme.submit(metadata={"odd": number % 2}) for number in range(7)]
+        query = {"metadata.odd": "1", "created_before": in_seconds(60), "limit": 2}
+        seen, pages = [], 0
+        while query.get("cursor", "") is not None:
+            page = acme.get("/v1/jobs", query_string=query).json
+            seen, pages = seen + [job["id"] for job in page["data"]], pages + 1
+            query["cursor"] = page["next_cursor"]
+        assert seen == [job["id"] for job in jobs[::-1] if job["metadata"]["odd"]] and 3 <= pages <= 5
+
+    def test_what_runs_and_what_is_scheduled_is_found_behind_any_number_of_others(self, acme, hand, monkeypatch):
+        """By the tenant's own sets: pages are full, and their cursors lead on."""
+        monkeypatch.setattr("tasks.ledger.pages.LOOKED_A_PAGE", 1)
+        running = [acme.submit()["id"] for _ in range(3)]
+        later = acme.submit(start_at=in_seconds(60))["id"]
+        for _ in running:
+            hand.claim()
+        acme.post(f"/v1/jobs/{running[0]}/cancel")
+        for _ in range(4):
+            acme.submit()
+        first = acme.get("/v1/jobs?status=running&limit=1&count=true").json
+        assert [job["id"] for job in first["data"]] == [running[2]] and first["count"] == {"jobs": 2, "exact": True}
+        rest = acme.get(f"/v1/jobs?status=running&limit=1&cursor={first['next_cursor']}").json
+        assert [job["id"] for job in rest["data"]] == [running[1]]
+        for status, expected in (("canceling", running[0]), ("scheduled", later)):
+            page = acme.get("/v1/jobs", query_string={"status": status, "kind": "generate"}).json
+            assert [job["id"] for job in page["data"]] == [expected] and page["next_cursor"] is None
+
+    @pytest.mark.parametrize(
+        ("query", "pointer"),
+        [
+            ({"created_after": "yesterday"}, "/created_after"),
+            ({"metadata": "x"}, "/metadata"),
+            ({"metadata.": "x"}, "/metadata/"),
+            ({f"metadata.{number}": "x" for number in range(6)}, "/metadata"),
+            ({"metadata.key": "x" * 1001}, "/metadata/key"),
+            ({"count": "perhaps"}, "/count"),
+        ],
+    )
+    def test_a_filter_that_cannot_be_is_named(self, acme, query, pointer):
+        refused = problem(acme.get("/v1/jobs", query_string=query), 422, "invalid_input")
+        assert [error["pointer"] for error in refused["errors"]] == [pointer]
 
 
 class TestPrefer:

@@ -244,13 +244,16 @@ class TestClient:
 
     def test_a_list_goes_on_over_pages_that_are_empty(self, acme, monkeypatch):
         """As a filter makes them, where a page examines few jobs."""
-        monkeypatch.setattr("tasks.ledger.pages.RECORDS_A_READ", 1)
-        monkeypatch.setattr("tasks.ledger.pages.RECORDS_A_PAGE", 1)
+        monkeypatch.setattr("tasks.ledger.pages.LOOKS_A_CALL", 1)
+        monkeypatch.setattr("tasks.ledger.pages.LOOKED_A_PAGE", 1)
         oldest = acme.submit("generate", {"prompt": "Once"})["id"]
         acme.cancel(oldest)
         for _ in range(3):
             acme.submit("generate", {"prompt": "Once"})
         assert [job["id"] for job in acme.jobs(status="canceled")] == [oldest]
+        marked = acme.submit("generate", {"prompt": "Once"}, metadata={"scene": 12, "reel": "a"})["id"]
+        assert [job["id"] for job in acme.jobs(metadata={"scene": 12, "reel": "a"})] == [marked]
+        assert acme.limits()["waiting_jobs"]["used"] == 4
 
     def test_cancel_retry_list_delete(self, acme):
         job = acme.submit("generate", {"prompt": "Once"})

@@ -171,6 +171,11 @@ class Case:
         self.desk.submit()
         yield lambda: self.lossy.limits("acme").waiting, 1
 
+    def look(self):
+        job = self.desk.submit()
+        asked = keys.tenant_jobs("acme"), "+inf", "", "-inf", ["queued", "generate", "lstm"], 9, 9
+        yield lambda: self.lossy.look(*asked)[5], job.id
+
     def pause(self):
         yield lambda: self.lossy.pause("pool/cpu", "why"), None
         assert json.loads(self.desk.ledger.redis.hget(keys.PAUSES, "pool/cpu"))["reason"] == "why"

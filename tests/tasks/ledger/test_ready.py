@@ -24,6 +24,7 @@ ASK = {
     "forget": lambda ledger, c: ledger.forget(c.fixed),
     "shrink": lambda ledger, claimed: ledger.shrink(claimed.fixed.id, None, ["result"]),
     "note_use": lambda ledger, claimed: ledger.note_use("key-1"),
+    "look": lambda ledger, claimed: ledger.look(keys.tenant_jobs("acme"), "+inf", "", "-inf", ["queued", "", ""], 9, 9),
     "limits": lambda ledger, claimed: ledger.limits("acme"),
     "upload": lambda ledger, claimed: ledger.upload("acme", "upload_1", 7, 60, a_minute=2),
     "count": lambda ledger, claimed: ledger.count("acme", claimed.fixed.id, 7),
