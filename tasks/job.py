@@ -265,7 +265,7 @@ class Fixed(BaseModel):
     pool: PoolName
     input: dict[str, JsonValue]
     params: dict[str, JsonValue]
-    metadata: dict[str, JsonValue] = {}
+    metadata: dict[str, JsonValue] = Field(default_factory=dict)
     priority: int = 0
     start_ms: int | None = None
     queue_ttl_s: float
@@ -274,8 +274,8 @@ class Fixed(BaseModel):
     retention_s: float
     max_attempts: int
     retry_of: str | None = None
-    uploads: dict[str, Upload] = Field({}, description="by id: what the submit saw of each upload it names")
-    in_bucket: list[str] = Field([], description="JSON inputs whose value is an upload; `input` has {'url': source}")
+    uploads: dict[str, Upload] = Field(default_factory=dict, description="by id: what the submit saw of each upload it names")
+    in_bucket: list[str] = Field(default_factory=list, description="JSON inputs whose value is an upload; `input` has {'url': source}")
     shrunk: bool = Field(False, description="what was large of input, params or metadata is in job.json alone")
 
     def as_record(self) -> str:

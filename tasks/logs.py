@@ -6,22 +6,38 @@ signatures. Their loggers are held at WARNING.
 
 import logging
 import re
+import time
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 TALKATIVE = ("httpx", "httpcore", "boto3", "botocore", "s3transfer", "urllib3")
 """Loggers that write secrets below WARNING."""
 KEY = re.compile(r"\b(bk_)[A-Za-z0-9_-]{20,}")
+UNUSED = ("logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks", "_srcfile")
+"""What a record would have and FORMAT does not show: without them a line takes a quarter less time (Python's Logging
+HOWTO, "Optimization")."""
 
 
 class _WithoutKeys(logging.Formatter):
     """Masks API keys in every message: callers put them into paths and queries by mistake."""
 
+    _second, _time = 0, ""
+
     def format(self, record: logging.LogRecord) -> str:
-        return KEY.sub(r"\1***", super().format(record))
+        line = super().format(record)
+        return KEY.sub(r"\1***", line) if "bk_" in line else line
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """As logging's own, which makes the text of a second anew for each line."""
+        second = int(record.created)
+        if second != self._second:
+            self._time, self._second = time.strftime(self.default_time_format, self.converter(second)), second
+        return f"{self._time},{int(record.msecs):03}"
 
 
 def start(level: str) -> None:
     """Starts logging in this process at `level`; the loggers of TALKATIVE at WARNING or higher."""
+    for name in UNUSED:
+        setattr(logging, name, None)
     logging.basicConfig(level=level, format=FORMAT, force=True)
     for handler in logging.getLogger().handlers:
         handler.setFormatter(_WithoutKeys(FORMAT))

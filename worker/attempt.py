@@ -92,6 +92,7 @@ class Attempt:
     waits_for: str = ""
     metrics: dict[str, float] = field(default_factory=lambda: {"load_s": 0.0})
     _phase: str = ""
+    _on_board: str = ""
     _since: float = 0
     _hears: Callable[[], None] | None = None
     _now: dict[str, Any] = field(default_factory=lambda: CLAIMED)
@@ -138,22 +139,28 @@ class Attempt:
         """Note progress for people; the next round reports the newest."""
         self._now = {**self._now, "progress": min(1.0, max(0.0, progress)), "message": text.line(message, MESSAGE_MAX)}
 
-    def enter(self, phase: str) -> None:
+    def enter(self, phase: str, passes: bool = False) -> None:
         """Begin a phase and end the one before. Errors: the attempt's own, once it was asked to stop."""
-        self.begin(phase)
+        self.begin(phase, passes)
         self.check()
 
-    def begin(self, phase: str) -> None:
-        """Begin a phase whatever was asked; also from the thread of a batch."""
-        if phase == self._phase:
-            return
+    def begin(self, phase: str, passes: bool = False) -> None:
+        """Begin a phase whatever was asked; also from the thread of a batch.
+
+        `passes`: nothing is waited for in it, so that it needs no limit and is not written to the board.
+        """
+        if phase != self._phase:
+            self._go_on_to(phase)
+        if self.board and not passes and phase != self._on_board:
+            self._on_board = phase
+            self.board.say(self.claimed.token, phase)
+
+    def _go_on_to(self, phase: str) -> None:
         now = time.monotonic()
         if self._phase:
             metric = METRICS[self._phase]
             self.metrics[metric] = round(self.metrics.get(metric, 0) + now - self._since, 4)
         self._phase, self._since = phase if phase in METRICS else "", now
-        if self.board:
-            self.board.say(self.claimed.token, phase)
         if phase in METRICS:
             self._now = {**self._now, "phase": phase}
 

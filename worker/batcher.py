@@ -7,8 +7,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -27,6 +25,29 @@ LOOK_EVERY_S = 0.002
 """Seconds between two looks whether there are still some."""
 
 
+class Answer:
+    """An outcome to come, set once: the first holds. Two locks are a tenth of the time of a Future."""
+
+    def __init__(self) -> None:
+        self._first, self._awaited = threading.Lock(), threading.Lock()
+        self._awaited.acquire()
+        self._outcome: Outcome | None = None
+
+    def set(self, outcome: Outcome) -> None:
+        if self._first.acquire(blocking=False):
+            self._outcome = outcome
+            self._awaited.release()
+
+    def done(self) -> bool:
+        return self._outcome is not None
+
+    def result(self) -> Outcome:
+        """Waits for the outcome."""
+        with self._awaited:
+            assert self._outcome is not None
+            return self._outcome
+
+
 @dataclass(eq=False)
 class Turn:
     """A call in a batcher's line, then in its batch.
@@ -39,11 +60,10 @@ class Turn:
     length: int
     begins: Callable[[], None] = lambda: None
     since: float = field(default_factory=time.monotonic)
-    outcome: "Future[Outcome]" = field(default_factory=Future)
+    outcome: Answer = field(default_factory=Answer)
 
     def answer(self, outcome: Outcome) -> None:
-        with suppress(InvalidStateError):
-            self.outcome.set_result(outcome)
+        self.outcome.set(outcome)
 
 
 class Batcher:
@@ -111,7 +131,8 @@ class Batcher:
 
     def _on_this_thread(self, turn: Turn) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: turn.outcome.done() or (not self._busy and self._line[0] is turn))
+            while not turn.outcome.done() and (self._busy or self._line[0] is not turn):
+                self._changed.wait()
             if turn.outcome.done():
                 return
             self._line.remove(turn)

@@ -4,6 +4,7 @@ It knows the kind's inputs and the bucket; not the model.
 """
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from tasks.request import invalid
 from tasks.settings import Settings
 from worker.attempt import Attempt
 from worker.patience import FETCH_S, patiently
+from worker.slot import Slot
 
 
 class Inputs:
@@ -28,21 +30,25 @@ class Inputs:
     def __init__(self, settings: Settings, storage: Storage, ledger: Ledger) -> None:
         self.settings, self.storage, self.ledger = settings, storage, ledger
 
-    def fetch(self, attempt: Attempt, model: Model, folder: Path) -> dict[str, Any]:
-        """The inputs by name, as a Call has them; None for each that the caller left out. Files lie in `folder`.
+    def elsewhere(self, fixed: Fixed) -> list[str]:
+        """The inputs that have to be fetched."""
+        of_kind = registry.contract(fixed.kind).inputs
+        return [name for name in fixed.input if _lies_elsewhere(fixed, of_kind, name)]
+
+    def fetch(self, attempt: Attempt, model: Model, elsewhere: Sequence[str], slot: Slot) -> dict[str, Any]:
+        """The inputs by name, as a Call has them; None for each that the caller left out. Files lie in the slot's
+        folder of inputs.
 
         Errors: InvalidInput, InputUnreachable, StorageUnavailable; the attempt's own once it is asked to stop.
         """
         of_kind = registry.contract(attempt.fixed.kind).inputs
-        fetched: dict[str, Any] = dict.fromkeys(of_kind.model_fields)
-        for name, value in attempt.fixed.input.items():
-            fetched[name] = value
-            if _lies_elsewhere(attempt.fixed, of_kind, name):
-                target = folder / name
-                self._fetch_one(attempt, model, of_kind, name, target)
-                fetched[name] = target if inputs.is_file(of_kind, name) else _read(target, of_kind, name)
-                if inputs.is_text(of_kind, name):
-                    _check(of_kind, {**attempt.fixed.input, name: fetched[name]})
+        fetched: dict[str, Any] = {**dict.fromkeys(of_kind.model_fields), **attempt.fixed.input}
+        for name in elsewhere:
+            target = slot.inputs / name
+            self._fetch_one(attempt, model, of_kind, name, target)
+            fetched[name] = target if inputs.is_file(of_kind, name) else _read(target, of_kind, name)
+            if inputs.is_text(of_kind, name):
+                _check(of_kind, {**attempt.fixed.input, name: fetched[name]})
         return fetched
 
     def _fetch_one(self, attempt: Attempt, model: Model, of_kind: type[BaseModel], name: str, target: Path) -> None:

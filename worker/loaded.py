@@ -63,6 +63,14 @@ class Loaded:
         """The model, loaded, and kept while in use. `loads` is called where this call is the one that loads it; while
         another does, `check` is, again and again. Errors: ModelFailed where it cannot be loaded; what `check` raises.
         """
+        entry = self._take(model.key) or self._taken_once_loaded(model, check, loads)
+        try:
+            yield entry.batcher
+        finally:
+            with self._lock:
+                entry.users -= 1
+
+    def _taken_once_loaded(self, model: Model, check: Callable[[], None], loads: Callable[[], None]) -> _Entry:
         while not (loading := self._loading_of(model.key)).acquire(timeout=CHECK_EVERY_S):
             check()
         try:
@@ -70,13 +78,9 @@ class Loaded:
             if entry is None:
                 loads()
                 entry = self._admit(model.key, self._load(model))
+            return entry
         finally:
             loading.release()
-        try:
-            yield entry.batcher
-        finally:
-            with self._lock:
-                entry.users -= 1
 
     def load_ahead(self, model: Model) -> bool:
         """Load the model before its first use; False where the budget has no room for it beside the others, so that a

@@ -23,7 +23,7 @@ from tasks.ledger import Claimed, Commit, Granted, Ledger, Wish, Worker, connect
 from tasks.registry import Model
 from tasks.settings import Settings
 from worker.arrivals import Arrivals
-from worker.artefacts import Artefacts
+from worker.artefacts import Artefacts, Make
 from worker.attempt import ENDING, REPORTS_A_TRIP, Attempt, HandedBack, tell
 from worker.batcher import as_job_error
 from worker.checkpoints import Checkpoints
@@ -118,11 +118,11 @@ class Runner:
     def _work(self, attempt: Attempt, slot: Slot) -> Uploaded:
         model = attempt.model = self.models.model(attempt.fixed.kind, attempt.fixed.model)
         self.arrivals.expect(slot.name, model.key)
-        attempt.enter("fetching")
-        fetched = self.inputs.fetch(attempt, model, slot.inputs)
+        elsewhere = self.inputs.elsewhere(attempt.fixed)
+        attempt.enter("fetching", passes=not elsewhere)
+        fetched = self.inputs.fetch(attempt, model, elsewhere, slot)
         result = self._compute(attempt, model, fetched, slot)
-        attempt.enter("uploading")
-        uploaded = self.outputs.upload(attempt, result, slot.inputs)
+        uploaded = self.outputs.upload(attempt, result, slot)
         attempt.enter(ENDING)
         return uploaded
 
@@ -139,9 +139,12 @@ class Runner:
     def _call(self, attempt: Attempt, fetched: dict[str, Any], slot: Slot) -> Call:
         fixed = attempt.fixed
         params = registry.contract(fixed.kind).params.model_validate(fixed.params)
-        artefact = self.artefacts.of(fixed, slot.inputs, attempt.stopped)
+        artefact = partial(self._artefact, attempt, slot)
         save, saved = self.checkpoints.of(attempt)
         return Call(fetched, params, slot.outputs, attempt.report, attempt.stopped, artefact, save, saved)
+
+    def _artefact(self, attempt: Attempt, slot: Slot, name: str, make: Make) -> Path:
+        return self.artefacts.of(attempt.fixed, slot.inputs, attempt.stopped)(name, make)
 
     def _commit(self, attempt: Attempt, uploaded: Uploaded, slot: Slot) -> tuple[str, Claimed | None]:
         """Returns the job's end, and the slot's next job."""

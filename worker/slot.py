@@ -29,6 +29,12 @@ class Slot:
         self.board = Board(self.folder)
         self._move()
 
+    @property
+    def inputs(self) -> Path:
+        """The folder of inputs. It is emptied only behind a job that asked for it: most have nothing to fetch."""
+        self._asked = True
+        return self._inputs
+
     def next_token(self) -> str:
         """A random token. Tokens ascend within the slot, so that a claim that arrives late cannot undo a newer one."""
         self.claims += 1
@@ -46,23 +52,25 @@ class Slot:
                 return
         except OSError as error:
             log.warning("the folders of a job could not be emptied: %s", error)
-        shutil.rmtree(self.inputs.parent, ignore_errors=True)
+        shutil.rmtree(self.outputs.parent, ignore_errors=True)
         try:
             self._move()
         except OSError:  # the next job says why it cannot write
             log.exception("no new folders for a slot")
 
     def _empty(self) -> None:
-        for folder in (self.inputs, self.outputs):
+        for folder in (self._inputs, self.outputs) if self._asked else (self.outputs,):
             for left in os.scandir(folder) if os.listdir(folder) else ():
                 if left.is_dir(follow_symlinks=False):
                     shutil.rmtree(left.path)
                 else:
                     os.unlink(left.path)
+        self._asked = False
 
     def _move(self) -> None:
         self.rooms += 1
         room = self.folder / str(self.rooms)
-        self.inputs, self.outputs = room / "inputs", room / "outputs"
-        self.inputs.mkdir(parents=True)
+        self._inputs, self.outputs = room / "inputs", room / "outputs"
+        self._asked = False
+        self._inputs.mkdir(parents=True)
         self.outputs.mkdir()

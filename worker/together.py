@@ -15,7 +15,7 @@ Answer = TypeVar("Answer")
 class _Entry(Generic[Asked, Answer]):
     def __init__(self, asked: Asked) -> None:
         self.asked = asked
-        self.turn = threading.Event()  # it is answered, or its thread is to ask for all that have gathered
+        self.turn: threading.Event | None = None  # of one that waits: it is answered, or is to ask for all gathered
         self.answer: Answer | None = None
         self.error: BaseException | None = None
         self.done = False
@@ -34,8 +34,10 @@ class Together(Generic[Asked, Answer]):
         entry: _Entry[Asked, Answer] = _Entry(asked)
         with self._lock:
             self._gathered.append(entry)
-            leads, self._under_way = not self._under_way, True
-        if not leads:
+            if self._under_way:
+                entry.turn = threading.Event()
+            self._under_way = True
+        if entry.turn:
             entry.turn.wait()
         if not entry.done:
             self._lead()
@@ -56,8 +58,7 @@ class Together(Generic[Asked, Answer]):
         with self._lock:
             following = self._gathered[0] if self._gathered else None
             self._under_way = following is not None
-        for entry in group:
-            entry.done = True
-            entry.turn.set()
-        if following:
-            following.turn.set()
+        for entry in (*group, following) if following else group:
+            entry.done = entry is not following
+            if entry.turn:
+                entry.turn.set()

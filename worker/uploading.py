@@ -18,6 +18,7 @@ from tasks.ledger import Ledger
 from worker import outputs
 from worker.attempt import Attempt
 from worker.patience import UPLOAD_S, patiently
+from worker.slot import Slot
 
 RESULT_MAX_BYTES = 32 * 1024
 """A larger result, as JSON, becomes an output."""
@@ -31,18 +32,21 @@ class Outputs:
     def __init__(self, storage: Storage, ledger: Ledger) -> None:
         self.storage, self.ledger = storage, ledger
 
-    def upload(self, attempt: Attempt, made: Result, scratch: Path) -> Uploaded:
-        """Check the result, then upload its files. `scratch` is a folder for a large result.
+    def upload(self, attempt: Attempt, made: Result, slot: Slot) -> Uploaded:
+        """Check the result, then upload its files. A large result is written to the slot's folder of inputs.
 
         Errors: ModelFailed, StorageUnavailable; the attempt's own once it is asked to stop.
         """
-        fixed, result = attempt.fixed, checked(attempt.fixed, made)
-        value, files = result.value, list(result.files)
-        if len(json.dumps(value)) > RESULT_MAX_BYTES:
-            large = scratch / outputs.free_name("result.json", files)
+        attempt.enter("uploading", passes=not made.files)
+        fixed = attempt.fixed
+        value, size = checked(fixed, made.value)
+        files = outputs.checked(made.files)
+        if size > RESULT_MAX_BYTES:
+            large = slot.inputs / outputs.free_name("result.json", files)
             large.write_text(json.dumps(value))
             files.append(large)
             value = {"output": large.name}
+            attempt.enter("uploading")
         prefix = attempt_prefix(fixed.tenant, fixed.id, attempt.claimed.number, attempt.claimed.token)
         return value, [self._upload_one(attempt, path, prefix + path.name) for path in files]
 
@@ -55,13 +59,17 @@ class Outputs:
         return {"name": path.name, "media_type": media_type, "bytes": size, "sha256": sha256, "key": key}
 
 
-def checked(fixed: Fixed, result: Result) -> Result:
-    """The result, if it fits its kind's contract and can be shown. Errors: ModelFailed."""
+def checked(fixed: Fixed, value: dict[str, Any]) -> tuple[dict[str, Any], int]:
+    """The result, if it fits its kind's contract and can be shown, and its size as JSON in ASCII, bytes.
+
+    Errors: ModelFailed.
+    """
     try:
-        value = registry.contract(fixed.kind).result.model_validate(result.value).model_dump(mode="json")
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        value = registry.contract(fixed.kind).result.model_validate(value).model_dump(mode="json")
+        shown = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        in_utf8 = shown.encode()
     except UnicodeEncodeError as error:
         raise errors.ModelFailed("the model's result has a lone surrogate in it, which no text may have") from error
     except ValueError as error:
         raise errors.ModelFailed(f"the model's result does not fit the kind: {error}"[:500]) from error
-    return Result(value, outputs.checked(result.files))
+    return value, len(shown) if len(shown) == len(in_utf8) else len(json.dumps(value))

@@ -114,7 +114,8 @@ class Attempts(Connection):
             more = [self._claim_of(worker, wish.slot, wish.token, wish.linger_s, wish.lingered)]
             if wish.commit:
                 more.insert(0, _commit_of(wish.commit))
-            size += sum(len(word) for _, named, words in more for word in (*named, *words) if isinstance(word, str))
+            if len(wishes) > 1:
+                size += sum(len(word) for _, named, words in more for word in (*named, *words) if isinstance(word, str))
             if calls and (len(calls) + len(more) > CALLS_A_TRIP or size > BYTES_A_TRIP):
                 break
             ends.append((len(calls), len(calls) + len(more)))
