@@ -274,8 +274,12 @@ class Fixed(BaseModel):
     retention_s: float
     max_attempts: int
     retry_of: str | None = None
-    uploads: dict[str, Upload] = Field(default_factory=dict, description="by id: what the submit saw of each upload it names")
-    in_bucket: list[str] = Field(default_factory=list, description="JSON inputs whose value is an upload; `input` has {'url': source}")
+    uploads: dict[str, Upload] = Field(
+        default_factory=dict, description="by id: what the submit saw of each upload it names"
+    )
+    in_bucket: list[str] = Field(
+        default_factory=list, description="JSON inputs whose value is an upload; `input` has {'url': source}"
+    )
     shrunk: bool = Field(False, description="what was large of input, params or metadata is in job.json alone")
 
     def as_record(self) -> str:

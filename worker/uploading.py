@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import PydanticSerializationError, to_json
+
 from tasks import errors, registry
 from tasks.algorithm import Result
 from tasks.apart import BUCKETS
@@ -21,7 +23,7 @@ from worker.patience import UPLOAD_S, patiently
 from worker.slot import Slot
 
 RESULT_MAX_BYTES = 32 * 1024
-"""A larger result, as JSON, becomes an output."""
+"""A larger result, as JSON in UTF-8, becomes an output."""
 Uploaded = tuple[dict[str, Any], list[dict[str, Any]]]
 """The result for the record, and its outputs."""
 
@@ -60,16 +62,14 @@ class Outputs:
 
 
 def checked(fixed: Fixed, value: dict[str, Any]) -> tuple[dict[str, Any], int]:
-    """The result, if it fits its kind's contract and can be shown, and its size as JSON in ASCII, bytes.
-
-    Errors: ModelFailed.
-    """
+    """The result, if it fits its kind's contract and can be shown, and its bytes as JSON. Errors: ModelFailed."""
     try:
         value = registry.contract(fixed.kind).result.model_validate(value).model_dump(mode="json")
-        shown = json.dumps(value, ensure_ascii=False, allow_nan=False)
-        in_utf8 = shown.encode()
-    except UnicodeEncodeError as error:
+        shown = to_json(value, inf_nan_mode="constants")
+        if b"NaN" in shown or b"Infinity" in shown:
+            json.dumps(value, allow_nan=False)  # a text may have the word
+    except PydanticSerializationError as error:
         raise errors.ModelFailed("the model's result has a lone surrogate in it, which no text may have") from error
     except ValueError as error:
         raise errors.ModelFailed(f"the model's result does not fit the kind: {error}"[:500]) from error
-    return value, len(shown) if len(shown) == len(in_utf8) else len(json.dumps(value))
+    return value, len(shown)

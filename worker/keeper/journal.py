@@ -29,6 +29,10 @@ SEGMENT_BYTES = 8 * 1024 * 1024
 """A segment of so many bytes gets no more entries."""
 READ_ENTRIES = 100
 """Entries of one read of the stream: most have a KiB, the largest some hundred."""
+WRITE_S = 0.001
+"""CPU seconds for one entry's job.json, roughly: a short time is given to few entries."""
+LEAST_ENTRIES = 10
+"""Entries of a batch, at least."""
 NOTE_EVERY_S = 10
 """Seconds between two copies of the cursor of job.json into the bucket."""
 UNANSWERED_ROUNDS = 10
@@ -88,11 +92,10 @@ class Journal:
         StorageUnavailable.
         """
         until, cpu_until = time.monotonic() + for_s, time.process_time() + cpu_s
+        most = max(LEAST_ENTRIES, int(min(READ_ENTRIES, cpu_s / WRITE_S)))
         upto = number(self._cursor(keys.SEGMENTED))
         jobs: list[Job] = []
-        while entries := [
-            entry for entry in self._after(self._cursor(keys.WRITTEN), READ_ENTRIES) if number(entry[0]) <= upto
-        ]:
+        while entries := [entry for entry in self._after(self._cursor(keys.WRITTEN), most) if number(entry[0]) <= upto]:
             ends = self._not_erased([(sid, fields) for sid, fields in entries if fields.get("type") == "ended"])
             jobs += self.write_all(ends)
             self._trash_erased(ends)

@@ -38,6 +38,7 @@ from worker.keeper.compact import Compactor
 from worker.keeper.debris import Debris
 from worker.keeper.duty import Duty
 from worker.keeper.erasures import Erasures
+from worker.keeper.idle import Idle
 from worker.keeper.journal import Journal
 from worker.keeper.lines import Lines
 from worker.keeper.pauses import Pauses
@@ -51,7 +52,11 @@ from worker.keeper.trash import Trash
 
 log = logging.getLogger(__name__)
 SHARE = 0.1
-"""Share of a core for job.json, of the keeper's time for records: workers want the cores too, and Redis has the job."""
+"""Share of the keeper's time for records: workers want the cores too."""
+BUSY_SHARE = 0.02
+"""Share of a core for job.json while the machine has none to spare: Redis and a segment have the job."""
+SPARE_SHARE = 0.5
+"""Share of the machine's idle cores for job.json. The bucket's server may stand on the same machine."""
 LATE_SHARE = 0.9
 """Share of a core for job.json once it is LATE_S behind."""
 LATE_S = 60
@@ -105,6 +110,7 @@ class Keeper:
 
     def _add_journal(self) -> None:
         """The duties that bring the journal into the bucket."""
+        self.idle = Idle()
         self.journal = Journal(self.ledger, self.storage, Skipped("job_json"))
         self.compactor = Compactor(self.ledger, self.redis, self.storage, Skipped("compact"))
         self._add("segments", lambda _: metrics.SEGMENTS.inc(self.journal.write_segments()))
@@ -199,7 +205,7 @@ class Keeper:
             raise wrong
 
     def write_job_json(self) -> None:
-        """Write job.json of ended jobs for a share of a core, while no other keeper does.
+        """Write job.json of ended jobs in the machine's idle time, while no other keeper does.
 
         Without the lock, which lapses, two keepers would only write and count the same. Errors: NotReady,
         StorageUnavailable.
@@ -209,8 +215,9 @@ class Keeper:
             return
         try:
             is_late = self.journal.lag_s() > LATE_S or self.redis.xlen(keys.JOURNAL) > LATE_ENTRIES
+            spare = min(LATE_SHARE, max(BUSY_SHARE, SPARE_SHARE * self.idle.cores()))
             round_s = self.settings.renew_s
-            for job in self.journal.write_job_json(round_s * LATE_SHARE, round_s * (LATE_SHARE if is_late else SHARE)):
+            for job in self.journal.write_job_json(round_s * LATE_SHARE, round_s * (LATE_SHARE if is_late else spare)):
                 metrics.ended(job)
         finally:
             with contextlib.suppress(LockError):

@@ -308,10 +308,15 @@ def test_one_erased_while_its_job_json_is_written_is_trashed_again(
     assert b'"succeeded"' in storage.get_bytes(job_json_key("acme", second.id))
 
 
-def test_a_round_without_cpu_left_writes_one_batch(ledger, storage, worker, fixed, keeper_side, monkeypatch):
-    monkeypatch.setattr(journal, "READ_ENTRIES", 4)
+@pytest.mark.parametrize(("least", "rounds"), [(4, [2, 2, 1, 0]), (2, [1, 1, 1, 1])])
+def test_a_round_without_cpu_left_writes_one_small_batch(
+    ledger, storage, worker, fixed, keeper_side, monkeypatch, least, rounds
+):
+    """Of an accepted job and its end, two entries, each."""
+    monkeypatch.setattr(journal, "LEAST_ENTRIES", least)
     for number in range(5):
         ledger.submit(fixed())
         end(ledger, worker, f"{number}")
     keeper_side.write_segments()
-    assert [len(keeper_side.write_job_json(for_s=60, cpu_s=0)) for _ in range(4)] == [2, 2, 1, 0]
+    assert [len(keeper_side.write_job_json(for_s=60, cpu_s=0)) for _ in rounds] == rounds
+    assert len(keeper_side.write_job_json(for_s=60)) == 5 - sum(rounds)

@@ -1,12 +1,16 @@
 """The keeper's duties, each called by hand; the keeper as a process is in every test of the workers."""
 
+import time
+
+import psutil
 import pytest
 
 from tasks.bucket.layout import job_json_key
 from tasks.errors import NotReady
 from tasks.ledger import Ledger, Worker, keys
 from tests.stack import until
-from worker.keeper.keeper import Keeper
+from worker.keeper.idle import Idle
+from worker.keeper.keeper import BUSY_SHARE, LATE_S, LATE_SHARE, SPARE_SHARE, Keeper
 
 
 @pytest.fixture
@@ -187,3 +191,23 @@ def test_of_two_keepers_one_writes_job_json_at_a_time(settings, storage, ledger,
     ledger.redis.set(f"{keys.WRITTEN}:lock", "of one that died", px=200)
     end(ended[3])
     until(lambda: other.duties["job_json"].work() or storage.head(job_json_key("acme", ended[3].id)), 20)
+
+
+def test_job_json_leaves_a_busy_machine_to_the_jobs_until_it_is_late(keeper, ledger, monkeypatch):
+    """CPU seconds of a round by the cores that are idle; of a late one most of a core, however busy the machine is."""
+    given: list[float] = []
+    monkeypatch.setattr(keeper.journal, "write_job_json", lambda for_s, cpu_s: given.append(cpu_s) or [])
+    for cores, lag_s in ((0.0, 0), (1.0, 0), (64.0, 0), (0.0, LATE_S + 1)):
+        monkeypatch.setattr(keeper.idle, "cores", lambda cores=cores: cores)
+        monkeypatch.setattr(keeper.journal, "lag_s", lambda lag_s=lag_s: lag_s)
+        keeper.write_job_json()
+    shares = [seconds / keeper.settings.renew_s for seconds in given]
+    assert shares == pytest.approx([BUSY_SHARE, SPARE_SHARE, LATE_SHARE, LATE_SHARE])
+
+
+def test_what_this_process_computes_counts_as_idle():
+    """Else its own work would take its time from it. No machine has more to give than its cores."""
+    idle, end = Idle(), time.monotonic() + 0.2
+    while time.monotonic() < end:
+        pass
+    assert 0 < idle.cores() <= psutil.cpu_count() * 1.1
