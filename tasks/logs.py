@@ -13,8 +13,8 @@ TALKATIVE = ("httpx", "httpcore", "boto3", "botocore", "s3transfer", "urllib3")
 """Loggers that write secrets below WARNING."""
 KEY = re.compile(r"\b(bk_)[A-Za-z0-9_-]{20,}")
 UNUSED = ("logThreads", "logProcesses", "logMultiprocessing", "logAsyncioTasks", "_srcfile")
-"""What a record would have and FORMAT does not show: without them a line takes a quarter less time (Python's Logging
-HOWTO, "Optimization")."""
+"""Parts of a record that FORMAT does not show. Without them a line takes a quarter less time (Python's Logging HOWTO,
+"Optimization")."""
 
 
 class _WithoutKeys(logging.Formatter):
@@ -27,7 +27,7 @@ class _WithoutKeys(logging.Formatter):
         return KEY.sub(r"\1***", line) if "bk_" in line else line
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-        """As logging's own, which makes the text of a second anew for each line."""
+        """The time as logging writes it. Logging itself makes the text of a second anew for each line."""
         second = int(record.created)
         if second != self._second:
             self._time, self._second = time.strftime(self.default_time_format, self.converter(second)), second
