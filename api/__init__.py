@@ -25,6 +25,7 @@ def create_app(settings: Settings | None = None) -> Api:
     from api.v1 import (
         batches,
         dead_letters,
+        events,
         explanations,
         health,
         jobs,
@@ -53,6 +54,7 @@ def create_app(settings: Settings | None = None) -> Api:
     for resource in (
         jobs,
         batches,
+        events,
         explanations,
         dead_letters,
         uploads,

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from flask import Blueprint, Response, request
 from pydantic import TypeAdapter
 
+from api.events import EVENT_STREAM, Progress, Snapshot, StatusChange
 from api.multipart import OBJECTS, RESERVED, TEXTS
 from api.operations import HEADERS, OF_EVERY_ROUTE, OPERATIONS, PATH_PARAMETERS, QUERIES, TAGS, Operation
 from api.problems import Problem
@@ -48,6 +49,9 @@ Every route under /v1 needs the header `Authorization: Bearer <key>`. Every erro
 seconds. Unknown fields are refused. Later versions may add statuses, error codes and fields of answers."""
 ANSWERED = (
     Job,
+    Snapshot,
+    StatusChange,
+    Progress,
     JobList,
     BatchLine,
     Replay,
@@ -135,7 +139,7 @@ def _operation(operation: Operation) -> Json:
     secured = operation.path.startswith("/v1/")
     limited = 429 in operation.refusals
     responses = {
-        str(status): _answer(status, schema, operation.lines, limited) for status, schema in operation.answers.items()
+        str(status): _answer(status, schema, operation, limited) for status, schema in operation.answers.items()
     }
     for status in sorted({*operation.refusals, *(OF_EVERY_ROUTE if secured else ())}):
         responses[str(status)] = {"$ref": "#/components/responses/Problem"}
@@ -179,10 +183,14 @@ def _query_parameter(name: str, schema: Json) -> Json:
     return {"name": name, "in": "query", **described, "schema": kept[0] if kept else rest}
 
 
-def _answer(status: int, schema: str | None, lines: bool, limited: bool) -> Json:
+def _answer(status: int, schema: str | None, operation: Operation, limited: bool) -> Json:
     """`limited`: the route makes jobs, of which a tenant may make so many a minute."""
     described: Json = {"description": STATUS_WORDS[status]}
-    if schema and lines:
+    if operation.events:
+        told = "; ".join(f"the data of `{name}` is of the schema {of}" for name, of in operation.events.items())
+        stream = {"schema": {"type": "string", "description": f"Server-sent events: {told}."}}
+        return {**described, "content": {EVENT_STREAM: stream}}
+    if schema and operation.lines:
         told = f"JSON lines; each is of the schema {schema}"
         return {
             "description": STATUS_WORDS[status],

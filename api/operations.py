@@ -23,7 +23,8 @@ Route = tuple[str, str]
 @dataclass(frozen=True)
 class Operation:
     """One route. `answers` and `body` name schemas; `refusals` are its statuses beside those of every route.
-    `lines`: body and answer are JSON lines, each of the schema that is named."""
+    `lines`: body and answer are JSON lines, each of the schema that is named. `events`: the answer is a stream of
+    events; the schema of each event's data, by its name."""
 
     method: str
     path: str
@@ -35,6 +36,7 @@ class Operation:
     headers: tuple[str, ...] = ()
     examples: dict[str, Any] = field(default_factory=dict)
     lines: bool = False
+    events: dict[str, str] = field(default_factory=dict)
 
     @property
     def tag(self) -> str:
@@ -92,6 +94,19 @@ OPERATIONS = (
         (404, 410),
         None,
         ("Prefer",),
+    ),
+    Operation(
+        "get",
+        "/v1/jobs/{job_id}/events",
+        "Listen to a job",
+        "Answers with server-sent events until the job is done. The first, `snapshot`, has the job as it is; then come "
+        "`status` and `progress` when something has changed, and last `done` with the job at its end. The events tell "
+        "the newest state: of changes that follow one another at once, some may be left out. A comment is sent after "
+        "15 s without an event. A stream that ends without `done` is opened again by its listener, and begins with a "
+        "snapshot. The answer is `text/event-stream` whatever `Accept` says.",
+        {200: None},
+        (404, 410, 429),
+        events={"snapshot": "Snapshot", "status": "StatusChange", "progress": "Progress", "done": "Job"},
     ),
     Operation(
         "delete",
@@ -342,6 +357,7 @@ OF_A_JOB: list[Route] = [
     ("post", "/v1/jobs/{job_id}/retry"),
     ("get", "/v1/jobs/{job_id}/outputs/{name}"),
     ("get", "/v1/jobs/{job_id}/explanation"),
+    ("get", "/v1/jobs/{job_id}/events"),
 ]
 QUERIES: dict[Route, type[BaseModel]] = {
     **dict.fromkeys(OF_A_JOB, Whose),

@@ -219,7 +219,7 @@ class Job(BaseModel):
                 "pool": _pool(fixed, record),
                 "status": status,
                 "done": status.final,
-                "phase": _phase(record) if status in (Status.RUNNING, Status.CANCELING) else None,
+                "phase": phase_of(record) if status in (Status.RUNNING, Status.CANCELING) else None,
                 "progress": _number(record.get("progress")),
                 "message": record.get("message") or None,
                 "queue_position": position,
@@ -344,8 +344,8 @@ def _moment(ms: str | float | None) -> datetime | None:
     return None if ms in (None, "") else moment(float(ms))
 
 
-def _phase(record: dict[str, str]) -> str | None:
-    """`batching` is a field of its own, which releases that do not know the phase leave alone."""
+def phase_of(record: dict[str, str]) -> str | None:
+    """The phase of the attempt. `batching` is a field of its own, which releases that do not know it leave alone."""
     return "batching" if record.get("batching") == "1" else record.get("phase")
 
 

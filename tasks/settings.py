@@ -186,6 +186,10 @@ class Settings(BaseSettings):
     http_held_per_tenant: int = Field(
         100, ge=0, description="Requests that one API process holds for `Prefer: wait` for one tenant"
     )
+    http_streams: int = Field(2000, ge=0, description="Event streams that one API process keeps open")
+    http_streams_per_tenant: int = Field(
+        500, ge=0, description="Event streams that one API process keeps open for one tenant"
+    )
     body_timeout_s: float = Field(600, gt=0, description="Longest time that a request's body may take, seconds")
     body_min_bytes_per_s: int = Field(
         1024, ge=1, description="Lowest average speed of a body after its first 10 s, bytes a second"
@@ -233,6 +237,15 @@ class Settings(BaseSettings):
     )
     linger_s: float = Field(
         1, ge=0, le=1, description="Time that an idle slot looks for a next job before it waits for a doorbell, seconds"
+    )
+    events_s: float = Field(
+        900,
+        gt=0,
+        le=LONGEST_S,
+        description="Age at which the keeper removes changes of status from the event stream, s",
+    )
+    events_max: int = Field(
+        300_000, ge=1000, le=300_000, description="Changes of status that the event stream keeps, about 100 bytes each"
     )
     watchdog_s: float = Field(
         30,

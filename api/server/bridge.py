@@ -7,7 +7,8 @@ A request goes through it in this order:
 3. its body is read to the end or to its deadline (api/server/bodies.py); one without a key is never read;
 4. Flask answers on one of a few threads, and always finds the whole body there;
 5. where Flask wishes so, the request is held until its job ends (api/server/holds.py), and Flask is asked again;
-6. the answer is sent; a connection with something unread on it is closed, after a moment for the caller to read.
+6. or the answer is an event stream, which a coroutine goes on with (api/server/streams.py);
+7. the answer is sent; a connection with something unread on it is closed, after a moment for the caller to read.
 
 It knows no job and decides no right: the key is looked up to tell callers apart, and Flask checks it.
 """
@@ -38,6 +39,7 @@ from api.server.bodies import Bodies, Receive
 from api.server.holds import HELD_READ, WISH, Holds, Wish
 from api.server.listener import end_stalled_connections
 from api.server.metrics import Counts
+from api.server.streams import Streams
 from api.server.threads import Answer, Threads
 from api.server.wire import Refused
 from api.services import Services
@@ -85,6 +87,7 @@ class Bridge:
         self._threads = Threads(app, s.http_threads, s.http_requests_per_tenant)
         self._bodies = Bodies(s)
         self._holds = Holds(services.jobs.events, s.http_held, s.http_held_per_tenant)
+        self._streams = Streams(services.jobs.events, services.jobs.looks, s)
         self._counts = Counts()
         self._health = Health().model_dump_json()
 
@@ -103,6 +106,8 @@ class Bridge:
         self._counts.answered(answer.status)
         # no request is read after a chunked body: a proxy may disagree on its end (request smuggling)
         closes = closes or unread or wire.is_chunked(scope["headers"])
+        if answer.stream:
+            return await self._streamed(answer, closes, scope, receive, send)
         await self._send(answer, closes, send)
         if closes and unread:
             await _drain(receive)
@@ -128,6 +133,9 @@ class Bridge:
                     answer = await self._threads.ask(who, environ | {"wsgi.input": file, BODY: body.whole})
         if wish.job_id and self._holds.may(wish.tenant):
             answer = await self._held(answer, wish, environ, who, receive)
+        if wish.stream and answer.status == 200:
+            self._streams.admit(wish.stream.tenant)
+            answer.stream = wish.stream
         return answer, unread
 
     def _most(self, head: wire.Head) -> int:
@@ -174,6 +182,22 @@ class Bridge:
         headers = [pair for pair in first.headers if pair[0].lower() not in dropped]
         return Answer(first.status, [*headers, ("Preference-Applied", applied(wish.seconds))], last.body, last.rest)
 
+    async def _streamed(
+        self, answer: Answer, closes: bool, scope: dict[str, Any], receive: Receive, send: Send
+    ) -> None:
+        """Sends an event stream, which ends at the latest once its key counts no more."""
+        authorization = wire.read_head(scope).authorization
+        answer.headers = [pair for pair in answer.headers if pair[0].lower() != "content-length"]
+        await self._start(answer, closes, send)
+
+        async def part(more: bytes) -> None:
+            await send({"type": "http.response.body", "body": more, "more_body": True})
+
+        if await self._streams.serve(
+            answer.stream, answer.body, part, _left(receive), lambda: self._key(authorization) is not None
+        ):
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
     def _problem(self, refused: Refused, scope: dict[str, Any]) -> Answer:
         title = HTTPStatus(refused.status).phrase
         body = Problem(
@@ -202,17 +226,20 @@ class Bridge:
         return Answer(status, list(headers.items()), body.encode())
 
     async def _send(self, answer: Answer, closes: bool, send: Send) -> None:
-        headers = [(_field(name), value.encode("latin-1")) for name, value in answer.headers]
-        if answer.rest is None and not any(name == b"content-length" for name, _ in headers):
-            headers.append((b"content-length", str(len(answer.body)).encode()))
-        if closes:
-            headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        if answer.rest is None and not any(name.lower() == "content-length" for name, _ in answer.headers):
+            answer.headers.append(("content-length", str(len(answer.body))))
+        await self._start(answer, closes, send)
         part: bytes | None = answer.body
         while answer.rest is not None and part is not None:
             await send({"type": "http.response.body", "body": part, "more_body": True})
             part = await self._threads.part("parts of large answers", answer)
         await send({"type": "http.response.body", "body": b"" if part is None else part, "more_body": False})
+
+    async def _start(self, answer: Answer, closes: bool, send: Send) -> None:
+        headers = [(_field(name), value.encode("latin-1")) for name, value in answer.headers]
+        if closes:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """Runs ASGI's lifespan. Its shutdown event comes only after all answers, too late to end held requests, so the
@@ -229,8 +256,9 @@ class Bridge:
         await send({"type": "lifespan.shutdown.complete"})
 
     def _stop(self) -> None:
-        """Answers held requests now, and gives bodies until shortly before the process is killed."""
+        """Answers held requests, ends event streams, and gives bodies until shortly before the process is killed."""
         self._holds.stop()
+        self._streams.stop()
         self._bodies.end_by(time.monotonic() + max(0.5, self._settings.http_grace_s - BODIES_END_S))
 
     async def _tick(self) -> None:
@@ -239,6 +267,7 @@ class Bridge:
         while True:
             listens = listens or end_stalled_connections(self._settings.http_idle_s)
             self._counts.held.set(len(self._holds))
+            self._counts.streams.set(len(self._streams))
             self._counts.spooled.set(self._bodies.spool.held)
             self._counts.working.set(self._threads.requests)
             if parent and not parent.is_alive():  # an orphan would answer beside the next API's processes

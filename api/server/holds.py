@@ -19,11 +19,13 @@ POLL_S = 15
 
 @dataclass
 class Wish:
-    """The wait that Flask asks the bridge for (api/prefer.py): it fills the Wish that lies in the environ at WISH."""
+    """The wait that Flask asks the bridge for (api/prefer.py): it fills the Wish that lies in the environ at WISH.
+    `stream`: the event stream that goes on behind the answer (api/v1/events.py)."""
 
     job_id: str = ""
     tenant: str = ""
     seconds: float = 0
+    stream: Any = None
 
 
 WISH = "backlot.hold"

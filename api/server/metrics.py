@@ -35,6 +35,7 @@ class Counts:
         self._by_status: dict[int, Any] = {}
         self._late = Counter("backlot_http_late_bodies", "Request bodies that were cut off for being too slow")
         self.held = gauge("backlot_http_held_requests", "Requests that wait for a job")
+        self.streams = gauge("backlot_http_event_streams", "Event streams that are open")
         self.spooled = gauge("backlot_http_spooled_bytes", "Bytes of request bodies held, or promised room")
         self.working = gauge("backlot_http_requests_under_way", "Requests taken in and not answered, held ones aside")
 

@@ -19,12 +19,14 @@ BUFFERED_BYTES = 1024 * 1024
 
 @dataclass(slots=True)
 class Answer:
-    """An answer of the app. `rest` yields the parts behind `body`; None: `body` is all."""
+    """An answer of the app. `rest` yields the parts behind `body`; None: `body` is all. `stream`: the event stream of
+    which `body` is the first part."""
 
     status: int
     headers: list[tuple[str, str]]
     body: bytes
     rest: Iterator[bytes] | None = None
+    stream: Any = None
 
 
 class _Caller:

@@ -21,7 +21,10 @@ STOCK_TAKEN = "bl:stock:taken"
 # -- streams
 
 EVENTS = "bl:events"
-"""stream: id, status and tenant of every change of status. Written by the scripts; about the last 10,000 entries."""
+"""stream: id, status, tenant, line and batch of each change of status. Written by the scripts; about the last 300,000
+entries. The keeper trims it to 15 minutes."""
+CHANGES = "bl:changes"
+"""stream: id of a job whose phase, progress or message has changed. Written by report; about the last 1,000 entries."""
 FAULTS = "bl:faults"
 """stream: verb, id and words of each job that a script set aside. Written by the scripts; about the last 1,000."""
 JOURNAL = "bl:journal"

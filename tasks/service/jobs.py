@@ -25,6 +25,7 @@ from tasks.registry import Model, Registry
 from tasks.request import check_model, plain
 from tasks.service.archive import Archive
 from tasks.service.intake import UPLOAD_KEPT_S, File, Intake, Prepared
+from tasks.service.looks import Looks
 from tasks.settings import Settings
 
 MAX_AHEAD_S = 31_536_000
@@ -80,7 +81,7 @@ class Jobs:
         self.broker, self.storage = broker, storage
         self.intake = Intake(settings, ledger, storage)
         self.archive = Archive(ledger, storage)
-        self.events = Events(settings)
+        self.events, self.looks = Events(settings), Looks(ledger)
 
     @classmethod
     def of(cls, settings: Settings) -> "Jobs":

@@ -20,6 +20,7 @@ OF_A_JOB = {
     ("POST", "/v1/jobs/<job_id>/cancel"),
     ("POST", "/v1/jobs/<job_id>/retry"),
     ("GET", "/v1/jobs/<job_id>/outputs/<name>"),
+    ("GET", "/v1/jobs/<job_id>/events"),
 }
 OF_A_TENANT = {
     ("POST", "/v1/jobs"),

@@ -2,6 +2,7 @@
 
     epoch                             restores what Redis has lost; no other duty works before it has succeeded
     sweep due expire bells            lapsed leases, start times and retries, clocks that ran out, lost doorbells
+    events                            old entries of the event stream
     lines parked pauses set_aside     jobs whose model moved, parked jobs, a copy of the pauses, unreadable jobs
     segments job_json compact         the journal, each behind the other's cursor
     records                           records of ended jobs shrink
@@ -32,7 +33,7 @@ from tasks.errors import DeadlineExceeded, LedgerFault, NotReady
 from tasks.ids import new_id
 from tasks.ledger import Ledger, connect, keepers, keys
 from tasks.settings import Settings
-from worker.keeper import artefacts, debris, erasures, health, held, libraries, metrics
+from worker.keeper import artefacts, debris, erasures, events, health, held, libraries, metrics
 from worker.keeper.bells import Bells
 from worker.keeper.compact import Compactor
 from worker.keeper.debris import Debris
@@ -107,6 +108,7 @@ class Keeper:
         self._add("pauses", lambda _: pauses.write_copy())
         self._add("bells", Bells(self.redis, self.broker, self.settings.bells).ring_lost)
         self._add("set_aside", SetAside(self.redis).report)
+        self._add("events", lambda _: events.trim(self.redis, self.settings))
 
     def _add_journal(self) -> None:
         """The duties that bring the journal into the bucket."""

@@ -18,10 +18,11 @@ local function unset(job, ...)
   if #gone > 0 then redis.call('HDEL', 'bl:job:' .. job.id, unpack(gone)) end
 end
 
--- Changes the status and tells the event stream.
+-- Changes the status and tells the event stream, whose readers know kind and model by the line. The keeper trims it further.
 local function event(job, status)
   set(job, 'status', status)
-  redis.call('XADD', 'bl:events', 'MAXLEN', '~', 10000, '*', 'id', job.id, 'status', status, 'tenant', job.tenant)
+  local told = {'id', job.id, 'status', status, 'tenant', job.tenant, 'line', job.line, job.batch and 'batch', job.batch}
+  redis.call('XADD', 'bl:events', 'MAXLEN', '~', 300000, '*', unpack(told))
 end
 
 -- Wakes one slot that lingers for the queue; false where there is none.

@@ -34,5 +34,6 @@ if phase ~= '' and (phase ~= seen[3] or waits ~= (seen[4] == '1')) then
 end
 if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'progress', ARGV[5]) end
 if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'message', string.sub(ARGV[6], 2)) end
+if ARGV[4] .. ARGV[5] .. ARGV[6] ~= '' then redis.call('XADD', 'bl:changes', 'MAXLEN', '~', 1000, '*', 'id', ARGV[2]) end
 if ARGV[7] ~= '' then redis.call(ARGV[7] == '-' and 'HSETNX' or 'HSET', KEYS[1], 'checkpoint', ARGV[7]) end
 return seen[2] == 'canceling' and 2 or 1

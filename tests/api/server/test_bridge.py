@@ -50,7 +50,7 @@ def bridge():
 
     keys = types.SimpleNamespace(find=lambda key: types.SimpleNamespace(tenant=key, expired=lambda: key == "old"))
     services = types.SimpleNamespace(
-        settings=Settings(http_threads=4), keys=keys, jobs=types.SimpleNamespace(events=None)
+        settings=Settings(http_threads=4), keys=keys, jobs=types.SimpleNamespace(events=None, looks=None)
     )
     made = Bridge(None, services)
     yield made

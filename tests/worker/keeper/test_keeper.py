@@ -9,6 +9,7 @@ from tasks.bucket.layout import job_json_key
 from tasks.errors import NotReady
 from tasks.ledger import Ledger, Worker, keys
 from tests.stack import until
+from worker.keeper import events
 from worker.keeper.idle import Idle
 from worker.keeper.keeper import BUSY_SHARE, LATE_S, LATE_SHARE, SPARE_SHARE, Keeper
 
@@ -211,3 +212,20 @@ def test_what_this_process_computes_counts_as_idle():
     while time.monotonic() < end:
         pass
     assert 0 < idle.cores() <= psutil.cpu_count() * 1.1
+
+
+def test_the_event_stream_is_trimmed_by_age_and_by_length(settings, ledger):
+    """By whole nodes of the stream, so a few more may stay."""
+    now = ledger.redis.time()[0] * 1000
+    with ledger.redis.pipeline() as pipeline:
+        for number in range(1000):
+            pipeline.xadd(keys.EVENTS, {"id": "job"}, id=f"{now - 1_000_000}-{number + 1}")
+        for number in range(3000):
+            pipeline.xadd(keys.EVENTS, {"id": "job"}, id=f"{now}-{number + 1}")
+        pipeline.execute()
+    events.trim(ledger.redis, settings.model_copy(update={"events_s": 10_000}))
+    assert ledger.redis.xlen(keys.EVENTS) == 4000
+    events.trim(ledger.redis, settings)
+    assert 3000 <= ledger.redis.xlen(keys.EVENTS) <= 3100
+    events.trim(ledger.redis, settings.model_copy(update={"events_max": 1000}))
+    assert 1000 <= ledger.redis.xlen(keys.EVENTS) <= 1100

@@ -1,0 +1,97 @@
+"""Server-sent events: their shapes, their form on the wire, and the events that tell how a job has moved since the last
+look. It knows no connection (server/streams.py) and no route (v1/events.py).
+"""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from api.server.prefix import prefixed
+from tasks.job import Job, moment, phase_of
+from tasks.ledger import Record
+from tasks.service.looks import Look
+
+EVENT_STREAM = "text/event-stream"
+BEAT = b":\n\n"
+"""A comment, which keeps proxies from closing a silent stream."""
+RETRY_MS = 500, 2000
+"""Bounds of the pause that a stream which the server ends asks for: listeners come back one by one."""
+
+
+class Snapshot(BaseModel):
+    """Data of the event `snapshot`, the first of a job's stream."""
+
+    job: Job = Field(description="job as `GET /v1/jobs/{job_id}` shows it")
+
+
+class Progress(BaseModel):
+    """Data of the event `progress`: those of a job's fields that move while it runs."""
+
+    phase: str | None = Field(None, description="step of the running attempt, for people")
+    progress: float | None = Field(None, description="share done, from 0 to 1, where the model tells")
+    message: str | None = Field(None, description="progress in words")
+
+
+class StatusChange(Progress):
+    """Data of the event `status` of a job's stream."""
+
+    status: str = Field(description="the job's status now; one that passed quickly may be left out")
+    attempt: int | None = Field(None, description="number of the attempt; null before the first")
+    retry_at: datetime | None = Field(None, description="time of the next attempt, while a failed one waits for it")
+
+
+def frame(event: str, data: str, cursor: str = "") -> bytes:
+    """An event on the wire; `data` is JSON, which has no line ends."""
+    named = f"id: {cursor}\n" if cursor else ""
+    return f"{named}event: {event}\ndata: {data}\n\n".encode()
+
+
+def snapshot(job: Job) -> bytes:
+    """The first event of a job's stream, and, for a job that is done, the last."""
+    told = frame("snapshot", Snapshot(job=job).model_dump_json())
+    return told + frame("done", job.model_dump_json()) if job.done else told
+
+
+class Telling:
+    """State of a job as one listener has been told it. `over`: there is nothing more to tell."""
+
+    def __init__(self, job: Job, prefix: str) -> None:
+        """`job`: as the snapshot showed it. `prefix`: the path prefix of this listener's links."""
+        self._prefix = prefix
+        self._status: str = job.status
+        self._attempt = job.attempts[-1].number if job.attempts else None
+        self._progress = {"phase": job.phase, "progress": job.progress, "message": job.message}
+        self.over = job.done
+
+    def of(self, look: Look) -> bytes:
+        """The events between the last look and this one."""
+        if not look.record:
+            self.over = True  # erased: asking again tells how
+            return b""
+        if look.done:
+            self.over = True
+            return frame("done", prefixed(look.job, self._prefix).model_dump_json()) if look.job else b""
+        return self._moved(look.record)
+
+    def _moved(self, record: Record) -> bytes:
+        status, attempt, progress = record["status"], int(record.get("starts", 0)) or None, _progress(record)
+        if (status, attempt) != (self._status, self._attempt):
+            self._status, self._attempt, self._progress = status, attempt, progress
+            retry_ms = record.get("retry_ms")
+            told = {"status": status, "attempt": attempt, "retry_at": moment(float(retry_ms)) if retry_ms else None}
+            return frame("status", StatusChange.model_validate({**told, **progress}).model_dump_json())
+        if progress != self._progress:
+            self._progress = progress
+            return frame("progress", json.dumps(progress))
+        return b""
+
+
+def _progress(record: Record) -> dict[str, Any]:
+    running = record["status"] in ("running", "canceling")
+    return {
+        "phase": phase_of(record) if running else None,
+        "progress": float(record["progress"]) if record.get("progress") else None,
+        "message": record.get("message") or None,
+    }

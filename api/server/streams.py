@@ -1,0 +1,181 @@
+"""Keeps event streams open: one coroutine each, without a thread or a connection to Redis of its own.
+
+A stream waits for a signal of the process's one reader (tasks/ledger/events.py), then asks for a look at its job. Looks
+that are asked for at one time are one trip to Redis, made on one thread. A listener that reads slowly asks for no look
+meanwhile, so nothing piles up for it. Knows no HTTP and no event's content (api/events.py).
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from api.events import BEAT, RETRY_MS, Telling
+from api.server.holds import Hold
+from api.server.wire import Refused
+from tasks.errors import NotReady
+from tasks.ledger.events import Events
+from tasks.service.looks import Look, Looks
+from tasks.settings import Settings
+
+log = logging.getLogger(__name__)
+BEAT_S = 15
+"""Seconds without an event after which a comment is sent, the key is checked and the job is looked at."""
+AWAY_S = 1
+"""Seconds until the next look while Redis is away."""
+STOP_S = 1
+"""Seconds that a stream has to say its last words at the end of the process; a listener that takes none is cut off."""
+FULL_RETRY_S = 5
+
+Send = Callable[[bytes], Awaitable[None]]
+
+
+class OfJob:
+    """A stream of one job. `telling`: what its listener has been told."""
+
+    def __init__(self, tenant: str, job_id: str, telling: Telling) -> None:
+        self.tenant, self.job_id, self.telling = tenant, job_id, telling
+
+
+class Streams:
+    """All event streams of a process."""
+
+    def __init__(self, events: Events, looks: Looks, settings: Settings) -> None:
+        self._events, self._settings = events, settings
+        self._looking = _Looking(looks)
+        self._of: Counter[str] = Counter()
+        self._open: dict[Hold, asyncio.Task[Any] | None] = {}
+        self._stopped = False
+
+    def __len__(self) -> int:
+        return self._of.total()
+
+    def admit(self, tenant: str) -> None:
+        """Takes a place, which `serve` gives back. Errors: Refused at a limit."""
+        most, of_tenant = self._settings.http_streams, self._settings.http_streams_per_tenant
+        if self._of[tenant] >= of_tenant:
+            raise Refused(
+                429,
+                f"{of_tenant} of your event streams are open here, as many as one tenant may have; close one",
+                code="rate_limited",
+                retry_after_s=FULL_RETRY_S,
+            )
+        if len(self) >= most:
+            raise Refused(
+                503,
+                f"this server keeps {most} event streams open, as many as it may; ask again",
+                code="overloaded",
+                retry_after_s=FULL_RETRY_S,
+            )
+        self._of[tenant] += 1
+
+    async def serve(
+        self, stream: OfJob, first: bytes, send: Send, left: Awaitable[Any], may_go_on: Callable[[], bool]
+    ) -> bool:
+        """Sends a stream to its end: what it tells is over, its listener left, `may_go_on` says no, Redis is away, or
+        the process stops. A stream that ends before what it tells asks its listener to come back. False where the
+        listener takes nothing more."""
+        hold, gone = Hold(), asyncio.ensure_future(left)
+        gone.add_done_callback(lambda _: hold.end())
+        self._open[hold] = asyncio.current_task()
+        try:
+            await send(first)
+            with contextlib.suppress(NotReady):
+                async with contextlib.aclosing(self._parts(stream, hold, may_go_on)) as parts:
+                    async for part in parts:
+                        await send(part)
+            if not stream.telling.over and not gone.done():
+                await send(f"retry: {random.randint(*RETRY_MS)}\n\n".encode())
+            return not gone.done()
+        except asyncio.CancelledError:
+            if not self._stopped:
+                raise
+        except Exception:  # it is one stream's alone
+            log.exception("an event stream ends with a defect")
+        finally:
+            gone.cancel()
+            del self._open[hold]
+            self._of[stream.tenant] -= 1
+            if not self._of[stream.tenant]:
+                del self._of[stream.tenant]
+        return False
+
+    def stop(self) -> None:
+        """Ends all streams."""
+        self._stopped = True
+        loop = asyncio.get_running_loop()
+        for hold, task in list(self._open.items()):
+            hold.end()
+            if task:
+                loop.call_later(STOP_S, task.cancel)
+
+    async def _parts(self, stream: OfJob, hold: Hold, may_go_on: Callable[[], bool]) -> AsyncGenerator[bytes, None]:
+        """The events of a stream, and a beat where there are none for BEAT_S."""
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:  # from the reader's thread
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(hold.woken.set)
+
+        await asyncio.to_thread(self._events.join, stream.job_id, wake, True)
+        try:
+            due = time.monotonic() + BEAT_S
+            while not hold.over and not self._stopped:
+                try:
+                    look, patience = await self._looking.at(stream.job_id), due - time.monotonic()
+                except NotReady:
+                    look, patience = None, AWAY_S
+                part = stream.telling.of(look) if look else b""
+                if not part and time.monotonic() >= due:
+                    if not may_go_on():
+                        return
+                    part = BEAT
+                if part:
+                    due = time.monotonic() + BEAT_S
+                    yield part
+                if stream.telling.over:
+                    return
+                await hold.wait(max(0.0, patience))
+        finally:
+            self._events.leave(stream.job_id, wake)
+
+
+class _Looking:
+    """Joins the looks of all streams: those that are asked for while a trip is under way make the next."""
+
+    def __init__(self, looks: Looks) -> None:
+        self._looks = looks
+        self._thread = ThreadPoolExecutor(1, "looks")
+        self._asked: dict[str, list[asyncio.Future[Look | None]]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def at(self, job_id: str) -> Look | None:
+        """A look at the job; None where its record cannot be read. Errors: NotReady, LedgerFault."""
+        loop = asyncio.get_running_loop()
+        asked: asyncio.Future[Look | None] = loop.create_future()
+        self._asked.setdefault(job_id, []).append(asked)
+        if self._task is None or self._task.done():
+            self._task = loop.create_task(self._go())
+        return await asked
+
+    async def _go(self) -> None:
+        while self._asked:
+            asked, self._asked = self._asked, {}
+            try:
+                looks = await asyncio.get_running_loop().run_in_executor(self._thread, self._looks.at, list(asked))
+                answers: Callable[[str], Look | BaseException | None] = looks.get
+            except Exception as error:
+                answers = lambda _, error=error: error  # type: ignore[misc]  # noqa: E731
+            for job_id, futures in asked.items():
+                for future in futures:
+                    if future.done():  # its listener left
+                        continue
+                    if isinstance(answer := answers(job_id), BaseException):
+                        future.set_exception(answer)
+                    else:
+                        future.set_result(answer)
