@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def create_app(settings: Settings | None = None) -> Api:
     """The Flask app for these settings, or for those of the environment. Makes no connection yet. Errors:
     Misconfigured."""
-    from api import audit, auth, browsers, openapi, problems, strict
+    from api import auth, browsers, openapi, problems, strict
+    from api.audit import Logs
     from api.dispatch import Api
     from api.keyring import Keys
     from api.services import Services
@@ -44,8 +45,9 @@ def create_app(settings: Settings | None = None) -> Api:
     app = Api("backlot", static_folder=None)
     app.url_map.merge_slashes = False
     app.config.update(MAX_CONTENT_LENGTH=settings.upload_max_bytes)
-    app.services = app.extensions["backlot"] = Services(settings, Keys(settings.keys_file), Jobs.of(settings))
-    audit.register(app, settings)
+    logs = Logs(settings)
+    app.services = app.extensions["backlot"] = Services(settings, Keys(settings.keys_file), Jobs.of(settings), logs)
+    logs.register(app)
     problems.register(app)
     browsers.register(app, settings)
     app.before_request(auth.check_key)

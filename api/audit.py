@@ -24,7 +24,7 @@ from typing import Any
 from flask import Flask, Response
 
 from api.dispatch import Asked, asked
-from api.keyfile import TENANT
+from api.keyfile import TENANT, Key
 from api.server.holds import HELD_READ
 from tasks.ids import JOB_ID
 from tasks.settings import Settings
@@ -32,6 +32,7 @@ from tasks.settings import Settings
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 METHODS = (*SAFE_METHODS, "POST", "PUT", "PATCH", "DELETE")
 KEY_REFUSED = (401, 403)
+Line = dict[str, Any]
 
 
 class _File(WatchedFileHandler):
@@ -50,28 +51,37 @@ class _Line(logging.LogRecord):
         self.exc_info = self.exc_text = self.stack_info = None
 
 
-def register(app: Flask, settings: Settings) -> None:
-    """Logs the requests of this app. Errors: OSError for a file that cannot be opened."""
-    audit, access = _handler(settings.audit_log), _handler(settings.access_log)
+class Logs:
+    """The two logs. Errors: OSError for a file that cannot be opened."""
 
-    def begin() -> None:
-        asked().began = time.perf_counter()
+    def __init__(self, settings: Settings) -> None:
+        self._audit, self._access = _handler(settings.audit_log), _handler(settings.access_log)
 
-    def note(answer: Response) -> Response:
+    def register(self, app: Flask) -> None:
+        """Logs the requests of this app."""
+        if self._access:
+            app.before_request(_begin)
+        if self._audit or self._access:
+            app.after_request(self._note)
+
+    def write(self, line: "Line", is_audited: bool, size: int | None, began: float) -> None:
+        """Logs a request with an answer of `size` bytes; `began`: time.perf_counter()."""
+        if self._audit and is_audited:
+            _write(self._audit, line)
+        if self._access:
+            _write(self._access, {**line, "bytes": size, "ms": round((time.perf_counter() - began) * 1000, 1)})
+
+    def _note(self, answer: Response) -> Response:
         request = asked()
-        if HELD_READ in request.environ:
-            return answer
-        if audit and _is_audited(request, answer):
-            _write(audit, _line(request, answer))
-        if access:
-            ms = round((time.perf_counter() - request.began) * 1000, 1)
-            _write(access, {**_line(request, answer), "bytes": answer.content_length, "ms": ms})
+        if HELD_READ not in request.environ:
+            is_audited = _is_audited(request, answer)
+            if is_audited or self._access:
+                self.write(_line(request, answer), is_audited, answer.content_length, request.began)
         return answer
 
-    if access:
-        app.before_request(begin)
-    if audit or access:
-        app.after_request(note)
+
+def _begin() -> None:
+    asked().began = time.perf_counter()
 
 
 def _handler(where: str) -> logging.Handler | None:
@@ -83,7 +93,7 @@ def _handler(where: str) -> logging.Handler | None:
     return logging.StreamHandler(streams[where]) if where in streams else _File(where)
 
 
-def _write(to: logging.Handler, line: dict[str, Any]) -> None:
+def _write(to: logging.Handler, line: Line) -> None:
     to.handle(_Line(json.dumps(line)))
 
 
@@ -93,25 +103,50 @@ def _is_audited(request: Asked, answer: Response) -> bool:
     return request.key is not None and (request.method not in SAFE_METHODS or _owner(request) is not None)
 
 
-def _line(request: Asked, answer: Response) -> dict[str, Any]:
-    line: dict[str, Any] = {"at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")}
-    if request.remote_addr is not None:
-        line["from"] = request.remote_addr
-    line["method"] = request.method if request.method in METHODS else "other"
-    line["route"] = request.url_rule.rule if request.url_rule else None
-    named = request.view_args or {}
-    if JOB_ID.fullmatch(job := named.get("job_id", "")):
+def line_of(
+    address: str | None,
+    method: str,
+    route: str | None,
+    status: int,
+    key: Key | None,
+    *,
+    job: str | None = None,
+    made: str | None = None,
+    of: str | None = None,
+    target: str | None = None,
+) -> Line:
+    """A line of both logs: who asked what, the job that the path names, the id of the one that was made, ..."""
+    line: Line = {"at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")}
+    if address is not None:
+        line["from"] = address
+    line |= {"method": method, "route": route}
+    if job is not None:
         line["job"] = job
-    if request.made and answer.status_code == 202:
-        line["made"] = request.made
-    line["status"] = answer.status_code
-    if (owner := _owner(request)) is not None:
-        line["of"] = owner
-    if named and (target := _target(request, answer)) is not None:
+    if made is not None:
+        line["made"] = made
+    line["status"] = status
+    if of is not None:
+        line["of"] = of
+    if target is not None:
         line["target"] = target
-    key = request.shown
     return line | (
         {"key": key.id, "name": key.name, "tenant": key.tenant, "scope": key.scope} if key else {"key": None}
+    )
+
+
+def _line(request: Asked, answer: Response) -> Line:
+    named = request.view_args or {}
+    job = named.get("job_id", "")
+    return line_of(
+        request.remote_addr,
+        request.method if request.method in METHODS else "other",
+        request.url_rule.rule if request.url_rule else None,
+        answer.status_code,
+        request.shown,
+        job=job if JOB_ID.fullmatch(job) else None,
+        made=request.made if request.made and answer.status_code == 202 else None,
+        of=_owner(request),
+        target=_target(request, answer) if named else None,
     )
 
 

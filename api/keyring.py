@@ -46,11 +46,14 @@ class Keys:
 
     def is_to_be_noted(self, key: Key) -> bool:
         """True once every NOTE_EVERY_S for each key: its use is then noted in the ledger."""
-        now = time.monotonic()
-        if now - self._noted.get(key.id, float("-inf")) < NOTE_EVERY_S:
+        if self.is_noted(key):
             return False
-        self._noted[key.id] = now
+        self._noted[key.id] = time.monotonic()
         return True
+
+    def is_noted(self, key: Key) -> bool:
+        """True where the key's use was noted within NOTE_EVERY_S."""
+        return time.monotonic() - self._noted.get(key.id, float("-inf")) < NOTE_EVERY_S
 
     def _refresh(self) -> None:
         if time.monotonic() - self._checked < REREAD_S:

@@ -40,6 +40,8 @@ STATUS: dict[type[errors.BacklotError], int] = {
     errors.Overloaded: 503,
     errors.StorageUnavailable: 503,
 }
+MEDIA_TYPE = "application/problem+json"
+NO_STORE = {"Cache-Control": "no-store"}
 RETRY_AFTER_S = {429: 5, 503: 2}
 """Seconds of Retry-After by status, where the error has none of its own."""
 HTTP_ALONE = {
@@ -88,13 +90,19 @@ def status_of(error: errors.BacklotError) -> int:
 
 def of_ours(error: errors.BacklotError) -> Response:
     """The answer to an error of tasks/errors.py."""
-    body, headers = described(error), _headers(error)
+    body = described(error)
+    return _answer(body, headers_of(error, body))
+
+
+def headers_of(error: errors.BacklotError, body: Problem) -> dict[str, str]:
+    """The headers of an error's problem, beside those of every problem."""
+    headers = _headers(error)
     if body.retryable:
         after_s = getattr(error, "retry_after_s", RETRY_AFTER_S.get(body.status, 1))
         headers["Retry-After"] = str(math.ceil(after_s))
     if isinstance(error, errors.RateLimited):
         headers |= rate_limit(0, error.retry_after_s, error.policy, error.per_minute)
-    return _answer(body, headers)
+    return headers
 
 
 def _headers(error: errors.BacklotError) -> dict[str, str]:
@@ -117,7 +125,7 @@ def of_http(error: HTTPException) -> Response:
     detail = too_large(services().settings) if isinstance(error, RequestEntityTooLarge) else _sentence(error)
     code = CODES.get(status, HTTPStatus(status).phrase.lower().replace(" ", "_"))
     allowed = {name: value for name, value in error.get_headers() if name == "Allow"}
-    return _answer(_problem(status, code, detail, retryable=False), allowed)
+    return _answer(_problem(request.path, status, code, detail, retryable=False), allowed)
 
 
 def of_unforeseen(error: Exception) -> Response:
@@ -125,19 +133,23 @@ def of_unforeseen(error: Exception) -> Response:
     return _answer(described(error))
 
 
-def described(error: Exception) -> Problem:
+def described(error: Exception, path: str | None = None, route: str = "") -> Problem:
     """The problem of an error. A defect is logged under a reference that the problem names. The log names the route,
-    not the path, because callers paste keys and line breaks into paths."""
+    not the path, because callers paste keys and line breaks into paths. `path` and `route`: where this is not a request
+    of Flask's."""
+    path = request.path if path is None else path
     status = status_of(error) if isinstance(error, errors.BacklotError) else 500
     if status != 500 and isinstance(error, errors.BacklotError):
-        return _problem(status, error.code, error.detail, error.retryable, getattr(error, "errors", None))
+        return _problem(path, status, error.code, error.detail, error.retryable, getattr(error, "errors", None))
     reference = secrets.token_hex(8)
-    log.error("%s failed, reference %s", request.url_rule or "no route", reference, exc_info=error)
-    return _problem(500, "internal", f"a defect of the service; its log has more under {reference}", retryable=False)
+    log.error("%s failed, reference %s", route or request.url_rule or "no route", reference, exc_info=error)
+    return _problem(
+        path, 500, "internal", f"a defect of the service; its log has more under {reference}", retryable=False
+    )
 
 
 def _problem(
-    status: int, code: str, detail: str, retryable: bool, errors: list[dict[str, str]] | None = None
+    path: str, status: int, code: str, detail: str, retryable: bool, errors: list[dict[str, str]] | None = None
 ) -> Problem:
     return Problem(
         title=HTTPStatus(status).phrase,
@@ -145,17 +157,14 @@ def _problem(
         detail=detail,
         code=code,
         retryable=retryable,
-        instance=request.path,
+        instance=path,
         errors=None if errors is None else [FieldError(**error) for error in errors],
     )
 
 
 def _answer(body: Problem, headers: dict[str, str] | None = None) -> Answered:
     return Answered(
-        body.model_dump_json(exclude_none=True),
-        body.status,
-        {"Cache-Control": "no-store", **(headers or {})},
-        mimetype="application/problem+json",
+        body.model_dump_json(exclude_none=True), body.status, {**NO_STORE, **(headers or {})}, mimetype=MEDIA_TYPE
     )
 
 

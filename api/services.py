@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from api.audit import Logs
 from api.keyring import Keys
 from tasks.service.jobs import Jobs
 from tasks.settings import Settings
@@ -9,8 +10,9 @@ from tasks.settings import Settings
 
 @dataclass(frozen=True)
 class Services:
-    """Settings, API keys, and what can be done with jobs."""
+    """Settings, API keys, what can be done with jobs, and the logs of requests."""
 
     settings: Settings
     keys: Keys
     jobs: Jobs
+    logs: Logs

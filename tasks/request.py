@@ -36,9 +36,17 @@ def parse(body: bytes | str) -> JobRequest:
     Errors: MalformedRequest where it is no JSON, UnknownModel where there is no such kind, TooLarge, InvalidRequest.
     """
     try:
-        request: JobRequest = adapter().validate_json(body, strict=True)
+        return parse_valid(body)
     except ValidationError as error:
         raise _named_twice(body) or refusal(error, body) from error
+
+
+def parse_valid(body: bytes | str) -> JobRequest:
+    """The same; of a request that is not in form it does not find out why, which takes far longer.
+
+    Errors: as `parse`, and pydantic's ValidationError.
+    """
+    request: JobRequest = adapter().validate_json(body, strict=True)
     if twice := _named_twice(body):
         raise twice
     _check_free_part(request, len(body))
@@ -188,11 +196,8 @@ def _sentence(one: ErrorDetails) -> str:
 
 def _check_free_part(request: JobRequest, body_size: int) -> None:
     """Checks params and metadata: values that every JSON parser preserves, and the limits on size and depth."""
-    wrong = (
-        list(itertools.islice(_not_kept(request.metadata, "/metadata", 1), SHOWN_ERRORS)) if request.metadata else []
-    )
-    if wrong:
-        raise InvalidRequest(wrong)
+    if request.metadata and not _is_kept(request.metadata):
+        raise InvalidRequest(list(itertools.islice(_not_kept(request.metadata, "/metadata", 1), SHOWN_ERRORS)))
     if body_size * GROWTH <= FREE_MAX_BYTES:
         return
     given: Any = request.params  # the kind's own model, by request_of
@@ -201,6 +206,25 @@ def _check_free_part(request: JobRequest, body_size: int) -> None:
     size = len(params.encode()) + len(metadata.encode())
     if size > FREE_MAX_BYTES:
         raise TooLarge(f"params and metadata are {size:,} bytes of JSON; together they may be {FREE_MAX_BYTES:,}")
+
+
+def _is_kept(value: JsonValue) -> bool:
+    """True where `_not_kept` finds nothing, in a tenth of its time."""
+    level: list[Any] = [value]
+    for depth in range(1, FREE_MAX_DEPTH + 2):
+        following: list[Any] = []
+        for one in level:
+            kind = type(one)
+            if kind is str:
+                continue
+            if kind is int and not -(2**63) <= one < 2**64 or kind is float and not math.isfinite(one):
+                return False
+            if kind is dict or kind is list:
+                if depth > FREE_MAX_DEPTH:
+                    return False
+                following.extend(one.values() if kind is dict else one)
+        level = following
+    return True
 
 
 def _not_kept(value: JsonValue, place: str, depth: int) -> Iterator[dict[str, str]]:

@@ -5,7 +5,8 @@ A request goes through it in this order:
 1. its head is checked (api/server/wire.py), and /healthz is answered, without a thread;
 2. it takes a place of its tenant, or, without a key that is known, of its address (api/server/threads.py);
 3. its body is read to the end or to its deadline (api/server/bodies.py); one without a key is never read;
-4. Flask answers on one of a few threads, and always finds the whole body there;
+4. the lane (api/server/lane.py) answers a submit with a small JSON body, together with others that wait; each other
+   request is answered by Flask on one of a few threads, which always finds the whole body there;
 5. where Flask wishes so, the request is held until its job ends (api/server/holds.py), and Flask is asked again;
 6. or the answer is an event stream, which a coroutine goes on with (api/server/streams.py);
 7. the answer is sent; a connection with something unread on it is closed, after a moment for the caller to read.
@@ -37,6 +38,7 @@ from api.problems import CODES, Problem, too_large
 from api.server import wire
 from api.server.bodies import Bodies, Receive
 from api.server.holds import HELD_READ, WISH, Holds, Wish
+from api.server.lane import Lane
 from api.server.listener import end_stalled_connections
 from api.server.metrics import Counts
 from api.server.streams import Streams
@@ -85,6 +87,7 @@ class Bridge:
         self._trusted = tuple(ipaddress.ip_network(network) for network in s.trusted_proxies)
         self._too_large = too_large(s)
         self._threads = Threads(app, s.http_threads, s.http_requests_per_tenant)
+        self._lane = Lane(services)
         self._bodies = Bodies(s)
         self._holds = Holds(services.jobs.events, s.http_held, s.http_held_per_tenant)
         self._streams = Streams(services.jobs.events, services.jobs.looks, s)
@@ -129,6 +132,9 @@ class Bridge:
                 unread = False
                 with self._bodies.room(who, self._announced(head)) as body:
                     file = await body.read(receive, self._most(head), self._too_large)
+                    submitted = await self._lane.answer(scope, head, came_from, key, body.whole)
+                    if submitted is not None:
+                        return submitted, unread
                     environ = wire.environ(scope, came_from, body.count) | {WISH: wish, KEY: key}
                     answer = await self._threads.ask(who, environ | {"wsgi.input": file, BODY: body.whole})
         if wish.job_id and self._holds.may(wish.tenant):
@@ -253,6 +259,7 @@ class Bridge:
         await receive()
         ticking.cancel()
         self._threads.close()
+        self._lane.close()
         await send({"type": "lifespan.shutdown.complete"})
 
     def _stop(self) -> None:

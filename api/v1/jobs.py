@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from flask import Blueprint, Response
 from pydantic import BaseModel, Field, field_validator
 
-from api.answers import JSON, PRIVATE, answer, json_body, read_query, services, submits_left
+from api.answers import JSON, PRIVATE, answer, json_body, rate_limit, read_query, services, submits_left
 from api.auth import Whose, caller, owner, require_kind, tenant, whose
 from api.dispatch import asked
 from api.multipart import read_form
@@ -17,6 +17,7 @@ from tasks.registry import Kind
 from tasks.request import parse
 from tasks.service.intake import File
 from tasks.service.jobs import Accepted
+from tasks.settings import Settings
 
 routes = Blueprint("jobs", __name__, url_prefix="/v1/jobs")
 IDEMPOTENCY_KEY = re.compile(r'^(?:"([\x20-\x21\x23-\x7e]{1,255})"|([\x21\x23-\x7e]{1,255}))$')
@@ -129,21 +130,34 @@ def output(job_id: str, name: str) -> Response:
 def idempotency_key() -> str | None:
     """The header Idempotency-Key, quoted or bare (IETF draft -07). Errors: MalformedRequest."""
     given: str | None = asked().environ.get("HTTP_IDEMPOTENCY_KEY")
-    if given is None:
-        return None
+    return None if given is None else unquoted(given)
+
+
+def unquoted(given: str) -> str:
+    """The key that a header Idempotency-Key holds. Errors: MalformedRequest."""
     match = IDEMPOTENCY_KEY.match(given.strip())
     if not match:
         raise MalformedRequest("Idempotency-Key must be 1 to 255 printable ASCII characters, in quotes or bare")
     return match[1] or match[2]
 
 
-def _accepted(accepted: Accepted) -> Response:
-    asked().made = accepted.job.id
-    job, headers = waited(accepted.job, accepted.job.tenant)
-    headers["Location"] = job.links.self
-    if not job.done:
+def headers_of(accepted: Accepted, settings: Settings) -> dict[str, str]:
+    """The headers of a 202 beside those of every answer."""
+    headers = {"Location": accepted.job.links.self}
+    if not accepted.job.done:
         headers["Retry-After"] = "1"
-    headers |= submits_left(job.tenant, accepted.left, accepted.reset_s)
+    if accepted.left is not None:
+        headers |= rate_limit(accepted.left, accepted.reset_s, most=settings.submits_per_minute)
     if accepted.replayed:
         headers["Idempotency-Replayed"] = "true"
+    return headers
+
+
+def _accepted(accepted: Accepted) -> Response:
+    request = asked()
+    request.made = accepted.job.id
+    job, headers = waited(accepted.job, accepted.job.tenant)
+    headers |= headers_of(accepted, request.services.settings)
+    if accepted.left is None:
+        headers |= submits_left(job.tenant)
     return answer(job, 202, headers, accepted.text)

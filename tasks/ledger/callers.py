@@ -92,7 +92,7 @@ class Callers(Connection):
             case [2, job_id, fingerprint]:
                 return Submitted(job_id, replay_fingerprint=fingerprint)
             case [3, _]:
-                raise errors.Conflict(KEY_IS_UPLOADING)
+                raise errors.Conflict(KEY_IS_UPLOADING, retryable=True)
             case [-2, percent]:
                 raise errors.Overloaded(
                     f"Redis is {percent} % full and takes no new jobs above 85 %; running jobs go on"
@@ -116,7 +116,7 @@ class Callers(Connection):
         _, held = self.write(("SET", key, idempotency.held_by(job_id), "NX", "PX", UPLOADING_MS), ("GET", key))
         holder = held.split(" ")
         if len(holder) == 3 and holder[0] != job_id:
-            raise errors.Conflict(KEY_IS_UPLOADING)
+            raise errors.Conflict(KEY_IS_UPLOADING, retryable=True)
         return None if holder[0] == job_id else Submitted(holder[0], replay_fingerprint=holder[1])
 
     def give_back(self, tenant: str, idempotency: Idempotency, job_id: str) -> None:

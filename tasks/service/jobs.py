@@ -16,7 +16,7 @@ from tasks.bucket.storage import CALLERS_PATIENCE, Storage
 from tasks.errors import BacklotError, Conflict, InvalidRequest, KeyReused, NotFound, NotReady
 from tasks.ids import JOB_ID, new_id, now_ms
 from tasks.job import SCHEMA, Fixed, Job, JobRequest, Status
-from tasks.ledger import Idempotency, Ledger, Record, keys
+from tasks.ledger import Idempotency, Ledger, Record, Submitted, keys
 from tasks.ledger.events import Events
 from tasks.ledger.pages import Count, Cursor, Wanted, counted, page
 from tasks.ledger.shapes import Rate
@@ -105,9 +105,7 @@ class Jobs:
         """
         files = files or {}
         fixed, prepared = self.prepare(tenant, request, new_id("job"), files)
-        idempotency = None
-        if idempotency_key:
-            idempotency = Idempotency.of((tenant, "POST", "/v1/jobs", idempotency_key), (_content(request, files),))
+        idempotency = self.idempotency(tenant, request, idempotency_key, files) if idempotency_key else None
         return (
             self.store_and_accept(fixed, prepared, idempotency) if prepared.pending else self.accept(fixed, idempotency)
         )
@@ -142,6 +140,12 @@ class Jobs:
             **limits,
         )
         return fixed, prepared
+
+    def idempotency(
+        self, tenant: str, request: JobRequest, key: str, files: Mapping[str, File] | None = None
+    ) -> Idempotency:
+        """The Idempotency-Key of a submit, bound to what is asked."""
+        return Idempotency.of((tenant, "POST", "/v1/jobs", key), (_content(request, files or {}),))
 
     def get(self, tenant: str, job_id: str) -> Job:
         """The job as it is. Errors: NotFound, also for another tenant's."""
@@ -297,26 +301,22 @@ class Jobs:
         """
         job = fresh(fixed, now_ms())
         text = job.model_dump_json()  # before it is recorded: one that cannot be shown would break every list
-        try:
-            submitted = self.ledger.submit(fixed, idempotency, replaying=replaying)
-        except Conflict as error:
-            error.retryable = True  # the same submit is still being received, for a moment
-            raise
+        submitted = self.ledger.submit(fixed, idempotency, replaying=replaying)
         if idempotency and submitted.replay_fingerprint is not None:
             return self._replay(fixed.tenant, submitted.job_id, submitted.replay_fingerprint, idempotency)
         if submitted.bell:
             self.broker.ring(fixed.queue)
+        return self.accepted(job, text, submitted)
+
+    def accepted(self, job: Job, text: str, submitted: Submitted) -> Accepted:
+        """A job that was recorded now; `text` is its JSON."""
         limited = self.settings.submits_per_minute > 0
         return Accepted(job, left=submitted.left if limited else None, reset_s=submitted.reset_s, text=text)
 
     def store_and_accept(self, fixed: Fixed, prepared: Prepared, idempotency: Idempotency | None) -> Accepted:
         """Store the pending files, under an Idempotency-Key only once, nothing where the job would be refused. Whatever
         refuses it, the key is free for the caller's next try, and what was stored goes."""
-        try:
-            held = self.ledger.reserve(fixed.tenant, idempotency, fixed.id) if idempotency else None
-        except Conflict as error:
-            error.retryable = True
-            raise
+        held = self.ledger.reserve(fixed.tenant, idempotency, fixed.id) if idempotency else None
         if idempotency and held:
             return self._replay(fixed.tenant, held.job_id, held.replay_fingerprint, idempotency)
         try:

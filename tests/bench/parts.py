@@ -31,48 +31,29 @@ from tests.stack import Process, until
 FOLDER = "BENCH_PARTS"
 """Environment variable of the folder to which an API with clocks writes."""
 CONNECTIONS = 32
-BRIDGE, THREAD = "bridge: head, environ, body, sending", "bridge: a thread's call"
-FLASK, RULES, AUDIT = "Flask: context, routing, dispatch", "API key, rules of the route", "audit log"
+BRIDGE, LANE, AUDIT = "bridge: head, key, body, sending", "lane: lists, headers", "audit log"
 PARSE, SERVICE, VIEW = "body: parsed and validated", "service: model, limits, inputs, id", "view of the job"
 VIEW_JSON, LEDGER, REDIS = "view as JSON", "ledger: the call's words", "redis-py: its own way"
 PACK, SEND, READ = "redis-py: packing", "redis-py: sending", "redis-py: reading the answer"
-BELL, ANSWER, REST = "doorbell", "answer: headers and body", "the rest: granian, event loop, Python's lock"
+BELL, REST = "doorbell", "the rest: granian, event loop, Python's lock"
 FUNCTIONS = {
-    "api.server.threads:Threads._call": THREAD,
-    "api.dispatch:Api.wsgi_app": FLASK,
-    "api.v1.jobs:json_body": PARSE,
-    "api.v1.jobs:parse": PARSE,
-    "tasks.service.jobs:Jobs.submit": SERVICE,
-    "tasks.service.jobs:fresh": VIEW,
+    "api.server.lane:Lane._answer_all": LANE,
+    "api.server.lane:line_of": AUDIT,
+    "api.audit:Logs.write": AUDIT,
+    "tasks.service.submits:Submits.submit": SERVICE,
+    "tasks.service.submits:Submits._parse": PARSE,
+    "tasks.service.submits:Submits._show": VIEW,
     "tasks.job:Job.model_dump_json": VIEW_JSON,
-    "tasks.ledger.callers:Callers.submit": LEDGER,
-    "redis.client:Redis.execute_command": REDIS,
+    "tasks.service.submits:Submits._make_call": LEDGER,
+    "tasks.ledger.bulk:Bulk.submit_many": LEDGER,
+    "redis.connection:AbstractConnection.send_command": REDIS,
     "redis.connection:HiredisRespSerializer.pack": PACK,
     "redis.connection:AbstractConnection.send_packed_command": SEND,
     "redis.connection:AbstractConnection.read_response": READ,
     "tasks.broker:Broker.ring": BELL,
-    "api.v1.jobs:answer": ANSWER,
-    "api.dispatch:Answered.__call__": ANSWER,
 }
-"""Functions with a clock, beside the bridge's coroutine and Flask's functions before and after a request."""
-IN_ORDER = (
-    BRIDGE,
-    THREAD,
-    FLASK,
-    RULES,
-    AUDIT,
-    PARSE,
-    SERVICE,
-    VIEW,
-    VIEW_JSON,
-    LEDGER,
-    REDIS,
-    PACK,
-    SEND,
-    READ,
-    BELL,
-    ANSWER,
-)
+"""Functions with a clock, beside the bridge's coroutine."""
+IN_ORDER = (BRIDGE, LANE, AUDIT, PARSE, SERVICE, VIEW, VIEW_JSON, LEDGER, REDIS, PACK, SEND, READ, BELL)
 
 
 class Clocks:
@@ -157,8 +138,6 @@ def timed() -> Any:
         setattr(holder, attribute, clocks.wrap(getattr(holder, attribute), part))
     bridge.Bridge.__call__ = clocks.wrap_coroutine(bridge.Bridge.__call__, BRIDGE)
     made = bridge.bridge()
-    for functions in (made._threads.app.before_request_funcs[None], made._threads.app.after_request_funcs[None]):
-        functions[:] = [clocks.wrap(f, AUDIT if f.__module__ == "api.audit" else RULES) for f in functions]
     file = Path(os.environ[FOLDER], str(os.getpid()))
     signal.signal(signal.SIGUSR1, lambda *_: file.write_text(json.dumps(clocks.times())))
     return made

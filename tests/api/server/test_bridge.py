@@ -10,6 +10,7 @@ from api.dispatch import BODY, KEY
 from api.headers import SAFE
 from api.server.bodies import IN_MEMORY_BYTES
 from api.server.threads import BUFFERED_BYTES
+from tasks.service.jobs import Jobs
 from tasks.settings import Settings
 
 PART = b"x" * 300_000
@@ -49,9 +50,8 @@ def bridge():
     from api.server.bridge import Bridge
 
     keys = types.SimpleNamespace(find=lambda key: types.SimpleNamespace(tenant=key, expired=lambda: key == "old"))
-    services = types.SimpleNamespace(
-        settings=Settings(http_threads=4), keys=keys, jobs=types.SimpleNamespace(events=None, looks=None)
-    )
+    settings = Settings(http_threads=4)
+    services = types.SimpleNamespace(settings=settings, keys=keys, jobs=Jobs.of(settings))
     made = Bridge(None, services)
     yield made
     made._threads.close()
