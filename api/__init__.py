@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def create_app(settings: Settings | None = None) -> Api:
     """The Flask app for these settings, or for those of the environment. Makes no connection yet. Errors:
     Misconfigured."""
-    from api import auth, browsers, openapi, problems, strict
-    from api.audit import Logs
+    from api import audit, auth, browsers, openapi, problems, strict
     from api.dispatch import Api
     from api.keyring import Keys
+    from api.request_logs import Logs
     from api.services import Services
     from api.v1 import (
         batches,
@@ -47,7 +47,7 @@ def create_app(settings: Settings | None = None) -> Api:
     app.config.update(MAX_CONTENT_LENGTH=settings.upload_max_bytes)
     logs = Logs(settings)
     app.services = app.extensions["backlot"] = Services(settings, Keys(settings.keys_file), Jobs.of(settings), logs)
-    logs.register(app)
+    audit.register(app, logs)
     problems.register(app)
     browsers.register(app, settings)
     app.before_request(auth.check_key)

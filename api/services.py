@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from api.audit import Logs
 from api.keyring import Keys
+from api.request_logs import Logs
 from tasks.service.jobs import Jobs
 from tasks.settings import Settings
 

@@ -94,7 +94,7 @@ class Gathering(Generic[Asked, Answer]):
 
 
 class _List(Generic[Asked, Answer]):
-    """What was gathered, and the loop that waits for it."""
+    """A list of what was gathered, and the loop that waits for its answers."""
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, asked: Sequence[tuple[Asked, "asyncio.Future[Answer]"]]

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.answers import JSON, PRIVATE
-from api.audit import line_of
 from api.headers import SAFE, cors
 from api.keyfile import Key
 from api.problems import MEDIA_TYPE, NO_STORE, described
 from api.problems import headers_of as headers_of_error
+from api.request_logs import line_of
 from api.server import wire
 from api.server.gathering import Gathering
 from api.server.threads import Answer

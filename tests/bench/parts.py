@@ -39,7 +39,7 @@ BELL, REST = "doorbell", "the rest: granian, event loop, Python's lock"
 FUNCTIONS = {
     "api.server.lane:Lane._answer_all": LANE,
     "api.server.lane:line_of": AUDIT,
-    "api.audit:Logs.write": AUDIT,
+    "api.request_logs:Logs.write": AUDIT,
     "tasks.service.submits:Submits.submit": SERVICE,
     "tasks.service.submits:Submits._parse": PARSE,
     "tasks.service.submits:Submits._show": VIEW,

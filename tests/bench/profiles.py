@@ -1,4 +1,4 @@
-"""Where the time goes: the parts of a submit in the API; its WSGI app, or a worker's loop, in this process under
+"""Where the time goes: the parts of a submit in the API; the lane, or a worker's loop, in this process under
 cProfile; and the scripts' share.
 
 Its seconds are CPU time of the one thread, so that waiting for Redis is not in them and a busy machine does no harm.
@@ -7,34 +7,36 @@ a job takes without it is told before, and what Redis spent on it.
 """
 
 import cProfile
-import io
 import pstats
 import time
 from collections.abc import Callable
 
 import redis
-from werkzeug.test import EnvironBuilder
 
 from api import create_app
+from api.server.lane import Lane, Post
 from tasks.ledger import Worker
+from tasks.service.submits import Wanted
 from tests.bench import parts
-from tests.bench.sides import Backlot
+from tests.bench.sides import KEY, TENANT, Backlot
 from tests.bench.work import BODY, fill
 from worker.run import Runner
 
 JOBS, FEW_JOBS = 2000, 200
 TOP = 25
+LIST = 10
+"""Submits of a list of the lane, as many as it has at 32 connections."""
 
 
 def submit(jobs: int = JOBS) -> None:
-    """POST /v1/jobs: by parts in the API's processes (parts.py), then straight into the WSGI app, by function."""
+    """POST /v1/jobs: by parts in the API's processes (parts.py), then the lane's lists, as its thread answers them."""
     parts.show(jobs)
     with Backlot() as side:
-        app = create_app(side.settings)
-        environ = EnvironBuilder(
-            "/v1/jobs", method="POST", data=BODY, content_type="application/json", headers=side.headers
-        ).get_environ()
-        _profile(side, jobs, "submits", lambda count: [_post(app, environ) for _ in range(count)])
+        log = str(side.folder / "audit.jsonl")
+        services = create_app(side.settings.model_copy(update={"audit_log": log})).services
+        lane, key = Lane(services), services.keys.find(KEY)
+        post = Post(Wanted(TENANT, BODY.encode(), None, None), key, "127.0.0.1", None, 0)
+        _profile(side, jobs, "submits", lambda count: [_answer(lane, [post] * LIST) for _ in range(count // LIST)])
 
 
 def drain(jobs: int = JOBS) -> None:
@@ -52,11 +54,9 @@ def drain(jobs: int = JOBS) -> None:
         _profile(side, jobs, "jobs", serve, lambda count: fill(side.jobs.ledger, count))
 
 
-def _post(app: Callable, environ: dict) -> None:
-    statuses: list[str] = []
-    answer = app({**environ, "wsgi.input": io.BytesIO(BODY.encode())}, lambda status, headers: statuses.append(status))
-    body = b"".join(answer)
-    assert statuses == ["202 ACCEPTED"], (statuses, body)
+def _answer(lane: Lane, posts: list[Post]) -> None:
+    for answer in lane._answer_all(posts):
+        assert answer.status == 202, answer.body
 
 
 def _profile(
