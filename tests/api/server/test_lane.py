@@ -179,7 +179,7 @@ def fitting(count: int) -> bytes:
 
 TAKEN = {
     "generate": (PROMPT, {}),
-    "chat": ({"kind": "generate", "input": {"messages": [{"role": "user", "content": "Hé 🎬"}]}}, {}),
+    "no ASCII": ({"kind": "generate", "input": {"prompt": "Hé 🎬"}}, {}),
     "recommend": ({"kind": "recommend", "input": {"catalogue": "https://a.example/c.csv", "history": ["tt1"]}}, {}),
     "transcribe": ({"kind": "transcribe", "input": {"audio": "https://a.example/a.wav?sig=1"}}, {}),
     "caption": ({"kind": "caption", "input": {"image": "https://a.example/a.png"}}, {}),
