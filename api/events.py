@@ -3,6 +3,7 @@ look. It knows no connection (server/streams.py) and no route (v1/events.py).
 """
 
 import json
+import re
 from datetime import datetime
 from typing import Any
 
@@ -11,8 +12,12 @@ from pydantic import BaseModel, Field
 from api.server.prefix import prefixed
 from tasks.job import Job, moment, phase_of
 from tasks.ledger import Record
+from tasks.ledger.client import Entry
+from tasks.ledger.events import place
 from tasks.service.looks import Look
 
+LINE = re.compile(r"[^.]+\.([^:]+):([^@]+)")
+"""A line's name: pool, kind and model."""
 EVENT_STREAM = "text/event-stream"
 BEAT = b":\n\n"
 """A comment, which keeps proxies from closing a silent stream."""
@@ -40,6 +45,40 @@ class StatusChange(Progress):
     status: str = Field(description="the job's status now; one that passed quickly may be left out")
     attempt: int | None = Field(None, description="number of the attempt; null before the first")
     retry_at: datetime | None = Field(None, description="time of the next attempt, while a failed one waits for it")
+
+
+class Change(BaseModel):
+    """Data of the event `status` of a tenant's stream: a job's change of status."""
+
+    id: str = Field(description="id of the job")
+    kind: str | None = Field(description="kind of the job; null where an older release has written the entry")
+    model: str | None = Field(description="model of the job; null where an older release has written the entry")
+    status: str = Field(description="the job's new status")
+    tenant: str = Field(description="tenant that owns the job")
+    batch: str | None = Field(None, description="batch of the job; of the members of a batch one event tells `queued`")
+    at: datetime = Field(description="time of the change")
+
+
+class Reset(BaseModel):
+    """Data of the event `reset` of a tenant's stream: changes behind the Last-Event-ID are no longer kept."""
+
+    detail: str = "changes since your last event are no longer kept; list the jobs to know them all"
+
+
+def change_of(entry: Entry) -> Change:
+    """An entry of the event stream. Errors: KeyError, ValueError where it is none of ours."""
+    cursor, fields = entry
+    line = LINE.match(fields.get("line", ""))
+    kind, model = line.groups() if line else (None, None)
+    return Change(
+        id=fields["id"],
+        kind=kind,
+        model=model,
+        status=fields["status"],
+        tenant=fields["tenant"],
+        batch=fields.get("batch"),
+        at=moment(place(cursor)[0]),
+    )
 
 
 def frame(event: str, data: str, cursor: str = "") -> bytes:

@@ -12,7 +12,7 @@ SAFE = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
 }
-REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, Prefer"
+REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, Last-Event-ID, Prefer"
 """Request headers that a page may set, beside those that CORS always allows."""
 EXPOSED_HEADERS = (
     "Location, Retry-After, RateLimit, RateLimit-Policy, Preference-Applied, Idempotency-Replayed, Batch-Accepted, "

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from flask import Blueprint, Response, request
 from pydantic import TypeAdapter
 
-from api.events import EVENT_STREAM, Progress, Snapshot, StatusChange
+from api.events import EVENT_STREAM, Change, Progress, Reset, Snapshot, StatusChange
 from api.multipart import OBJECTS, RESERVED, TEXTS
 from api.operations import HEADERS, OF_EVERY_ROUTE, OPERATIONS, PATH_PARAMETERS, QUERIES, TAGS, Operation
 from api.problems import Problem
@@ -52,6 +52,8 @@ ANSWERED = (
     Snapshot,
     StatusChange,
     Progress,
+    Change,
+    Reset,
     JobList,
     BatchLine,
     Replay,

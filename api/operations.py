@@ -13,6 +13,7 @@ from api.auth import Whose
 from api.examples import BATCH, SUBMIT, UPLOAD
 from api.v1.batches import LINES_MAX
 from api.v1.dead_letters import DeadQuery
+from api.v1.events import ChangesQuery
 from api.v1.jobs import ListQuery
 from tasks.registry import KINDS
 
@@ -107,6 +108,21 @@ OPERATIONS = (
         {200: None},
         (404, 410, 429),
         events={"snapshot": "Snapshot", "status": "StatusChange", "progress": "Progress", "done": "Job"},
+    ),
+    Operation(
+        "get",
+        "/v1/events",
+        "Listen to all jobs",
+        "Answers with server-sent events: `status` at each change of status of the tenant's jobs. Each has an id; a "
+        "request with the header `Last-Event-ID` gets the changes since then first, or `reset` where they are not "
+        "kept any more (15 minutes, or 300,000 changes of all tenants). The stream never ends by itself; one that the "
+        "server ends is opened again by its listener, with the id that it has seen last. The answer is "
+        "`text/event-stream` whatever `Accept` says.",
+        {200: None},
+        (429,),
+        None,
+        ("Last-Event-ID",),
+        events={"status": "Change", "reset": "Reset"},
     ),
     Operation(
         "delete",
@@ -325,6 +341,7 @@ BY_ROUTE: dict[Route, Operation] = {(operation.method, operation.path): operatio
 OF_EVERY_ROUTE = (400, 401, 403, 415, 422, 503)
 """Refusals of every route under /v1: unread bodies and queries, the key, a compressed body, Redis being away."""
 TAGS = {
+    "events": "Listen to the changes of all jobs",
     "jobs": "Submit, read, cancel, retry and erase jobs",
     "batches": "Submit many jobs in one request",
     "dead-letters": "Jobs that failed after their last attempt for a reason that may have passed",
@@ -338,6 +355,10 @@ TAGS = {
     "service": "Health of this process; no key needed",
 }
 HEADERS: dict[str, dict[str, Any]] = {
+    "Last-Event-ID": {
+        "description": "The id of the last event that the listener has seen.",
+        "schema": {"type": "string", "pattern": "^[0-9]{1,15}-[0-9]{1,10}$"},
+    },
     "Prefer": {
         "description": "`wait=N` holds the answer until the job is done, for at most N seconds. The answer carries "
         "`Preference-Applied` where the wait was granted.",
@@ -362,6 +383,7 @@ OF_A_JOB: list[Route] = [
 QUERIES: dict[Route, type[BaseModel]] = {
     **dict.fromkeys(OF_A_JOB, Whose),
     ("get", "/v1/jobs"): ListQuery,
+    ("get", "/v1/events"): ChangesQuery,
     ("get", "/v1/limits"): Whose,
     ("get", "/v1/dead-letters"): DeadQuery,
     ("delete", "/v1/dead-letters"): DeadQuery,

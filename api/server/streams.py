@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from api.events import BEAT, RETRY_MS, Telling
+from api.server.following import Following, OfTenant
 from api.server.holds import Hold
 from api.server.wire import Refused
 from tasks.errors import NotReady
@@ -41,13 +42,17 @@ class OfJob:
     def __init__(self, tenant: str, job_id: str, telling: Telling) -> None:
         self.tenant, self.job_id, self.telling = tenant, job_id, telling
 
+    @property
+    def over(self) -> bool:
+        return self.telling.over
+
 
 class Streams:
     """All event streams of a process."""
 
     def __init__(self, events: Events, looks: Looks, settings: Settings) -> None:
         self._events, self._settings = events, settings
-        self._looking = _Looking(looks)
+        self._looking, self._following = _Looking(looks), Following(events, looks.ledger)
         self._of: Counter[str] = Counter()
         self._open: dict[Hold, asyncio.Task[Any] | None] = {}
         self._stopped = False
@@ -75,7 +80,7 @@ class Streams:
         self._of[tenant] += 1
 
     async def serve(
-        self, stream: OfJob, first: bytes, send: Send, left: Awaitable[Any], may_go_on: Callable[[], bool]
+        self, stream: OfJob | OfTenant, first: bytes, send: Send, left: Awaitable[Any], may_go_on: Callable[[], bool]
     ) -> bool:
         """Sends a stream to its end: what it tells is over, its listener left, `may_go_on` says no, Redis is away, or
         the process stops. A stream that ends before what it tells asks its listener to come back. False where the
@@ -83,17 +88,19 @@ class Streams:
         hold, gone = Hold(), asyncio.ensure_future(left)
         gone.add_done_callback(lambda _: hold.end())
         self._open[hold] = asyncio.current_task()
+        if self._stopped:
+            hold.end()
         try:
             await send(first)
             with contextlib.suppress(NotReady):
                 async with contextlib.aclosing(self._parts(stream, hold, may_go_on)) as parts:
                     async for part in parts:
                         await send(part)
-            if not stream.telling.over and not gone.done():
+            if not stream.over and not gone.done():
                 await send(f"retry: {random.randint(*RETRY_MS)}\n\n".encode())
             return not gone.done()
         except asyncio.CancelledError:
-            if not self._stopped:
+            if not hold.over:
                 raise
         except Exception:  # it is one stream's alone
             log.exception("an event stream ends with a defect")
@@ -108,14 +115,25 @@ class Streams:
     def stop(self) -> None:
         """Ends all streams."""
         self._stopped = True
-        loop = asyncio.get_running_loop()
-        for hold, task in list(self._open.items()):
-            hold.end()
-            if task:
-                loop.call_later(STOP_S, task.cancel)
+        for hold in list(self._open):
+            self._cut(hold)
 
-    async def _parts(self, stream: OfJob, hold: Hold, may_go_on: Callable[[], bool]) -> AsyncGenerator[bytes, None]:
+    def _cut(self, hold: Hold) -> None:
+        """Ends a stream, by force where its listener takes nothing more."""
+        hold.end()
+        if task := self._open.get(hold):
+            asyncio.get_running_loop().call_later(STOP_S, task.cancel)
+
+    def _parts(
+        self, stream: OfJob | OfTenant, hold: Hold, may_go_on: Callable[[], bool]
+    ) -> AsyncGenerator[bytes, None]:
         """The events of a stream, and a beat where there are none for BEAT_S."""
+        if isinstance(stream, OfJob):
+            return self._of_job(stream, hold, may_go_on)
+        stream.hold, stream.cut = hold, lambda: self._cut(hold)
+        return self._following.parts(stream, BEAT_S, may_go_on)
+
+    async def _of_job(self, stream: OfJob, hold: Hold, may_go_on: Callable[[], bool]) -> AsyncGenerator[bytes, None]:
         loop = asyncio.get_running_loop()
 
         def wake() -> None:  # from the reader's thread
@@ -125,7 +143,7 @@ class Streams:
         await asyncio.to_thread(self._events.join, stream.job_id, wake, True)
         try:
             due = time.monotonic() + BEAT_S
-            while not hold.over and not self._stopped:
+            while not hold.over:
                 try:
                     look, patience = await self._looking.at(stream.job_id), due - time.monotonic()
                 except NotReady:

@@ -147,12 +147,19 @@ class Events:
                 log.exception("a listener for events could not be told")
 
 
+def page(client: Client, after: str, until: str, count: int) -> list[Entry] | None:
+    """The next entries behind one cursor up to another; None where some of them are gone. Errors: NotReady."""
+    with away():
+        entries = client.xrange(keys.EVENTS, f"({after}", until, count)
+        return entries if has_all_since(client, after) else None
+
+
 def has_all_since(client: Client, cursor: str) -> bool:
     """True where the event stream still has every entry behind the cursor. Errors: RedisError."""
     oldest, newest = client.xrange(keys.EVENTS, count=1), client.xrevrange(keys.EVENTS, count=1)
     if not oldest or not newest:
         return cursor == START
-    return cursor == START or _place(oldest[0][0]) <= _place(cursor) <= _place(newest[0][0])
+    return cursor == START or place(oldest[0][0]) <= place(cursor) <= place(newest[0][0])
 
 
 def _end(client: Client, stream: str) -> str:
@@ -160,6 +167,7 @@ def _end(client: Client, stream: str) -> str:
     return newest[0][0] if newest else START
 
 
-def _place(cursor: str) -> tuple[int, int]:
+def place(cursor: str) -> tuple[int, int]:
+    """The order of a cursor."""
     ms, _, number = cursor.partition("-")
     return int(ms), int(number)

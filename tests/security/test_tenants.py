@@ -26,6 +26,7 @@ OF_A_TENANT = {
     ("POST", "/v1/jobs"),
     ("POST", "/v1/batches"),
     ("GET", "/v1/jobs"),
+    ("GET", "/v1/events"),
     ("POST", "/v1/uploads"),
     ("GET", "/v1/dead-letters"),
     ("DELETE", "/v1/dead-letters"),

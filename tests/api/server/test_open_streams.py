@@ -5,10 +5,12 @@ import asyncio
 import pytest
 
 from api.events import BEAT, Telling
-from api.server import streams
+from api.server import following, streams
+from api.server.following import OfTenant
 from api.server.streams import OfJob, Streams
 from tasks.errors import NotReady
 from tasks.job import Job
+from tasks.ledger import keys
 from tasks.ledger.events import Events
 from tasks.service.looks import Looks
 from tests.stack import until
@@ -32,12 +34,12 @@ def job(ledger, fixed) -> Job:
 class Listener:
     """Takes what a stream sends; blocks while `reads` is not set."""
 
-    def __init__(self, all_streams: Streams, job: Job, may_go_on=lambda: True) -> None:
+    def __init__(self, all_streams: Streams, job: Job, may_go_on=lambda: True, stream: OfTenant | None = None) -> None:
         self.parts: list[bytes] = []
         self.reads, self.left = asyncio.Event(), asyncio.Event()
         self.reads.set()
         all_streams.admit(job.tenant)
-        stream = OfJob(job.tenant, job.id, Telling(job, ""))
+        stream = stream or OfJob(job.tenant, job.id, Telling(job, ""))
         self.task = asyncio.ensure_future(all_streams.serve(stream, b"first", self._send, self.left.wait(), may_go_on))
 
     async def _send(self, part: bytes) -> None:
@@ -135,6 +137,59 @@ def test_a_stream_that_cannot_begin_asks_its_listener_to_come_back(all_streams, 
         heard = Listener(all_streams, job)
         assert await heard.task is True
         assert heard.parts[-1].startswith(b"retry: ")
+
+    asyncio.run(listen())
+
+
+def test_a_tenants_stream_beats_with_its_cursor(all_streams, job, ledger):
+    """So that a listener to which nothing happens can come back after an hour."""
+
+    async def listen():
+        heard = Listener(all_streams, job, stream=OfTenant("rival", {}, ""))
+        await heard.got(BEAT)
+        ledger.cancel("acme", job.id)
+        newest = ledger.redis.xrevrange(keys.EVENTS, count=1)[0][0]
+        await heard.got(f"id: {newest}\n\n".encode())
+        heard.left.set()
+        await heard.task
+
+    asyncio.run(listen())
+
+
+def test_a_slow_listener_of_a_tenant_is_cut_off_and_the_others_hear_all(all_streams, job, ledger, fixed, monkeypatch):
+    """At the bound of what waits for it; its task ends, whatever it reads."""
+    monkeypatch.setattr(following, "BUFFER", 3)
+    monkeypatch.setattr(streams, "STOP_S", 0.05)
+
+    async def listen():
+        slow, other = (Listener(all_streams, job, stream=OfTenant("acme", {}, "")) for _ in "ab")
+        await slow.got(b"id: ")
+        await other.got(b"id: ")
+        slow.reads.clear()
+        made = [fixed() for _ in range(6)]
+        for one in made:
+            ledger.submit(one)
+            await other.got(one.id.encode())
+        assert await slow.task is False
+        assert len(all_streams) == 1 and not other.task.done()
+
+    asyncio.run(listen())
+
+
+def test_a_stream_that_was_lost_ends_all_tenants_streams(all_streams, job, ledger):
+    """They come back with their last event, and learn then that it is not kept any more."""
+
+    async def listen():
+        heard = Listener(all_streams, job, stream=OfTenant("acme", {}, ""))
+        await heard.got(b"id: ")
+        ledger.redis.delete(keys.EVENTS)
+        ledger.redis.xadd(keys.EVENTS, {"id": "other"}, id="5-1")
+        await asyncio.to_thread(all_streams._events._look_again)
+        assert await heard.task is True
+        assert heard.parts[-1].startswith(b"retry: ")
+        last = heard.parts[1].removeprefix(b"id: ").strip().decode()
+        again = Listener(all_streams, job, stream=OfTenant("acme", {}, last))
+        await again.got(b"event: reset")
 
     asyncio.run(listen())
 

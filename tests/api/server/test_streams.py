@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from api import keyfile
-from tasks.ledger import Ledger, connect
+from tasks.ledger import Ledger, connect, keys
 from tests.api.conftest import PROMPT, Hand
 from tests.conftest import PATIENT_S
 from tests.stack import RedisServer, S3Server, Stack, make_settings, make_storage, until
@@ -53,6 +53,8 @@ class Heard:
         for line in self._lines:
             if not line and fields:
                 break
+            if line.startswith(":") or not line:
+                continue
             name, _, value = line.partition(": ")
             fields[name] = json.loads(value) if name == "data" else value
         return fields
@@ -174,6 +176,46 @@ def test_beyond_a_limit_a_stream_is_refused_and_a_place_is_free_again(api):
 def is_admitted(api: Api, job: dict) -> bool:
     with api.stream(events_of(job)) as heard:
         return heard.answer.status_code == 200
+
+
+def test_a_tenant_hears_each_change_of_its_jobs_and_of_no_others(api):
+    """With kind, model and time; a filter leaves the others out."""
+    with api.stream("/v1/events") as heard, api.stream("/v1/events?status=canceled&kind=generate") as canceled:
+        assert heard.next().keys() == canceled.next().keys() == {"id"}
+        api.submit("rival")
+        job = api.submit()
+        api.ask("POST", job["links"]["cancel"])
+        told = [heard.next(), heard.next()]
+        assert [(one["event"], one["data"]["id"], one["data"]["status"]) for one in told] == [
+            ("status", job["id"], "queued"),
+            ("status", job["id"], "canceled"),
+        ]
+        data = told[0]["data"]
+        assert (data["kind"], data["model"], data["tenant"]) == ("generate", job["model"], "acme")
+        assert data["at"][:10] == job["created_at"][:10] and told[0]["id"] < told[1]["id"]
+        assert canceled.next() == told[1]
+
+
+def test_a_listener_that_comes_back_misses_nothing_or_is_told(api):
+    """By the id of its last event; a reset where the stream no longer has what was behind it."""
+    with api.stream("/v1/events") as heard:
+        begin = heard.next()["id"]
+    missed = [api.submit()["id"] for _ in range(3)]
+    with api.stream("/v1/events", **{"Last-Event-ID": begin}) as heard:
+        told = [heard.next() for _ in missed]
+        assert [one["data"]["id"] for one in told] == missed
+        missed.append(api.submit()["id"])
+        assert heard.next()["data"]["id"] == missed[-1]
+    with api.stream("/v1/events", **{"Last-Event-ID": told[1]["id"]}) as heard:
+        assert [heard.next()["data"]["id"] for _ in missed[2:]] == missed[2:]
+    api.hand.ledger.redis.xtrim(keys.EVENTS, minid=told[2]["id"], approximate=False)
+    with api.stream("/v1/events", **{"Last-Event-ID": told[0]["id"]}) as heard:
+        reset = heard.next()
+        assert reset["event"] == "reset" and "list the jobs" in reset["data"]["detail"]
+        job = api.submit()
+        assert heard.next()["data"]["id"] == job["id"]
+    refused = api.ask("GET", "/v1/events", headers={"Last-Event-ID": "yesterday"})
+    assert refused.status_code == 400 and "Last-Event-ID" in refused.json()["detail"]
 
 
 def test_at_its_end_a_process_asks_all_listeners_to_come_back(api):
