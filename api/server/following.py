@@ -66,7 +66,7 @@ class Following:
     async def parts(
         self, stream: OfTenant, beat_s: float, may_go_on: Callable[[], bool]
     ) -> AsyncGenerator[bytes, None]:
-        """What was missed, or `reset`; then what comes, and a beat with the cursor where nothing does. Errors:
+        """Missed changes, or `reset`; then those that come, and a beat with the cursor where none does. Errors:
         NotReady."""
         try:
             begin = await self._join(stream)
