@@ -37,6 +37,7 @@ def create_app(settings: Settings | None = None) -> Api:
         pools,
         tenants,
         uploads,
+        webhooks,
     )
     from tasks.service.jobs import Jobs
     from tasks.settings import Settings
@@ -60,6 +61,7 @@ def create_app(settings: Settings | None = None) -> Api:
         explanations,
         dead_letters,
         uploads,
+        webhooks,
         models,
         limits,
         keys,

@@ -7,11 +7,8 @@ A key is 256 random bits, so its plain SHA-256 cannot be searched.
 """
 
 import contextlib
-import fcntl
 import hashlib
-import os
 import secrets
-import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +16,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
+from tasks import secret_file
 from tasks.registry import Kind
 
 TENANT = r"^[a-z0-9-]{1,40}$"
@@ -150,13 +148,7 @@ def _one(keys: list[Key], which: str) -> Key:
 @contextlib.contextmanager
 def _changing(path: Path) -> Iterator[list[Key]]:
     """The keys, for one process at a time to change. Replaces the file atomically unless the block raises."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(path.name + ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with secret_file.locked(path):
         keys = read(path) if path.exists() else []
         yield keys
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False) as new:
-            new.write(_File(keys=keys).model_dump_json(indent=2) + "\n")
-            new.flush()
-            os.fsync(new.fileno())
-        os.replace(new.name, path)  # tempfile made it 0600
+        secret_file.replace(path, _File(keys=keys).model_dump_json(indent=2) + "\n")

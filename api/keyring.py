@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from api.keyfile import Key, digest, read
+from tasks import secret_file
 from tasks.errors import NotReady
 
 log = logging.getLogger(__name__)
@@ -62,8 +63,7 @@ class Keys:
             if time.monotonic() - self._checked < REREAD_S:
                 return  # another thread has just checked
             try:
-                stat = self._path.stat()
-                version = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+                version = secret_file.version(self._path)
                 if version != self._file_version:
                     self._known, self._file_version = {key.sha256: key for key in read(self._path)}, version
             except (OSError, ValueError) as error:

@@ -26,6 +26,7 @@ from api.v1.models import ModelDetail, ModelList
 from api.v1.pauses import PauseList, PauseRequest
 from api.v1.pools import PoolList
 from api.v1.uploads import Upload, UploadRequest
+from api.v1.webhooks import WebhookSecrets
 from tasks.job import Job
 from tasks.ledger.pools import Pool
 from tasks.registry import KINDS, contract
@@ -66,6 +67,7 @@ ANSWERED = (
     PoolList,
     PauseList,
     KeyList,
+    WebhookSecrets,
     Erasure,
     Explanation,
     Health,

@@ -153,6 +153,15 @@ OPERATIONS = (
         ("Prefer", "Idempotency-Key"),
     ),
     Operation(
+        "post",
+        "/v1/jobs/{job_id}/webhook/replay",
+        "Send a job's webhook again",
+        "Sends `completed` of an ended job again, with the same `webhook-id`, and tries for another three days. A "
+        "webhook that waits for its next try is tried now.",
+        {202: "Job"},
+        (404, 409, 410),
+    ),
+    Operation(
         "get",
         "/v1/jobs/{job_id}/outputs/{name}",
         "Download an output",
@@ -206,6 +215,24 @@ OPERATIONS = (
         "UploadRequest",
         (),
         UPLOAD,
+    ),
+    Operation(
+        "get",
+        "/v1/webhooks/secret",
+        "Read the signing secrets",
+        "Answers with the secrets that sign the tenant's webhooks by Standard Webhooks, the newest first.",
+        {200: "WebhookSecrets"},
+        (422,),
+    ),
+    Operation(
+        "post",
+        "/v1/webhooks/secret",
+        "Make or rotate the signing secret",
+        "Makes a new secret. The one before it stays valid for a day, in which every message carries a signature by "
+        "each; any older one ends at once. A job with a `webhook` needs a secret to exist. After a lost answer read "
+        "the secrets before this is sent again.",
+        {201: "WebhookSecrets"},
+        (422,),
     ),
     Operation("get", "/v1/models", "List models", "Lists the models that a job can name.", {200: "ModelList"}),
     Operation(
@@ -346,6 +373,7 @@ TAGS = {
     "batches": "Submit many jobs in one request",
     "dead-letters": "Jobs that failed after their last attempt for a reason that may have passed",
     "uploads": "Files too large for a form",
+    "webhooks": "Secrets that sign webhooks",
     "models": "Models that jobs can name, and their contracts",
     "limits": "Rates, quotas and bounds, and what is left of them",
     "pools": "Groups of worker processes; operators only",
@@ -376,12 +404,15 @@ OF_A_JOB: list[Route] = [
     ("delete", "/v1/jobs/{job_id}"),
     ("post", "/v1/jobs/{job_id}/cancel"),
     ("post", "/v1/jobs/{job_id}/retry"),
+    ("post", "/v1/jobs/{job_id}/webhook/replay"),
     ("get", "/v1/jobs/{job_id}/outputs/{name}"),
     ("get", "/v1/jobs/{job_id}/explanation"),
     ("get", "/v1/jobs/{job_id}/events"),
 ]
 QUERIES: dict[Route, type[BaseModel]] = {
     **dict.fromkeys(OF_A_JOB, Whose),
+    ("get", "/v1/webhooks/secret"): Whose,
+    ("post", "/v1/webhooks/secret"): Whose,
     ("get", "/v1/jobs"): ListQuery,
     ("get", "/v1/events"): ChangesQuery,
     ("get", "/v1/limits"): Whose,

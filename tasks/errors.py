@@ -180,7 +180,8 @@ class UploadsLimited(RateLimited):
 
 
 class QuotaExceeded(CallerError):
-    """The tenant has reached a quota: waiting jobs, stored bytes or bytes of job records; the detail says which."""
+    """The tenant has reached a quota: waiting jobs, stored bytes, bytes of job records or undelivered webhooks; the
+    detail says which."""
 
     code = "quota_exceeded"
     retryable = True
@@ -217,6 +218,16 @@ class RecordsTooLarge(QuotaExceeded):
         super().__init__(
             f"the records of your jobs take {held:,} bytes; a tenant's may take {most:,}; wait until jobs "
             "have ended for an hour, or erase ended ones"
+        )
+
+
+class UndeliveredTooMany(QuotaExceeded):
+    """The tenant has as many webhooks undelivered as it may."""
+
+    def __init__(self, undelivered: int, most: int) -> None:
+        super().__init__(
+            f"{undelivered:,} of your webhooks are undelivered; a tenant may have {most:,}; mend their receivers, or "
+            "submit without `webhook`"
         )
 
 

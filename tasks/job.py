@@ -16,6 +16,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 from tasks import text
 from tasks.pools import PoolName
 from tasks.registry import Kind
+from tasks.webhook import Webhook, WebhookRequest, shown
 
 SCHEMA = 2
 """The newest form of a record: with `in_bucket`. One without it is still written as 1, which older workers can run."""
@@ -106,6 +107,7 @@ class JobRequest(BaseModel):
     max_attempts: int | None = Field(
         None, ge=1, le=10, description="number of starts after which a failing job is given up, crashes included"
     )
+    webhook: WebhookRequest | None = Field(None, description="receiver that is told of the job by POST")
 
 
 class Output(BaseModel):
@@ -197,6 +199,7 @@ class Job(BaseModel):
     max_attempts: int = Field(description="number of starts after which a failing job is given up")
     metrics: Metrics = Metrics()
     metadata: Metadata = {}
+    webhook: Webhook | None = Field(None, description="webhook of the job; null where it has none")
     links: Links
 
     @classmethod
@@ -241,6 +244,7 @@ class Job(BaseModel):
                 "max_attempts": fixed.max_attempts,
                 "metrics": _metrics(record) if started or "metrics" in record else {},
                 "metadata": fixed.metadata,
+                "webhook": _webhook(fixed, record),
                 "links": {"self": path, "cancel": f"{path}/cancel", "retry": f"{path}/retry"},
             }
         )
@@ -274,6 +278,7 @@ class Fixed(BaseModel):
     retention_s: float
     max_attempts: int
     retry_of: str | None = None
+    webhook: WebhookRequest | None = None
     uploads: dict[str, Upload] = Field(
         default_factory=dict, description="by id: what the submit saw of each upload it names"
     )
@@ -362,6 +367,13 @@ def _attempts(record: dict[str, str]) -> list[dict[str, Any]]:
     fields = (f"attempt:{n}" for n in range(1, int(record["starts"]) + 1))
     kept = (json.loads(record[name]) for name in fields if name in record)
     return [{**a, "started_at": moment(a["started_ms"]), "ended_at": _moment(a.get("ended_ms"))} for a in kept]
+
+
+def _webhook(fixed: Fixed, record: dict[str, str]) -> dict[str, Any] | None:
+    """`webhook_state` is none of the record's fields: whoever reads both puts it there."""
+    if fixed.webhook is None:
+        return None
+    return shown(fixed.webhook.url, list(fixed.webhook.events), json.loads(record.get("webhook_state", "{}")))
 
 
 def _metrics(record: dict[str, str]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ OF_REQUEST: dict[str, Any] = {
     "start_ms": None,
     "deadline_s": None,
     "retry_of": None,
+    "webhook": None,
 }
 """Fields of the request that a view shows, with their stand-ins where they are damaged."""
 UNSEEN: dict[str, Any] = {

@@ -157,6 +157,9 @@ class Settings(BaseSettings):
         description="Bytes of Redis that a tenant's job records may take, at most a quarter of its `maxmemory`; 0 for "
         "no limit",
     )
+    max_undelivered_webhooks: int = Field(
+        100_000, ge=0, description="Webhooks of a tenant that may wait to be delivered; 0 for no limit"
+    )
 
     # The API over HTTP.
     cors_origins: Annotated[list[str], NoDecode] = Field(
@@ -353,6 +356,10 @@ class Settings(BaseSettings):
     def registry(self) -> Registry:
         """The models of this deployment, each on a pool that it has."""
         return Registry.read(self.models_file(), self.pools)
+
+    def webhook_secrets_file(self) -> Path:
+        """The file of the secrets that sign webhooks, beside that of the API keys."""
+        return self.keys_file.with_suffix(".webhooks.json")
 
     def models_file(self) -> Path:
         """The operator's, or the package's own."""

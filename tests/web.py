@@ -8,11 +8,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Web:
-    """`routes` maps a path (without its query) to what answers it; `seen` holds (path, headers) of each request."""
+    """`routes` maps a path (without its query) to what answers it; `seen` holds (path, headers) of each request, and
+    `posted` the body of each POST, in the order in which they came."""
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.routes: dict[str, Callable[[BaseHTTPRequestHandler], None]] = {}
         self.seen: list[tuple[str, dict[str, str]]] = []
+        self.posted: list[bytes] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self.port = self._server.server_address[1]
         if tls:
@@ -47,6 +49,10 @@ class Web:
                 web.routes[self.path.partition("?")[0]](self)
 
             do_HEAD = do_GET
+
+            def do_POST(self) -> None:
+                web.posted.append(self.rfile.read(int(self.headers["Content-Length"])))
+                self.do_GET()
 
             def log_message(self, *_) -> None:
                 pass

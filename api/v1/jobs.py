@@ -115,6 +115,11 @@ def retry(job_id: str) -> Response:
     return _accepted(services().jobs.retry(tenant, job_id, idempotency_key()))
 
 
+@routes.post("/<job_id>/webhook/replay")
+def replay_webhook(job_id: str) -> Response:
+    return answer(services().jobs.replay_webhook(owner(job_id), job_id), 202)
+
+
 @routes.delete("/<job_id>")
 def delete(job_id: str) -> Response:
     services().jobs.delete(owner(job_id), job_id)

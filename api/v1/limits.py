@@ -14,7 +14,7 @@ from api.v1.batches import LINES_MAX
 from api.v1.uploads import PUT_MAX_BYTES
 from tasks.ledger.shapes import Rate as Left
 from tasks.request import FREE_MAX_BYTES
-from tasks.service.jobs import MAX_AHEAD_S
+from tasks.service.clocks import MAX_AHEAD_S
 from tasks.settings import Settings
 
 routes = Blueprint("limits", __name__, url_prefix="/v1/limits")

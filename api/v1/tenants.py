@@ -21,6 +21,7 @@ def erase(tenant: str) -> Response:
     held = [key.id for key in services().keys.all() if key.tenant == tenant]
     if held:
         raise Conflict(f"the tenant {tenant} has {len(held)} keys yet ({', '.join(held[:5])}); take them back first")
+    services().jobs.webhooks.secrets.remove(tenant)
     asked = erasure.ask(services().jobs.storage, tenant, caller().id)
     return answer(asked, 202, {"Location": f"/v1/tenants/{tenant}/erasure", "Retry-After": "5"})
 

@@ -154,7 +154,7 @@ def _get(url: str, settings: Settings, watch: _Watch) -> Iterator[httpcore.Respo
     """Ask the one address that was checked; certificate and Host stay those of the name. No proxy is asked, which
     would resolve by itself."""
     asked = httpx.URL(url)
-    address = _pinned(urlsplit(url), settings, watch)
+    address = pinned_address(urlsplit(url), settings, watch)
     pinned = httpcore.URL(scheme=asked.raw_scheme, host=str(address).encode(), port=asked.port, target=asked.raw_path)
     headers: dict[str | bytes, str | bytes] = {
         "Host": asked.netloc.decode(),
@@ -167,7 +167,7 @@ def _get(url: str, settings: Settings, watch: _Watch) -> Iterator[httpcore.Respo
         "timeout": {"connect": CONNECT_S, "read": READ_S, "write": READ_S, "pool": CONNECT_S},
     }
     with (
-        httpcore.ConnectionPool(ssl_context=_tls(), network_backend=Connections(watch)) as pool,
+        httpcore.ConnectionPool(ssl_context=tls(), network_backend=Connections(watch)) as pool,
         pool.stream("GET", pinned, headers=headers, extensions=how) as response,
     ):
         yield response
@@ -179,7 +179,7 @@ def _header(response: httpcore.Response, name: bytes) -> str:
 
 
 @cache
-def _tls() -> ssl.SSLContext:
+def tls() -> ssl.SSLContext:
     """The authorities that certifi knows, or SSL_CERT_FILE's; reading them takes a while."""
     return httpx.create_ssl_context()
 
@@ -270,7 +270,7 @@ def _unreachable(url: str) -> Iterator[None]:
 # -- hosts and addresses
 
 
-def _pinned(parts: SplitResult, settings: Settings, check: Callable[[], None]) -> Address:
+def pinned_address(parts: SplitResult, settings: Settings, check: Callable[[], None]) -> Address:
     """The address to connect to: the first of the name's that may be reached."""
     host = parts.hostname or ""
     addresses = literal(host) or _resolved(host, check)

@@ -80,6 +80,7 @@ class Callers(Connection):
                 self.settings.max_record_bytes,
                 fixed.v,
                 *(upload.bytes for upload in fixed.uploads.values()),
+                *((fixed.webhook.as_field(), self.settings.max_undelivered_webhooks) if fixed.webhook else ()),
             ],
         )
 
@@ -107,6 +108,8 @@ class Callers(Connection):
                 raise errors.Replayed(f"job {fixed.retry_of} is no dead letter, or has been retried already")
             case [-7, held, most]:
                 raise errors.RecordsTooLarge(held, most)
+            case [-8, undelivered]:
+                raise errors.UndeliveredTooMany(undelivered, self.settings.max_undelivered_webhooks)
         raise errors.LedgerFault(f"submit answered {answer[:1]}, which this release does not know")
 
     def reserve(self, tenant: str, idempotency: Idempotency, job_id: str) -> Submitted | None:

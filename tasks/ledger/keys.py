@@ -28,8 +28,8 @@ CHANGES = "bl:changes"
 FAULTS = "bl:faults"
 """stream: verb, id and words of each job that a script set aside. Written by the scripts; about the last 1,000."""
 JOURNAL = "bl:journal"
-"""stream: type accepted | ended | forgotten, with the record. Written by the scripts; the keeper trims what is in the
-bucket."""
+"""stream: type accepted | ended | told | forgotten, with the record. Written by the scripts; the keeper trims what is
+in the bucket."""
 SEGMENTED = "bl:journal:segmented"
 """string: stream id of the last journal entry that is in a segment in the bucket. The keeper's."""
 WRITTEN = "bl:journal:written"
@@ -77,6 +77,13 @@ TOMBSTONES = "bl:tombstones"
 """zset: <tenant>/<job id> of a tombstone by the ms at which it is deleted. The keeper's."""
 ERASING = "bl:erasing"
 """string: bl:erasing:<tenant>, the lock of the keeper that erases the tenant. Lapses within seconds."""
+
+# -- webhooks
+
+WEBHOOKS = "bl:webhooks"
+"""zset: tenant by the ms of the earliest try of a webhook that it is owed. Written by the scripts."""
+UNDELIVERED = "bl:undelivered"
+"""hash: tenant -> number of the webhooks that it is owed. Written by the scripts."""
 
 # -- workers, keepers, API keys
 
@@ -188,6 +195,30 @@ def dead(tenant: str) -> str:
     return f"bl:dead:{tenant}"
 
 
+# -- a tenant's webhooks
+
+
+def webhook(tenant: str, job_id: str) -> str:
+    """hash: the state of a job's webhook; url, ended, status, attempts, next_ms, answer, ... Written at the job's end
+    and by tell_webhook; once told, until the record's retention ends, a day at least."""
+    return f"bl:webhook:{tenant}:{job_id}"
+
+
+def webhook_hosts(tenant: str) -> str:
+    """zset: host with its port by the ms of the earliest try there. Written with WEBHOOKS."""
+    return f"bl:webhooks:{tenant}"
+
+
+def webhook_line(tenant: str, host: str) -> str:
+    """zset: job id by the ms of its webhook's next try, or of the lease of one. Written with WEBHOOKS."""
+    return f"bl:webhooks:{tenant}:{host}"
+
+
+def took(keeper: str) -> str:
+    """string: '<token> <tenant>:<job id> ...', the keeper's last answer of take_webhooks. As long as its lease."""
+    return f"bl:took:{keeper}"
+
+
 # -- a tenant's quotas
 
 
@@ -265,6 +296,9 @@ def of_tenant(tenant: str) -> list[str]:
         idempotency(tenant, "*"),
         upload_jobs(tenant, "*"),
         making(tenant, "*", "*"),
+        webhook(tenant, "*"),
+        webhook_hosts(tenant),
+        webhook_line(tenant, "*"),
         cost("*", tenant),
         alone("*", tenant),
     ]

@@ -9,7 +9,8 @@ from tasks.ledger.duties import Duties
 from tasks.ledger.epoch import Epoch
 from tasks.ledger.lines import Lines
 from tasks.ledger.reads import Reads
+from tasks.ledger.webhooks import Webhooks
 
 
-class Ledger(Bulk, Attempts, Duties, Lines, Epoch, Reads):
+class Ledger(Bulk, Attempts, Duties, Lines, Epoch, Reads, Webhooks):
     """The job records in Redis; errors of every verb: those of Connection."""

@@ -21,15 +21,15 @@ from tasks.ledger.events import Events
 from tasks.ledger.pages import Count, Cursor, Wanted, counted, page
 from tasks.ledger.shapes import Rate
 from tasks.reduced import request_of, to_forget, view, views
-from tasks.registry import Model, Registry
+from tasks.registry import Registry
 from tasks.request import check_model, plain
 from tasks.service.archive import Archive
+from tasks.service.clocks import clocks_of
 from tasks.service.intake import UPLOAD_KEPT_S, File, Intake, Prepared
 from tasks.service.looks import Looks
+from tasks.service.webhooks import Webhooks
 from tasks.settings import Settings
 
-MAX_AHEAD_S = 31_536_000
-"""Seconds from now that start_at may lie ahead: a year."""
 UPLOAD_LINK_S = 3600
 """Seconds that an upload link is valid."""
 AMONG = {Status.RUNNING: keys.running, Status.CANCELING: keys.running, Status.SCHEDULED: keys.later}
@@ -82,6 +82,7 @@ class Jobs:
         self.intake = Intake(settings, ledger, storage)
         self.archive = Archive(ledger, storage)
         self.events, self.looks = Events(settings), Looks(ledger)
+        self.webhooks = Webhooks(settings, ledger)
 
     @classmethod
     def of(cls, settings: Settings) -> "Jobs":
@@ -119,7 +120,7 @@ class Jobs:
         """
         model = self.registry.model(request.kind, request.model)
         check_model(request, model)
-        limits = self._limits(request, model)
+        clocks = clocks_of(request, model, self.settings)
         of_kind: Any = request.input  # the kind's own models, by tasks/request.py
         params: Any = request.params
         prepared = (intake or self.intake).prepare(tenant, of_kind, files)
@@ -133,11 +134,11 @@ class Jobs:
             params=params.model_dump(mode="json", exclude_unset=True),
             metadata=request.metadata,
             priority=request.priority,
-            start_ms=_start_ms(request),
             uploads=prepared.uploads,
+            webhook=self.webhooks.check(tenant, request.webhook) if request.webhook else None,
             in_bucket=prepared.in_bucket,
             v=SCHEMA if prepared.in_bucket else 1,
-            **limits,
+            **clocks,
         )
         return fixed, prepared
 
@@ -150,7 +151,7 @@ class Jobs:
     def get(self, tenant: str, job_id: str) -> Job:
         """The job as it is. Errors: NotFound, also for another tenant's."""
         record = self._record_of(tenant, job_id)
-        return self._view(tenant, record) if record else self.archive.get(tenant, job_id)
+        return self._view(tenant, record) if record else self._archived(tenant, job_id)
 
     def cancel(self, tenant: str, job_id: str) -> Job:
         """Asks a running job to stop; cancels a waiting one at once. Errors: NotFound; Conflict where it had ended."""
@@ -189,6 +190,11 @@ class Jobs:
                 "run_timeout_s": min(old.run_timeout_s, model.run_timeout_s),
             }
         )
+
+    def replay_webhook(self, tenant: str, job_id: str) -> Job:
+        """Sends the webhook of an ended job again. Errors: NotFound; Conflict where there is none to send."""
+        self.webhooks.replay(self.get(tenant, job_id))
+        return self.get(tenant, job_id)
 
     def delete(self, tenant: str, job_id: str) -> None:
         """Erase an ended job, its record and its outputs. Errors: NotFound; Conflict where it has not ended."""
@@ -236,7 +242,7 @@ class Jobs:
             for record, why in zip(records, self.ledger.why_they_wait(records), strict=True)
         ]
         number = counted(self.ledger, index, wanted) if count else None
-        return Page(views(told), str(following) if following else None, number)
+        return Page(views(self.ledger.with_webhooks(told)), str(following) if following else None, number)
 
     def output_link(self, tenant: str, job_id: str, name: str) -> str:
         """A fresh link to an output. Errors: NotFound."""
@@ -290,9 +296,13 @@ class Jobs:
     def _view(self, tenant: str, record: Record) -> Job:
         """The view from the record, or from the bucket where the record has been shrunk."""
         if "shrunk" in record:
-            return self.archive.get(tenant, json.loads(record["fixed"])["id"])
+            return self._archived(tenant, json.loads(record["fixed"])["id"])
         (why,) = self.ledger.why_they_wait([record])
+        (record,) = self.ledger.with_webhooks([record])
         return view({**record, "message": why} if why else record, self.ledger.position(record))
+
+    def _archived(self, tenant: str, job_id: str) -> Job:
+        return self.webhooks.with_state(self.archive.get(tenant, job_id))
 
     def accept(self, fixed: Fixed, idempotency: Idempotency | None = None, replaying: bool = False) -> Accepted:
         """Records the job, then rings the doorbell. The answer is built from the request, not read back.
@@ -337,35 +347,6 @@ class Jobs:
             return Accepted(self.get(tenant, job_id), replayed=True)
         except NotFound as error:
             raise Conflict(f"this Idempotency-Key belongs to job {job_id}, which has been erased") from error
-
-    def _limits(self, request: JobRequest, model: Model) -> dict[str, Any]:
-        """The job's clocks: what was asked, within the operator's and the model's maxima."""
-        s = self.settings
-        longest_run = min(model.run_timeout_s, s.max_run_timeout_s)
-        return {
-            "queue_ttl_s": _within("queue_ttl_s", request.queue_ttl_s, s.queue_ttl_s, s.max_queue_ttl_s),
-            "run_timeout_s": _within("run_timeout_s", request.run_timeout_s, longest_run, longest_run),
-            "retention_s": _within("retention_s", request.retention_s, s.retention_s, s.max_retention_s),
-            "deadline_s": request.deadline_s,
-            "max_attempts": request.max_attempts or s.max_attempts,
-        }
-
-
-def _within(name: str, asked: float | None, default: float, most: float) -> float:
-    if asked is not None and asked > most:
-        raise InvalidRequest([{"pointer": f"/{name}", "detail": f"at most {most:g} s here, not {asked:g}"}])
-    return default if asked is None else asked
-
-
-def _start_ms(request: JobRequest) -> int | None:
-    if request.start_at is None:
-        return None
-    ahead = (request.start_at - _now()).total_seconds()
-    if ahead > MAX_AHEAD_S:
-        raise InvalidRequest([{"pointer": "/start_at", "detail": f"at most {MAX_AHEAD_S:,} s (a year) from now"}])
-    if request.deadline_s is not None and ahead >= request.deadline_s:
-        raise InvalidRequest([{"pointer": "/deadline_s", "detail": "the deadline is over before start_at"}])
-    return round(request.start_at.timestamp() * 1000)
 
 
 def _content(request: JobRequest, files: Mapping[str, File]) -> str:

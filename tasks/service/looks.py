@@ -51,7 +51,8 @@ class Looks:
         if not all(look.record for look in looks.values()):
             self.ledger.ready()  # a Redis that has lost records would show jobs as erased
         done = [job_id for job_id, look in looks.items() if look.done]
-        for job_id, record in self._read(lambda pipeline, key: pipeline.hgetall(key), done).items():
+        records = self._read(lambda pipeline, key: pipeline.hgetall(key), done)
+        for job_id, record in zip(records, self.ledger.with_webhooks(list(records.values())), strict=True):
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 looks[job_id] = Look(looks[job_id].record, view(record))
         return looks

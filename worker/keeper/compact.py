@@ -1,8 +1,8 @@
 """Compacts journal segments: rewrites each without the entries that a restore no longer needs; deletes empty ones.
 
-A restore needs the jobs that have not ended and the Idempotency-Keys of the last day. Of an ended job only its key
-stays, so that a restore need not look for its job.json. A segment is compacted a minute after it was written, then
-each time its age has doubled; so each is read a few times in all.
+A restore needs the jobs that have not ended, the ends whose webhook is not told, and the Idempotency-Keys of the last
+day. Of any other ended job only its key stays, so that a restore need not look for its job.json. A segment is
+compacted a minute after it was written, then each time its age has doubled; so each is read a few times in all.
 """
 
 import json
@@ -80,11 +80,14 @@ class Compactor:
         self.skipped.add(name, f"{len(unreadable)} lines that cannot be read are set aside")
 
     def _needed(self, entries: list[Record]) -> list[Record]:
-        living = self._living([entry["id"] for entry in entries if entry["type"] == "accepted"])
+        kept = {
+            "accepted": self._living([entry["id"] for entry in entries if entry["type"] == "accepted"]),
+            "ended": self._untold([entry for entry in entries if entry["type"] == "ended" and "webhook" in entry]),
+        }
         needed: list[Record] = []
         oldest_key_ms = time.time() * 1000 - IDEMPOTENCY_MS
         for entry in entries:
-            if entry["type"] not in NEEDED or entry["id"] in living and entry["type"] == "accepted":
+            if entry["type"] not in NEEDED or entry["id"] in kept.get(entry["type"], ()):
                 needed.append(entry)
             elif entry["type"] in ("accepted", "key") and float(entry["created_ms"]) > oldest_key_ms:
                 needed += filter(None, [key_of(entry)])
@@ -107,6 +110,18 @@ class Compactor:
             for job_id, (status, ended) in zip(ids, seen, strict=True)
             if status and not (ended and (all_written or float(ended) < upto[0]))
         }
+
+    def _untold(self, ends: list[Record]) -> set[str]:
+        """The jobs among these whose webhook is still to be delivered. Errors: NotReady."""
+        if not ends:
+            return set()
+
+        def ask(together: Pipeline) -> None:
+            for end in ends:
+                together.hget(keys.webhook(end["tenant"], end["id"]), "status")
+
+        states = self.ledger.snapshot(ask)
+        return {end["id"] for end, status in zip(ends, states, strict=True) if status == "pending"}
 
 
 def _age_s(name: str, now: float) -> float:

@@ -16,6 +16,7 @@ SID = re.compile(r"\d+(-\d+)?")
 NEEDED = {
     "accepted": ("fixed", "created_ms", "key", "fingerprint"),
     "ended": ("tenant", "status"),
+    "told": ("tenant",),
     "forgotten": ("tenant",),
     "key": ("tenant", "created_ms", "key", "fingerprint"),
 }

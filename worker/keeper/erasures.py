@@ -123,7 +123,9 @@ class Erasures:
         tenant = found.tenant
         for index in INDEXES:
             found.keys += self._remove_members(index, f"{tenant}/")
-        found.keys += self.redis.hdel(keys.STORED, tenant) + self.redis.hdel(keys.HELD, tenant)
+        for counts in (keys.STORED, keys.HELD, keys.UNDELIVERED):
+            found.keys += self.redis.hdel(counts, tenant)
+        self.redis.zrem(keys.WEBHOOKS, tenant)
         for pattern in keys.of_tenant(tenant):
             for name in self.redis.scan_iter(match=pattern, count=SCAN_COUNT):
                 found.keys += self.redis.delete(name)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from tasks.bucket.layout import job_json_key, job_prefix
 from tasks.bucket.storage import NotTried, ObjectRefused, Storage
-from tasks.errors import NotReady, StorageUnavailable
+from tasks.errors import LedgerFault, NotReady, StorageUnavailable
 from tasks.ids import now_ms
 from tasks.job import Job
 from tasks.ledger import Ledger, Record, keys
@@ -96,7 +96,9 @@ class Journal:
         upto = number(self._cursor(keys.SEGMENTED))
         jobs: list[Job] = []
         while entries := [entry for entry in self._after(self._cursor(keys.WRITTEN), most) if number(entry[0]) <= upto]:
-            ends = self._not_erased([(sid, fields) for sid, fields in entries if fields.get("type") == "ended"])
+            ends = [(sid, fields) for sid, fields in entries if fields.get("type") == "ended"]
+            self._settle([fields for _, fields in ends if "webhook" in fields])
+            ends = self._not_erased(ends)
             jobs += self.write_all(ends)
             self._trash_erased(ends)
             self._unanswered.clear()
@@ -104,6 +106,13 @@ class Journal:
             if time.monotonic() > until or time.process_time() > cpu_until:
                 break
         return jobs
+
+    def _settle(self, ends: list[Record]) -> None:
+        """Owe webhooks that a script of an older release has not owed at the end."""
+        try:
+            self._ledger.settle(ends)
+        except (KeyError, LedgerFault) as error:
+            self.skipped.add("a webhook of an end", error)
 
     def lag_s(self) -> float:
         """Age of the oldest entry whose job.json is not written yet; 0 where there is none."""

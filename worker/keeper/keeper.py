@@ -5,6 +5,7 @@
     events                            old entries of the event stream
     lines parked pauses set_aside     jobs whose model moved, parked jobs, a copy of the pauses, unreadable jobs
     segments job_json compact         the journal, each behind the other's cursor
+    webhooks                          what receivers are owed
     records                           records of ended jobs shrink
     retention archived tombstones     jobs past their retention
     uploads trash artefacts debris    objects that nobody needs
@@ -32,6 +33,7 @@ from tasks.bucket.direct import DirectStorage
 from tasks.errors import DeadlineExceeded, LedgerFault, NotReady
 from tasks.ids import new_id
 from tasks.ledger import Ledger, connect, keepers, keys
+from tasks.service.jobs import Jobs
 from tasks.settings import Settings
 from worker.keeper import artefacts, debris, erasures, events, health, held, libraries, metrics
 from worker.keeper.bells import Bells
@@ -50,6 +52,7 @@ from worker.keeper.retention import Retention
 from worker.keeper.set_aside import SetAside
 from worker.keeper.skipped import Skipped
 from worker.keeper.trash import Trash
+from worker.keeper.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 SHARE = 0.1
@@ -111,13 +114,15 @@ class Keeper:
         self._add("events", lambda _: events.trim(self.redis, self.settings))
 
     def _add_journal(self) -> None:
-        """The duties that bring the journal into the bucket."""
+        """The duties that bring the journal into the bucket, and ends to receivers."""
         self.idle = Idle()
         self.journal = Journal(self.ledger, self.storage, Skipped("job_json"))
         self.compactor = Compactor(self.ledger, self.redis, self.storage, Skipped("compact"))
         self._add("segments", lambda _: metrics.SEGMENTS.inc(self.journal.write_segments()))
         self._add("job_json", lambda _: self.write_job_json(), self.journal.skipped)
         self._add("compact", lambda _: self.compactor.round(), self.compactor.skipped)
+        jobs = Jobs(self.settings, self.registry, self.ledger, self.broker, self.storage)
+        self._add("webhooks", Webhooks(jobs, self.id).round)
 
     def _add_clearing(self) -> None:
         """The duties that delete or count what is past its time."""

@@ -8,6 +8,7 @@ its outputs cannot be committed. Every step may be done twice.
     ended, but living in this Redis    its record becomes that of its end
     living here, but has a job.json    its record becomes that of its job.json (outlived.py)
     ended, its job.json not written    job.json is written
+    ended, its webhook not told        the webhook is owed again
     erased                             its objects are trash again
 """
 
@@ -60,6 +61,7 @@ class Found:
     alive      accepted and not ended: id -> tenant
     ended      ids
     late       ended, its job.json wanted and perhaps not written: id -> tenant
+    untold     ended with a webhook that is not told: ids
     erased     id -> tenant
     keys_used  id -> the Idempotency-Key that made it
     retried    (tenant, id) of jobs that a person has retried
@@ -68,6 +70,7 @@ class Found:
     alive: dict[str, str] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
     late: dict[str, str] = field(default_factory=dict)
+    untold: set[str] = field(default_factory=set)
     erased: dict[str, str] = field(default_factory=dict)
     keys_used: dict[str, KeyUse] = field(default_factory=dict)
     retried: set[tuple[str, str]] = field(default_factory=set)
@@ -213,6 +216,8 @@ class Restore:
                 self._late.append((entry["sid"], entry))
                 done["job.json"] += 1
             done["concluded"] += self.ledger.conclude(job_id, _record(entry), self.token)
+            if job_id in found.untold:
+                done["webhooks"] = done.get("webhooks", 0) + self.ledger.settle([entry], self.token)
 
     def _submit(self, accepted: Accepted) -> None:
         """Submit the job again, at the time of its first submit."""
@@ -269,10 +274,14 @@ def _see(found: Found, entry: Record, written: Sid, now: float) -> None:
         case "ended":
             found.alive.pop(job_id, None)
             found.ended.add(job_id)
+            if "webhook" in entry:
+                found.untold.add(job_id)
             _check(entry["tenant"], job_id)
             not_written = entries.number(entry["sid"]) > written and job_id not in found.erased
             if not_written and float(entry["retained_ms"]) > now:  # past its retention it is not wanted
                 found.late[job_id] = entry["tenant"]
+        case "told":
+            found.untold.discard(job_id)
         case "forgotten":
             found.alive.pop(job_id, None)
             found.late.pop(job_id, None)

@@ -126,6 +126,7 @@ local function finish(job, status, now)
   event(job, status)
   index_end(job)
   redis.call('XADD', 'bl:journal', '*', 'type', 'ended', 'id', job.id, unpack(redis.call('HGETALL', 'bl:job:' .. job.id)))
+  if job.webhook then webhooks.owe(job.tenant, job.id, job.webhook, status, job.retained_ms, now) end
 end
 
 -- Entry of an attempt that starts: JSON, which end_attempt completes.

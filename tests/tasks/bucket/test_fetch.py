@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.bucket.fetch import _tls, check_allowed, fetch
+from tasks.bucket.fetch import check_allowed, fetch, tls
 from tasks.bucket.storage import Storage
 from tasks.errors import InputUnreachable, InvalidInput, TooLarge
 from tasks.job import Upload
@@ -351,7 +351,7 @@ def certificate(tmp_path_factory):
 def test_https_checks_the_name_though_it_connects_to_the_address(certificate, get, monkeypatch):
     """The certificate must be of the name asked for; the connection goes to the pinned address."""
     pem, context = certificate
-    _tls.cache_clear()
+    tls.cache_clear()
     monkeypatch.setenv("SSL_CERT_FILE", str(pem))
     monkeypatch.setattr("tasks.bucket.fetch.resolve", lambda host: ["127.0.0.1"])
     with serve(context) as web:
@@ -359,7 +359,7 @@ def test_https_checks_the_name_though_it_connects_to_the_address(certificate, ge
         assert get(f"https://films.example:{web.port}/a") == b"sealed"
         with pytest.raises(InputUnreachable, match="(?i)certificate"):
             get(f"https://other.example:{web.port}/a")
-    _tls.cache_clear()
+    tls.cache_clear()
 
 
 # -- other buckets, and uploads

@@ -9,9 +9,12 @@ from pydantic import SecretStr
 from tasks.errors import DeadlineExceeded, NotFound, NotReady
 from tasks.ledger import Commit, Idempotency, Ledger, Submitted, Wish, keys
 from tasks.ledger.shapes import Rate
+from tasks.webhook import WebhookRequest
 from tests.conftest import make_fixed
 from tests.tasks.ledger.conftest import AWAY, VERBS, Desk
 from tests.tasks.ledger.proxy import Proxy
+
+RECEIVER = WebhookRequest(url="https://a.example/x")
 
 
 @pytest.fixture
@@ -206,6 +209,36 @@ class Case:
         self.desk.ledger.resume("tenant/acme")
         yield lambda: self.lossy.unpark("acme"), 0
         assert self.desk.line() == [job.id for job in jobs]
+
+    def settle(self):
+        """The number is lost with the first answer; nothing is owed twice."""
+        job = self.desk.submit(webhook=RECEIVER)
+        end = {"tenant": "acme", "id": job.id, "webhook": RECEIVER.as_field(), "status": "failed", "retained_ms": "1"}
+        yield lambda: self.lossy.settle([end]), 0
+        assert self.desk.ledger.redis.hgetall(keys.UNDELIVERED) == {"acme": "1"}
+
+    def take_webhooks(self):
+        job, other = self.desk.submit(webhook=RECEIVER), self.desk.submit(webhook=RECEIVER)
+        self.desk.cancel(job), self.desk.cancel(other)
+        line = ("acme", "a.example")
+        yield lambda: [one.job_id for one in self.lossy.take_webhooks("k1", "t1", [(line, 1)], 30)], [job.id]
+        assert [one.job_id for one in self.desk.ledger.take_webhooks("k2", "t2", [(line, 9)], 30)] == [other.id]
+
+    def tell_webhook(self):
+        job = self.desk.submit(webhook=RECEIVER)
+        self.desk.cancel(job)
+        (owed,) = self.desk.ledger.take_webhooks("k1", "t1", [(("acme", "a.example"), 1)], 30)
+        yield lambda: self.lossy.tell_webhook(owed, "delivered", "answered 200", 200), True
+        assert self.entries(job.id) == ["accepted", "ended", "told"]
+        assert not self.desk.ledger.redis.exists(keys.UNDELIVERED, keys.WEBHOOKS)
+
+    def replay_webhook(self):
+        job = self.desk.submit(webhook=RECEIVER)
+        self.desk.cancel(job)
+        (owed,) = self.desk.ledger.take_webhooks("k1", "t1", [(("acme", "a.example"), 1)], 30)
+        self.desk.ledger.tell_webhook(owed, "failed", "answered 500", 500)
+        yield lambda: self.lossy.replay_webhook("acme", job.id), None
+        assert self.desk.ledger.redis.hgetall(keys.UNDELIVERED) == {"acme": "1"}
 
     def note_use(self):
         yield lambda: self.lossy.note_use("key-1"), None

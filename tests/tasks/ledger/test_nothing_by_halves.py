@@ -8,6 +8,7 @@ from redis.exceptions import ResponseError
 
 from tasks.job import Upload
 from tasks.ledger import Idempotency, keys, lua
+from tasks.webhook import WebhookRequest
 from tests.conftest import make_fixed
 from tests.tasks.ledger.conftest import AWAY
 from tests.tasks.ledger.test_ready import ASK
@@ -24,9 +25,10 @@ class Bench:
 
     def __init__(self, desk, verb):
         self.redis, self.verb, self.ledger = desk.ledger.redis, verb, desk.ledger
-        self.claimed, waiting = desk.running(), desk.submit()
+        of_webhooks = {"webhook": WebhookRequest(url="https://a.example/x")} if "webhook" in verb else {}
+        self.claimed, waiting = desk.running(**of_webhooks), desk.submit()
         desk.cancel(desk.submit())
-        if verb in ("forget", "shrink", "conclude"):
+        if verb in ("forget", "shrink", "conclude") or of_webhooks:
             desk.commit(self.claimed) if verb != "conclude" else None
         if verb == "sweep":
             desk.swept(after_s=9)

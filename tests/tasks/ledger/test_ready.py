@@ -6,8 +6,21 @@ import pytest
 
 from tasks.errors import DeadlineExceeded, NotReady
 from tasks.ledger import Idempotency, Ledger, keys
+from tasks.ledger.webhooks import Owed
 from tests.conftest import make_fixed, make_worker
 from tests.stack import RedisServer, make_settings
+
+
+def end_of(claimed) -> dict[str, str]:
+    """The end of a job with a webhook, as settle has it."""
+    webhook, retained_ms = "c https://a.example/x", "1800000000000"
+    told = {"id": claimed.fixed.id, "webhook": webhook, "status": "succeeded", "retained_ms": retained_ms}
+    return {"tenant": claimed.fixed.tenant, **told}
+
+
+def owed(claimed) -> Owed:
+    return Owed(claimed.fixed.tenant, claimed.fixed.id, "https://a.example/x", "succeeded", 0, 0, 1.0)
+
 
 ASK = {
     "submit": lambda ledger, c: ledger.submit(make_fixed()),
@@ -34,6 +47,10 @@ ASK = {
     "orphan": lambda ledger, claimed: ledger.orphan("cpu.generate:lstm", DeadlineExceeded("")),
     "unpark": lambda ledger, claimed: ledger.unpark("acme"),
     "write": lambda ledger, claimed: ledger.write(("SET", "bl:stock", "")),
+    "settle": lambda ledger, claimed: ledger.settle([end_of(claimed)]),
+    "take_webhooks": lambda ledger, claimed: ledger.take_webhooks("k1", "t1", [(("acme", "a.example"), 4)], 30),
+    "tell_webhook": lambda ledger, claimed: ledger.tell_webhook(owed(claimed), "delivered", "answered 200", 200),
+    "replay_webhook": lambda ledger, claimed: ledger.replay_webhook("acme", claimed.fixed.id),
     "give_back": lambda ledger, claimed: ledger.give_back("acme", Idempotency("d", "f"), claimed.fixed.id),
 }
 LOOK = {
