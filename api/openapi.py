@@ -14,7 +14,8 @@ from pydantic import TypeAdapter
 
 from api.events import EVENT_STREAM, Change, Progress, Reset, Snapshot, StatusChange
 from api.multipart import OBJECTS, RESERVED, TEXTS
-from api.operations import HEADERS, OF_EVERY_ROUTE, OPERATIONS, PATH_PARAMETERS, QUERIES, TAGS, Operation
+from api.operations import OF_EVERY_ROUTE, OPERATIONS, TAGS, Operation
+from api.parameters import HEADERS, PATH_PARAMETERS, QUERIES
 from api.problems import Problem
 from api.v1.batches import JSON_LINES, BatchLine
 from api.v1.dead_letters import Purge, Replay

@@ -1,7 +1,7 @@
 """Refuses a body or a query that the route does not read, and a compressed body. Ignoring them would be dangerous:
 `DELETE /v1/dead-letters` with its filter in a body would erase all.
 
-Knows the routes from operations.py.
+Knows the routes from operations.py and parameters.py.
 """
 
 import functools
@@ -9,7 +9,8 @@ import re
 from urllib.parse import unquote_to_bytes
 
 from api.dispatch import Asked, asked
-from api.operations import BY_ROUTE, QUERIES
+from api.operations import BY_ROUTE
+from api.parameters import QUERIES
 from tasks.errors import InvalidRequest, MalformedRequest, UnsupportedCoding
 from tasks.request import pointer
 

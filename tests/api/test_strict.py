@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from api.operations import BY_ROUTE, OPERATIONS, QUERIES
+from api.operations import BY_ROUTE, OPERATIONS
+from api.parameters import QUERIES
 from tasks.errors import WorkerLost
 from tasks.ledger import keys
 from tests.api.conftest import PROMPT, problem, unknown_job

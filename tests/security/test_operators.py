@@ -4,7 +4,7 @@ names."""
 import httpx
 import pytest
 
-from api.operations import QUERIES
+from api.parameters import QUERIES
 from tasks.errors import WorkerLost
 from tasks.ledger import keys
 from tests.api.conftest import as_job, problem, unknown_job
