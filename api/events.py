@@ -14,7 +14,7 @@ from tasks.job import Job, moment, phase_of
 from tasks.ledger import Record
 from tasks.ledger.client import Entry
 from tasks.ledger.events import place
-from tasks.service.looks import Look
+from tasks.service.looks import Ask, Look
 
 LINE = re.compile(r"[^.]+\.([^:]+):([^@]+)")
 """A line's name: pool, kind and model."""
@@ -25,10 +25,26 @@ RETRY_MS = 500, 2000
 """Bounds of the pause that a stream which the server ends asks for: listeners come back one by one."""
 
 
+class TextSoFar(BaseModel):
+    """Data of the event `text`, and a part of `snapshot`: what a running attempt has written."""
+
+    attempt: int = Field(description="number of the attempt")
+    offset: int = Field(description="bytes of UTF-8 of the attempt's text before this one")
+    text: str = Field(description="text, which goes on behind the offset")
+    text_cut: bool = Field(description="true once the text so far has reached 64 KiB and gets no more")
+
+
+class TextReset(BaseModel):
+    """Data of the event `reset` of a job's stream: another attempt writes, and its text begins anew."""
+
+    attempt: int = Field(description="number of the attempt")
+
+
 class Snapshot(BaseModel):
     """Data of the event `snapshot`, the first of a job's stream."""
 
     job: Job = Field(description="job as `GET /v1/jobs/{job_id}` shows it")
+    text: TextSoFar | None = Field(None, description="text so far, where the model tells one while it runs")
 
 
 class Progress(BaseModel):
@@ -87,18 +103,21 @@ def frame(event: str, data: str, cursor: str = "") -> bytes:
     return f"{named}event: {event}\ndata: {data}\n\n".encode()
 
 
-def snapshot(job: Job) -> bytes:
-    """The first event of a job's stream, and, for a job that is done, the last."""
-    told = frame("snapshot", Snapshot(job=job).model_dump_json())
+def snapshot(job: Job, look: Look | None = None) -> bytes:
+    """The first event of a job's stream, and, for a job that is done, the last. `look`: has the text so far."""
+    told = frame("snapshot", Snapshot(job=job, text=_text(look) if look else None).model_dump_json())
     return told + frame("done", job.model_dump_json()) if job.done else told
 
 
 class Telling:
     """State of a job as one listener has been told it. `over`: there is nothing more to tell."""
 
-    def __init__(self, job: Job, prefix: str) -> None:
-        """`job`: as the snapshot showed it. `prefix`: the path prefix of this listener's links."""
-        self._prefix = prefix
+    def __init__(self, job: Job, prefix: str, look: Look | None = None) -> None:
+        """`job` and `look`: as the snapshot showed them. `prefix`: the path prefix of this listener's links."""
+        self._prefix, self._job_id = prefix, job.id
+        self._written, self._bytes, self._cut = 0, 0, False
+        if look:
+            self._wrote(look)
         self._status: str = job.status
         self._attempt = job.attempts[-1].number if job.attempts else None
         self._progress = {"phase": job.phase, "progress": job.progress, "message": job.message}
@@ -112,7 +131,23 @@ class Telling:
         if look.done:
             self.over = True
             return frame("done", prefixed(look.job, self._prefix).model_dump_json()) if look.job else b""
-        return self._moved(look.record)
+        return self._moved(look.record) + self._wrote(look)
+
+    @property
+    def ask(self) -> Ask:
+        """The next look: behind the text that has been told."""
+        return Ask(self._job_id, self._written, self._bytes)
+
+    def _wrote(self, look: Look) -> bytes:
+        """The events of the text so far."""
+        text = _text(look)
+        if text is None or not text.text and text.text_cut == self._cut:
+            return b""
+        begins = self._written not in (0, text.attempt)
+        self._written, self._bytes = text.attempt, text.offset + len(text.text.encode())
+        self._cut = text.text_cut
+        reset = frame("reset", TextReset(attempt=text.attempt).model_dump_json()) if begins else b""
+        return reset + frame("text", text.model_dump_json())
 
     def _moved(self, record: Record) -> bytes:
         status, attempt, progress = record["status"], int(record.get("starts", 0)) or None, _progress(record)
@@ -125,6 +160,12 @@ class Telling:
             self._progress = progress
             return frame("progress", json.dumps(progress))
         return b""
+
+
+def _text(look: Look) -> TextSoFar | None:
+    if look.text is None:
+        return None
+    return TextSoFar(**vars(look.text), text_cut=look.record["text"] == "cut")
 
 
 def _progress(record: Record) -> dict[str, Any]:

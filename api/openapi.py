@@ -12,7 +12,7 @@ from typing import Any, Literal
 from flask import Blueprint, Response, request
 from pydantic import TypeAdapter
 
-from api.events import EVENT_STREAM, Change, Progress, Reset, Snapshot, StatusChange
+from api.events import EVENT_STREAM, Change, Progress, Reset, Snapshot, StatusChange, TextReset, TextSoFar
 from api.multipart import OBJECTS, RESERVED, TEXTS
 from api.operations import OF_EVERY_ROUTE, OPERATIONS, TAGS, Operation
 from api.parameters import HEADERS, PATH_PARAMETERS, QUERIES
@@ -56,6 +56,8 @@ ANSWERED = (
     Progress,
     Change,
     Reset,
+    TextSoFar,
+    TextReset,
     JobList,
     BatchLine,
     Replay,

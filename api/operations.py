@@ -92,13 +92,21 @@ OPERATIONS = (
         "/v1/jobs/{job_id}/events",
         "Listen to a job",
         "Answers with server-sent events until the job is done. The first, `snapshot`, has the job as it is; then come "
-        "`status` and `progress` when something has changed, and last `done` with the job at its end. The events tell "
-        "the newest state: of changes that follow one another at once, some may be left out. A comment is sent after "
-        "15 s without an event. A stream that ends without `done` is opened again by its listener, and begins with a "
-        "snapshot. The answer is `text/event-stream` whatever `Accept` says.",
+        "`status`, `progress` and `text` when something has changed, and last `done` with the job at its end. The "
+        "events tell the newest state: of changes that follow one another at once, some may be left out. `text` goes "
+        "on behind its offset; the text of another attempt begins with `reset`. A comment is sent after 15 s without "
+        "an event. A stream that ends without `done` is opened again by its listener, and begins with a snapshot. The "
+        "answer is `text/event-stream` whatever `Accept` says.",
         {200: None},
         (404, 410, 429),
-        events={"snapshot": "Snapshot", "status": "StatusChange", "progress": "Progress", "done": "Job"},
+        events={
+            "snapshot": "Snapshot",
+            "status": "StatusChange",
+            "progress": "Progress",
+            "text": "TextSoFar",
+            "reset": "TextReset",
+            "done": "Job",
+        },
     ),
     Operation(
         "get",

@@ -43,6 +43,8 @@ class Call:
               called often; the worker stores the newest every few seconds
     answer    answer(result or error) ends this call before `run` returns: its job ends at once, the batch goes on. The
               worker ignores what `run` returns for it later, and reuses its workdir
+    so_far    so_far(text) tells people the text so far, from its beginning; it only grows, and is the beginning of the
+              result's. May be called often, the worker throttles
     saved     saved() returns the last attempt's checkpoint, or None. An input that is fetched from a URL may have
               changed since: put a hash of the input into the checkpoint, and start over where it differs
     """
@@ -56,6 +58,7 @@ class Call:
     save: Callable[[bytes], None] = lambda data: None
     saved: Callable[[], bytes | None] = lambda: None
     answer: Callable[["Result | BacklotError"], None] = lambda outcome: None
+    so_far: Callable[[str], None] = lambda text: None
 
     @classmethod
     def of(cls, kind: str, params: Mapping[str, Any] | None = None, **inputs: Any) -> "Call":

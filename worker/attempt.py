@@ -17,6 +17,7 @@ from tasks.job import Fixed
 from tasks.ledger import Cause, Claimed, Ledger
 from tasks.registry import Model
 from worker.board import Board
+from worker.so_far import SoFar
 
 METRICS = {
     "fetching": "fetch_s",
@@ -30,10 +31,12 @@ ENDING = "ending"
 """The phase while the end is written: nothing limits it."""
 ASKS = {"canceling": "cancel", "lost": "lost"}
 """Answers of `report` that ask an attempt to stop, each with the reason."""
-REPORTS_A_TRIP = 50
-"""Reports of one call; with messages of MESSAGE_MAX they fit a trip's bytes."""
+REPORTS_A_TRIP = 25
+"""Reports of one call; with messages of MESSAGE_MAX and pieces of PIECE_MAX they fit a trip's bytes."""
 MESSAGE_MAX = 1000
 """Characters of a message."""
+TEXT = ("text", "text_at")
+"""Arguments of `report` with a piece of the text so far."""
 CLAIMED = {"phase": "running"}
 """The state that `claim` writes: a phase that passes at once is never reported."""
 
@@ -98,6 +101,7 @@ class Attempt:
     _now: dict[str, Any] = field(default_factory=lambda: CLAIMED)
     _told: dict[str, Any] = field(default_factory=lambda: CLAIMED)
     _telling: threading.Lock = field(default_factory=threading.Lock)
+    _so_far: SoFar = field(default_factory=SoFar)
 
     @property
     def fixed(self) -> Fixed:
@@ -139,6 +143,10 @@ class Attempt:
         """Note progress for people; the next round reports the newest."""
         self._now = {**self._now, "progress": min(1.0, max(0.0, progress)), "message": text.line(message, MESSAGE_MAX)}
 
+    def so_far(self, text: str) -> None:
+        """Note the text so far, from its beginning; rounds report what is new of it."""
+        self._so_far.tell(text)
+
     def enter(self, phase: str, passes: bool = False) -> None:
         """Begin a phase and end the one before. Errors: the attempt's own, once it was asked to stop."""
         self.begin(phase, passes)
@@ -174,14 +182,16 @@ class Attempt:
         tell([self], ledger)
 
     def _news(self) -> dict[str, Any]:
-        """Phase, progress and message, where they have changed since they were told; else nothing."""
+        """Phase, progress and message, where one has changed since they were told, and what is new of the text."""
         now = {**self._now, "message": self.waits_for} if self.waits_for else self._now
         if "message" in self._told and "message" not in now:
             now = {**now, "message": ""}  # what it waited for has come
-        return {} if now == self._told else now
+        piece, at = self._so_far.piece()
+        return ({} if now == self._told else now) | ({"text": piece, "text_at": at} if piece else {})
 
     def _heard(self, told: dict[str, Any], answer: str) -> None:
-        self._told = told
+        self._so_far.sent(told.get("text", ""))
+        self._told = {name: value for name, value in told.items() if name not in TEXT} or self._told
         if answer in ASKS:
             self.ask(ASKS[answer])
 

@@ -141,7 +141,9 @@ class Runner:
         params = registry.contract(fixed.kind).params.model_validate(fixed.params)
         artefact = partial(self._artefact, attempt, slot)
         save, saved = self.checkpoints.of(attempt)
-        return Call(fetched, params, slot.outputs, attempt.report, attempt.stopped, artefact, save, saved)
+        return Call(
+            fetched, params, slot.outputs, attempt.report, attempt.stopped, artefact, save, saved, so_far=attempt.so_far
+        )
 
     def _artefact(self, attempt: Attempt, slot: Slot, name: str, make: Make) -> Path:
         return self.artefacts.of(attempt.fixed, slot.inputs, attempt.stopped)(name, make)

@@ -21,7 +21,7 @@ from api.server.holds import Hold
 from api.server.wire import Refused
 from tasks.errors import NotReady
 from tasks.ledger.events import Events
-from tasks.service.looks import Look, Looks
+from tasks.service.looks import Ask, Look, Looks
 from tasks.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ class Streams:
             due = time.monotonic() + BEAT_S
             while not hold.over:
                 try:
-                    look, patience = await self._looking.at(stream.job_id), due - time.monotonic()
+                    look, patience = await self._looking.at(stream.telling.ask), due - time.monotonic()
                 except NotReady:
                     look, patience = None, AWAY_S
                 part = stream.telling.of(look) if look else b""
@@ -169,14 +169,14 @@ class _Looking:
     def __init__(self, looks: Looks) -> None:
         self._looks = looks
         self._thread = ThreadPoolExecutor(1, "looks")
-        self._asked: dict[str, list[asyncio.Future[Look | None]]] = {}
+        self._asked: dict[Ask, list[asyncio.Future[Look | None]]] = {}
         self._task: asyncio.Task[None] | None = None
 
-    async def at(self, job_id: str) -> Look | None:
+    async def at(self, ask: Ask) -> Look | None:
         """A look at the job; None where its record cannot be read. Errors: NotReady, LedgerFault."""
         loop = asyncio.get_running_loop()
         asked: asyncio.Future[Look | None] = loop.create_future()
-        self._asked.setdefault(job_id, []).append(asked)
+        self._asked.setdefault(ask, []).append(asked)
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._go())
         return await asked
@@ -184,16 +184,15 @@ class _Looking:
     async def _go(self) -> None:
         while self._asked:
             asked, self._asked = self._asked, {}
+            looks: dict[Ask, Look] = {}
+            failed: Exception | None = None
             try:
                 looks = await asyncio.get_running_loop().run_in_executor(self._thread, self._looks.at, list(asked))
-                answers: Callable[[str], Look | BaseException | None] = looks.get
             except Exception as error:
-                answers = lambda _, error=error: error  # type: ignore[misc]  # noqa: E731
-            for job_id, futures in asked.items():
-                for future in futures:
-                    if future.done():  # its listener left
-                        continue
-                    if isinstance(answer := answers(job_id), BaseException):
-                        future.set_exception(answer)
+                failed = error
+            for ask, futures in asked.items():
+                for future in (future for future in futures if not future.done()):  # else its listener left
+                    if failed:
+                        future.set_exception(failed)
                     else:
-                        future.set_result(answer)
+                        future.set_result(looks.get(ask))

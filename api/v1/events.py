@@ -15,6 +15,7 @@ from tasks.errors import MalformedRequest
 from tasks.job import Status
 from tasks.ledger.events import CURSOR
 from tasks.registry import Kind
+from tasks.service.looks import Ask
 
 routes = Blueprint("events", __name__, url_prefix="/v1")
 HEADERS = {**PRIVATE, "X-Accel-Buffering": "no"}
@@ -48,9 +49,11 @@ def of_job(job_id: str) -> Response:
     tenant = owner(job_id)
     job = services().jobs.get(tenant, job_id)
     shown = prefixed(job, request.root_path) if request.root_path else job
+    look = None
     if not job.done:
-        _keep_open(OfJob(tenant, job_id, Telling(job, request.root_path)))
-    return Response(snapshot(shown), mimetype=EVENT_STREAM, headers=HEADERS)
+        look = services().jobs.looks.at([Ask(job_id)]).get(Ask(job_id))
+        _keep_open(OfJob(tenant, job_id, Telling(job, request.root_path, look)))
+    return Response(snapshot(shown, look), mimetype=EVENT_STREAM, headers=HEADERS)
 
 
 def _keep_open(stream: OfJob | OfTenant) -> None:

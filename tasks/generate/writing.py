@@ -143,7 +143,9 @@ class Answer:
         if passes % CANCEL_EVERY == 0 and self.call.canceled():
             self.error = Canceled(f"canceled after {done} of at most {most} tokens")
         elif passes % REPORT_EVERY == 0:
-            self.call.report(done / most, self.choices[0].continuation.settled()[-TAIL:])
+            settled = self.choices[0].continuation.settled()
+            self.call.report(done / most, settled[-TAIL:])
+            self.call.so_far(settled)
         if done and passes % SAVE_EVERY == 0:
             state = {"made_from": self._made_from, "choices": [choice.tokens for choice in self.choices]}
             self.call.save(json.dumps(state).encode())

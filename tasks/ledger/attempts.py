@@ -162,12 +162,15 @@ class Attempts(Connection):
         progress: float | None = None,
         message: str | None = None,
         checkpoint: str = "",
+        text: str = "",
+        text_at: int = 0,
     ) -> str:
         """Records progress for people, and the bucket key of the newest checkpoint; 'noted', 'canceling' or 'lost'.
 
-        `progress` 0-1. An empty `message` removes the last one; None leaves it.
+        `progress` 0-1. An empty `message` removes the last one; None leaves it. `text` goes on behind the first
+        `text_at` bytes of the attempt's text so far, which has TEXT_MAX_BYTES at most; what does not fit is left out.
         """
-        return NOTED[self._run(*_report_of(job_id, token, phase, progress, message, checkpoint), int)]
+        return NOTED[self._run(*_report_of(job_id, token, phase, progress, message, checkpoint, text, text_at), int)]
 
     def report_all(self, reports: Sequence[Json]) -> list[str]:
         """Reports of several attempts in one trip, CALLS_A_TRIP at most: each with the arguments of `report`.
@@ -242,8 +245,10 @@ def _report_of(
     progress: float | None = None,
     message: str | None = None,
     checkpoint: str = "",
+    text: str = "",
+    text_at: int = 0,
 ) -> Call:
-    told = [phase, "" if progress is None else f"{progress:.4f}", _told(message), checkpoint]
+    told: list[Word] = [phase, "" if progress is None else f"{progress:.4f}", _told(message), checkpoint, text, text_at]
     return "report", [keys.job(job_id)], [job_id, token, *told]
 
 

@@ -24,7 +24,7 @@ EVENTS = "bl:events"
 """stream: id, status, tenant, line and batch of each change of status. Written by the scripts; about the last 300,000
 entries. The keeper trims it to 15 minutes."""
 CHANGES = "bl:changes"
-"""stream: id of a job whose phase, progress or message has changed. Written by report; about the last 1,000 entries."""
+"""stream: id of a job whose phase, progress, message or text has changed. Written by report; about the last 1,000."""
 FAULTS = "bl:faults"
 """stream: verb, id and words of each job that a script set aside. Written by the scripts; about the last 1,000."""
 JOURNAL = "bl:journal"
@@ -100,6 +100,14 @@ KEY_USES = "bl:keys:used"
 def job(job_id: str) -> str:
     """hash: the record; fields stand in tasks/job.py and the scripts. Written by the scripts, deleted by forget."""
     return f"bl:job:{job_id}"
+
+
+def text(job_id: str) -> str:
+    """string: the text so far of a running job: eight digits, the attempt's number, then its text, 64 KiB at most.
+
+    Written by report; an end deletes it, and a day after the attempt's first text it lapses.
+    """
+    return f"bl:text:{job_id}"
 
 
 # -- a line, a queue, a pool

@@ -8,6 +8,8 @@ from tasks.job import SCHEMA, Fixed
 
 JOBS_A_CALL = 100
 """Jobs that one call of sweep, due, expire, move, orphan or unpark handles at most: none blocks Redis for long."""
+TEXT_MAX_BYTES = 64 * 1024
+"""Bytes of UTF-8 that the text so far of a job has at most."""
 ASK_AGAIN = 2
 """The answer of `claim` that parked a hundred jobs and found none to start: there may still be one."""
 

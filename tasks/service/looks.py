@@ -1,12 +1,12 @@
-"""Reads the moving part of many jobs in one trip: status, phase, progress, message.
+"""Reads the moving part of many jobs in one trip: status, phase, progress, message, and what is new of the text so far.
 
-It knows no listener: whoever asks compares the look with what was told before.
+It knows no listener: whoever asks says what it has, and compares the look with what was told before.
 """
 
 import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from tasks.errors import NotReady
 from tasks.job import Job, Status
@@ -15,17 +15,37 @@ from tasks.ledger.client import Pipeline
 from tasks.ledger.faults import away, ours
 from tasks.reduced import view
 
-FIELDS = ("status", "starts", "phase", "batching", "progress", "message", "retry_ms")
+FIELDS = ("status", "starts", "phase", "batching", "progress", "message", "retry_ms", "text")
 """Fields of the record that a look reads."""
+HEAD = 8
+"""Digits of the attempt's number before a text so far (report.lua)."""
+
+
+class Ask(NamedTuple):
+    """A job to look at, and the text so far that is known of it: its attempt, 0 for none, and its bytes."""
+
+    job_id: str
+    attempt: int = 0
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Text:
+    """The part of an attempt's text behind `offset` bytes of UTF-8."""
+
+    attempt: int
+    offset: int
+    text: str
 
 
 @dataclass(frozen=True)
 class Look:
     """A job as it is. `record`: the fields that move, without absent ones; empty where there is no such job. `job`: its
-    view, once it is done."""
+    view, once it is done. `text`: what is new of the text so far."""
 
     record: Record
     job: Job | None = None
+    text: Text | None = None
 
     @property
     def done(self) -> bool:
@@ -40,10 +60,13 @@ class Looks:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
 
-    def at(self, job_ids: Iterable[str]) -> dict[str, Look]:
-        """A look at each of these jobs, in one trip, and in a second one the views of those that are done. Jobs whose
+    def at(self, asks: Iterable[Ask]) -> dict[Ask, Look]:
+        """A look for each of these, in one trip; in further ones the views of jobs that are done, and texts. Jobs whose
         records cannot be read are left out."""
-        rows = self._read(lambda pipeline, key: pipeline.hmget(key, FIELDS), job_ids)
+        asks = list(dict.fromkeys(asks))
+        rows = self._read(
+            (ask.job_id for ask in asks), lambda pipeline, job_id: pipeline.hmget(keys.job(job_id), FIELDS)
+        )
         looks = {
             job_id: Look({name: value for name, value in zip(FIELDS, row, strict=True) if value is not None})
             for job_id, row in rows.items()
@@ -51,24 +74,51 @@ class Looks:
         if not all(look.record for look in looks.values()):
             self.ledger.ready()  # a Redis that has lost records would show jobs as erased
         done = [job_id for job_id, look in looks.items() if look.done]
-        records = self._read(lambda pipeline, key: pipeline.hgetall(key), done)
+        records = self._read(done, lambda pipeline, job_id: pipeline.hgetall(keys.job(job_id)))
         for job_id, record in zip(records, self.ledger.with_webhooks(list(records.values())), strict=True):
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 looks[job_id] = Look(looks[job_id].record, view(record))
-        return looks
+        found = {ask: looks[ask.job_id] for ask in asks if ask.job_id in looks}
+        texts = self._texts(ask for ask, look in found.items() if "text" in look.record)
+        return {ask: Look(look.record, look.job, texts.get(ask)) for ask, look in found.items()}
 
-    def _read(self, ask: Callable[[Pipeline, str], object], job_ids: Iterable[str]) -> dict[str, Any]:
-        """The answer of each job's record; without records that are of another type."""
-        names = list(dict.fromkeys(job_ids))
+    def _texts(self, asks: Iterable[Ask]) -> dict[Ask, Text]:
+        """The new part of each text; all of it where another attempt has begun."""
+        parts = {ask: ((ask.job_id, 0, HEAD - 1), (ask.job_id, HEAD + ask.offset, -1)) for ask in asks}
+        found = self._read((part for pair in parts.values() for part in pair), _range, transaction=True)
+        texts = {}
+        for ask, (head, rest) in parts.items():
+            attempt = _attempt(found.get(head, ""))
+            if attempt == ask.attempt or not ask.offset:
+                texts[ask] = Text(attempt, ask.offset, found.get(rest, ""))
+            elif attempt:
+                whole = self._read([(ask.job_id, 0, -1)], _range).get((ask.job_id, 0, -1), "")
+                texts[ask] = Text(_attempt(whole[:HEAD]), 0, whole[HEAD:])
+        return {ask: text for ask, text in texts.items() if text.attempt}
+
+    def _read(
+        self, names: Iterable[Any], ask: Callable[[Pipeline, Any], object], transaction: bool = False
+    ) -> dict[Any, Any]:
+        """The answer for each name; without keys that are of another type."""
+        names = list(dict.fromkeys(names))
         if not names:
             return {}
-        with away("looking at jobs"), self.ledger.redis.pipeline(transaction=False) as pipeline:
-            for job_id in names:
-                ask(pipeline, keys.job(job_id))
+        with away("looking at jobs"), self.ledger.redis.pipeline(transaction) as pipeline:
+            for name in names:
+                ask(pipeline, name)
             answers = pipeline.execute(raise_on_error=False)
         for answer in answers:
             if isinstance(answer, Exception) and isinstance(fault := ours(answer, "looking at jobs"), NotReady):
                 raise fault
-        return {
-            job_id: answer for job_id, answer in zip(names, answers, strict=True) if not isinstance(answer, Exception)
-        }
+        return {name: answer for name, answer in zip(names, answers, strict=True) if not isinstance(answer, Exception)}
+
+
+def _attempt(head: str) -> int:
+    """The attempt by the head of a text so far; 0 where there is none."""
+    return int(head) if head.isdecimal() else 0
+
+
+def _range(pipeline: Pipeline, part: tuple[str, int, int]) -> object:
+    """Asks for a part of a text so far: the job, the first byte and the last."""
+    job_id, first, last = part
+    return pipeline.getrange(keys.text(job_id), first, last)

@@ -20,7 +20,7 @@ from tasks.transcribe import Params, audio, not_known, segments
 from tasks.transcribe.denoise import CONTEXT_S, denoised
 from tasks.transcribe.domain import doubted, findings
 from tasks.transcribe.finished import Finished
-from tasks.transcribe.transcript import Segment, Transcript, Word
+from tasks.transcribe.transcript import Segment, Transcript, Word, text_of
 from tasks.warning import warning
 
 UNKNOWN = "und"  # ISO 639-2, 'undetermined'
@@ -129,6 +129,7 @@ class Listener(Algorithm):
                     for span, (words, fit) in zip(group, heard, strict=True)
                 ]
             )
+            call.so_far(text_of(finished.segments))
             done += sum(span.end - span.start for span in group)
 
 

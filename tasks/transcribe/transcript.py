@@ -53,7 +53,7 @@ class Transcript:
 
     @property
     def text(self) -> str:
-        return " ".join(segment.text for segment in self.segments if segment.words)
+        return text_of(self.segments)
 
     @property
     def words(self) -> list[Word]:
@@ -103,6 +103,11 @@ class Transcript:
             if s.words
         ]
         return {**self.result(), "model": self.model, "segments": segments}
+
+
+def text_of(segments: Sequence[Segment]) -> str:
+    """The texts of segments in which something was said."""
+    return " ".join(segment.text for segment in segments if segment.words)
 
 
 def mean_confidence(words: Sequence[Word]) -> float | None:

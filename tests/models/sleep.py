@@ -1,4 +1,4 @@
-"""Sleeps as many seconds as its prompt says, in Python, and listens to a stop."""
+"""Sleeps as many seconds as its prompt says, in Python, and listens to a stop. Its text so far is a dot a look."""
 
 import time
 
@@ -17,10 +17,12 @@ class Model(Algorithm):
 
     def _one(self, call):
         seconds = begin(call.inputs["prompt"])
-        until = time.monotonic() + seconds
+        until, dots = time.monotonic() + seconds, ""
         while (left := until - time.monotonic()) > 0:
             if call.canceled():
                 return Canceled("stopped as asked")
             call.report(1 - left / seconds, f"{left:.1f} s left")
+            dots += "."
+            call.so_far(dots)
             time.sleep(0.02)
         return answer("slept")

@@ -42,12 +42,16 @@ def test_a_large_result_goes_into_the_bucket(house, pool):
 
 
 def test_progress_and_phase_are_seen_while_it_runs(house, pool):
-    """People see how far it is; after the end the progress is whole."""
+    """People see how far it is, and the text so far; after the end the progress is whole, and that text is gone."""
     job_id = house.submit(f"{pool}-sleep", "1.5")
     house.started(job_id)
     until(lambda: (house.job(job_id).progress or 0) > 0, 10, "progress")
     assert house.job(job_id).message.endswith("s left")
+    first = until(lambda: house.ledger.redis.get(keys.text(job_id)), 10, "the text so far")
+    until(lambda: len(house.ledger.redis.get(keys.text(job_id)) or "") > len(first), 10, "it grows")
+    assert first.startswith("00000001.") and {*first[8:]} == {"."}
     assert house.ended(job_id).progress == 1
+    assert not house.ledger.redis.exists(keys.text(job_id))
 
 
 def test_the_last_report_before_the_commit_is_in_the_record(house, pool):

@@ -121,7 +121,8 @@ local function finish(job, status, now)
   end
   if not job.token or job.deadline_ms then redis.call('ZREM', 'bl:expiries', job.id) end
   if job.checkpoint then trash(job, 'checkpoints', now) end
-  unset(job, 'token', 'phase', 'retry_ms', 'checkpoint')
+  if job.text then redis.call('DEL', 'bl:text:' .. job.id) end
+  unset(job, 'token', 'phase', 'retry_ms', 'checkpoint', 'text')
   set(job, 'ended_ms', num(now), 'retained_ms', num(now + tonumber(job.keep_ms)))
   event(job, status)
   index_end(job)

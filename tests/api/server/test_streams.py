@@ -93,7 +93,10 @@ def test_a_stream_tells_a_job_from_its_snapshot_to_its_end(api):
     with api.stream(events_of(job)) as heard:
         assert heard.answer.headers["Content-Type"].startswith("text/event-stream")
         assert heard.answer.headers["Cache-Control"] == "private, no-store"
-        assert heard.next() == {"event": "snapshot", "data": {"job": api.ask("GET", job["links"]["self"]).json()}}
+        assert heard.next() == {
+            "event": "snapshot",
+            "data": {"job": api.ask("GET", job["links"]["self"]).json(), "text": None},
+        }
         claimed = api.hand.claim()
         started = heard.next()
         assert started["event"] == "status"
@@ -112,8 +115,40 @@ def test_a_job_that_is_done_is_told_at_once(api):
     done = api.ask("POST", job["links"]["cancel"]).json()
     answer = api.ask("GET", events_of(job))
     snapshot, told = (block.split("\n") for block in answer.text.strip().split("\n\n"))
-    assert snapshot[0] == "event: snapshot" and json.loads(snapshot[1].removeprefix("data: ")) == {"job": done}
+    assert snapshot[0] == "event: snapshot" and json.loads(snapshot[1].removeprefix("data: ")) == {
+        "job": done,
+        "text": None,
+    }
     assert told[0] == "event: done" and json.loads(told[1].removeprefix("data: ")) == done
+
+
+def test_the_text_so_far_is_told_as_it_grows(api):
+    """In the snapshot what there is, then what is new behind its offset; another attempt's begins with a reset."""
+    from tests.tasks.ledger.conftest import AWAY
+
+    job = api.submit()
+    claimed = api.hand.claim()
+    report = api.hand.ledger.report
+    report(job["id"], claimed.token, text="Once, é", text_at=0)
+    with api.stream(events_of(job)) as heard, api.stream(events_of(job)) as other:
+        told = heard.next()["data"]["text"]
+        assert told == {"attempt": 1, "offset": 0, "text": "Once, é", "text_cut": False}
+        other.next()
+        report(job["id"], claimed.token, text=" upon", text_at=8)
+        more = {"event": "text", "data": {"attempt": 1, "offset": 8, "text": " upon", "text_cut": False}}
+        assert heard.next() == other.next() == more
+        report(job["id"], claimed.token, text="x" * 65536, text_at=13)
+        assert heard.next()["data"] == {"attempt": 1, "offset": 13, "text": "", "text_cut": True}
+        api.hand.ledger.fail(job["id"], claimed.token, AWAY)
+        claimed = api.hand.claim()
+        report(job["id"], claimed.token, text="Twice", text_at=0)
+        names = [(one := heard.next())["event"]]
+        while names[-1] != "text":
+            names.append((one := heard.next())["event"])
+        assert names[-2:] == ["reset", "text"] and {*names[:-2]} <= {"status", "progress"}
+        assert one["data"] == {"attempt": 2, "offset": 0, "text": "Twice", "text_cut": False}
+        api.hand.finish(claimed)
+        assert heard.rest()[-1]["event"] == "done"
 
 
 def test_a_retry_is_told_with_its_time(api):

@@ -208,13 +208,16 @@ def test_a_canceled_call_leaves_and_the_others_go_on(model):
 
 
 def test_progress_rises_and_shows_the_text_so_far(model):
-    """Shares of max_tokens, with the end of what is written."""
-    reports = []
+    """Shares of max_tokens, with the end of what is written; all of it as the text so far."""
+    reports, texts = [], []
     asked = call(seed=4, max_tokens=50)
-    (result,) = model.run([Call(asked.inputs, asked.params, asked.workdir, lambda *report: reports.append(report))])
+    told = Call(asked.inputs, asked.params, asked.workdir, lambda *report: reports.append(report), so_far=texts.append)
+    (result,) = model.run([told])
     shares = [share for share, _ in reports]
     assert shares == sorted(shares) and shares[0] == 0 and 0.5 < shares[-1] < 1
     assert all(tail in text(result) and len(tail) <= writing.TAIL for _, tail in reports) and reports[-1][1]
+    assert len(texts) == len(reports) and all(text(result).startswith(so_far) for so_far in texts)
+    assert all(later.startswith(so_far) for so_far, later in zip(texts, texts[1:], strict=False))
 
 
 def test_of_a_long_prompt_the_last_512_tokens_are_read(model):

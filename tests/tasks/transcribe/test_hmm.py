@@ -114,10 +114,12 @@ def test_silence_is_an_empty_transcript(hmm, tmp_path):
 
 
 def test_progress_counts_segments(hmm, tmp_path):
-    """A person sees which segment of how many is being recognised."""
+    """A person sees which segment of how many is being recognised, and what was said so far."""
     sound = decode(SAMPLES / "reading_male.opus")[: 7 * 16_000]
-    call, seen = Call.of("transcribe", audio=str(encode(sound, tmp_path, "flac"))), []
-    hmm.run([Call(call.inputs, call.params, call.workdir, lambda *report: seen.append(report))])
+    call, seen, texts = Call.of("transcribe", audio=str(encode(sound, tmp_path, "flac"))), [], []
+    told = Call(call.inputs, call.params, call.workdir, lambda *report: seen.append(report), so_far=texts.append)
+    (result,) = hmm.run([told])
+    assert len(texts) == 2 and texts[1] == result.value["text"] and texts[1].startswith(texts[0]) and texts[0]
     assert [message for _, message in seen] == ["segment 1 of 2", "segment 2 of 2", "2 segments"]
     progress = [share for share, _ in seen]
     assert progress == sorted(progress)
