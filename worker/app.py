@@ -49,7 +49,9 @@ class Process:
     def __init__(self, settings: Settings, identity: Identity) -> None:
         from worker.run import Runner  # imports boto3, which the parent, who imports this file, does not need
 
-        self.runner = Runner(settings, identity.worker, identity.link.parent / str(os.getpid()), identity.models)
+        slots = identity.slots if identity.worker.shared else 1
+        scratch = identity.link.parent / str(os.getpid())
+        self.runner = Runner(settings, identity.worker, scratch, identity.models, slots)
         self.broker = Broker(settings)
         self.link = Link(identity.link, "runner", self.on_message)
         self.name = f"{identity.worker.id}:{os.getpid()}:{started(os.getpid())}"

@@ -1,4 +1,5 @@
-"""Calls that are on their way to a model: jobs being claimed, and jobs whose inputs are being fetched.
+"""Calls that are on their way to a model: jobs that wait for a slot which is being woken, jobs being claimed, and jobs
+whose inputs are being fetched.
 
 A batcher asks for them before it starts a batch that is not full. It knows slots and models, and no jobs.
 """
@@ -13,7 +14,7 @@ class Arrivals:
     """The slots of one process that will soon bring a call. Used by all threads."""
 
     def __init__(self) -> None:
-        self._coming: dict[str, tuple[str, float]] = {}  # slot -> model, and since when
+        self._coming: dict[str, tuple[str, float]] = {}  # slot, or a name for several -> model, and since when
 
     def expect(self, slot: str, model: str = UNKNOWN) -> None:
         """The slot has begun to claim a job, or to fetch the inputs of one of this model."""

@@ -11,6 +11,7 @@ import logging
 import random
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tasks import errors, registry
 from tasks.algorithm import Call, Result
 from tasks.bucket.direct import DirectStorage
 from tasks.bucket.weights import Weights
+from tasks.job import Fixed
 from tasks.ledger import Claimed, Commit, Granted, Ledger, Wish, Worker, connect, keys
 from tasks.registry import Model
 from tasks.settings import Settings
@@ -42,10 +44,12 @@ TELL_EVERY_S = 0.2
 
 
 class Runner:
-    """Everything that the slots of one process share. Their folders lie in `scratch`, which the parent removes."""
+    """Everything that the `slots` of one process share. Their folders lie in `scratch`, which the parent removes."""
 
-    def __init__(self, settings: Settings, worker: Worker, scratch: Path, models: registry.Registry) -> None:
-        self.settings, self.worker, self.scratch, self.models = settings, worker, scratch, models
+    def __init__(
+        self, settings: Settings, worker: Worker, scratch: Path, models: registry.Registry, slots: int = 1
+    ) -> None:
+        self.settings, self.worker, self.scratch, self.models, self.slots = settings, worker, scratch, models, slots
         # a lingering slot reads for linger_s, so its client must wait a second longer
         self.ledger = Ledger(settings, read_timeout_s=max(2.0, settings.linger_s + 1))
         self.wishes = Together(partial(self.ledger.claim_many, worker), WISHES_A_TRIP)
@@ -87,10 +91,24 @@ class Runner:
     def _claim(self, slot: Slot) -> Claimed | None:
         token = slot.next_token()
         claimed = self._ask(Wish(slot.name, token, self.settings.linger_s)).claimed
-        if claimed or not self.settings.linger_s:
-            return claimed
-        self.ledger.redis.blpop([keys.wake(slot.name)], timeout=self.settings.linger_s)
-        return self._ask(Wish(slot.name, token, lingered=True)).claimed
+        if claimed is None and self.settings.linger_s:
+            self.ledger.redis.blpop([keys.wake(slot.name)], timeout=self.settings.linger_s)
+            claimed = self._ask(Wish(slot.name, token, lingered=True)).claimed
+        if claimed and self.slots > 1:
+            self._expect_more(claimed.fixed)
+        return claimed
+
+    def _expect_more(self, fixed: Fixed) -> None:
+        """Let a batch of this job's model wait for the free slots that are being woken, where more of its jobs wait."""
+        with contextlib.suppress(errors.UnknownModel, errors.NotReady):
+            model = self.models.model(fixed.kind, fixed.model)
+            if model.batch == 1:
+                return
+            free = len(self.attempts) + 1 < self.slots
+            if free and self.ledger.waits(replace(self.worker, lines=[fixed.line])):
+                self.arrivals.expect(f"more of {model.key}", model.key)
+            else:
+                self.arrivals.came(f"more of {model.key}")
 
     def _ask(self, wish: Wish) -> Granted:
         """Commit and claim, in one trip with other slots that ask now. A batch may wait a little for what comes."""
