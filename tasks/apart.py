@@ -1,9 +1,13 @@
-"""Blocking calls that cannot be interrupted, each on its own thread, so that the caller can abandon one.
+"""Blocking calls that cannot be interrupted, each on a thread with nothing else to do, so that its caller can abandon it.
 
-An abandoned call runs on until its own timeout. This file knows nothing of jobs or of the functions called.
+An abandoned call runs on until its own timeout. A thread waits a while for its next call: to start one costs more than
+most calls. This file knows nothing of jobs or of the functions called.
 """
 
+import os
+import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -11,6 +15,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 CHECK_EVERY_S = 0.1
 """Seconds between two calls of `check` while a caller waits."""
+IDLE_S = 10.0
+"""Seconds after which a thread without a call ends."""
 
 
 @dataclass
@@ -26,6 +32,8 @@ class Apart:
 
     def __init__(self, name: str, most: int) -> None:
         self._name, self._free = name, threading.BoundedSemaphore(most)
+        self._idle: deque[queue.SimpleQueue[_Call]] = deque()
+        os.register_at_fork(after_in_child=self._idle.clear)  # no thread survives a fork
 
     def call(self, do: Callable[[], T], check: Callable[[], None]) -> T:
         """Returns or raises what `do` does. Calls `check` while it waits, and raises what that raises."""
@@ -34,7 +42,7 @@ class Apart:
             check()
         call = _Call(do)
         try:
-            threading.Thread(target=self._run, args=(call,), name=self._name, daemon=True).start()
+            self._hand_over(call)
         except RuntimeError:  # no more threads
             self._free.release()
             raise
@@ -45,14 +53,35 @@ class Apart:
         value: T = call.value
         return value
 
+    def _hand_over(self, call: _Call) -> None:
+        try:
+            calls = self._idle.pop()
+        except IndexError:
+            calls = queue.SimpleQueue()
+            threading.Thread(target=self._work, args=(calls,), name=self._name, daemon=True).start()
+        calls.put(call)
+
+    def _work(self, calls: "queue.SimpleQueue[_Call]") -> None:
+        while True:
+            try:
+                call = calls.get(timeout=IDLE_S)
+            except queue.Empty:
+                try:
+                    self._idle.remove(calls)
+                except ValueError:  # a caller has just taken it
+                    continue
+                return
+            self._run(call)
+            self._idle.append(calls)
+            self._free.release()
+            call.done.set()
+            del call  # what it holds may be large
+
     def _run(self, call: _Call) -> None:
         try:
             call.value = call.do()
         except BaseException as error:  # re-raised in the caller, if it still waits
             call.error = error
-        finally:
-            self._free.release()
-            call.done.set()
 
 
 BUCKETS = Apart("bucket", 64)

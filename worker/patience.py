@@ -34,7 +34,16 @@ def patiently(attempt: Attempt, what: str, most_s: float, ledger: Ledger, ask: C
     Errors: StorageUnavailable once the bucket has been away for `most_s`; the attempt's own once it is asked to stop;
     whatever else `ask` raises.
     """
+    try:
+        return ask()  # at nearly all times; Retrying costs as much as a small upload
+    except StorageUnavailable as error:
+        failed = [error]
     since: list[float] = []
+
+    def again() -> T:
+        if failed:
+            raise failed.pop()
+        return ask()
 
     def over(state: RetryCallState) -> bool:
         since.append(time.monotonic())
@@ -53,7 +62,7 @@ def patiently(attempt: Attempt, what: str, most_s: float, ledger: Ledger, ask: C
             reraise=True,
             wait=wait_random_exponential(multiplier=FIRST_S, max=LONGEST_S),
             sleep=lambda s: _nap(s, attempt),
-        )(ask)
+        )(again)
     finally:
         if attempt.waits_for:
             attempt.waits_for = ""
