@@ -1,4 +1,4 @@
-"""Blocking calls that cannot be interrupted, each on a thread with nothing else to do, so that its caller can abandon it.
+"""Blocking calls that cannot be interrupted, each on a thread with nothing else to do, so that callers can abandon one.
 
 An abandoned call runs on until its own timeout. A thread waits a while for its next call: to start one costs more than
 most calls. This file knows nothing of jobs or of the functions called.
