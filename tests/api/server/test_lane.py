@@ -17,6 +17,7 @@ from api.server.bridge import Bridge
 from api.server.lane import BODY_MAX_BYTES
 from tasks.ids import new_id
 from tasks.ledger import Idempotency, Ledger, keys
+from tasks.service import submits
 from tasks.settings import Settings
 from tests.api.conftest import PROMPT, in_seconds
 from tests.stack import make_settings, make_storage, until
@@ -166,6 +167,8 @@ def site(redis_server, s3_server, tmp_path_factory) -> Iterator[Site]:
         redis_server, s3_server, tmp_path_factory.mktemp("lane"), cors_origins=[PAGE], trusted_proxies=["10.0.0.0/8"]
     )
     make_storage(made.settings)
+    for way in WAYS:
+        made.services.jobs.webhooks.secrets.rotate(way)
     yield made
     made.bridge._lane.close()
     made.bridge._threads.close()
@@ -190,12 +193,14 @@ TAKEN = {
             "priority": -3,
             "metadata": {"a": [1.5, None, {"b": "\x7f"}]},
             "queue_ttl_s": 60,
+            "run_timeout_s": 60,
             "deadline_s": 900.5,
             "retention_s": 60,
             "max_attempts": 2,
         },
         {},
     ),
+    "a webhook": ({**PROMPT, "webhook": {"url": "https://hooks.example/in?secret=1"}}, {}),
     "scheduled": ({**PROMPT, "start_at": in_seconds(3600)}, {}),
     "a key of its own": (PROMPT, {"idempotency_key": "{way}-1"}),
     "a key of its own, quoted": (PROMPT, {"idempotency_key": '"{way} 2"'}),
@@ -232,6 +237,12 @@ def test_the_lane_answers_as_flask_does(site, name):
     for answer in (lane, flask):
         record = site.services.jobs.ledger.record(answer.body["id"])
         assert record["status"] == answer.body["status"] and answer.logged[0]["made"] == answer.body["id"]
+
+
+def test_a_field_that_the_lane_does_not_know_is_left_to_flask(site, monkeypatch):
+    """As one that is added to requests and forgotten in the lane."""
+    monkeypatch.setattr(submits, "FIELDS", submits.FIELDS - {"priority"})
+    assert not site.ask("laned", {**PROMPT, "priority": 1}).by_lane and site.ask("laned", PROMPT).by_lane
 
 
 LEFT = {
