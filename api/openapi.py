@@ -12,12 +12,14 @@ from typing import Any, Literal
 from flask import Blueprint, Response, request
 from pydantic import TypeAdapter
 
+from api.batch_body import FORM, JSON_LINES, BatchRequest
 from api.events import EVENT_STREAM, Change, Progress, Reset, Snapshot, StatusChange, TextReset, TextSoFar
 from api.multipart import OBJECTS, RESERVED, TEXTS
-from api.operations import OF_EVERY_ROUTE, OPERATIONS, TAGS, Operation
+from api.operation import Operation
+from api.operations import OF_EVERY_ROUTE, OPERATIONS, TAGS
 from api.parameters import HEADERS, PATH_PARAMETERS, QUERIES
 from api.problems import Problem
-from api.v1.batches import JSON_LINES, BatchLine
+from api.v1.batches import BatchLine, BatchList, BatchResult
 from api.v1.dead_letters import Purge, Replay
 from api.v1.health import Health
 from api.v1.jobs import JobList, ListQuery
@@ -28,10 +30,11 @@ from api.v1.pauses import PauseList, PauseRequest
 from api.v1.pools import PoolList
 from api.v1.uploads import Upload, UploadRequest
 from api.v1.webhooks import WebhookSecrets
+from tasks.batch import Batch
 from tasks.job import Job
 from tasks.ledger.pools import Pool
 from tasks.registry import KINDS, contract
-from tasks.request import adapter, request_of
+from tasks.request import adapter, line_adapter, request_of
 from tasks.service.erasure import Erasure
 from tasks.service.explain import Explanation
 
@@ -59,7 +62,10 @@ ANSWERED = (
     TextSoFar,
     TextReset,
     JobList,
+    Batch,
+    BatchList,
     BatchLine,
+    BatchResult,
     Replay,
     Purge,
     Upload,
@@ -97,6 +103,16 @@ ACCEPTED_HEADERS: Json = {
 BATCH_HEADERS: Json = {
     "Batch-Accepted": {"description": "Number of the lines that made a job", "schema": {"type": "integer"}},
     "Batch-Refused": {"description": "Number of the lines that were refused", "schema": {"type": "integer"}},
+}
+
+BATCH_FORM: Json = {
+    "type": "object",
+    "required": ["input"],
+    "properties": {
+        "input": {"type": "string", "description": "a file of JSON lines"},
+        "on_error": {"enum": ["skip", "reject"]},
+        "defaults": {"type": "string", "contentMediaType": "application/json"},
+    },
 }
 
 
@@ -197,15 +213,14 @@ def _answer(status: int, schema: str | None, operation: Operation, limited: bool
         told = "; ".join(f"the data of `{name}` is of the schema {of}" for name, of in operation.events.items())
         stream = {"schema": {"type": "string", "description": f"Server-sent events: {told}."}}
         return {**described, "content": {EVENT_STREAM: stream}}
-    if schema and operation.lines:
+    if schema and operation.lines and status == 200:
         told = f"JSON lines; each is of the schema {schema}"
-        return {
-            "description": STATUS_WORDS[status],
-            "headers": BATCH_HEADERS | LIMIT_HEADERS,
-            "content": {JSON_LINES[0]: {"schema": {"type": "string", "description": told}}},
-        }
+        described["content"] = {JSON_LINES[0]: {"schema": {"type": "string", "description": told}}}
+        return described | ({"headers": BATCH_HEADERS | LIMIT_HEADERS} if schema == "BatchLine" else {})
     if status == 202:
-        described["headers"] = ACCEPTED_HEADERS | (LIMIT_HEADERS if limited else {})
+        described["headers"] = (
+            ACCEPTED_HEADERS | (BATCH_HEADERS if operation.lines else {}) | (LIMIT_HEADERS if limited else {})
+        )
     if status == 201:
         described["headers"] = LIMIT_HEADERS
     if schema:
@@ -215,9 +230,9 @@ def _answer(status: int, schema: str | None, operation: Operation, limited: bool
 
 def _content(operation: Operation, body: str) -> Json:
     if operation.lines:
-        told = f"JSON lines; each is of the schema {body}"
-        schema = {"type": "string", "minLength": 1, "description": told}
-        return {media_type: {"schema": schema, "examples": operation.examples} for media_type in JSON_LINES}
+        schema = {"type": "string", "minLength": 1, "description": "JSON lines; each is of the schema LineRequest"}
+        lines = {media_type: {"schema": schema, "examples": operation.examples} for media_type in JSON_LINES}
+        return lines | {"application/json": {"schema": {"$ref": REF + body}}, FORM: {"schema": BATCH_FORM}}
     content: Json = {"application/json": {"schema": {"$ref": REF + body}, "examples": operation.examples}}
     if body == "JobRequest":
         content["multipart/form-data"] = {"schema": _form()}
@@ -248,11 +263,13 @@ def _schemas() -> Json:
         *((model.__name__, "serialization", TypeAdapter(model)) for model in ANSWERED),
         ("UploadRequest", "validation", TypeAdapter(UploadRequest)),
         ("PauseRequest", "validation", TypeAdapter(PauseRequest)),
+        ("BatchRequest", "validation", TypeAdapter(BatchRequest)),
+        ("LineRequest", "validation", line_adapter()),
         ("JobRequest", "validation", adapter()),
         ("query", "validation", TypeAdapter(ListQuery)),
     ]
     found, rest = TypeAdapter.json_schemas(wanted, ref_template=REF + "{model}")
-    schemas = {**rest["$defs"], "JobRequest": found["JobRequest", "validation"]}
+    schemas = {**rest["$defs"], **{name: found[name, "validation"] for name in ("JobRequest", "LineRequest")}}
     by_kind: Json = json.loads(
         re.sub(r"tasks__([a-z]+)__(\w+)", lambda match: match[1].title() + match[2], json.dumps(schemas))
     )

@@ -4,36 +4,10 @@ openapi.py makes the document from it, and strict.py refuses requests by it. Kno
 a test compares the table with the app's own routes.
 """
 
-from dataclasses import dataclass, field
-from typing import Any
-
-from api.examples import BATCH, SUBMIT, UPLOAD
+from api.batch_operations import BATCHES
+from api.examples import SUBMIT, UPLOAD
+from api.operation import Operation
 from api.parameters import Route
-from api.v1.batches import LINES_MAX
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One route. `answers` and `body` name schemas; `refusals` are its statuses beside those of every route.
-    `lines`: body and answer are JSON lines, each of the schema that is named. `events`: the answer is a stream of
-    events; the schema of each event's data, by its name."""
-
-    method: str
-    path: str
-    summary: str
-    description: str
-    answers: dict[int, str | None]
-    refusals: tuple[int, ...] = ()
-    body: str | None = None
-    headers: tuple[str, ...] = ()
-    examples: dict[str, Any] = field(default_factory=dict)
-    lines: bool = False
-    events: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def tag(self) -> str:
-        return self.path.split("/")[2] if self.path.startswith("/v1/") else "service"
-
 
 PAUSING = (400, 403, 404, 409, 413, 415, 422)
 RUNNING_GO_ON = "Submits are still accepted, jobs that wait stay queued, and running jobs go on."
@@ -52,22 +26,7 @@ OPERATIONS = (
         ("Prefer", "Idempotency-Key"),
         SUBMIT,
     ),
-    Operation(
-        "post",
-        "/v1/batches",
-        "Submit many jobs",
-        "Accepts a job for each line of the body: JSON lines, each a request as `POST /v1/jobs` takes it as JSON. The "
-        "answer is JSON lines in the same order, each with the `job` that the line made or the `problem` that refused "
-        f"it; a refused line stops no other. A body has {LINES_MAX:,} lines at most. One that is refused as a whole, "
-        "e.g. because it is not UTF-8, has made no job. With an `Idempotency-Key` the same body may be sent again: "
-        "lines that have made a job make no other, and all others are tried anew.",
-        {200: "BatchLine"},
-        (400, 413, 415, 422),
-        "JobRequest",
-        ("Idempotency-Key",),
-        BATCH,
-        lines=True,
-    ),
+    *BATCHES,
     Operation(
         "get",
         "/v1/jobs",
@@ -369,7 +328,7 @@ OF_EVERY_ROUTE = (400, 401, 403, 415, 422, 503)
 TAGS = {
     "events": "Listen to the changes of all jobs",
     "jobs": "Submit, read, cancel, retry and erase jobs",
-    "batches": "Submit many jobs in one request",
+    "batches": "Submit many jobs in one request, and follow them together",
     "dead-letters": "Jobs that failed after their last attempt for a reason that may have passed",
     "uploads": "Files too large for a form",
     "webhooks": "Secrets that sign webhooks",

@@ -8,6 +8,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from api.auth import Whose
+from api.batch_body import BatchQuery
+from api.v1.batches import BatchListQuery, ResultsQuery
 from api.v1.dead_letters import DeadQuery
 from api.v1.events import ChangesQuery
 from api.v1.jobs import ListQuery
@@ -50,6 +52,12 @@ QUERIES: dict[Route, type[BaseModel]] = {
     ("get", "/v1/jobs"): ListQuery,
     ("get", "/v1/events"): ChangesQuery,
     ("get", "/v1/limits"): Whose,
+    ("post", "/v1/batches"): BatchQuery,
+    ("get", "/v1/batches"): BatchListQuery,
+    ("get", "/v1/batches/{batch_id}"): Whose,
+    ("get", "/v1/batches/{batch_id}/results"): ResultsQuery,
+    ("post", "/v1/batches/{batch_id}/cancel"): Whose,
+    ("delete", "/v1/batches/{batch_id}"): Whose,
     ("get", "/v1/dead-letters"): DeadQuery,
     ("delete", "/v1/dead-letters"): DeadQuery,
     ("post", "/v1/dead-letters/replay"): DeadQuery,
@@ -57,6 +65,7 @@ QUERIES: dict[Route, type[BaseModel]] = {
 """The model of each route's query string; a route that is absent takes none."""
 PATH_PARAMETERS: dict[str, dict[str, Any]] = {
     "job_id": {"description": "`id` of the job", "schema": {"type": "string", "pattern": "^job_[0-9a-z]{26}$"}},
+    "batch_id": {"description": "`id` of the batch", "schema": {"type": "string", "pattern": "^batch_[0-9a-z]{26}$"}},
     "name": {"description": "name of the output, the model or the pool", "schema": {"type": "string", "minLength": 1}},
     "kind": {"description": "kind of job", "schema": {"enum": list(KINDS)}},
     "tenant": {"description": "name of the tenant", "schema": {"type": "string", "pattern": "^[a-z0-9-]{1,40}$"}},

@@ -26,9 +26,12 @@ def member_id(batch_id: str, line: int) -> str:
     return f"job_{batch_id.removeprefix('batch_')[:-LINE_CHARS]}{_base32(line, LINE_CHARS)}"
 
 
-def batch_of(job_id: str) -> str:
-    """The batch of a member. Of another job it is an id that no batch has."""
-    return f"batch_{job_id.removeprefix('job_')[:-LINE_CHARS]}{'0' * LINE_CHARS}"
+def line_of(job_id: str) -> int:
+    """The line of a member. Errors: ValueError."""
+    line = 0
+    for character in job_id[-LINE_CHARS:]:
+        line = line << 5 | _BASE32.index(character)
+    return line
 
 
 def _base32(value: int, length: int) -> str:

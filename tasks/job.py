@@ -19,7 +19,7 @@ from tasks.registry import Kind
 from tasks.webhook import Webhook, WebhookRequest, shown
 
 SCHEMA = 2
-"""The newest form of a record: with `in_bucket`. One without it is still written as 1, which older workers can run."""
+"""The newest form of a record: with `in_bucket` or `batch`. Others are still written as 1, which older workers run."""
 
 
 class Status(StrEnum):
@@ -185,6 +185,8 @@ class Job(BaseModel):
     completed_at: datetime | None = Field(None, description="time of the end")
     retry_at: datetime | None = Field(None, description="time of the next attempt, while a failed one waits for it")
     retry_of: str | None = Field(None, description="id of the ended job whose request this job repeats")
+    batch: str | None = Field(None, description="id of the batch whose line made it")
+    custom_id: str | None = Field(None, description="`custom_id` of that line")
     start_at: datetime | None = Field(None, description="earliest start, as submitted")
     start_by: datetime | None = Field(None, description="time at which it ends as `expired` if it has never started")
     retained_until: datetime | None = Field(None, description="time at which record and outputs are erased")
@@ -232,6 +234,8 @@ class Job(BaseModel):
                 "completed_at": _moment(record.get("ended_ms")),
                 "retry_at": _moment(record.get("retry_ms")),
                 "retry_of": fixed.retry_of,
+                "batch": fixed.batch,
+                "custom_id": fixed.custom_id,
                 "start_at": _moment(fixed.start_ms),
                 "start_by": None if started else _moment(record["start_by_ms"]),
                 "retained_until": _moment(record.get("retained_ms")),
@@ -278,6 +282,8 @@ class Fixed(BaseModel):
     retention_s: float
     max_attempts: int
     retry_of: str | None = None
+    batch: str | None = None
+    custom_id: str | None = None
     webhook: WebhookRequest | None = None
     uploads: dict[str, Upload] = Field(
         default_factory=dict, description="by id: what the submit saw of each upload it names"

@@ -26,6 +26,8 @@ FREE_MAX_BYTES = 64 * 1024
 """Bytes of params and metadata together, as JSON, at most."""
 GROWTH = 8
 """Times its own bytes that JSON has at most once it is read and written anew: `9e15` becomes `9000000000000000.0`."""
+CUSTOM_ID_MAX = 64
+"""Characters of a line's `custom_id`."""
 FREE_MAX_DEPTH = 64
 """Levels of lists and objects in metadata."""
 
@@ -35,18 +37,27 @@ def parse(body: bytes | str) -> JobRequest:
 
     Errors: MalformedRequest where it is no JSON, UnknownModel where there is no such kind, TooLarge, InvalidRequest.
     """
+    return _parsed(adapter(), body)
+
+
+def parse_line(body: bytes | str) -> JobRequest:
+    """The request of a batch's line, which may have a `custom_id`. Errors: those of `parse`."""
+    return _parsed(line_adapter(), body)
+
+
+def _parsed(known: TypeAdapter[Any], body: bytes | str) -> JobRequest:
     try:
-        return parse_valid(body)
+        return parse_valid(body, known)
     except ValidationError as error:
         raise _named_twice(body) or refusal(error, body) from error
 
 
-def parse_valid(body: bytes | str) -> JobRequest:
+def parse_valid(body: bytes | str, known: TypeAdapter[Any] | None = None) -> JobRequest:
     """The same; of a request that is not in form it does not find out why, which takes far longer.
 
     Errors: as `parse`, and pydantic's ValidationError.
     """
-    request: JobRequest = adapter().validate_json(body, strict=True)
+    request: JobRequest = (known or adapter()).validate_json(body, strict=True)
     if twice := _named_twice(body):
         raise twice
     _check_free_part(request, len(body))
@@ -91,6 +102,23 @@ def adapter() -> TypeAdapter[Any]:
     """The union of all kinds' requests, told apart by `kind`."""
     union: Any = Annotated[Union[tuple(map(request_of, KINDS))], Field(discriminator="kind")]  # noqa: UP007
     return TypeAdapter(union)
+
+
+@functools.cache
+def line_adapter() -> TypeAdapter[Any]:
+    """The union of all kinds' requests as a batch's line has them."""
+    union: Any = Annotated[Union[tuple(map(_line_of, KINDS))], Field(discriminator="kind")]  # noqa: UP007
+    return TypeAdapter(union)
+
+
+def _line_of(kind: str) -> type[JobRequest]:
+    """The kind's request with a `custom_id`."""
+    about = "the caller's own id of the line, unique within the batch"
+    optional: Any = str | None
+    custom_id: Any = (optional, Field(None, min_length=1, max_length=CUSTOM_ID_MAX, description=about))
+    base = request_of(kind)
+    about_line = f"A line of a batch for a {kind} job."
+    return create_model(f"{kind.title()}Line", __base__=base, __doc__=about_line, custom_id=custom_id)
 
 
 @functools.cache

@@ -80,22 +80,50 @@ class Client:
         return self.wait(job["id"], timeout=wait) if wait else job
 
     def submit_batch(
-        self, lines: bytes | Iterable[Mapping[str, Any]], idempotency_key: str | None = None
-    ) -> list[dict[str, Any]]:
-        """Submits many jobs at once. `lines`: requests as the API takes them, or JSON lines as they stand.
+        self,
+        lines: bytes | Iterable[Mapping[str, Any]],
+        idempotency_key: str | None = None,
+        on_error: str = "skip",
+        defaults: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """Submits many jobs at once; gives the batch. `lines`: requests as the API takes them, or JSON lines as they
+        stand; `defaults`: fields that lines may leave out.
 
-        Gives an outcome a line, in their order: its number `line`, from 1, and `job` or `problem`. A refused line stops
-        no other.
+        A refused line stops no other and is among the batch's `errors`; with `on_error="reject"` all are refused.
         """
         body = lines if isinstance(lines, bytes) else b"".join(json.dumps(line).encode() + b"\n" for line in lines)
-        headers = {
-            "Content-Type": "application/jsonl",
-            "Idempotency-Key": f'"{idempotency_key or secrets.token_hex(16)}"',
-        }
+        key = idempotency_key or secrets.token_hex(16)
+        headers = {"Content-Type": "application/jsonl", "Idempotency-Key": f'"{key}"'}
+        query = {"on_error": on_error} | ({"defaults": json.dumps(defaults)} if defaults else {})
         answer = self._sender.retried(
-            lambda: self._sender.http.post("/v1/batches", content=body, headers=headers, timeout=timeout(TRANSFER_S))
+            lambda: self._sender.http.post(
+                "/v1/batches", content=body, params=query, headers=headers, timeout=timeout(TRANSFER_S)
+            )
         )
-        return self._sender.lines(answer)
+        return self._sender.read(answer)
+
+    def batch(self, batch_id: str) -> dict[str, Any]:
+        """The batch as it is now."""
+        return self._sender.document("GET", f"/v1/batches/{batch_id}")
+
+    def batches(self, **filters: Any) -> Iterator[dict[str, Any]]:
+        """Batches, newest first, of all pages. Filters: tenant; `limit` is the size of a page."""
+        for page in self._pages("GET", "/v1/batches", filters):
+            yield from page["data"]
+
+    def batch_results(self, batch_id: str, after: int = 0) -> list[dict[str, Any]]:
+        """The lines of a batch behind the line `after`, each with its `job` as it is now or its `error`."""
+        return self._sender.lines(
+            self._sender.request("GET", f"/v1/batches/{batch_id}/results", params={"after": after})
+        )
+
+    def cancel_batch(self, batch_id: str) -> dict[str, Any]:
+        """Cancels the jobs of a batch that wait, and asks running ones to stop."""
+        return self._sender.document("POST", f"/v1/batches/{batch_id}/cancel")
+
+    def delete_batch(self, batch_id: str) -> None:
+        """Erases a batch that is done, its jobs and their outputs."""
+        self._sender.request("DELETE", f"/v1/batches/{batch_id}")
 
     def get(self, job_id: str) -> Job:
         """The job as it is now."""

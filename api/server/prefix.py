@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from tasks.batch import Batch
 from tasks.job import Job
 
 Body = TypeVar("Body", bound=BaseModel)
@@ -19,17 +20,21 @@ def located(headers: dict[str, str] | None, prefix: str) -> dict[str, str] | Non
 
 
 def prefixed(body: Body, prefix: str) -> Body:
-    """The body with the prefix in the links of a job, or of each job in its `data`."""
+    """The body with the prefix in the links of a job or a batch, or of each in its `data`."""
     if isinstance(body, Job):
         return body.model_copy(update=_paths(body, prefix))
-    jobs = getattr(body, "data", None)
-    if isinstance(jobs, list) and jobs and isinstance(jobs[0], Job):
-        return body.model_copy(update={"data": [job.model_copy(update=_paths(job, prefix)) for job in jobs]})
+    if isinstance(body, Batch):
+        return body.model_copy(update=_paths(body, prefix))
+    rows = getattr(body, "data", None)
+    if isinstance(rows, list) and rows and isinstance(rows[0], Job | Batch):
+        return body.model_copy(update={"data": [row.model_copy(update=_paths(row, prefix)) for row in rows]})
     return body
 
 
-def _paths(job: Job, prefix: str) -> dict[str, Any]:
-    """The fields of a job that hold paths, prefixed."""
+def _paths(job: Job | Batch, prefix: str) -> dict[str, Any]:
+    """The fields of a job or a batch that hold paths, prefixed."""
     links = job.links.model_copy(update={name: prefix + path for name, path in job.links})
+    if isinstance(job, Batch):
+        return {"links": links}
     outputs = [output.model_copy(update={"url": prefix + output.url}) for output in job.outputs]
     return {"links": links, "outputs": outputs}

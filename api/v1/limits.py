@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from api.answers import answer, read_query, services
 from api.auth import Whose, whose
-from api.v1.batches import LINES_MAX
+from api.batch_body import LINES_MAX
 from api.v1.uploads import PUT_MAX_BYTES
 from tasks.ledger.shapes import Rate as Left
 from tasks.request import FREE_MAX_BYTES

@@ -43,6 +43,7 @@ class Callers(Connection):
         self, fixed: Fixed, idempotency: Idempotency | None = None, mode: str = "", replaying: bool = False
     ) -> Call:
         """The call that records a job; `mode` as submit.lua has it."""
+        alone = fixed.batch is None  # open_batch has taken the quotas of a member
         start = "" if fixed.start_ms is None else fixed.start_ms
         deadline = "" if fixed.deadline_s is None else milliseconds(fixed.deadline_s)
         return (
@@ -72,14 +73,15 @@ class Callers(Connection):
                 idempotency.fingerprint if idempotency else "",
                 IDEMPOTENCY_MS,
                 mode,
-                self.settings.submits_per_minute,
-                self.settings.max_waiting_jobs,
+                self.settings.submits_per_minute if alone else 0,
+                self.settings.max_waiting_jobs if alone else 0,
                 self.settings.max_stored_bytes,
                 fixed.retry_of or "",
                 int(replaying),
-                self.settings.max_record_bytes,
+                self.settings.max_record_bytes if alone else 0,
                 fixed.v,
                 *(upload.bytes for upload in fixed.uploads.values()),
+                fixed.batch or "",
                 *((fixed.webhook.as_field(), self.settings.max_undelivered_webhooks) if fixed.webhook else ()),
             ],
         )
@@ -94,23 +96,28 @@ class Callers(Connection):
                 return Submitted(job_id, replay_fingerprint=fingerprint)
             case [3, _]:
                 raise errors.Conflict(KEY_IS_UPLOADING, retryable=True)
+            case [-6]:
+                raise errors.Replayed(f"job {fixed.retry_of} is no dead letter, or has been retried already")
+        raise self._refusal(answer)
+
+    def _refusal(self, answer: list[Any]) -> errors.BacklotError:
+        """The refusal of a submit or of a batch."""
+        match answer:
             case [-2, percent]:
-                raise errors.Overloaded(
+                return errors.Overloaded(
                     f"Redis is {percent} % full and takes no new jobs above 85 %; running jobs go on"
                 )
             case [-3, ms]:
-                raise errors.RateLimited(self.settings.submits_per_minute, ms / 1000)
+                return errors.RateLimited(self.settings.submits_per_minute, ms / 1000)
             case [-4, waiting]:
-                raise errors.WaitingTooMany(waiting, self.settings.max_waiting_jobs)
+                return errors.WaitingTooMany(waiting, self.settings.max_waiting_jobs)
             case [-5, stored]:
-                raise errors.StoredTooMuch(stored, self.settings.max_stored_bytes)
-            case [-6]:
-                raise errors.Replayed(f"job {fixed.retry_of} is no dead letter, or has been retried already")
+                return errors.StoredTooMuch(stored, self.settings.max_stored_bytes)
             case [-7, held, most]:
-                raise errors.RecordsTooLarge(held, most)
+                return errors.RecordsTooLarge(held, most)
             case [-8, undelivered]:
-                raise errors.UndeliveredTooMany(undelivered, self.settings.max_undelivered_webhooks)
-        raise errors.LedgerFault(f"submit answered {answer[:1]}, which this release does not know")
+                return errors.UndeliveredTooMany(undelivered, self.settings.max_undelivered_webhooks)
+        return errors.LedgerFault(f"submit answered {answer[:1]}, which this release does not know")
 
     def reserve(self, tenant: str, idempotency: Idempotency, job_id: str) -> Submitted | None:
         """Reserves an Idempotency-Key while inputs are uploaded: None where this job has it now, else the job that
@@ -183,13 +190,16 @@ class Callers(Connection):
     def forget(self, fixed: Fixed) -> None:
         """Deletes the record of an ended job and puts its objects on the trash list. Errors: NotFound; Conflict where
         it has not ended."""
-        uploads = [keys.upload_jobs(fixed.tenant, upload) for upload in fixed.uploads]
-        named = [keys.job(fixed.id), keys.tenant_jobs(fixed.tenant), *uploads]
-        match self._run("forget", named, [fixed.id, fixed.tenant], int):
+        match self._run(*self.forget_call(fixed), int):
             case 0:
                 raise errors.NotFound(f"there is no job {fixed.id}")
             case 2:
                 raise errors.Conflict(f"job {fixed.id} has not ended; cancel it first")
+
+    def forget_call(self, fixed: Fixed) -> Call:
+        """The call that forgets a job."""
+        uploads = [keys.upload_jobs(fixed.tenant, upload) for upload in fixed.uploads]
+        return "forget", [keys.job(fixed.id), keys.tenant_jobs(fixed.tenant), *uploads], [fixed.id, fixed.tenant]
 
     def note_use(self, key_id: str) -> None:
         """Records that an API key was used now."""

@@ -46,6 +46,9 @@ WHOLE = "bl:whole"
 RETAINED = "bl:retained"
 """zset: id of an ended job by the ms at which it is forgotten. Written at an end; forget removes it."""
 
+BATCHES = "bl:batches"
+"""zset: <tenant>/<batch id> by the ms at which the keeper looks at it. Written by open_batch and note_batch."""
+
 # -- lines and pools
 
 LINES = "bl:lines"
@@ -137,9 +140,10 @@ def leases(pool: str) -> str:
 
 
 def fair(pool: str) -> str:
-    """hash: `clock`, the pool's virtual clock; `tag:<tenant>`, its last tag, and `jobs:<tenant>`, its jobs in lines.
+    """hash: `clock`, the pool's virtual clock; `tag:<flow>`, its last tag, and `jobs:<flow>`, its jobs in lines. A flow
+    is a tenant, or <tenant>#batch for members of its batches.
 
-    Written by claim and with the line; a tenant's fields go with its last waiting job.
+    Written by claim and with the line; a flow's fields go with its last waiting job.
     """
     return f"bl:fair:{pool}"
 
@@ -227,6 +231,38 @@ def took(keeper: str) -> str:
     return f"bl:took:{keeper}"
 
 
+# -- a tenant's batches
+
+
+def batch(tenant: str, batch_id: str) -> str:
+    """hash: id, tenant, lines, last, created_ms, sealed_ms, canceled_ms, ended_ms, ...; and by status the number of its
+    jobs (tasks/batch.py). Written by open_batch, note_batch and with each member's status; the keeper deletes it.
+    """
+    return f"bl:batch:{tenant}:{batch_id}"
+
+
+def batch_lines(tenant: str, batch_id: str) -> str:
+    """string: a character a line of the batch, at its number (bulk.py). Written by the API; goes with the batch."""
+    return f"bl:batch:{tenant}:{batch_id}:lines"
+
+
+def batch_refusals(tenant: str, batch_id: str) -> str:
+    """hash: number of a refused line -> JSON of the refusal, of the first 1,000. Written by the API, goes with the
+    batch."""
+    return f"bl:batch:{tenant}:{batch_id}:refusals"
+
+
+def tenant_batches(tenant: str) -> str:
+    """zset: the tenant's batches by the ms of their creation. Written by open_batch; the keeper removes them."""
+    return f"bl:batches:{tenant}"
+
+
+def receiving(tenant: str) -> str:
+    """hash: batch that is being received -> its lines, which count as waiting. Written by open_batch, removed by
+    note_batch."""
+    return f"bl:receiving:{tenant}"
+
+
 # -- a tenant's quotas
 
 
@@ -269,12 +305,6 @@ def idempotency(tenant: str, digest: str) -> str:
     return f"bl:idem:{tenant}:{digest}"
 
 
-def batch(tenant: str, batch_id: str) -> str:
-    """string: '1' at the number of each line that made a job, of a batch with an Idempotency-Key. Written by the API;
-    24 h."""
-    return f"bl:batch:{tenant}:{batch_id}"
-
-
 def replay(tenant: str, digest: str) -> str:
     """string: JSON of a bulk retry with an Idempotency-Key, each dead letter's id and the new job's. Written by the
     API; 24 h."""
@@ -301,6 +331,8 @@ def of_tenant(tenant: str) -> list[str]:
         upload_rate(tenant),
         replay(tenant, "*"),
         batch(tenant, "*"),
+        tenant_batches(tenant),
+        receiving(tenant),
         idempotency(tenant, "*"),
         upload_jobs(tenant, "*"),
         making(tenant, "*", "*"),

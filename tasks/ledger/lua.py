@@ -13,9 +13,15 @@ from redis.exceptions import NoScriptError, ResponseError
 
 LIBRARIES = "backlot_"
 """Begin of the name of each release's library. The rest is the hash of its text, so that two releases live together."""
-SHARED = ("_server", "_reading", "_webhooks", "_common", "_parking", "_aside")
+SHARED = ("_server", "_reading", "_webhooks", "_batches", "_common", "_parking", "_aside")
 """Lua files that every verb needs, in their order."""
-FURTHER = {"claim": ("_closed", "_next"), "limits": ("_quotas",), "submit": ("_quotas",), "upload": ("_quotas",)}
+FURTHER = {
+    "claim": ("_closed", "_next"),
+    "limits": ("_quotas",),
+    "open_batch": ("_quotas",),
+    "submit": ("_quotas",),
+    "upload": ("_quotas",),
+}
 """Lua files that a verb needs beside the shared ones."""
 AS_SCRIPT = "redis.call('DEL', 'bl:none')\nreturn dispatch(ARGV)\n"
 """Last lines of a script. At maxmemory Redis rejects one whose first write allocates; a DEL first lets it proceed."""

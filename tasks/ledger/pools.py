@@ -3,6 +3,7 @@
 It knows no metric format and no HTTP.
 """
 
+from collections import Counter
 from typing import overload
 
 from pydantic import BaseModel, Field
@@ -90,7 +91,10 @@ def _waiting(ledger: Ledger, pool: str) -> tuple[int, int, int]:
             asking.zcard(keys.line(line))
         pauses, orphans, fair, tenants, *counts = asking.execute()
     of_line = dict(zip(lines, counts, strict=True))
-    jobs = {name.removeprefix("jobs:"): int(count) for name, count in fair.items() if name.startswith("jobs:")}
+    jobs: Counter[str] = Counter()
+    for name, count in fair.items():
+        if name.startswith("jobs:"):
+            jobs[name.removeprefix("jobs:").removesuffix("#batch")] += int(count)
     with client.pipeline(transaction=False) as asking:
         for tenant in jobs:
             asking.scard(keys.running(tenant))

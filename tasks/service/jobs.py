@@ -187,6 +187,8 @@ class Jobs:
                 "pool": model.pool,
                 "start_ms": None,
                 "retry_of": old.id,
+                "batch": None,
+                "custom_id": None,
                 "run_timeout_s": min(old.run_timeout_s, model.run_timeout_s),
             }
         )

@@ -1,17 +1,19 @@
 """Reads the lines of a batch: a job of each, ready to be recorded, or the error for which it is refused.
 
-It records and stores nothing, and knows no line's neighbours.
+It records and stores nothing. Of a line's neighbours it knows their `custom_id` alone.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from tasks.errors import BacklotError
+from tasks.errors import BacklotError, InvalidRequest, MalformedRequest
 from tasks.ids import member_id, now_ms
-from tasks.job import Fixed, JobRequest, Status, Upload
+from tasks.job import SCHEMA, Fixed, JobRequest, Status, Upload
 from tasks.ledger.connection import BYTES_A_TRIP, Call
-from tasks.request import parse
+from tasks.request import parse_line, read_json
 from tasks.service.intake import Intake, Prepared
 from tasks.service.jobs import Jobs, fresh
 
@@ -33,6 +35,25 @@ class Refused:
 
     line: int
     error: Exception
+    custom_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """The line made this job, now or when the batch was sent before."""
+
+    line: int
+    job_id: str
+    status: Status
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The line made no job. `error`: the refusal as callers are told of it."""
+
+    line: int
+    error: dict[str, Any]
+    custom_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,13 +68,17 @@ class Wanted:
 
 
 class Reader:
-    """Reads one batch's lines. `batch_id` and `away`, the error of all further lines, may change in between."""
+    """Reads one batch's lines. `away`, the error of all further lines, may come in between."""
 
-    def __init__(self, jobs: Jobs, tenant: str, allow: Callable[[str], None], batch_id: str) -> None:
-        """`allow(kind)` raises where the caller may not submit this kind."""
-        self.batch_id = batch_id
+    def __init__(
+        self, jobs: Jobs, tenant: str, allow: Callable[[str], None], batch_id: str, defaults: Mapping[str, Any]
+    ) -> None:
+        """`allow(kind)` raises where the caller may not submit this kind. `defaults`: fields of a line that has none of
+        the name; of objects each name by itself."""
+        self.batch_id, self._defaults = batch_id, defaults
         self.away: BacklotError | None = None
         self._jobs, self._tenant, self._allow, self._intake = jobs, tenant, allow, _Intake(jobs.intake)
+        self._line_of: dict[str, int] = {}  # by custom_id
 
     def trips(self, lines: Iterable[Line]) -> Iterator[list[Wanted | Refused]]:
         """The lines by trips. A line whose inputs have to be stored ends its trip."""
@@ -83,12 +108,20 @@ class Reader:
     def _parse(self, draft: "_Draft") -> None:
         if isinstance(draft.content, BacklotError):
             raise draft.content
-        draft.request = parse(draft.content)
+        content = _filled(draft.content, self._defaults) if self._defaults else draft.content
+        draft.request = parse_line(content)
+        custom_id: str | None = getattr(draft.request, "custom_id", None)
+        if custom_id is not None and (known := self._line_of.setdefault(custom_id, draft.line)) != draft.line:
+            raise InvalidRequest([{"pointer": "/custom_id", "detail": f"line {known:,} of the batch has the same"}])
+        draft.custom_id = custom_id
         self._allow(draft.request.kind)
 
     def _prepare(self, draft: "_Draft") -> None:
+        """A member is a record of the newest form, which no worker runs that counts no members."""
         job_id = member_id(self.batch_id, draft.line)
-        draft.fixed, draft.prepared = self._jobs.prepare(self._tenant, draft.request, job_id, {}, self._intake)
+        fixed, draft.prepared = self._jobs.prepare(self._tenant, draft.request, job_id, {}, self._intake)
+        fixed.batch, fixed.custom_id, fixed.v = self.batch_id, draft.custom_id, SCHEMA
+        draft.fixed = fixed
 
     def _show(self, draft: "_Draft") -> None:
         """Makes the job's view before it is recorded: one that cannot be shown would break every list."""
@@ -106,6 +139,7 @@ class _Draft:
     line: int
     content: bytes | BacklotError
     error: Exception | None
+    custom_id: str | None = None
     request: JobRequest = field(init=False)
     fixed: Fixed = field(init=False)
     prepared: Prepared = field(init=False)
@@ -114,7 +148,7 @@ class _Draft:
 
     def outcome(self) -> Wanted | Refused:
         if self.error is not None:
-            return Refused(self.line, self.error)
+            return Refused(self.line, self.error, self.custom_id)
         return Wanted(self.line, self.fixed, self.call, self.prepared, self.status)
 
 
@@ -127,6 +161,24 @@ class _Intake(Intake):
 
     def find(self, tenant: str, upload_id: str) -> Upload | None:
         return self._find(tenant, upload_id)
+
+
+def _filled(content: bytes, defaults: Mapping[str, Any]) -> str:
+    """The line with what it lacks. Errors: MalformedRequest."""
+    try:
+        line = read_json(content)
+    except (ValueError, RecursionError) as error:
+        raise MalformedRequest(f"the line is not JSON: {error}") from error
+    if not isinstance(line, dict):
+        return content.decode()
+    filled = {**defaults, **line}
+    for name, default in defaults.items():
+        if isinstance(default, dict) and isinstance(given := line.get(name), dict):
+            filled[name] = {**default, **given}
+    try:
+        return json.dumps(filled)
+    except RecursionError as error:
+        raise MalformedRequest("the line has too many levels") from error
 
 
 def _ended_where_stored(lines: list[Wanted | Refused]) -> Iterator[list[Wanted | Refused]]:

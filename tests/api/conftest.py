@@ -76,7 +76,9 @@ class Hand:
 
     def __init__(self, ledger: Ledger, storage: Storage) -> None:
         self.ledger, self.storage = ledger, storage
-        self.worker = Worker("hand", "gpu", ["gpu.generate"], ["gpu.generate:transformer"])
+        self.worker = Worker(
+            "hand", "gpu", ["gpu.generate"], ["gpu.generate:transformer", "gpu.generate:transformer@2"]
+        )
         self._tokens = 0
 
     def claim(self) -> Claimed:

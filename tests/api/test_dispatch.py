@@ -25,7 +25,8 @@ def test_head_is_get_without_a_body(app, acme):
 
 def test_an_answer_in_parts_has_the_headers_of_every_answer(acme):
     line = b'{"kind": "generate", "input": {"prompt": "x"}}\n'
-    answer = acme.post("/v1/batches", data=line, content_type="application/jsonl")
+    lines = {"Accept": "application/jsonl"}
+    answer = acme.post("/v1/batches", data=line, content_type="application/jsonl", headers=lines)
     assert answer.status_code == 200 and answer.data.count(b"\n") == 1
     assert {name: answer.headers.get(name) for name in SAFE} == SAFE
 

@@ -75,7 +75,7 @@ EXAMPLES = [
     for path, methods in document()["paths"].items()
     for method in methods.values()
     if "requestBody" in method
-    for name, example in method["requestBody"]["content"].get("application/json", {"examples": {}})["examples"].items()
+    for name, example in method["requestBody"]["content"].get("application/json", {}).get("examples", {}).items()
 ]
 
 

@@ -86,13 +86,12 @@ def _client(api: Process, side: Backlot) -> httpx.Client:
 
 
 def _send(client: httpx.Client, lines: int) -> float:
-    """The seconds of one batch, from its first byte to the last of the answer; every line must have made a job."""
+    """The seconds of one batch, from its first byte to the end of the answer; every line must have made a job."""
     body = f"{BODY}\n".encode() * lines
     start = time.perf_counter()
     answer = client.post("/v1/batches", content=body)
     took = time.perf_counter() - start
     assert answer.headers.get("Batch-Accepted") == str(lines), answer.text[:1000]
-    assert answer.content.count(b"\n") == lines
     return took
 
 

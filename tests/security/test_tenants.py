@@ -25,12 +25,19 @@ OF_A_JOB = {
 OF_A_TENANT = {
     ("POST", "/v1/jobs"),
     ("POST", "/v1/batches"),
+    ("GET", "/v1/batches"),
     ("GET", "/v1/jobs"),
     ("GET", "/v1/events"),
     ("POST", "/v1/uploads"),
     ("GET", "/v1/dead-letters"),
     ("DELETE", "/v1/dead-letters"),
     ("POST", "/v1/dead-letters/replay"),
+}
+OF_A_BATCH = {  # tests/api/test_batch_life.py
+    ("GET", "/v1/batches/<batch_id>"),
+    ("GET", "/v1/batches/<batch_id>/results"),
+    ("POST", "/v1/batches/<batch_id>/cancel"),
+    ("DELETE", "/v1/batches/<batch_id>"),
 }
 OF_OPERATORS = {
     ("GET", "/v1/jobs/<job_id>/explanation"),
@@ -46,9 +53,9 @@ OF_OPERATORS = {
         for what in ("pool/<name>", "model/<kind>/<name>", "tenant/<tenant>")
     ),
 }
-OF_ANY_KEY = {("GET", "/v1/models"), ("GET", "/v1/models/<kind>/<name>")}
+OF_ANY_KEY = {("GET", "/v1/limits"), ("GET", "/v1/models"), ("GET", "/v1/models/<kind>/<name>")}
 OF_ANYBODY = {("GET", "/"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/openapi.json")}
-KNOWN = OF_A_JOB | OF_A_TENANT | OF_OPERATORS | OF_ANY_KEY | OF_ANYBODY
+KNOWN = OF_A_JOB | OF_A_BATCH | OF_A_TENANT | OF_OPERATORS | OF_ANY_KEY | OF_ANYBODY
 KEPT_IN_THE_BUCKET = "in the bucket alone"
 
 
@@ -225,10 +232,10 @@ def test_an_idempotency_key_is_its_tenants_alone(acme, rival):
 def test_the_key_of_a_batch_is_its_tenants_alone(acme, rival):
     """The same key and the same lines from two tenants make jobs of each."""
     sent = {"data": json.dumps(PROMPT), "content_type": "application/jsonl", "headers": {"Idempotency-Key": "the-same"}}
-    mine, others = (json.loads(caller.post("/v1/batches", **sent).data)["job"]["id"] for caller in (acme, rival))
+    mine, others = (caller.post("/v1/batches", **sent).json["id"] for caller in (acme, rival))
     assert mine != others
-    problem(rival.get(f"/v1/jobs/{mine}"), 404, "not_found")
-    assert json.loads(acme.post("/v1/batches", **sent).data)["job"]["id"] == mine
+    problem(rival.get(f"/v1/batches/{mine}"), 404, "not_found")
+    assert acme.post("/v1/batches", **sent).json["id"] == mine
 
 
 def test_a_waiter_learns_nothing_of_another_tenants_job(acme, rival, theirs):

@@ -15,7 +15,7 @@ from tasks.errors import NotFound
 from tasks.ledger import Ledger, Record, keys
 from tasks.ledger.client import Client, Pipeline
 from tasks.ledger.idempotency import IDEMPOTENCY_MS
-from worker.keeper import segments
+from worker.keeper import members, segments
 from worker.keeper.entries import NEEDED, key_of, number
 from worker.keeper.replies import text_or
 from worker.keeper.skipped import Skipped
@@ -84,14 +84,25 @@ class Compactor:
             "accepted": self._living([entry["id"] for entry in entries if entry["type"] == "accepted"]),
             "ended": self._untold([entry for entry in entries if entry["type"] == "ended" and "webhook" in entry]),
         }
+        batches = self._batches({batch for entry in entries if (batch := members.batch_of(entry))})
         needed: list[Record] = []
         oldest_key_ms = time.time() * 1000 - IDEMPOTENCY_MS
         for entry in entries:
             if entry["type"] not in NEEDED or entry["id"] in kept.get(entry["type"], ()):
                 needed.append(entry)
-            elif entry["type"] in ("accepted", "key") and float(entry["created_ms"]) > oldest_key_ms:
+            elif members.batch_of(entry) in batches:
+                continue
+            elif entry["type"] in ("accepted", "batch", "key") and float(entry["created_ms"]) > oldest_key_ms:
                 needed += filter(None, [key_of(entry)])
-        return needed
+        return needed + members.needed(entries, batches)
+
+    def _batches(self, named: set[members.Batch]) -> set[members.Batch]:
+        """The batches among these that Redis knows. Errors: NotReady."""
+        order = list(named)
+        there = self.ledger.snapshot(
+            lambda together: [together.hexists(keys.batch(*batch), "lines") for batch in order]
+        )
+        return {batch for batch, exists in zip(order, there, strict=True) if exists}
 
     def _living(self, ids: list[str]) -> set[str]:
         """The jobs that have not ended, or whose job.json is not written yet. Errors: NotReady."""

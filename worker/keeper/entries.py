@@ -18,6 +18,8 @@ NEEDED = {
     "ended": ("tenant", "status"),
     "told": ("tenant",),
     "forgotten": ("tenant",),
+    "batch": ("tenant", "created_ms", "key", "fingerprint", "lines", "last"),
+    "members": ("tenant", "ended_ms", "lines"),
     "key": ("tenant", "created_ms", "key", "fingerprint"),
 }
 """Required fields by entry type, beside `type`, `id` and `sid`. An entry of another type is of a later release."""
@@ -35,7 +37,7 @@ class Accepted:
 
 @dataclass(frozen=True)
 class KeyUse:
-    """An Idempotency-Key, the job that it made, and when."""
+    """An Idempotency-Key, the job or the batch that it made, and when."""
 
     tenant: str
     job_id: str
@@ -74,7 +76,8 @@ def accepted(entry: Record) -> Accepted:
 
 
 def key_of(entry: Record) -> Record | None:
-    """The `key` entry that remains of an `accepted` or `key` entry whose job has ended; None where it has no key."""
+    """The `key` entry that remains of an `accepted`, `batch` or `key` entry whose job or batch is over; None where it
+    has no key."""
     if not entry["key"]:
         return None
     kept = {name: entry[name] for name in ("sid", "id", "created_ms", "key", "fingerprint")}

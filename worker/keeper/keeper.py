@@ -8,6 +8,7 @@
     webhooks                          what receivers are owed
     records                           records of ended jobs shrink
     retention archived tombstones     jobs past their retention
+    batches                           batches never sealed, canceled, erased, past their retention
     uploads trash artefacts debris    objects that nobody needs
     reconcile held                    counts, and jobs that only the bucket knows
     erasures                          all data of a tenant
@@ -36,6 +37,7 @@ from tasks.ledger import Ledger, connect, keepers, keys
 from tasks.service.jobs import Jobs
 from tasks.settings import Settings
 from worker.keeper import artefacts, debris, erasures, events, health, held, libraries, metrics
+from worker.keeper.batches import Batches
 from worker.keeper.bells import Bells
 from worker.keeper.compact import Compactor
 from worker.keeper.debris import Debris
@@ -134,6 +136,7 @@ class Keeper:
         self._add("retention", retention.forget_jobs)
         self._add("archived", retention.trash_archived)
         self._add("tombstones", retention.delete_tombstones)
+        self._add("batches", Batches(self.ledger, self.storage).look)
         self._add("uploads", trash.trash_uploads)
         self._add("trash", trash.empty)
         self._add("artefacts", lambda skipped: artefacts.delete_old(self.storage, kept_s, skipped))

@@ -10,6 +10,7 @@ its outputs cannot be committed. Every step may be done twice.
     ended, its job.json not written    job.json is written
     ended, its webhook not told        the webhook is owed again
     erased                             its objects are trash again
+    a batch                            its record and its counts are put back (restore_batches.py)
 """
 
 import json
@@ -36,6 +37,7 @@ from tasks.settings import Settings
 from worker.keeper import entries, outlived, pauses, segments
 from worker.keeper.entries import Accepted, KeyUse, Sid
 from worker.keeper.journal import Entry, Journal
+from worker.keeper.restore_batches import SeenBatches
 from worker.keeper.skipped import Skipped
 
 log = logging.getLogger(__name__)
@@ -65,6 +67,7 @@ class Found:
     erased     id -> tenant
     keys_used  id -> the Idempotency-Key that made it
     retried    (tenant, id) of jobs that a person has retried
+    batches    what is known of batches
     """
 
     alive: dict[str, str] = field(default_factory=dict)
@@ -74,6 +77,7 @@ class Found:
     erased: dict[str, str] = field(default_factory=dict)
     keys_used: dict[str, KeyUse] = field(default_factory=dict)
     retried: set[tuple[str, str]] = field(default_factory=set)
+    batches: SeenBatches = field(default_factory=SeenBatches)
 
 
 class Restore:
@@ -149,6 +153,7 @@ class Restore:
                 ("ZADD", keys.TRASH, now_ms(), job_prefix(tenant, job_id)),
                 ("ZADD", keys.RETAINED, "XX", now_ms(), job_id),
             )  # an older memory has its record
+        found.batches.put_back(self.ledger, self._write, self.skipped)
         self._keep_keys(list(found.keys_used.values()))
         # the duty `reconcile` finds the retention of ended jobs, and what tenants have
         self._write(("SET", keys.STOCK, now_ms()))
@@ -266,7 +271,10 @@ def _see(found: Found, entry: Record, written: Sid, now: float) -> None:
     Errors: ValueError, KeyError where the entry cannot be read.
     """
     job_id = entry["id"]
+    found.batches.see(entry)
     match entry["type"]:
+        case "batch" if entry["key"]:
+            found.keys_used[job_id] = entries.key_use(entry)
         case "accepted":
             _see_accepted(found, job_id, entries.accepted(entry))
         case "key":

@@ -1,22 +1,23 @@
 -- _aside: sets aside jobs whose record is missing or cannot be read, so that they block no other; stands behind _parking.
 
--- Removes a job from a line in which it should not stand. Where its record has no tenant, the tenants' indexes tell it.
-local function remove_stray(line, id, tenant)
+-- Removes a job from a line in which it should not stand; `kept`: what is left of its record. Where it has no tenant, the
+-- tenants' indexes tell it.
+local function remove_stray(line, id, kept)
   if not redis.call('ZSCORE', 'bl:line:' .. line, id) then return end
-  local pool = string.match(line, '^([^.:]+)')
+  local pool, tenant, batch = string.match(line, '^([^.:]+)'), kept.tenant, kept.batch
   for _, field in ipairs(tenant and {} or redis.call('HKEYS', 'bl:fair:' .. pool)) do
-    local one = string.match(field, '^jobs:(.+)$')
-    if one and type(redis.pcall('ZSCORE', 'bl:jobs:' .. one, id)) == 'string' then tenant = one end
+    local one, flow = string.match(field, '^jobs:([^#]+)(#?.*)$')
+    if one and type(redis.pcall('ZSCORE', 'bl:jobs:' .. one, id)) == 'string' then tenant, batch = one, flow ~= '' and id end
   end
-  if tenant then return leave_line({id = id, line = line, pool = pool, tenant = tenant}) end
+  if tenant then return leave_line({id = id, line = line, pool = pool, tenant = tenant, batch = batch}) end
   redis.call('ZREM', 'bl:line:' .. line, id)
   redis.call('ZREM', 'bl:waiting:' .. pool, id)
 end
 
 -- Removes the job from every line, lease and clock.
-local function leave_indexes(id, tenant)
+local function leave_indexes(id, kept)
   for _, line in ipairs(redis.call('SMEMBERS', 'bl:lines')) do
-    remove_stray(line, id, tenant)
+    remove_stray(line, id, kept)
     redis.call('ZREM', 'bl:leases:' .. string.match(line, '^[^.:]*'), id)
   end
   for _, key in ipairs({'bl:due', 'bl:expiries'}) do redis.call('ZREM', key, id) end
@@ -26,7 +27,7 @@ end
 local function set_aside(verb, id, why, now)
   fault(verb, id, why or 'there is no record')
   local kept = fields(id) or {}
-  leave_indexes(id, kept.tenant)
+  leave_indexes(id, kept)
   if not kept.tenant or kept.ended_ms then return end
   kept.line, kept.pool, kept.tag, kept.keep_ms = kept.line or '', '', nil, tonumber(kept.keep_ms) or 86400000
   local words = 'the record of the job cannot be read: ' .. why

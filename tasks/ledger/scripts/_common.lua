@@ -19,7 +19,9 @@ local function unset(job, ...)
 end
 
 -- Changes the status and tells the event stream, whose readers know kind and model by the line. The keeper trims it further.
+-- Of the members of a batch the first is told once, when it is sealed.
 local function event(job, status)
+  if job.batch and not count_member(job, job.status, status) then return set(job, 'status', status) end
   set(job, 'status', status)
   local told = {'id', job.id, 'status', status, 'tenant', job.tenant, 'line', job.line, job.batch and 'batch', job.batch}
   redis.call('XADD', 'bl:events', 'MAXLEN', '~', 300000, '*', unpack(told))
@@ -38,29 +40,29 @@ end
 local parking = {}
 
 -- Enqueues the job, with its old fair tag or else a new one. `since`: the ms since which it waits, or nil for now.
+-- While both flows of a tenant wait, each has half of its weight.
 local function enter_line(job, now, since)
-  local fair, tag = 'bl:fair:' .. job.pool, tonumber(job.tag)
+  local fair, tag, flow = 'bl:fair:' .. job.pool, tonumber(job.tag), flow_of(job)
   if tag then
-    redis.call('HINCRBY', fair, 'jobs:' .. job.tenant, 1)
+    redis.call('HINCRBY', fair, 'jobs:' .. flow, 1)
   else
-    local seen = redis.call('HMGET', fair, 'clock', 'tag:' .. job.tenant, 'jobs:' .. job.tenant)
-    local last = seen[2] or redis.call('HGET', 'bl:parked:' .. job.tenant, 'last ' .. job.pool)
-    tag = math.max(tonumber(seen[1] or 0), tonumber(last or 0)) + 1
-    redis.call('HSET', fair, 'tag:' .. job.tenant, num(tag), 'jobs:' .. job.tenant, num(tonumber(seen[3] or 0) + 1))
+    local other = 'jobs:' .. job.tenant .. (job.batch and '' or '#batch')
+    local seen = redis.call('HMGET', fair, 'clock', 'tag:' .. flow, 'jobs:' .. flow, other)
+    local last = seen[2] or redis.call('HGET', 'bl:parked:' .. job.tenant, last_of(job))
+    tag = math.max(tonumber(seen[1] or 0), tonumber(last or 0)) + (seen[4] and 2 or 1)
+    redis.call('HSET', fair, 'tag:' .. flow, num(tag), 'jobs:' .. flow, num(tonumber(seen[3] or 0) + 1))
   end
   set(job, 'tag', num(tag), 'since_ms', num(tonumber(since or now)))
   redis.call('ZADD', 'bl:line:' .. job.line, num(tag - 10 * tonumber(job.priority)), job.id)
   redis.call('ZADD', 'bl:waiting:' .. job.pool, job.since_ms, job.id)
 end
 
--- Removes the job from its line. A tenant with nothing waiting has no tag.
+-- Removes the job from its line. A flow with nothing waiting has no tag.
 local function leave_line(job)
   if redis.call('ZREM', 'bl:line:' .. job.line, job.id) == 0 then return end
   redis.call('ZREM', 'bl:waiting:' .. job.pool, job.id)
-  local fair = 'bl:fair:' .. job.pool
-  if redis.call('HINCRBY', fair, 'jobs:' .. job.tenant, -1) <= 0 then
-    redis.call('HDEL', fair, 'jobs:' .. job.tenant, 'tag:' .. job.tenant)
-  end
+  local fair, flow = 'bl:fair:' .. job.pool, flow_of(job)
+  if redis.call('HINCRBY', fair, 'jobs:' .. flow, -1) <= 0 then redis.call('HDEL', fair, 'jobs:' .. flow, 'tag:' .. flow) end
 end
 
 -- Charges bytes to a tenant for one thing: <key> has the bytes of each tenant, <key>:<tenant> those of each of its
@@ -76,9 +78,9 @@ end
 local function give_share_back(job)
   if job.starts or not job.tag then return end
   local fair, parked = 'bl:fair:' .. job.pool, 'bl:parked:' .. job.tenant
-  local seen = redis.call('HMGET', fair, 'clock', 'tag:' .. job.tenant)
-  local key, field, last = fair, 'tag:' .. job.tenant, seen[2]
-  if not last then key, field, last = parked, 'last ' .. job.pool, redis.call('HGET', parked, 'last ' .. job.pool) end
+  local seen = redis.call('HMGET', fair, 'clock', 'tag:' .. flow_of(job))
+  local key, field, last = fair, 'tag:' .. flow_of(job), seen[2]
+  if not last then key, field, last = parked, last_of(job), redis.call('HGET', parked, last_of(job)) end
   if last then redis.call('HSET', key, field, num(math.max(tonumber(seen[1] or 0), last - 1))) end
 end
 

@@ -54,7 +54,7 @@ local function waiting_head(worker, line, now)
   if waits then return job end
   if job then fault('claim', line.id, 'it is ' .. job.status .. ' and stands in a line')
   else set_aside('claim', line.id, why, now) end
-  remove_stray(line.name, line.id, job and job.tenant)
+  remove_stray(line.name, line.id, job or {})
 end
 
 -- The next job, by the lowest score among the heads of open lines: the job, the score, and the head whose turn it takes

@@ -5,7 +5,7 @@
 --   bl:parked                  set   the tenants with parked jobs
 --   bl:parked:<tenant>:<line>  zset  job id by the score that it had in the line first
 --   bl:parked:<tenant>         hash  line <line>  1, for each such line
---                                    last <pool>  the tenant's last tag there
+--                                    last <pool>  the tenant's last tag there; <pool>#batch for members of batches
 --                                    back <pool>  the tag of the job that was brought back last
 --                                    met <pool>   the ms at which `claim` last met a job of the tenant
 --
@@ -56,12 +56,12 @@ end
 
 -- Parks a job, which stands in its line with that score.
 function parking.park(job, score, now)
-  local key, last = 'bl:parked:' .. job.tenant, redis.call('HGET', 'bl:fair:' .. job.pool, 'tag:' .. job.tenant)
+  local key, last = 'bl:parked:' .. job.tenant, redis.call('HGET', 'bl:fair:' .. job.pool, 'tag:' .. flow_of(job))
   leave_line(job)
   set(job, 'parked', 1, 'place', job.place or num(score))
   redis.call('ZADD', key .. ':' .. job.line, job.place, job.id)
   redis.call('HSET', key, 'line ' .. job.line, 1, 'met ' .. job.pool, num(now))
-  if last then redis.call('HSET', key, 'last ' .. job.pool, last) end
+  if last then redis.call('HSET', key, last_of(job), last) end
   redis.call('SADD', 'bl:parked', job.tenant)
   trip.any_parked = true
 end
@@ -111,9 +111,9 @@ end
 -- Brings a parked job back into its line, with a tag as if it came now and behind those brought back before, or its own
 -- later one: the time in which a tenant may not run earns it no lead.
 local function bring_back(job, now)
-  local fair, key, last = 'bl:fair:' .. job.pool, 'bl:parked:' .. job.tenant, 'tag:' .. job.tenant
+  local fair, key, last = 'bl:fair:' .. job.pool, 'bl:parked:' .. job.tenant, 'tag:' .. flow_of(job)
   local seen = redis.call('HMGET', fair, 'clock', last)
-  local known = redis.call('HMGET', key, 'last ' .. job.pool, 'back ' .. job.pool)
+  local known = redis.call('HMGET', key, last_of(job), 'back ' .. job.pool)
   job.tag = math.max(tonumber(job.tag), math.max(tonumber(seen[1] or 0), tonumber(known[2] or 0)) + 1)
   redis.call('HSET', key, 'back ' .. job.pool, num(job.tag))
   parking.leave(job)
@@ -130,7 +130,7 @@ function parking.refill(tenant, most, now)
   local lines = lines_of(tenant)
   for _, line in ipairs(lines) do
     local pool = string.match(line, '^[^.]+')
-    without[pool] = redis.call('HEXISTS', 'bl:fair:' .. pool, 'jobs:' .. tenant) == 0
+    without[pool] = in_lines(pool, tenant) == 0
       or now - tonumber(redis.call('HGET', key, 'met ' .. pool) or 0) > STALE_MS
   end
   local coming = {}
@@ -166,11 +166,11 @@ function parking.ended(job, now)
   parking.refill(job.tenant, 1, now)
 end
 
--- The tenant's waiting jobs: in lines, parked, before a start time or a retry.
+-- The tenant's waiting jobs: in lines, parked, before a start time or a retry, and still to come of batches.
 function parking.waiting(tenant)
-  local count = redis.call('SCARD', 'bl:later:' .. tenant)
+  local count = redis.call('SCARD', 'bl:later:' .. tenant) + to_come(tenant)
   for _, pool in ipairs(redis.call('HKEYS', 'bl:pools')) do
-    count = count + tonumber(redis.call('HGET', 'bl:fair:' .. pool, 'jobs:' .. tenant) or 0)
+    count = count + in_lines(pool, tenant)
   end
   for _, line in ipairs(has_parked(tenant) and lines_of(tenant) or {}) do
     count = count + redis.call('ZCARD', 'bl:parked:' .. tenant .. ':' .. line)

@@ -20,14 +20,14 @@ local function share_of(most_held, maxmemory)
   return math.min(most_held, math.floor(maxmemory / 4))
 end
 
--- The answer of a submit that is refused; nil where it is not. `named`: keys of the uploads that the job names, which were
--- charged when they were recorded; `size`: bytes that its record will be charged.
-local function refusal(tenant, named, size, most_waiting, most_stored, most_held)
+-- The answer of a submit of so many jobs that is refused; nil where it is not. `named`: keys of the uploads that they name,
+-- which were charged when they were recorded; `size`: bytes that their records will be charged.
+local function refusal(tenant, jobs, named, size, most_waiting, most_stored, most_held)
   local used, most = 0, tonumber(redis.call('GET', 'bl:room'))
   if not most then used, most = memory() end
   if most > 0 and used > 0.85 * most then return {-2, math.floor(100 * used / most)} end
   local waits = most_waiting > 0 and parking.waiting(tenant) or 0
-  if most_waiting > 0 and waits >= most_waiting then return {-4, waits} end
+  if most_waiting > 0 and waits + jobs > most_waiting then return {-4, waits} end
   local stored, brought = most_stored > 0 and bytes_of('bl:stored', tenant) or 0, 0
   for _, key in ipairs(most_stored > 0 and named or {}) do brought = brought + bytes_of('bl:stored:' .. tenant, string.match(key, '[^/]+$')) end
   if most_stored > 0 and stored - brought >= most_stored then return {-5, stored} end
@@ -49,5 +49,5 @@ local function check_submit(KEYS, ARGV, tenant, queue)
   end
   redis.call('ZCARD', KEYS[4])
   if ARGV[20] ~= '' then redis.call('ZCARD', 'bl:dead:' .. tenant) end
-  return redis.call('ZCARD', KEYS[2]), redis.call('LLEN', KEYS[3]), webhooks.given(ARGV, #KEYS + 18)
+  return redis.call('ZCARD', KEYS[2]), redis.call('LLEN', KEYS[3]), webhooks.given(ARGV, #KEYS + 19)
 end

@@ -29,11 +29,14 @@ if job then
   parking.ended(job, clock(ARGV[1]))
   wait_no_longer(job)
 end
-leave_indexes(ARGV[2], ended.tenant)
+leave_indexes(ARGV[2], ended)
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], unpack(ARGV, 4))
+local before = job and job.status
 job = fields(ARGV[2])
 charge('bl:held', job.tenant, job.id, size_of(job))
 index_end(job)
-event(job, job.status)
+local status = job.status
+job.status = before
+event(job, status)
 return 1

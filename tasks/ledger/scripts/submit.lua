@@ -29,8 +29,8 @@
 -- ARGV[20] retry_of id of the dead letter that this job retries, which it stops to be; or ''
 -- ARGV[21] replay   1: only if that is a dead letter still
 -- ARGV[22] held     bytes of Redis that the tenant's records may take, a quarter of maxmemory at most; 0 for any number
--- ARGV[23] v        the form of the record; then the bytes of each upload; then, of a job with a webhook alone:
---          webhook  '<events> <url>', and the webhooks that the tenant may have undelivered, 0 for any number
+-- ARGV[23] v        the form of the record; then the bytes of each upload; then the batch whose member it is, or ''; then, of
+--          webhook  a job with one alone: '<events> <url>', and those that the tenant may have undelivered, 0 for any number
 --
 -- Returns {1, id, bell, left, ms}  recorded, now or before; bell 1: a doorbell is needed; submits left of the tenant's
 --                                  minute, and the ms until all are
@@ -67,7 +67,7 @@ if foreign and restoring then fault('submit', id, 'its Idempotency-Key is held b
 elseif foreign then return uploading == '' and {2, holder, fingerprint} or {3, holder} end
 if not restoring then
   local size, most_waiting, most_stored, most_held = 1024 + #ARGV[3], tonumber(ARGV[18]), tonumber(ARGV[19]), tonumber(ARGV[22])
-  local refused = refusal(tenant, {unpack(KEYS, 7)}, size, most_waiting, most_stored, most_held) or webhooks.refusal(tenant, most_undelivered)
+  local refused = refusal(tenant, 1, {unpack(KEYS, 7)}, size, most_waiting, most_stored, most_held) or webhooks.refusal(tenant, most_undelivered)
   if refused then return refused end
   if ARGV[21] == '1' and not redis.call('ZSCORE', 'bl:dead:' .. tenant, ARGV[20]) then return {-6} end
   if rate > 0 and left() < 1 then return {-3, paid_again(rate, paid, now)} end
@@ -76,14 +76,14 @@ if not restoring then
 end
 
 local job = {id = id, tenant = tenant, line = ARGV[5], priority = ARGV[6], queue = queue, pool = string.match(queue, '^[^.]+')}
-local start = tonumber(ARGV[7]) or now
-local start_by = num(math.max(start, now) + ARGV[8])
+local start, batch = math.max(tonumber(ARGV[7]) or now, now), ARGV[#KEYS + 18] or ''
+if batch ~= '' then set(job, 'batch', batch) end
 set(job, 'fixed', ARGV[3], 'tenant', tenant, 'line', ARGV[5], 'priority', ARGV[6], 'created_ms', num(now),
-  'start_by_ms', start_by, 'run_ms', ARGV[10], 'keep_ms', ARGV[11], 'max', ARGV[12], 'v', ARGV[23], unpack(webhook))
+  'start_by_ms', num(start + ARGV[8]), 'run_ms', ARGV[10], 'keep_ms', ARGV[11], 'max', ARGV[12], 'v', ARGV[23], unpack(webhook))
 -- a restored job may have a checkpoint of an earlier attempt, which goes with it
 if restoring then set(job, 'checkpoint', '-') end
 if ARGV[9] ~= '' then set(job, 'deadline_ms', num(now + ARGV[9])) end
-redis.call('ZADD', 'bl:expiries', num(math.min(tonumber(start_by), tonumber(job.deadline_ms or start_by))), id)
+redis.call('ZADD', 'bl:expiries', num(math.min(start + ARGV[8], tonumber(job.deadline_ms or start + ARGV[8]))), id)
 redis.call('ZADD', KEYS[4], num(now), id)
 if waiting == 0 then
   redis.call('SADD', 'bl:lines', ARGV[5])

@@ -25,11 +25,21 @@ def acme(app, caller, transport, monkeypatch) -> Client:
 
 def test_requests_are_lines_and_an_answer_that_was_lost_makes_each_job_once(acme, transport, ledger):
     transport.lose = 2
-    outcomes = acme.submit_batch({**PROMPT, "priority": number} for number in range(5))
-    assert [outcome["line"] for outcome in outcomes] == [1, 2, 3, 4, 5]
-    ids = [outcome["job"]["id"] for outcome in outcomes]
-    assert len(transport.seen) == 3 and ids == ledger.redis.zrange(keys.tenant_jobs("acme"), 0, -1)
+    batch = acme.submit_batch({**PROMPT, "priority": number} for number in range(5))
+    told = acme.batch_results(batch["id"])
+    assert [one["line"] for one in told] == [1, 2, 3, 4, 5] and acme.batch_results(batch["id"], after=3) == told[3:]
+    ids = [one["job"]["id"] for one in told]
+    assert len(transport.seen) == 5 and ids == ledger.redis.zrange(keys.tenant_jobs("acme"), 0, -1)
     assert [acme.get(job_id)["priority"] for job_id in ids] == [0, 1, 2, 3, 4]
+
+
+def test_a_batch_is_followed_canceled_and_erased(acme):
+    batch = acme.submit_batch([{"input": {"prompt": "a"}}] * 3, on_error="reject", defaults={"kind": "generate"})
+    assert acme.batch(batch["id"]) == batch and [one["id"] for one in acme.batches(limit=1)] == [batch["id"]]
+    assert acme.cancel_batch(batch["id"])["counts"]["canceled"] == 3
+    acme.delete_batch(batch["id"])
+    with pytest.raises(ApiError, match="there is no batch"):
+        acme.batch(batch["id"])
 
 
 def test_a_refusal_of_the_whole_is_raised(acme):
@@ -38,7 +48,7 @@ def test_a_refusal_of_the_whole_is_raised(acme):
     assert (raised.value.status, raised.value.code) == (400, "malformed")
 
 
-@pytest.mark.parametrize("body", ["<html>", "1\n2\n"])
+@pytest.mark.parametrize("body", ["<html>", "1"])
 def test_an_answer_of_another_service_is_an_api_error(acme, body, monkeypatch):
     answer = httpx.Response(200, text=body, request=httpx.Request("POST", "http://api/v1/batches"))
     monkeypatch.setattr(acme._sender.http, "post", lambda *_, **__: answer)
@@ -53,28 +63,40 @@ class TestCommandLine:
         monkeypatch.setenv("BACKLOT_API_KEY", "read by nobody here")
 
         def run(*words: str, status: int = 0, **more):
-            result = CliRunner().invoke(cli.main, ["batches", "submit", *words], **more)
+            result = CliRunner().invoke(cli.main, ["batches", *words], **more)
             assert result.exit_code == status, result.output
             return result
 
         return run
 
-    def test_a_file_is_submitted_line_by_line_and_refusals_are_told(self, run, acme, tmp_path):
-        """The outcomes on standard output, words for a person beside; a refused line makes the exit status 1."""
+    def test_a_file_is_submitted_and_refusals_are_told(self, run, acme, tmp_path):
+        """The batch on standard output, words for a person beside; a refused line makes the exit status 1."""
         file = tmp_path / "lines.jsonl"
         file.write_text(f"{json.dumps(PROMPT)}\n\n{json.dumps({**PROMPT, 'urgent': 1})}\n")
-        told = run(str(file), status=1)
-        made, refused = map(json.loads, told.stdout.splitlines())
-        assert acme.get(made["job"]["id"])["status"] == "queued" and (made["line"], refused["line"]) == (1, 3)
+        told = run("submit", str(file), status=1)
+        batch = json.loads(told.stdout)
+        assert acme.batch(batch["id"])["counts"]["queued"] == 1
         assert "line 3: invalid_input: /urgent" in told.stderr and "1 accepted, 1 refused" in told.stderr
+        made, refused = map(json.loads, run("results", batch["id"]).stdout.splitlines())
+        assert (made["line"], made["job"]["status"], refused["error"]["code"]) == (1, "queued", "invalid_input")
+        assert batch["id"] in run("list").stdout
+        assert json.loads(run("cancel", batch["id"]).stdout)["done"]
+        assert json.loads(run("get", batch["id"]).stdout)["counts"]["canceled"] == 1
+        run("delete", batch["id"])
+        run("get", batch["id"], status=1)
 
     def test_standard_input_with_a_key_of_ones_own(self, run, ledger):
-        line = json.dumps(PROMPT).encode()
-        for _ in range(2):
-            told = run("-", "--idempotency-key", "reel-1", input=line)
-        assert json.loads(told.stdout)["job"]["id"] in ledger.redis.zrange(keys.tenant_jobs("acme"), 0, -1)
-        assert ledger.redis.zcard(keys.tenant_jobs("acme")) == 1
+        ids = {
+            json.loads(run("submit", "-", "--idempotency-key", "reel-1", input=json.dumps(PROMPT).encode()).stdout)[
+                "id"
+            ]
+            for _ in range(2)
+        }
+        assert len(ids) == 1 and ledger.redis.zcard(keys.tenant_jobs("acme")) == 1
 
     def test_many_refusals_are_not_all_told_in_words(self, run):
-        told = run("-", status=1, input=b"{\n" * 500)
-        assert len(told.stdout.splitlines()) == 500 and len(told.stderr.splitlines()) == 21
+        told = run("submit", "-", status=1, input=b"{\n" * 500)
+        assert json.loads(told.stdout)["refused"] == 500 and len(told.stderr.splitlines()) == 21
+
+    def test_defaults_are_an_object(self, run):
+        run("submit", "-", "--defaults", "[]", status=2, input=b"{}")

@@ -29,7 +29,16 @@ class Job:
     waits: bool = False
     suspect: bool = False
     dead: bool = False
+    batch: str | None = None
     answers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def flow(self) -> str:
+        return f"{self.tenant}#batch" if self.batch else self.tenant
+
+    @property
+    def other_flow(self) -> str:
+        return self.tenant if self.batch else f"{self.tenant}#batch"
 
     @property
     def place(self) -> tuple[float, str]:
@@ -45,7 +54,7 @@ class Model:
         self.slots: dict[str, tuple[str, str]] = {}
         self.clock: float | None = None
         self.tags: dict[str, float] = {}
-        self.counts: dict[str, int] = {}
+        self.waiting: dict[str, int] = {}
         self.swept_at: int | None = None
         self.hold = 0
         self.forgotten: set[str] = set()
@@ -58,6 +67,7 @@ class Model:
         start = max(fixed.start_ms or 0, self.now)
         deadline = None if fixed.deadline_s is None else self.now + round(fixed.deadline_s * 1000)
         job = Job(fixed.id, fixed.tenant, fixed.line, fixed.priority, fixed.max_attempts, deadline)
+        job.batch = fixed.batch
         job.expiry = min(start + round(fixed.queue_ttl_s * 1000), deadline or 1 << 60)
         self.jobs[job.id] = job
         if start > self.now:
@@ -103,7 +113,7 @@ class Model:
         job = min(heads, key=lambda j: j.place[0])
         if job.suspect and beside:
             return None
-        share = 0 if job.starts else 1 / max(1, (len(self.tags) + len(self.counts) + (self.clock is not None)) // 2)
+        share = 0 if job.starts else 1 / max(1, (len(self.tags) + len(self.waiting) + (self.clock is not None)) // 2)
         self.clock = max((self.clock or 0) + share, min(job.tag, job.place[0]))
         self._leave(job)
         job.status, job.token, job.starts = "running", token, job.starts + 1
@@ -231,20 +241,21 @@ class Model:
 
     def _enter(self, job: Job) -> None:
         if job.tag is None:
-            job.tag = self.tags[job.tenant] = max(self.clock or 0, self.tags.get(job.tenant, 0)) + 1
-        self.counts[job.tenant] = self.counts.get(job.tenant, 0) + 1
+            step = 2 if job.other_flow in self.waiting else 1
+            job.tag = self.tags[job.flow] = max(self.clock or 0, self.tags.get(job.flow, 0)) + step
+        self.waiting[job.flow] = self.waiting.get(job.flow, 0) + 1
         job.status, job.waits, job.due = "queued", True, None
 
     def _leave(self, job: Job) -> None:
         job.waits = False
-        self.counts[job.tenant] -= 1
-        if not self.counts[job.tenant]:
-            del self.counts[job.tenant]
-            self.tags.pop(job.tenant, None)
+        self.waiting[job.flow] -= 1
+        if not self.waiting[job.flow]:
+            del self.waiting[job.flow]
+            self.tags.pop(job.flow, None)
 
     def _finish(self, job: Job, status: str) -> None:
         if job.waits:
             self._leave(job)
-            if not job.starts and job.tenant in self.tags:
-                self.tags[job.tenant] = max(self.clock or 0, self.tags[job.tenant] - 1)
+            if not job.starts and job.flow in self.tags:
+                self.tags[job.flow] = max(self.clock or 0, self.tags[job.flow] - 1)
         job.status, job.token, job.lease, job.due, job.expiry = status, None, None, None, None

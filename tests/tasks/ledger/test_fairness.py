@@ -42,6 +42,39 @@ def test_kinds_of_one_tenant_do_not_take_from_another(desk):
     assert 9 <= tenants(desk.drain(20)).count("one") <= 11
 
 
+def test_a_single_job_waits_for_few_members_of_its_tenants_batch(desk):
+    """2,000 members lie there: a single of the same tenant and one of another have their turns at once."""
+    for _ in range(2000):
+        desk.submit(tenant="bulk", batch="batch_x")
+    single, other = desk.submit(tenant="bulk"), desk.submit(tenant="other")
+    order = desk.drain(6)
+    assert order.index(other) <= 2 and order.index(single) <= 4
+
+
+def test_a_tenant_with_both_gets_no_two_shares(desk):
+    """While its single jobs and its batches both wait, each has half of its share; its batches together are one."""
+    for n in range(40):
+        desk.submit(tenant="two", batch=f"batch_{n % 4}")
+        desk.submit(tenant="two")
+        desk.submit(tenant="one")
+    order = desk.drain(40)
+    assert 18 <= tenants(order).count("one") <= 22
+    assert 8 <= sum(job.batch is not None for job in order) <= 12
+
+
+def test_members_of_a_tenant_that_may_run_few_are_parked_and_go_on(desk, ledger):
+    """Parked members keep their flow: the single is first, then they have their order, and no account is left."""
+    members = [desk.submit(tenant="a", batch="batch_x") for _ in range(5)]
+    ledger.pause("tenant/a", "")
+    assert desk.claim() is None
+    single = desk.submit(tenant="a")
+    ledger.resume("tenant/a")
+    ledger.unpark("a")
+    order = desk.drain()
+    assert order.index(single) <= 2 and [job for job in order if job is not single and job != single] == members
+    assert list(ledger.redis.hgetall("bl:fair:cpu")) == ["clock"]
+
+
 def test_a_tenant_that_comes_late_waits_for_nobodys_past(desk):
     """What a tenant got while it was alone is not held against it, nor does it earn the newcomer a lead."""
     for _ in range(60):

@@ -84,6 +84,7 @@ class ListsMachine(LedgerMachine):
         self.every_record_is_as_the_model_says()
         self.every_index_agrees_with_the_records()
         self.tenants_accounts_hold_what_waits_and_nothing_else()
+        self.batches_count_their_jobs()
 
     def _ask(self, verb, *a):
         ledger = self.ledger
@@ -142,6 +143,7 @@ class ListsMachine(LedgerMachine):
         pick = self.chance.choice
         return {
             "tenant": pick("abc"),
+            "batch": pick([None, None, "batch_x"]),
             "priority": pick([0, 0, 0, 1, -1, 10, -10]),
             "queue_ttl_s": pick([3600, 3600, 5]),
             "deadline_s": pick([None, None, 8, 40]),

@@ -7,6 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from tasks.errors import DeadlineExceeded, NotFound, NotReady
+from tasks.ids import new_batch_id
 from tasks.ledger import Commit, Idempotency, Ledger, Submitted, Wish, keys
 from tasks.ledger.shapes import Rate
 from tasks.webhook import WebhookRequest
@@ -239,6 +240,19 @@ class Case:
         self.desk.ledger.tell_webhook(owed, "failed", "answered 500", 500)
         yield lambda: self.lossy.replay_webhook("acme", job.id), None
         assert self.desk.ledger.redis.hgetall(keys.UNDELIVERED) == {"acme": "1"}
+
+    def open_batch(self):
+        batch = new_batch_id()
+        key = Idempotency("d", "f")
+        yield lambda: self.lossy.open_batch("acme", batch, 3, 4, 900, key).job_id, batch
+        assert self.desk.ledger.batch("acme", batch)["lines"] == "3" and self.entries(batch) == ["batch"]
+        assert self.desk.ledger.open_batch("acme", new_batch_id(), 3, 4, 900, key).job_id == batch
+
+    def note_batch(self):
+        batch = new_batch_id()
+        self.desk.ledger.open_batch("acme", batch, 3, 4, 900, None)
+        yield lambda: self.lossy.note_batch("acme", batch, "sealed", 60)["refused"], "3"
+        assert self.entries(batch) == ["batch", "batch"]
 
     def note_use(self):
         yield lambda: self.lossy.note_use("key-1"), None

@@ -62,6 +62,7 @@ class LedgerMachine(RuleBasedStateMachine):
         queue_ttl_s=st.sampled_from([3600, 3600, 5]),
         deadline_s=st.sampled_from([None, None, 8, 40]),
         max_attempts=st.integers(1, 3),
+        batch=st.sampled_from([None, None, "batch_x"]),
         tie=A_NUMBER,
     )
     def submit(self, start_s, model, tie, **chosen) -> None:
@@ -239,9 +240,26 @@ class LedgerMachine(RuleBasedStateMachine):
     def tenants_accounts_hold_what_waits_and_nothing_else(self) -> None:
         fair = {name: float(value) for name, value in self.ledger.redis.hgetall(keys.fair("cpu")).items()}
         clock = {} if self.model.clock is None else {"clock": self.model.clock}
-        tags = {f"tag:{tenant}": tag for tenant, tag in self.model.tags.items()}
-        counts = {f"jobs:{tenant}": count for tenant, count in self.model.counts.items()}
+        tags = {f"tag:{flow}": tag for flow, tag in self.model.tags.items()}
+        counts = {f"jobs:{flow}": count for flow, count in self.model.waiting.items()}
         assert fair == pytest.approx({**clock, **tags, **counts})
+
+    @invariant()
+    def batches_count_their_jobs(self) -> None:
+        """By status now; jobs that were forgotten count as they ended."""
+        for tenant in "abc":
+            kept = self.ledger.redis.hgetall(keys.batch(tenant, "batch_x"))
+            found = Counter({status: int(count) for status, count in kept.items() if status != "ended_ms"})
+            now = Counter(j.status for j in self.model.jobs.values() if j.batch and j.tenant == tenant)
+            for status in {*found, *now}:
+                assert found[status] == now[status] if status not in FINAL else found[status] >= now[status], status
+            made = sum(call[1].batch is not None and call[1].tenant == tenant for call in self.submits())
+            assert sum(found.values()) == made
+
+    def submits(self) -> list[tuple]:
+        """The submits that were answered, each job's once."""
+        done = {call[1].id: call for call in self.calls if call[0] == "submit"}
+        return [call for job_id, call in done.items() if job_id in self.model.jobs or job_id in self.model.forgotten]
 
     def teardown(self) -> None:
         """Everything is brought to its end: each job has exactly one final status and one end in the journal."""
@@ -254,6 +272,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.every_record_is_as_the_model_says()
         self.every_index_agrees_with_the_records()
         self.tenants_accounts_hold_what_waits_and_nothing_else()
+        self.batches_count_their_jobs()
         ends = Counter(e["id"] for _, e in self.ledger.redis.xrange(keys.EVENTS) if e["status"] in FINAL)
         journal = Counter((e["type"], e["id"]) for _, e in self.ledger.redis.xrange(keys.JOURNAL))
         forgotten = [entry for entry in journal if entry[0] == "forgotten"]

@@ -51,6 +51,8 @@ ASK = {
     "take_webhooks": lambda ledger, claimed: ledger.take_webhooks("k1", "t1", [(("acme", "a.example"), 4)], 30),
     "tell_webhook": lambda ledger, claimed: ledger.tell_webhook(owed(claimed), "delivered", "answered 200", 200),
     "replay_webhook": lambda ledger, claimed: ledger.replay_webhook("acme", claimed.fixed.id),
+    "open_batch": lambda ledger, claimed: ledger.open_batch("acme", "batch_x", 2, 3, 500, Idempotency("d", "f")),
+    "note_batch": lambda ledger, claimed: ledger.note_batch("acme", "batch_x", "sealed", 60),
     "give_back": lambda ledger, claimed: ledger.give_back("acme", Idempotency("d", "f"), claimed.fixed.id),
 }
 LOOK = {
