@@ -51,7 +51,8 @@ class Web:
             do_HEAD = do_GET
 
             def do_POST(self) -> None:
-                web.posted.append(self.rfile.read(int(self.headers["Content-Length"])))
+                self.body = self.rfile.read(int(self.headers["Content-Length"]))
+                web.posted.append(self.body)
                 self.do_GET()
 
             def log_message(self, *_) -> None:

@@ -2,14 +2,15 @@
 
 Nothing here reads what the system counts. A job is lost where it has no final status in time, or one that its
 submitter had no reason to expect; it was done twice where it changed after its end, where two attempts succeeded, or
-where the bucket holds outputs of another attempt than the committed one.
+where the bucket holds outputs of another attempt than the committed one. A webhook is lost where its receiver was never
+told, and the job does not say that it was given up.
 """
 
 import math
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -53,6 +54,7 @@ class Account:
     faults: int = 0
     lost: list[str] = field(default_factory=list)
     twice: list[str] = field(default_factory=list)
+    webhooks: int = 0
     extra_starts: int = 0
     beside: int = 0
     recoveries: list[float] = field(default_factory=list)
@@ -130,6 +132,16 @@ class Books:
         self.faults.append(Fault(what, time.time(), tuple(hit)))
 
     # -- the account
+
+    def untold(self, told: Mapping[str, str]) -> list[str]:
+        """Ended jobs whose webhook was lost, or told another status than the job has. `told`: status by id."""
+        lost = []
+        for entry in self.entries.values():
+            job = entry.last or entry.first or {}
+            webhook, heard = job.get("webhook"), told.get(entry.id)
+            if webhook and heard != job["status"] and webhook["status"] != "failed":
+                lost.append(f"{entry.id}: {job['status']}, and its webhook told {heard}: {webhook}")
+        return lost
 
     def wait(self, ids: Iterable[str] | None = None, deadline_s: float = PATIENT_S) -> None:
         """Until all have ended, or the time is over (then they are lost)."""

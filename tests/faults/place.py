@@ -23,6 +23,7 @@ from tasks.ledger import Ledger, keys
 from tasks.settings import Settings
 from tests.faults.accounts import Books
 from tests.faults.gate import Gate
+from tests.faults.receiver import Receiver, receiving
 from tests.stack import Process, RedisServer, S3Server, Stack, make_settings, make_storage, until
 from tests.worker.conftest import celery_of
 
@@ -74,6 +75,8 @@ class Place:
         self.start("keeper", self.stack.keeper())
         self.api = self.start("api", self.stack.api())
         self.books = Books(self.api.url, self.key)
+        made = self.books.insist("POST", "/v1/webhooks/secret").json()
+        self.receiver: Receiver = stack.enter_context(receiving(made["data"][0]["secret"]))
 
     def start(self, name: str, starting) -> Process:
         process = self.processes[name] = self._stack.enter_context(starting)

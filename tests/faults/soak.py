@@ -4,6 +4,7 @@ Only a fault that hits a process with a running attempt, or that everybody feels
 counts. Extra starts of jobs that ran in the same process as the one that was killed are counted apart ('beside').
 """
 
+import contextlib
 import itertools
 import random
 import threading
@@ -30,6 +31,8 @@ redis.call('FLUSHALL')
 return 1"""
 AT_ONCE = 60
 """Jobs that wait or run while faults strike."""
+WEBHOOK_EVERY = 5
+"""One job in so many has a webhook."""
 
 
 class Soak:
@@ -66,10 +69,12 @@ class Soak:
         row.account.faults = sum(self.struck.values())
         row.account.beside = self._starts_beside()
         row.account.extra_starts -= row.account.beside
+        row.account.webhooks = len(place.receiver.got)
+        row.account.lost += place.books.untold(place.receiver.got) + place.receiver.wrong
         left = self.orphans()
         row.failed = row.failed or (f"left behind: {left}"[:500] if left else "")
         row.remark = (
-            f"{self._told()}; {self.idle} more hit nothing; "
+            f"{self._told()}; {self.idle} more hit nothing; {row.account.webhooks} webhooks told; "
             f"extra starts {row.account.extra_starts / max(1, row.account.jobs):.1%}, "
             f"{row.account.beside} more beside a killed job"
         )
@@ -115,6 +120,8 @@ class Soak:
                 if draw < 0.9
                 else work.noop(pool, max_attempts=10)
             )
+            if n % WEBHOOK_EVERY == 0:
+                body["webhook"] = {"url": self.place.receiver.url}
             self.place.books.submit(body)
 
     def _form(self, of: str, files: dict[str, Path], **fields: str) -> None:
@@ -279,6 +286,8 @@ class Soak:
     # -- what is left at the end
 
     def _tidy(self) -> None:
+        with contextlib.suppress(AssertionError):  # the account names those that were not
+            until(lambda: not self.place.books.untold(self.place.receiver.got), 120)
         until(lambda: self.place.client().xlen(keys.JOURNAL) == 0, 300, "each ended job has its job.json")
         until(lambda: not self.place.client().exists(keys.STOCK), 300, "the bucket was looked through after the flush")
         self.place.sweep_trash()
@@ -297,6 +306,8 @@ class Soak:
         client, known = place.client(), set(place.books.entries)
         for key in client.scan_iter("bl:*", count=1000):
             if key.startswith(("bl:job:",)) and key.removeprefix("bl:job:") not in known and known:
+                found.append(key)
+            if key.startswith((keys.WEBHOOKS, keys.UNDELIVERED)):
                 found.append(key)
             if key.startswith(("bl:line:", "bl:leases:", "bl:waiting:")):
                 found.append(f"{key} holds {client.zcard(key)}")
