@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from tasks.inputs import check_source
 
-Event = Literal["completed"]
+Event = Literal["started", "progress", "completed"]
 URL_CHARS = 2048
 """Longest URL of a webhook, characters."""
 
@@ -39,8 +39,9 @@ class WebhookRequest(BaseModel):
     events: list[Event] = Field(
         ["completed"],
         min_length=1,
-        max_length=1,
-        description="events that are sent: `completed`, a final status, which is sent again until it is delivered",
+        max_length=3,
+        description="events that are sent: `completed`, a final status, which is sent again until it is delivered; "
+        "`started`, its first start, and `progress`, once a minute at most, which are sent once, without a promise",
     )
 
     def as_field(self) -> str:

@@ -85,6 +85,8 @@ ERASING = "bl:erasing"
 
 WEBHOOKS = "bl:webhooks"
 """zset: tenant by the ms of the earliest try of a webhook that it is owed. Written by the scripts."""
+PASSING = "bl:passing"
+"""set: tenants with messages of started or progress. Written by claim and report; the keeper removes them."""
 UNDELIVERED = "bl:undelivered"
 """hash: tenant -> number of the webhooks that it is owed. Written by the scripts."""
 
@@ -226,6 +228,11 @@ def webhook_line(tenant: str, host: str) -> str:
     return f"bl:webhooks:{tenant}:{host}"
 
 
+def passing(tenant: str) -> str:
+    """list: '<event> <ms> <job id> <url>' of started and progress, the last 1,000. Written with PASSING; 1 min."""
+    return f"bl:passing:{tenant}"
+
+
 def took(keeper: str) -> str:
     """string: '<token> <tenant>:<job id> ...', the keeper's last answer of take_webhooks. As long as its lease."""
     return f"bl:took:{keeper}"
@@ -338,6 +345,7 @@ def of_tenant(tenant: str) -> list[str]:
         making(tenant, "*", "*"),
         webhook(tenant, "*"),
         webhook_hosts(tenant),
+        passing(tenant),
         webhook_line(tenant, "*"),
         cost("*", tenant),
         alone("*", tenant),

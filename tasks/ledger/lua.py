@@ -16,9 +16,10 @@ LIBRARIES = "backlot_"
 SHARED = ("_server", "_reading", "_webhooks", "_batches", "_common", "_parking", "_aside")
 """Lua files that every verb needs, in their order."""
 FURTHER = {
-    "claim": ("_closed", "_next"),
+    "claim": ("_passing", "_closed", "_next"),
     "limits": ("_quotas",),
     "open_batch": ("_quotas",),
+    "report": ("_passing",),
     "submit": ("_quotas",),
     "upload": ("_quotas",),
 }

@@ -105,6 +105,19 @@ class Webhooks(Connection):
         with away():
             return self.redis.zrangebyscore(keys.webhook_hosts(tenant), "-inf", now, start=0, num=most)
 
+    def passing(self, most: int) -> list[str]:
+        """Takes messages of started and progress, so many of each tenant at most; '<event> <ms> <job id> <url>' each,
+        with the tenant before it. They are not kept anywhere else."""
+        with away():
+            tenants = sorted(self.redis.smembers(keys.PASSING))
+        found = []
+        for tenant in tenants:
+            (words,) = self.write(("LPOP", keys.passing(tenant), most))
+            found += [f"{tenant} {one}" for one in words or ()]
+            if not words:
+                self.write(("SREM", keys.PASSING, tenant))
+        return found
+
     def with_webhooks(self, records: Sequence[Record]) -> list[Record]:
         """The records, each that has a webhook with the state of it as `webhook_state`."""
         having = {place: job_id for place, record in enumerate(records) if (job_id := _id_with_webhook(record))}

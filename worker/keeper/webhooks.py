@@ -1,28 +1,26 @@
-"""Sends the webhooks that are owed, by Standard Webhooks 1.0: signed, at least once, tried again for three days.
+"""Sends webhooks: `completed` at least once, tried again for three days; `started` and `progress` at most once.
 
 A line is a tenant's webhooks to one host. Few of a line and of a tenant are under way at once, and one of a line whose
 last try was not answered, so that a receiver that hangs holds up nobody else. A keeper leases what it sends; what a
-killed one did not tell comes again. The body is made when it is sent: the job as a GET shows it then.
+killed one did not tell comes again. `started` and `progress` are dropped where there is no room for them now.
 """
 
-import json
 import logging
 import random
 import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
-from tasks.errors import Gone, NotFound, NotReady, StorageUnavailable
+from tasks.errors import NotReady, StorageUnavailable
 from tasks.ids import now_ms
-from tasks.job import moment
 from tasks.ledger.webhooks import Line, Outcome, Owed
-from tasks.service.archive import Damaged
 from tasks.service.jobs import Jobs
-from tasks.webhook_secrets import WebhookSecrets
 from worker.keeper import metrics
-from worker.keeper.posting import POST_S, Reply, post
+from worker.keeper.messages import Messages
+from worker.keeper.posting import POST_S, Reply
 from worker.keeper.skipped import Skipped
 
 log = logging.getLogger(__name__)
@@ -47,7 +45,7 @@ class Webhooks:
     def __init__(self, jobs: Jobs, keeper: str, retry_s: float = RETRY_S) -> None:
         self._jobs, self._ledger, self._settings = jobs, jobs.ledger, jobs.settings
         self._keeper, self._retry_s = keeper, retry_s
-        self._secrets = WebhookSecrets(self._settings.webhook_secrets_file())
+        self._messages = Messages(jobs)
         self._changed = threading.Condition()
         self._busy: Counter[Line] = Counter()
         self._finished = threading.Event()
@@ -57,6 +55,7 @@ class Webhooks:
     def round(self, skipped: Skipped) -> None:
         """Send what is due, for the time of a round. Errors: NotReady."""
         until = time.monotonic() + self._settings.renew_s
+        self._start_passing(skipped)
         while time.monotonic() < until:
             self._finished.clear()
             if not self._start_due(skipped):
@@ -75,10 +74,45 @@ class Webhooks:
             return 0
         taken = self._ledger.take_webhooks(self._keeper, secrets.token_hex(8), wanted, LEASE_S)
         for owed in taken:
-            with self._changed:
-                self._busy[_line(owed)] += 1
-            threading.Thread(target=self._send, args=(owed, skipped), name="webhook", daemon=True).start()
+            self._start((owed.tenant, host_of(owed.url)), partial(self._send, owed), skipped)
         return len(taken)
+
+    def _start_passing(self, skipped: Skipped) -> None:
+        """Send started and progress where there is room; drop them where there is none."""
+        for words in self._ledger.passing(OF_TENANT):
+            tenant, event, at_ms, job_id, url = words.split(" ")
+            line = tenant, host_of(url)
+            with self._changed:
+                of_tenant = sum(count for (one, _), count in self._busy.items() if one == tenant)
+                has_room = self._busy.total() < AT_ONCE // 2 and of_tenant < OF_TENANT // 2
+                has_room = has_room and line not in self._slow and self._busy[line] < OF_LINE
+            if has_room:
+                self._start(line, partial(self._pass, tenant, event, float(at_ms), job_id, url), skipped)
+
+    def _start(self, line: Line, send: Callable[[Skipped], Reply], skipped: Skipped) -> None:
+        with self._changed:
+            self._busy[line] += 1
+        threading.Thread(target=self._run, args=(line, send, skipped), name="webhook", daemon=True).start()
+
+    def _run(self, line: Line, send: Callable[[Skipped], Reply], skipped: Skipped) -> None:
+        """One try, on its thread. An end that cannot be told comes again once its lease is over."""
+        try:
+            self._note(line, send(skipped).late)
+        except (NotReady, StorageUnavailable):
+            pass  # Redis or the bucket is away
+        except Exception as error:
+            skipped.add(f"a webhook of {line[0]}", error)
+        finally:
+            with self._changed:
+                self._busy[line] -= 1
+                self._changed.notify_all()
+            self._finished.set()
+
+    def _pass(self, tenant: str, event: str, at_ms: float, job_id: str, url: str, skipped: Skipped) -> Reply:
+        """Send started or progress, once."""
+        body = self._messages.body(event, tenant, job_id, at_ms, "running", skipped)
+        message_id = f"{job_id}_{event}_{at_ms:.0f}"
+        return self._messages.post(tenant, url, message_id, body)
 
     def _wanted(self) -> Iterator[tuple[Line, int]]:
         """Due lines with the number of tries that each has room for; of the tenants with the fewest under way first."""
@@ -102,24 +136,14 @@ class Webhooks:
                     room, free = room - count, free - count
                     yield line, count
 
-    def _send(self, owed: Owed, skipped: Skipped) -> None:
-        """Try once and tell the outcome. What cannot be told comes again once its lease is over."""
-        try:
-            body = self._body(owed, skipped)
-            reply = self._try(owed, body)
-            outcome, delay_s = self._judge(owed, reply)
-            self._ledger.tell_webhook(owed, outcome, reply.detail, reply.status, delay_s)
-            metrics.WEBHOOKS.labels(outcome).inc()
-            self._note(_line(owed), reply.late)
-        except (NotReady, StorageUnavailable):
-            pass  # Redis or the bucket is away
-        except Exception as error:
-            skipped.add(f"the webhook of {owed.job_id}", error)
-        finally:
-            with self._changed:
-                self._busy[_line(owed)] -= 1
-                self._changed.notify_all()
-            self._finished.set()
+    def _send(self, owed: Owed, skipped: Skipped) -> Reply:
+        """Try once and tell the outcome."""
+        body = self._messages.body("completed", owed.tenant, owed.job_id, owed.owed_ms, owed.ended, skipped)
+        reply = self._messages.post(owed.tenant, owed.url, f"{owed.job_id}_completed", body)
+        outcome, delay_s = self._judge(owed, reply)
+        self._ledger.tell_webhook(owed, outcome, reply.detail, reply.status, delay_s)
+        metrics.WEBHOOKS.labels(outcome).inc()
+        return reply
 
     def _note(self, line: Line, late: bool) -> None:
         with self._changed:
@@ -127,38 +151,6 @@ class Webhooks:
                 self._slow.discard(line)
             elif len(self._slow) < SLOW_LINES:
                 self._slow.add(line)
-
-    def _try(self, owed: Owed, body: bytes) -> Reply:
-        signing, now = self._secrets.of(owed.tenant), int(time.time())
-        if not signing:
-            return Reply(None, "not sent: the tenant has no secret to sign it; POST /v1/webhooks/secret makes one")
-        message_id = f"{owed.job_id}_completed"
-        headers = {
-            "Content-Type": "application/json",
-            "webhook-id": message_id,
-            "webhook-timestamp": str(now),
-            "webhook-signature": " ".join(one.signature(message_id, now, body) for one in signing),
-        }
-        return post(owed.url, headers, body, self._settings)
-
-    def _body(self, owed: Owed, skipped: Skipped) -> bytes:
-        """The message. Of a job that was erased, or cannot be shown, it has id and status alone.
-
-        Errors: NotReady, StorageUnavailable.
-        """
-        at, data = moment(owed.owed_ms), json.dumps({"id": owed.job_id, "status": owed.ended})
-        try:
-            job = self._jobs.get(owed.tenant, owed.job_id)
-            at, data = job.completed_at or at, job.model_dump_json()
-        except (NotFound, Gone):
-            pass
-        except (NotReady, StorageUnavailable) as error:
-            if not isinstance(error, Damaged):
-                raise
-        except Exception as error:
-            skipped.add(f"{owed.job_id} cannot be shown in its webhook", error)
-        stamp = at.isoformat().replace("+00:00", "Z")
-        return f'{{"type":"job.completed","timestamp":"{stamp}","data":{data}}}'.encode()
 
     def _judge(self, owed: Owed, reply: Reply) -> tuple[Outcome, float]:
         """The outcome, and the seconds until the next try where it is pending."""
@@ -174,5 +166,6 @@ class Webhooks:
         return ("failed", 0) if over else ("pending", delay_s)
 
 
-def _line(owed: Owed) -> Line:
-    return owed.tenant, owed.url.split("/", 3)[2].partition("?")[0]
+def host_of(url: str) -> str:
+    """The host of a URL with its port, as the ledger's lines name it."""
+    return url.split("/", 3)[2].partition("?")[0]

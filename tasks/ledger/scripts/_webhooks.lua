@@ -2,7 +2,7 @@
 --
 -- `bl:webhooks` orders tenants, `bl:webhooks:<tenant>` its hosts, `bl:webhooks:<tenant>:<host>` the jobs, each by the ms of
 -- its earliest try. The state of one is `bl:webhook:<tenant>:<job>`. A record's `webhook` is '<events> <url>', where
--- `events` has c for completed.
+-- `events` has a letter of each: c for completed, s for started, p for progress (_passing).
 local webhooks = {}
 
 -- The host, with its port, of a URL; and the key of its line.

@@ -16,6 +16,8 @@
 -- ARGV[8]  text     that goes on behind the text so far, or ''
 -- ARGV[9]  at       bytes of the attempt's text before it: what is sent again is not appended again
 --
+-- Of a job whose webhook wants it, progress is passed on once a minute at most.
+--
 -- Returns 1  noted
 --         2  noted, and the attempt is asked to stop
 --         0  lost: the attempt is not this token's
@@ -24,7 +26,7 @@ if not ready() then return -1 end
 local now = clock(ARGV[1])
 if ARGV[5] ~= '' then number(ARGV[5]) end
 local piece, at = ARGV[8] or '', tonumber(whole(ARGV[9] or '0'))
-local seen = redis.call('HMGET', KEYS[1], 'token', 'status', 'phase', 'batching', 'starts', 'text')
+local seen = redis.call('HMGET', KEYS[1], 'token', 'status', 'phase', 'batching', 'starts', 'text', 'webhook', 'passed_ms', 'tenant')
 local waits = ARGV[4] == 'batching'
 local phase = waits and 'running' or ARGV[4]
 if seen[1] ~= ARGV[3] then
@@ -40,6 +42,9 @@ if phase ~= '' and (phase ~= seen[3] or waits ~= (seen[4] == '1')) then
   if waits then redis.call('HSET', KEYS[1], 'batching', 1) else redis.call('HDEL', KEYS[1], 'batching') end
 end
 if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'progress', ARGV[5]) end
+if ARGV[5] ~= '' and seen[7] and now - (seen[8] or 0) >= 60000 and webhooks.pass(seen[9], ARGV[2], seen[7], 'progress', now) then
+  redis.call('HSET', KEYS[1], 'passed_ms', num(now))
+end
 if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'message', string.sub(ARGV[6], 2)) end
 if piece ~= '' then
   local key, flag = 'bl:text:' .. ARGV[2], '1'

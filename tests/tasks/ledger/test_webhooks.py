@@ -165,3 +165,50 @@ def test_a_tenant_has_so_many_undelivered_and_no_more(desk, ledger, most):
     desk.submit(), desk.submit(tenant="rival", webhook=RECEIVER)
     ledger.tell_webhook(taken(ledger, 1)[0], "delivered", "answered 200", 200)
     desk.submit(webhook=RECEIVER)
+
+
+ALL = WebhookRequest(url=RECEIVER.url, events=["started", "progress", "completed"])
+
+
+def passed(ledger: Ledger) -> list[str]:
+    return [words.split(" ")[1] for words in ledger.passing(9)]
+
+
+def test_the_first_start_is_passed_on_and_no_other(desk, ledger):
+    claimed = desk.running(webhook=ALL, max_attempts=3)
+    assert ledger.passing(9) == [f"acme started {ledger.clock.ms} {claimed.fixed.id} {RECEIVER.url}"]
+    assert not ledger.passing(9) and not ledger.redis.exists(keys.PASSING)
+    desk.fail(claimed, AWAY)
+    ledger.due()
+    assert desk.claim() and not ledger.passing(9)
+
+
+def test_progress_is_passed_on_once_a_minute_at_most(desk, ledger):
+    claimed = desk.running(webhook=ALL)
+    assert passed(ledger) == ["started"]
+    for second in range(121):
+        ledger.report(claimed.fixed.id, claimed.token, "running", second / 200)
+        ledger.clock.forward(1)
+    assert passed(ledger) == ["progress"] * 3
+    ledger.report(claimed.fixed.id, claimed.token, "uploading")
+    assert not passed(ledger)
+
+
+def test_events_that_nobody_wants_are_not_passed_on(desk, ledger):
+    claimed, other = desk.running(webhook=RECEIVER), desk.running()
+    for one in (claimed, other):
+        ledger.report(one.fixed.id, one.token, "running", 0.5)
+    assert not ledger.passing(9)
+    wants_none = desk.running(webhook=WebhookRequest(url=RECEIVER.url, events=["started"]))
+    desk.commit(wants_none)
+    assert passed(ledger) == ["started"] and not taken(ledger) and not state(ledger, wants_none.fixed)
+    with pytest.raises(Conflict, match="no webhook for its end"):
+        ledger.replay_webhook("acme", wants_none.fixed.id)
+
+
+def test_of_a_flood_the_last_thousand_are_kept_for_a_minute(desk, ledger):
+    claimed = desk.running(webhook=ALL)
+    for _ in range(1100):
+        ledger.report(claimed.fixed.id, claimed.token, "running", 0.5)
+        ledger.clock.forward(60)
+    assert ledger.redis.llen(keys.passing("acme")) == 1000 and ledger.redis.ttl(keys.passing("acme")) <= 60

@@ -335,3 +335,40 @@ def _answer(request, status: int) -> None:
     request.send_response(status)
     request.send_header("Content-Length", "0")
     request.end_headers()
+
+
+EVENTS = ["started", "progress", "completed"]
+
+
+def running(desk, fixed, url: str):
+    job = fixed(webhook=WebhookRequest(url=url, events=EVENTS))
+    desk.ledger.submit(job)
+    claimed = desk.ledger.claim(desk.worker, f"w1:{job.id}", f"{time.time_ns():032d}")
+    desk.ledger.report(job.id, claimed.token, "running", 0.5)
+    return claimed
+
+
+def test_started_and_progress_are_told_while_the_job_runs(desk, fixed, web):
+    claimed = running(desk, fixed, web.gives("/hook"))
+    desk.rounds()
+    told = [desk.verified(place) for place in range(2)]
+    assert sorted(one["type"] for one in told) == ["job.progress", "job.started"]
+    assert {(one["data"]["status"], one["data"]["progress"]) for one in told} == {("running", 0.5)}
+    desk.ledger.commit(claimed.fixed.id, claimed.token, {"text": "the end"}, [], {})
+    desk.rounds()
+    assert desk.verified()["type"] == "job.completed"
+    assert len({headers["webhook-id"] for _, headers in web.seen}) == 3
+
+
+def test_started_and_progress_are_never_sent_again(desk, fixed, web):
+    """A receiver that fails, or that is stuck already, hears nothing more of them; the end is told as ever."""
+    claimed = running(desk, fixed, web.gives("/hook", status=500))
+    desk.rounds(3)
+    assert len(web.posted) == 2
+    desk.sender._slow.add(("acme", f"127.0.0.1:{web.port}"))
+    other = running(desk, fixed, web.gives("/hook"))
+    desk.rounds()
+    assert len(web.posted) == 2
+    for one in (claimed, other):
+        desk.ledger.commit(one.fixed.id, one.token, {"text": "the end"}, [], {})
+        desk.until(one.fixed, "delivered")
