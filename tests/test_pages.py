@@ -64,8 +64,9 @@ def test_every_field_that_a_script_writes_is_in_the_architecture():
     """The words that scripts set in a job's record."""
     text = ARCHITECTURE.read_text().split("| fields of the record | |")[1].split("\n\n")[0]
     scripts = "".join(path.read_text() for path in (ROOT / "tasks/ledger/scripts").glob("*.lua"))
-    written = {name for call in re.findall(r"\bset\(job, ([^\n]+)", scripts) for name in re.findall(r"'(\w+)', ", call)}
-    assert written > {"fixed", "token", "retry_ms"}
+    calls = re.findall(r"\b(?:set|note)\(job, ((?:[^\n]+,\n)*[^\n]+)", scripts)
+    written = {name for call in calls for name in re.findall(r"'(\w+)', ", call)}
+    assert written > {"fixed", "token", "retry_ms", "keep_ms"}
     assert [name for name in written if f"`{name}`" not in text] == []
 
 

@@ -29,7 +29,9 @@ local function set_aside(verb, id, why, now)
   local kept = fields(id) or {}
   leave_indexes(id, kept)
   if not kept.tenant or kept.ended_ms then return end
-  kept.line, kept.pool, kept.tag, kept.keep_ms = kept.line or '', '', nil, tonumber(kept.keep_ms) or 86400000
+  kept.pool = ''
+  unset(kept, 'tag')
+  note(kept, 'line', kept.line or '', 'keep_ms', num(tonumber(kept.keep_ms) or 86400000))
   local words = 'the record of the job cannot be read: ' .. why
   set(kept, 'error', cjson.encode({code = 'ledger_fault', detail = words, retryable = false}))
   if kept.token then set(kept, 't:' .. kept.token, 'lost') end

@@ -1,31 +1,6 @@
--- _common: steps that several verbs share: event, line, end, retry, release; stands behind _reading.
+-- _common: steps that several verbs share: line, end, retry, release; stands behind _record.
 --
 -- Keys are built here as in keys.py.
-
--- Sets or removes fields of the job, in the table and in Redis. (Changes gathered in a table and written once took as long.)
-local function set(job, ...)
-  for i = 1, select('#', ...), 2 do job[select(i, ...)] = select(i + 1, ...) end
-  redis.call('HSET', 'bl:job:' .. job.id, ...)
-end
-local function unset(job, ...)
-  local gone = {}
-  for _, name in ipairs({...}) do
-    if job[name] then
-      gone[#gone + 1] = name
-      job[name] = nil
-    end
-  end
-  if #gone > 0 then redis.call('HDEL', 'bl:job:' .. job.id, unpack(gone)) end
-end
-
--- Changes the status and tells the event stream, whose readers know kind and model by the line. The keeper trims it further.
--- Of the members of a batch the first is told once, when it is sealed.
-local function event(job, status)
-  if job.batch and not count_member(job, job.status, status) then return set(job, 'status', status) end
-  set(job, 'status', status)
-  local told = {'id', job.id, 'status', status, 'tenant', job.tenant, 'line', job.line, job.batch and 'batch', job.batch}
-  redis.call('XADD', 'bl:events', 'MAXLEN', '~', 300000, '*', unpack(told))
-end
 
 -- Wakes one slot that lingers for the queue; false where there is none.
 local function wake(queue, now)
@@ -125,10 +100,10 @@ local function finish(job, status, now)
   if job.checkpoint then trash(job, 'checkpoints', now) end
   if job.text then redis.call('DEL', 'bl:text:' .. job.id) end
   unset(job, 'token', 'phase', 'retry_ms', 'checkpoint', 'text')
-  set(job, 'ended_ms', num(now), 'retained_ms', num(now + tonumber(job.keep_ms)))
+  note(job, 'ended_ms', num(now), 'retained_ms', num(now + tonumber(job.keep_ms)))
   event(job, status)
   index_end(job)
-  redis.call('XADD', 'bl:journal', '*', 'type', 'ended', 'id', job.id, unpack(redis.call('HGETALL', 'bl:job:' .. job.id)))
+  redis.call('XADD', 'bl:journal', '*', 'type', 'ended', 'id', job.id, unpack(with_record(job)))
   if job.webhook then webhooks.owe(job.tenant, job.id, job.webhook, status, job.retained_ms, now) end
 end
 
@@ -151,7 +126,7 @@ local function end_attempt(job, outcome, error, now)
     entry = string.sub(cjson.encode(past), 1, -2)
   end
   entry = entry .. ',"ended_ms":' .. num(now) .. ',"outcome":"' .. outcome .. '"'
-  set(job, field, entry .. (error ~= '' and ',"error":' .. error or '') .. '}')
+  note(job, field, entry .. (error ~= '' and ',"error":' .. error or '') .. '}')
   redis.call('ZREM', 'bl:leases:' .. job.pool, job.id)
   parking.ended(job, now)
   if outcome ~= 'succeeded' then trash(job, job.starts .. '-' .. string.sub(job.token, -8), now) end
@@ -164,9 +139,9 @@ local function forget_attempt(job, number)
   unset(job, field, told and type(past) == 'table' and past.token and 't:' .. past.token or field)
 end
 
--- Keeps the answer by the attempt's token, and returns it.
+-- Keeps the answer by the attempt's token, and returns it; as `end_attempt`, written with the event that follows.
 local function answer(job, word)
-  set(job, 't:' .. job.token, word)
+  note(job, 't:' .. job.token, word)
   return word
 end
 
@@ -177,7 +152,7 @@ local function free_slot(job) beside(job, 'HSET', 'bl:slots:' .. job.worker, job
 local function requeue(job, delay, now)
   unset(job, 'token', 'phase')
   if delay > 0 then
-    set(job, 'retry_ms', num(now + delay))
+    note(job, 'retry_ms', num(now + delay))
     wait_until(job, now + delay)
   else
     enter_line(job, now)
@@ -193,13 +168,13 @@ local function fail_attempt(job, error, retryable, delay, now)
   local over = job.deadline_ms and now + delay >= tonumber(job.deadline_ms)
   if final == 'failed' and retryable and counted < tonumber(job.max) and not over then
     end_attempt(job, 'retry', error, now)
-    if string.find(error, '"worker_lost"', 1, true) then set(job, 'suspect', 1) end
+    if string.find(error, '"worker_lost"', 1, true) then note(job, 'suspect', 1) end
     local word = answer(job, 'queued')
     requeue(job, delay, now)
     return word
   end
   end_attempt(job, final, error, now)
-  if final == 'failed' then set(job, 'error', error) end
+  if final == 'failed' then note(job, 'error', error) end
   local word = answer(job, final)
   finish(job, final, now)
   return word
@@ -216,7 +191,7 @@ local function release_attempt(job, cause, now)
     return fail_attempt(job, cjson.encode(lost), true, 0, now)
   end
   end_attempt(job, 'released', '', now)
-  set(job, field, before + 1, 'releases', tonumber(job.releases or 0) + 1)
+  note(job, field, before + 1, 'releases', tonumber(job.releases or 0) + 1)
   local word = answer(job, 'released')
   requeue(job, 0, now)
   return word

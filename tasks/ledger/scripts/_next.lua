@@ -108,8 +108,8 @@ end
 local function start_attempt(job, worker, token, alone, lease, now)
   local number = tonumber(job.starts or 0) + 1
   unset(job, 'retry_ms', 'progress', 'message', 'metrics', 'alone', 'batching')
-  if alone then set(job, 'alone', 1) end
-  set(job, 'starts', number, 'token', token, 'slot', worker.slot, 'worker', worker.id, 'phase', 'running',
+  if alone then note(job, 'alone', 1) end
+  note(job, 'starts', number, 'token', token, 'slot', worker.slot, 'worker', worker.id, 'phase', 'running',
     'phase_ms', num(now), 'attempt_ms', num(now), 'started_ms', job.started_ms or num(now),
     'queued_ms', num(tonumber(job.queued_ms or 0) + now - tonumber(job.since_ms)),
     'attempt:' .. number, begun(number, worker.id, token, now))

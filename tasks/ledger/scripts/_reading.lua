@@ -1,4 +1,4 @@
--- _reading: the reading and checking of arguments and records; stands behind _server, before _common.
+-- _reading: the reading and checking of arguments and records; stands behind _server.
 --
 -- A record is read with HGETALL into a table `job`. Arguments and records are checked before the first write, since Redis
 -- rolls nothing back.

@@ -74,4 +74,4 @@ local share = job.starts and 0 or 1 / math.max(1, math.floor(redis.call('HLEN', 
 leave_line(job)
 redis.call('HSET', fair, 'clock', num(math.max(clock_was + share, math.min(tonumber(job.tag), score))))
 start_attempt(job, worker, token, alone and ARGV[9] == '1', tonumber(ARGV[5]), now)
-return {1, job.id, unpack(redis.call('HGETALL', 'bl:job:' .. job.id))}
+return with_record(job, 1, job.id)

@@ -21,8 +21,8 @@ local job, past = owned(ARGV[2], ARGV[3], ARGV[8] ~= '0' and ARGV[8], now)
 if not job then return past end
 free_slot(job)
 end_attempt(job, 'succeeded', '', now)
-set(job, 'result', ARGV[4], 'outputs', ARGV[5], 'metrics', ARGV[6], 'progress', '1')
-if ARGV[9] ~= '' then set(job, 'message', string.sub(ARGV[9], 2)) end
+note(job, 'result', ARGV[4], 'outputs', ARGV[5], 'metrics', ARGV[6], 'progress', '1')
+if ARGV[9] ~= '' then note(job, 'message', string.sub(ARGV[9], 2)) end
 if bytes > 0 then charge('bl:stored', job.tenant, job.id, bytes) end
 charge('bl:held', job.tenant, job.id, size_of(job))
 local word = answer(job, 'succeeded')

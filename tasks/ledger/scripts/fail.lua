@@ -24,7 +24,7 @@ document(ARGV[4])
 local job, past = owned(ARGV[2], ARGV[3], ARGV[8] ~= '0' and ARGV[8], now)
 if not job then return past end
 free_slot(job)
-if ARGV[7] ~= '' then set(job, 'metrics', ARGV[7]) end
+if ARGV[7] ~= '' then note(job, 'metrics', ARGV[7]) end
 local error, alone = ARGV[4], job.alone and string.find(ARGV[4], '"worker_lost"', 1, true)
 if alone and job.suspect then
   local guilty = cjson.decode(error)

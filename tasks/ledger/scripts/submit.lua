@@ -77,12 +77,12 @@ end
 
 local job = {id = id, tenant = tenant, line = ARGV[5], priority = ARGV[6], queue = queue, pool = string.match(queue, '^[^.]+')}
 local start, batch = math.max(tonumber(ARGV[7]) or now, now), ARGV[#KEYS + 18] or ''
-if batch ~= '' then set(job, 'batch', batch) end
-set(job, 'fixed', ARGV[3], 'tenant', tenant, 'line', ARGV[5], 'priority', ARGV[6], 'created_ms', num(now),
+if batch ~= '' then note(job, 'batch', batch) end
+note(job, 'fixed', ARGV[3], 'tenant', tenant, 'line', ARGV[5], 'priority', ARGV[6], 'created_ms', num(now),
   'start_by_ms', num(start + ARGV[8]), 'run_ms', ARGV[10], 'keep_ms', ARGV[11], 'max', ARGV[12], 'v', ARGV[23], unpack(webhook))
 -- a restored job may have a checkpoint of an earlier attempt, which goes with it
-if restoring then set(job, 'checkpoint', '-') end
-if ARGV[9] ~= '' then set(job, 'deadline_ms', num(now + ARGV[9])) end
+if restoring then note(job, 'checkpoint', '-') end
+if ARGV[9] ~= '' then note(job, 'deadline_ms', num(now + ARGV[9])) end
 redis.call('ZADD', 'bl:expiries', num(math.min(start + ARGV[8], tonumber(job.deadline_ms or start + ARGV[8]))), id)
 redis.call('ZADD', KEYS[4], num(now), id)
 if waiting == 0 then

@@ -188,3 +188,16 @@ def test_a_drained_job_goes_to_the_only_worker_there_is(desk, ledger, clock):
     for _ in range(3):
         desk.release(desk.claim(), cause="drain")
     assert desk.claim(worker="young").fixed == drained
+
+
+def test_a_claim_answers_the_record_as_it_stands(desk, ledger):
+    """First, after a retry, after a release, and asked again."""
+    first = desk.running(deadline_s=60)
+    assert first.record == ledger.record(first.fixed.id)
+    desk.release(first)
+    second = desk.claim()
+    assert second.record == ledger.record(first.fixed.id)
+    desk.fail(second)
+    third, token = desk.claim(), f"{desk.tokens:032d}"
+    assert third.record == ledger.record(first.fixed.id)
+    assert ledger.claim(desk.worker, "w1:0", token).record == third.record

@@ -37,6 +37,8 @@ def test_an_ended_entry_is_the_final_record(desk, clock, ledger, journal):
     for job in every_end(desk, clock):
         job_id = getattr(job, "fixed", job).id
         entry = next(e for e in journal() if e["id"] == job_id and e["type"] == "ended")
+        record = {**ledger.record(job_id), "type": "ended", "id": job_id}
+        assert entry == record | {name: value for name, value in entry.items() if name.startswith("t:")}
         assert Job.of_record(entry) == Job.of_record(ledger.record(job_id))
         assert Job.of_record(entry).done
 

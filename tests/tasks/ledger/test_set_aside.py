@@ -46,6 +46,14 @@ def failed(ledger, job):
     return ledger.record(job.id)["status"] == "failed" and "ledger_fault" in ledger.record(job.id)["error"]
 
 
+def test_its_end_is_journaled_as_its_record_stands(desk, ledger, journal, spoil):
+    job = desk.submit()
+    if spoil(job):
+        assert desk.claim() is None
+        entry = next(entry for entry in journal() if entry["type"] == "ended")
+        assert entry == {**ledger.record(job.id), "type": "ended", "id": job.id}
+
+
 def test_claim_goes_on_to_the_next(desk, ledger, spoil):
     """However many stand before it; whose they were is counted right."""
     bad = [desk.submit(tenant=tenant) for tenant in ("acme", "acme", "rival")]
@@ -101,11 +109,35 @@ def test_expire_ends_the_others(desk, ledger, clock, spoil):
     assert not enough or failed(ledger, bad)
 
 
-def test_renew_extends_the_others_and_says_that_the_one_is_lost(desk, ledger, spoil):
+def test_renew_extends_the_others_and_says_that_the_one_is_lost(desk, ledger, clock, spoil):
+    """Within ten seconds, in each of which it reads other slots' records whole."""
     bad, good = desk.running(), desk.running()
     spoil(bad.fixed)
-    _, held = ledger.renew(make_worker())
+    for _ in range(10):
+        clock.forward(1)
+        _, held = ledger.renew(make_worker())
+        assert ledger.redis.zscore(keys.leases("cpu"), good.fixed.id) > clock.ms
     assert {slot.job_id: slot.state for slot in held} == {bad.fixed.id: "lost", good.fixed.id: "running"}
+    assert (ledger.redis.zscore(keys.leases("cpu"), bad.fixed.id) or 0) <= clock.ms
+
+
+def test_renew_answers_the_same_whether_it_reads_a_record_whole_or_not(desk, ledger, clock):
+    desk.running(deadline_s=60)
+    desk.running()
+    answers = []
+    for _ in range(20):
+        clock.forward(1)
+        answers.append(ledger.renew(make_worker())[1])
+    assert len(answers[0]) == 2 and answers == 20 * [answers[0]]
+
+
+@pytest.mark.parametrize("field", ["phase_ms", "run_ms", "deadline_ms"])
+def test_renew_answers_no_number_that_is_none(desk, ledger, clock, field):
+    bad = desk.running()
+    ledger.redis.hset(keys.job(bad.fixed.id), field, "soon")
+    for _ in range(2):
+        clock.forward(1)
+        assert [slot.state for slot in ledger.renew(make_worker())[1]] == ["lost"]
 
 
 def test_a_slot_whose_old_job_cannot_be_read_gets_a_new_one(desk, ledger, spoil):
