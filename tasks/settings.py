@@ -169,8 +169,8 @@ class Settings(BaseSettings):
         8,
         ge=2,
         le=256,
-        description="Threads of one API process that answer requests. One tenant, or one address without a key, takes "
-        "half of them at most",
+        description="Threads of one API process that answer requests, beside the one for plain submits. One tenant, or "
+        "one address without a key, takes half of them at most",
     )
     http_connections: int = Field(2500, ge=1, description="Connections that one API process holds")
     http_idle_s: float = Field(

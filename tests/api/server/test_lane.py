@@ -262,6 +262,7 @@ LEFT = {
     "another type": (415, PROMPT, {"content_type": "text/plain"}),
     "no type": (415, PROMPT, {"content_type": None}),
     "a key that is none": (400, PROMPT, {"idempotency_key": "é"}),
+    "two content types": (415, PROMPT, {"content_type": ["application/json", "text/plain"]}),
     "two keys": (400, PROMPT, {"idempotency_key": ['"a"', '"b"']}),
     "a path before ours": (202, PROMPT, {"x_forwarded_prefix": "/backlot"}),
 }
@@ -349,6 +350,17 @@ def test_what_comes_at_once_is_one_trip_and_a_fault_is_one_tenants(site, monkeyp
     assert [answer.status for answer in answers] == [202, 202, 500, *[202] * 7]
     assert len({answer.body["id"] for answer in answers if answer.status == 202}) == 9
     assert ledger.redis.zcard(keys.tenant_jobs("a")) == 8
+
+
+def test_a_burst_of_one_tenant_leaves_room_for_another(site, monkeypatch):
+    """A trip takes one of each tenant's first, and 25 at most."""
+    ledger, trips = site.services.jobs.ledger, []
+    many = ledger.submit_many
+    monkeypatch.setattr(ledger, "submit_many", lambda jobs: trips.append([f.tenant for f, _ in jobs]) or many(jobs))
+    asked = [(site.key(tenant), PROMPT) for tenant in ("a",) * 40 + ("b",)]
+    answers = asyncio.run(site.together("laned", asked))
+    assert {answer.status for answer in answers} == {202}
+    assert [len(trip) for trip in trips] == [25, 16] and trips[0][:2] == ["a", "b"]
 
 
 def test_a_list_that_cannot_be_sent_is_sent_one_by_one(site, monkeypatch):
