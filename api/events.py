@@ -165,7 +165,7 @@ class Telling:
 def _text(look: Look) -> TextSoFar | None:
     if look.text is None:
         return None
-    return TextSoFar(**vars(look.text), text_cut=look.record["text"] == "cut")
+    return TextSoFar(**vars(look.text), text_cut=look.record["text"] == f"{look.text.attempt} cut")
 
 
 def _progress(record: Record) -> dict[str, Any]:

@@ -144,10 +144,11 @@ class Streams:
         try:
             due = time.monotonic() + BEAT_S
             while not hold.over:
+                look, away = None, False
                 try:
-                    look, patience = await self._looking.at(stream.telling.ask), due - time.monotonic()
+                    look = await self._looking.at(stream.telling.ask)
                 except NotReady:
-                    look, patience = None, AWAY_S
+                    away = True
                 part = stream.telling.of(look) if look else b""
                 if not part and time.monotonic() >= due:
                     if not may_go_on():
@@ -158,7 +159,7 @@ class Streams:
                     yield part
                 if stream.telling.over:
                     return
-                await hold.wait(max(0.0, patience))
+                await hold.wait(AWAY_S if away else max(0.0, due - time.monotonic()))
         finally:
             self._events.leave(stream.job_id, wake)
 

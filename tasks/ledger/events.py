@@ -22,7 +22,8 @@ BLOCK_S = 1
 RETRY_S = 0.25
 """The pause after a read that failed, in s."""
 GATHER_S = 0.003
-"""Seconds between two reads at least: under load a read brings many entries, not one."""
+"""Seconds between two reads at least, for each entry of the first: under load a read brings many entries, not one."""
+GATHER_MOST_S = 0.012
 ENTRIES_A_READ = 1000
 CURSOR = re.compile(r"\d{1,15}-\d{1,10}")
 """The id of an entry, as callers may show it."""
@@ -93,7 +94,7 @@ class Events:
     def _read(self) -> None:
         failed = False
         while streams := self._wanted():
-            began = time.monotonic()
+            began, count = time.monotonic(), 0
             try:
                 if failed:
                     self._look_again()
@@ -101,6 +102,7 @@ class Events:
                 found = self._redis.xread(streams, count=ENTRIES_A_READ, block=BLOCK_S * 1000)
                 for stream, entries in found or ():
                     self._tell(stream, entries)
+                    count += len(entries)
             except RedisError as error:
                 log.warning("the event stream cannot be read (%s); trying again", type(error).__name__)
                 failed = True
@@ -110,7 +112,8 @@ class Events:
                 failed = True
                 threading.Event().wait(RETRY_S)
             else:
-                threading.Event().wait(max(0.0, began + GATHER_S - time.monotonic()))
+                gather_s = min(GATHER_MOST_S, GATHER_S * count)
+                threading.Event().wait(max(0.0, began + gather_s - time.monotonic()))
 
     def _wanted(self) -> dict[str, str]:
         """The streams to read and their cursors; none once nobody listens."""

@@ -3,7 +3,7 @@
 -- Releases before this one cannot show the phase batching: `phase` is running then, and `batching` 1.
 --
 -- The text so far is one string: eight digits, the attempt's number, and the text, 64 KiB at most. `text` in the record is
--- 1, or 'cut' once no more fits.
+-- the number, with ' cut' behind it once no more fits.
 --
 -- KEYS[1]  job      hash    bl:job:<id>
 -- ARGV[1]  now      ms; 0 = Redis TIME
@@ -47,9 +47,9 @@ if ARGV[5] ~= '' and seen[7] and now - (seen[8] or 0) >= 60000 and webhooks.pass
 end
 if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'message', string.sub(ARGV[6], 2)) end
 if piece ~= '' then
-  local key, flag = 'bl:text:' .. ARGV[2], '1'
+  local key, flag = 'bl:text:' .. ARGV[2], seen[5]
   local known = redis.call('GETRANGE', key, 0, 7) == attempt
-  if at + #piece > 65536 then flag = 'cut'
+  if at + #piece > 65536 then flag = seen[5] .. ' cut'
   elseif at == 0 and not known then redis.call('SET', key, attempt .. piece, 'EX', 86400)
   elseif known and redis.call('STRLEN', key) == 8 + at then redis.call('APPEND', key, piece) end
   if flag ~= seen[6] then redis.call('HSET', KEYS[1], 'text', flag) end
