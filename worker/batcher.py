@@ -99,7 +99,8 @@ class Batcher:
         turn.call = replace(call, answer=turn.answer)
         with self._changed:
             self._line.append(turn)
-            self._changed.notify_all()
+            if self._size > 1:
+                self._changed.notify_all()
         return turn
 
     def leave(self, turn: Turn) -> None:

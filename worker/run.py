@@ -112,8 +112,11 @@ class Runner:
 
     def _ask(self, wish: Wish) -> Granted:
         """Commit and claim, in one trip with other slots that ask now. A batch may wait a little for what comes."""
-        self.arrivals.expect(wish.slot)
-        granted = self.wishes.ask(wish)
+        if self.slots == 1:
+            (granted,) = self.ledger.claim_many(self.worker, [wish])
+        else:
+            self.arrivals.expect(wish.slot)
+            granted = self.wishes.ask(wish)
         if isinstance(granted, errors.LedgerFault):
             raise granted
         if granted.claimed is None:
@@ -122,15 +125,15 @@ class Runner:
 
     def _run(self, attempt: Attempt, slot: Slot) -> Claimed | None:
         """Bring a claimed job to its end. Returns the slot's next job, where the commit has brought one."""
-        start, following = time.monotonic(), None
-        log.debug("%s starts", _named(attempt))
+        start, following, named = time.monotonic(), None, _named(attempt)
+        log.debug("%s starts", named)
         try:
             ended, following = self._commit(attempt, self._work(attempt, slot), slot)
         except Exception as raised:  # every end of an attempt is an end of the job's record, never of the slot
             ended = self._fail(attempt, as_job_error(raised))
         finally:
             slot.tidy(attempt.stopped())
-        log.info("%s %s after %.3f s", _named(attempt), ended, time.monotonic() - start)
+        log.info("%s %s after %.3f s", named, ended, time.monotonic() - start)
         return following
 
     def _work(self, attempt: Attempt, slot: Slot) -> Uploaded:
@@ -146,9 +149,11 @@ class Runner:
 
     def _compute(self, attempt: Attempt, model: Model, fetched: dict[str, Any], slot: Slot) -> Result:
         """Load the model, join its line, and wait for the result of the job's call."""
-        attempt.enter("batching")
-        with self.loaded.use(model, attempt.check, partial(attempt.begin, "loading")) as batcher:
-            attempt.enter("batching")
+        alone = self.slots == 1  # nobody else computes here, though a model may be preloaded
+        attempt.enter("batching", passes=alone)
+        waits, loads = partial(attempt.enter, "batching"), partial(attempt.begin, "loading")
+        with self.loaded.use(model, waits, loads) as batcher:
+            attempt.enter("batching", passes=alone)
             turn = batcher.enter(self._call(attempt, fetched, slot), partial(attempt.begin, "running"))
             self.arrivals.came(slot.name)
             with attempt.hearing(partial(batcher.leave, turn)):
