@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from tasks.ledger import Held
+from tasks.ledger import Claimed, Held
 from tasks.registry import Model, Registry
 from tasks.settings import Settings
-from worker.attempt import HandedBack
+from worker.attempt import ENDING, Attempt, HandedBack
 from worker.board import NOTHING_KNOWN, Board, Doing, read
 from worker.limits import Limits
 
@@ -194,3 +194,22 @@ def test_a_board_tells_of_the_attempt_that_it_was_last_written_for(tmp_path):
     assert seen.phase == "uploading" and -1 < seen.for_s < 60
     assert read(tmp_path, "w:7:1:8", "b" * 32) is NOTHING_KNOWN
     assert read(tmp_path, "w:7:1:9", "a" * 32) is NOTHING_KNOWN
+
+
+def test_a_phase_that_nothing_is_waited_for_in_is_measured_and_not_on_the_board(tmp_path, fixed):
+    """The limit of the phase before holds on; where something is waited for after all, it is written."""
+    folder = tmp_path / "7" / "8"
+    folder.mkdir(parents=True)
+    attempt = Attempt(Claimed(fixed(), "a" * 32, 1, {}), MODEL, Board(folder))
+
+    def on_the_board() -> str:
+        return read(tmp_path, "w:7:1:8", "a" * 32).phase
+
+    seen = []
+    for phase, passes in (("fetching", True), ("running", False), ("uploading", True), ("uploading", False)):
+        attempt.enter(phase, passes)
+        seen.append(on_the_board())
+    attempt.enter(ENDING)
+    assert seen == ["", "running", "running", "uploading"]
+    assert on_the_board() == ENDING
+    assert set(attempt.metrics) == {"load_s", "fetch_s", "run_s", "upload_s"}
