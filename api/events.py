@@ -66,12 +66,12 @@ class StatusChange(Progress):
 class Change(BaseModel):
     """Data of the event `status` of a tenant's stream: a job's change of status."""
 
-    id: str = Field(description="id of the job")
-    kind: str | None = Field(description="kind of the job; null where an older release has written the entry")
-    model: str | None = Field(description="model of the job; null where an older release has written the entry")
-    status: str = Field(description="the job's new status")
+    id: str = Field(description="id of the job, or of the batch that was sealed")
+    kind: str | None = Field(description="kind of the job; null for a batch, and in entries of an older release")
+    model: str | None = Field(description="model of the job; null for a batch, and in entries of an older release")
+    status: str = Field(description="the job's new status, or `sealed` for a batch")
     tenant: str = Field(description="tenant that owns the job")
-    batch: str | None = Field(None, description="batch of the job; of the members of a batch one event tells `queued`")
+    batch: str | None = Field(None, description="batch of the job; `sealed` tells once that all its members are queued")
     at: datetime = Field(description="time of the change")
 
 

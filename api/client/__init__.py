@@ -7,6 +7,7 @@ service behind them. Retries are sender.py's, files are files.py's.
 Every submit carries an Idempotency-Key, so that a retry never makes a second job.
 """
 
+import contextlib
 import json
 import os
 import secrets
@@ -17,6 +18,7 @@ from typing import Any
 
 import httpx
 
+from api.client.events import Stream
 from api.client.files import form_texts, named_paths, opened, replaced, save
 from api.client.sender import LOCAL_URL, ApiError, Sender, timeout
 
@@ -144,6 +146,18 @@ class Client:
             if job["done"] or time.monotonic() >= end:
                 return job
             time.sleep(max(0, min(LOOK_PAUSE_S, left) - (time.monotonic() - asked)))
+
+    def events(self, job_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The events of a job until it is done: each its name (`snapshot`, `status`, `progress`, `text`, `done`, ...)
+        and its data. A stream that ends before is opened again, and begins with a snapshot."""
+        while True:
+            stream, told = Stream(), self._sender.stream(f"/v1/jobs/{job_id}/events")
+            with contextlib.closing(told):
+                for name, data in stream.events(told):
+                    yield name, json.loads(data)
+                    if name == "done":
+                        return
+            time.sleep(stream.retry_s)
 
     def cancel(self, job_id: str) -> Job:
         """Asks a job to stop. It may still succeed."""

@@ -30,6 +30,7 @@ for command in (
     batches.batches,
     jobs.get,
     jobs.wait,
+    jobs.events,
     jobs.list_jobs,
     jobs.cancel,
     jobs.retry,

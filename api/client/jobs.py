@@ -1,4 +1,4 @@
-"""`backlot submit`, `get`, `wait`, `list`, `cancel`, `retry`, `delete` and `download`: the commands for single jobs."""
+"""`backlot submit`, `get`, `wait`, `events`, `list`, `cancel`, `retry`, `delete`, `download`: one job each."""
 
 import json
 from pathlib import Path
@@ -70,6 +70,17 @@ def get(connect: Connect, job_id: str) -> None:
 def wait(connect: Connect, job_id: str) -> None:
     """Wait until a job is done."""
     _show_end(_wait(connect(), job_id))
+
+
+@click.command()
+@click.argument("job_id")
+@click.pass_obj
+def events(connect: Connect, job_id: str) -> None:
+    """Print a job's events until it is done: JSON, one a line."""
+    for name, data in connect().events(job_id):
+        click.echo(json.dumps({"event": name, "data": data}))
+        if name == "done" and data["status"] != "succeeded":
+            click.get_current_context().exit(NOT_SUCCEEDED)
 
 
 @click.command("list")

@@ -7,7 +7,7 @@ import contextlib
 import json
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any
 
 import httpx
@@ -55,6 +55,22 @@ class Sender:
     def request(self, method: str, path: str, **more: Any) -> httpx.Response:
         """The answer, with a status below 400."""
         return self.retried(lambda: self.http.request(method, path, timeout=timeout(ANSWER_S), **more))
+
+    def stream(self, path: str) -> Generator[str, None, None]:
+        """The lines of an answer as they come, to its end or until the connection is lost."""
+
+        def send() -> httpx.Response:
+            request = self.http.build_request("GET", path, timeout=timeout(ANSWER_S))
+            response = self.http.send(request, stream=True)
+            if response.status_code >= 400:
+                response.read()
+            return response
+
+        with contextlib.closing(self.retried(send)) as response:
+            if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
+                raise self._not_the_api(response, "without a stream of events")
+            with contextlib.suppress(httpx.TransportError):
+                yield from response.iter_lines()
 
     def document(self, method: str, path: str, **more: Any) -> dict[str, Any]:
         """The JSON object of the answer."""

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from api import keyfile
+from api.client import Client
 from tasks.ledger import Ledger, connect, keys
 from tests.api.conftest import PROMPT, Hand
 from tests.conftest import PATIENT_S
@@ -107,6 +108,14 @@ def test_a_stream_tells_a_job_from_its_snapshot_to_its_end(api):
         (done,) = heard.rest()
     assert done == {"event": "done", "data": api.ask("GET", job["links"]["self"]).json()}
     assert done["data"]["status"] == "succeeded"
+
+
+def test_the_client_hears_the_same(api):
+    job = api.submit()
+    heard = Client(api.url, api.keys["acme"]).events(job["id"])
+    assert next(heard)[0] == "snapshot"
+    api.ask("POST", job["links"]["cancel"])
+    assert [(name, data["status"]) for name, data in heard] == [("done", "canceled")]
 
 
 def test_a_job_that_is_done_is_told_at_once(api):
