@@ -45,6 +45,8 @@ AWAY = {
     "NOPERM": "its user lacks a right that Backlot needs",
 }
 """Codes of a server that may serve later by itself, or once its operator has mended it."""
+NO_RIGHT = ("ACL failure", "The user executing the script can't")
+"""Begin of the words of a right that is missing inside a script or a Function: of newer servers, and of Redis 7.0."""
 
 _SCRIPT = re.compile(
     r"^(?:@?user_(?:script|function):\d+: )+| script: (?:\w+, )?on @?user_(?:script|function):\d+\.?$", re.DOTALL
@@ -95,7 +97,7 @@ def _said(error: Exception) -> tuple[str, str]:
     """The code of an error reply, or '', and its words. redis-py takes some codes off the words, not all."""
     words = _SCRIPT.sub("", _PIPELINE.sub("", str(error)))[:WORDS_MAX]
     code = getattr(error, "status_code", None) or words.partition(" ")[0]
-    if isinstance(error, NoPermissionError) or words.startswith("ACL failure"):
+    if isinstance(error, NoPermissionError) or words.startswith(NO_RIGHT):
         return "NOPERM", words
     return code if isinstance(error, ResponseError | ConnectionError) and code.isupper() else "", words
 

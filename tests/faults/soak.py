@@ -270,6 +270,7 @@ class Soak:
 
     def _scripts(self) -> None:
         self.place.client().script_flush()
+        self.place.client().function_flush()
         self._hit("scripts flushed")
 
     def _keeper(self) -> None:

@@ -76,11 +76,12 @@ def unknown(place: Place, size: int) -> str:
     return "it waited, untouched, for a worker that knows it"
 
 
-@scenario("10c", "SCRIPT FLUSH under load")
+@scenario("10c", "SCRIPT FLUSH and FUNCTION FLUSH under load")
 def scripts(place: Place, size: int) -> None:
     place.books.submit_all([work.files(pool, "x") for pool in ("cpu", "gpu") for _ in range(size // 2)])
     for _ in range(20):
         place.client().script_flush()
+        place.client().function_flush()
         place.books.struck("scripts flushed")
         time.sleep(0.1)
 

@@ -8,7 +8,7 @@ import redis
 
 from tasks.errors import LedgerFault, NotReady
 from tasks.ledger import connect, keys
-from tasks.ledger.faults import AWAY, away
+from tasks.ledger.faults import AWAY, away, ours
 from tests.conftest import make_fixed
 from tests.stack import RedisServer
 
@@ -76,6 +76,12 @@ def test_a_missing_right_is_named_and_the_user_is_not(server):
         assert "stagehand" not in error.detail
     error = answer_to(connect_as(server, "stagehand", "wrong"), lambda c: c.ping())
     assert "WRONGPASS" in error.detail and isinstance(error, NotReady)
+
+
+def test_a_missing_right_inside_a_script_is_away_in_the_words_of_redis_7_0_too():
+    said = "The user executing the script can't run this command or subcommand script: f, on @user_function:3."
+    error = ours(redis.ResponseError(said))
+    assert isinstance(error, NotReady) and "NOPERM" in error.detail
 
 
 def connect_as(server, user, password):
