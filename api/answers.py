@@ -15,6 +15,9 @@ from tasks.request import invalid, read_json
 
 Model = TypeVar("Model", bound=BaseModel)
 JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+EMPTY_BODIES = {b"", b"{}", b"null"}
+"""Bodies without content, which some HTTP libraries send by default."""
 PRIVATE = {"Cache-Control": "private, no-store"}
 NO_JSON = (ValueError, RecursionError)
 """Errors of json.loads: for bytes that are no text, numbers of thousands of digits, and a thousand levels."""
@@ -54,8 +57,32 @@ def submits_left(tenant: str, left: int | None = None, reset_s: float = 0) -> di
 
 def json_body(request: Asked) -> bytes:
     """The body of a JSON request, unparsed. Errors: UnsupportedMedia; werkzeug's RequestEntityTooLarge."""
-    if not request.is_of(JSON):
-        raise UnsupportedMedia(f"the content type is {request.mimetype or 'not given'}; {JSON} is read here")
+    _check_type(request, (JSON,))
+    return _body(request)
+
+
+def read_body(model: type[Model]) -> Model:
+    """The JSON body as `model`. Errors: as json_body; MalformedRequest, InvalidRequest."""
+    return _read(json_body(asked()), model)
+
+
+def read_optional(model: type[Model], types: tuple[str, ...] = (JSON,)) -> Model:
+    """The body as `model`; one without content is a model without fields. Errors: as read_body."""
+    body = _body(asked())
+    if body.strip() in EMPTY_BODIES:
+        return model()
+    _check_type(asked(), types)
+    return _read(body, model)
+
+
+def _check_type(request: Asked, types: tuple[str, ...]) -> None:
+    if not any(map(request.is_of, types)):
+        raise UnsupportedMedia(
+            f"the content type is {request.mimetype or 'not given'}; {' or '.join(types)} is read here"
+        )
+
+
+def _body(request: Asked) -> bytes:
     most = request.services.settings.json_max_bytes
     body = request.body(most)
     if len(body) > most:
@@ -63,9 +90,7 @@ def json_body(request: Asked) -> bytes:
     return body
 
 
-def read_body(model: type[Model]) -> Model:
-    """The JSON body as `model`. Errors: as json_body; MalformedRequest, InvalidRequest."""
-    body = json_body(asked())
+def _read(body: bytes, model: type[Model]) -> Model:
     try:
         document = read_json(body)
     except NO_JSON as error:

@@ -78,3 +78,12 @@ BATCH: dict[str, Any] = {
 UPLOAD: dict[str, Any] = {
     "recording": {"summary": "a long recording", "value": {"name": "premiere.wav", "bytes": 734003200}}
 }
+
+RETRY: dict[str, Any] = {
+    "otherwise": {
+        "summary": "with other params, sooner, and at most an hour in the queue",
+        "value": {"params": {"seed": 8, "temperature": None}, "priority": 5, "queue_ttl_s": 3600},
+    }
+}
+
+REPLAY: dict[str, Any] = {"otherwise": {"summary": "by another model", "value": {"patch": {"model": "lstm"}}}}

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from flask import Blueprint, Response, request
 from pydantic import TypeAdapter
 
+from api.answers import MERGE_PATCH
 from api.batch_body import FORM, JSON_LINES, BatchRequest
 from api.events import EVENT_STREAM, Change, Progress, Reset, Snapshot, StatusChange, TextReset, TextSoFar
 from api.multipart import OBJECTS, RESERVED, TEXTS
@@ -20,7 +21,7 @@ from api.operations import OF_EVERY_ROUTE, OPERATIONS, TAGS
 from api.parameters import HEADERS, PATH_PARAMETERS, QUERIES
 from api.problems import Problem
 from api.v1.batches import BatchLine, BatchList, BatchResult
-from api.v1.dead_letters import Purge, Replay
+from api.v1.dead_letters import Purge, Replay, ReplayRequest
 from api.v1.health import Health
 from api.v1.jobs import JobList, ListQuery
 from api.v1.keys import KeyList
@@ -31,7 +32,7 @@ from api.v1.pools import PoolList
 from api.v1.uploads import Upload, UploadRequest
 from api.v1.webhooks import WebhookSecrets
 from tasks.batch import Batch
-from tasks.job import Job
+from tasks.job import Job, RetryRequest
 from tasks.ledger.pools import Pool
 from tasks.registry import KINDS, contract
 from tasks.request import adapter, line_adapter, request_of
@@ -176,7 +177,7 @@ def _operation(operation: Operation) -> Json:
         "responses": responses,
     }
     if operation.body:
-        described["requestBody"] = {"required": True, "content": _content(operation, operation.body)}
+        described["requestBody"] = {"required": not operation.optional, "content": _content(operation, operation.body)}
     return described
 
 
@@ -234,6 +235,8 @@ def _content(operation: Operation, body: str) -> Json:
         lines = {media_type: {"schema": schema, "examples": operation.examples} for media_type in JSON_LINES}
         return lines | {"application/json": {"schema": {"$ref": REF + body}}, FORM: {"schema": BATCH_FORM}}
     content: Json = {"application/json": {"schema": {"$ref": REF + body}, "examples": operation.examples}}
+    if body == "RetryRequest":
+        content[MERGE_PATCH] = content["application/json"]
     if body == "JobRequest":
         content["multipart/form-data"] = {"schema": _form()}
     return content
@@ -265,6 +268,8 @@ def _schemas() -> Json:
         ("PauseRequest", "validation", TypeAdapter(PauseRequest)),
         ("BatchRequest", "validation", TypeAdapter(BatchRequest)),
         ("LineRequest", "validation", line_adapter()),
+        ("RetryRequest", "validation", TypeAdapter(RetryRequest)),
+        ("ReplayRequest", "validation", TypeAdapter(ReplayRequest)),
         ("JobRequest", "validation", adapter()),
         ("query", "validation", TypeAdapter(ListQuery)),
     ]

@@ -8,7 +8,7 @@ from typing import Any
 class Operation:
     """One route. `answers` and `body` name schemas; `refusals` are its statuses beside those of every route.
     `lines`: body and answer are JSON lines, each of the schema that is named. `events`: the answer is a stream of
-    events; the schema of each event's data, by its name."""
+    events; the schema of each event's data, by its name. `optional`: the body may be left out."""
 
     method: str
     path: str
@@ -21,6 +21,7 @@ class Operation:
     examples: dict[str, Any] = field(default_factory=dict)
     lines: bool = False
     events: dict[str, str] = field(default_factory=dict)
+    optional: bool = False
 
     @property
     def tag(self) -> str:

@@ -5,7 +5,7 @@ a test compares the table with the app's own routes.
 """
 
 from api.batch_operations import BATCHES
-from api.examples import SUBMIT, UPLOAD
+from api.examples import REPLAY, RETRY, SUBMIT, UPLOAD
 from api.operation import Operation
 from api.parameters import Route
 
@@ -104,11 +104,14 @@ OPERATIONS = (
         "post",
         "/v1/jobs/{job_id}/retry",
         "Retry a job",
-        "Submits the request of an ended job again, as a new job whose `retry_of` names the old one.",
+        "Submits the request of an ended job again, as a new job whose `retry_of` names the old one. A body is a JSON "
+        "merge patch (RFC 7396) of the request; `changed` of the new job has the difference.",
         {202: "Job"},
-        (400, 404, 409, 410, 422, 429),
-        None,
+        (400, 404, 409, 410, 413, 415, 422, 429),
+        "RetryRequest",
         ("Prefer", "Idempotency-Key"),
+        RETRY,
+        optional=True,
     ),
     Operation(
         "post",
@@ -156,11 +159,14 @@ OPERATIONS = (
         "/v1/dead-letters/replay",
         "Replay dead letters",
         "Submits the request of each selected dead letter again, as a new job, a page a call. Without a filter it "
-        "selects all. A dead letter that is refused alone stays one.",
+        "selects all. `patch` in a body is a JSON merge patch (RFC 7396) of each request. A dead letter that is "
+        "refused alone stays one.",
         {202: "Replay"},
-        (400, 422, 429),
-        None,
+        (400, 413, 415, 422, 429),
+        "ReplayRequest",
         ("Idempotency-Key",),
+        REPLAY,
+        optional=True,
     ),
     Operation(
         "post",

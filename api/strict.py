@@ -8,14 +8,13 @@ import functools
 import re
 from urllib.parse import unquote_to_bytes
 
+from api.answers import EMPTY_BODIES
 from api.dispatch import Asked, asked
 from api.operations import BY_ROUTE
 from api.parameters import QUERIES
 from tasks.errors import InvalidRequest, MalformedRequest, UnsupportedCoding
 from tasks.request import pointer
 
-EMPTY_BODIES = {b"", b"{}", b"null"}
-"""Bodies without content, which some HTTP libraries send by default."""
 EMPTY_MAX_BYTES = 64
 
 

@@ -71,21 +71,12 @@ def _rfc_3339(value: object) -> object:
 Time = Annotated[AwareDatetime, BeforeValidator(_rfc_3339)]
 
 
-class JobRequest(BaseModel):
-    """A request for a job. Durations are seconds; the model and the operator set their defaults and maxima."""
+class Clocks(BaseModel):
+    """When a job may start, and bounds of its time and its attempts. Durations are seconds; the model and the operator
+    set their defaults and maxima."""
 
     model_config = ConfigDict(extra="forbid")
 
-    kind: Kind
-    model: str | None = Field(None, description="a model of the kind; default: the kind's default model", max_length=64)
-    input: dict[str, JsonValue] = Field(description="inputs by name; `GET /v1/models/{kind}/{name}` has their schema")
-    params: dict[str, JsonValue] = Field(
-        {}, description="parameters by name; `GET /v1/models/{kind}/{name}` has their schema"
-    )
-    priority: int = Field(
-        0, ge=-10, le=10, description="higher starts sooner: each point moves the job ten places forward in its line"
-    )
-    metadata: Metadata = {}
     start_at: Time | None = Field(
         None, description="earliest start (RFC 3339), at most a year from now; a past time means now"
     )
@@ -107,7 +98,37 @@ class JobRequest(BaseModel):
     max_attempts: int | None = Field(
         None, ge=1, le=10, description="number of starts after which a failing job is given up, crashes included"
     )
+
+
+Priority = Annotated[int, Field(ge=-10, le=10)]
+
+
+class JobRequest(Clocks):
+    """A request for a job. Durations are seconds; the model and the operator set their defaults and maxima."""
+
+    kind: Kind
+    model: str | None = Field(None, description="a model of the kind; default: the kind's default model", max_length=64)
+    input: dict[str, JsonValue] = Field(description="inputs by name; `GET /v1/models/{kind}/{name}` has their schema")
+    params: dict[str, JsonValue] = Field(
+        {}, description="parameters by name; `GET /v1/models/{kind}/{name}` has their schema"
+    )
+    priority: Priority = Field(
+        0, description="higher starts sooner: each point moves the job ten places forward in its line"
+    )
+    metadata: Metadata = {}
     webhook: WebhookRequest | None = Field(None, description="receiver that is told of the job by POST")
+
+
+class RetryRequest(Clocks):
+    """A JSON merge patch (RFC 7396) of an ended job's request, whose kind, inputs and metadata stay.
+
+    A field that is left out stays as it was, except `start_at`. null sets a field to its default. `params` is merged
+    name by name.
+    """
+
+    model: str | None = Field(None, description="another model of the kind", max_length=64)
+    params: dict[str, JsonValue] | None = Field(None, description="parameters by name; null takes one away")
+    priority: Priority | None = Field(None, description="higher starts sooner")
 
 
 class Output(BaseModel):
@@ -187,6 +208,9 @@ class Job(BaseModel):
     retry_of: str | None = Field(None, description="id of the ended job whose request this job repeats")
     batch: str | None = Field(None, description="id of the batch whose line made it")
     custom_id: str | None = Field(None, description="`custom_id` of that line")
+    changed: dict[str, JsonValue] | None = Field(
+        None, description="JSON merge patch that made this request of that job's; null where it is the same"
+    )
     start_at: datetime | None = Field(None, description="earliest start, as submitted")
     start_by: datetime | None = Field(None, description="time at which it ends as `expired` if it has never started")
     retained_until: datetime | None = Field(None, description="time at which record and outputs are erased")
@@ -236,6 +260,7 @@ class Job(BaseModel):
                 "retry_of": fixed.retry_of,
                 "batch": fixed.batch,
                 "custom_id": fixed.custom_id,
+                "changed": fixed.changed,
                 "start_at": _moment(fixed.start_ms),
                 "start_by": None if started else _moment(record["start_by_ms"]),
                 "retained_until": _moment(record.get("retained_ms")),
@@ -285,6 +310,7 @@ class Fixed(BaseModel):
     batch: str | None = None
     custom_id: str | None = None
     webhook: WebhookRequest | None = None
+    changed: dict[str, JsonValue] | None = None
     uploads: dict[str, Upload] = Field(
         default_factory=dict, description="by id: what the submit saw of each upload it names"
     )

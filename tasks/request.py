@@ -60,7 +60,7 @@ def parse_valid(body: bytes | str, known: TypeAdapter[Any] | None = None) -> Job
     request: JobRequest = (known or adapter()).validate_json(body, strict=True)
     if twice := _named_twice(body):
         raise twice
-    _check_free_part(request, len(body))
+    check_free_part(request, len(body))
     return request
 
 
@@ -222,8 +222,9 @@ def _sentence(one: ErrorDetails) -> str:
     return one["msg"].removeprefix("Value error, ")
 
 
-def _check_free_part(request: JobRequest, body_size: int) -> None:
-    """Checks params and metadata: values that every JSON parser preserves, and the limits on size and depth."""
+def check_free_part(request: JobRequest, body_size: int) -> None:
+    """Checks params and metadata: values that every JSON parser preserves, and the limits on size and depth. Errors:
+    InvalidRequest, TooLarge."""
     if request.metadata and not _is_kept(request.metadata):
         raise InvalidRequest(list(itertools.islice(_not_kept(request.metadata, "/metadata", 1), SHOWN_ERRORS)))
     if body_size * GROWTH <= FREE_MAX_BYTES:

@@ -163,10 +163,11 @@ class Client:
         """Asks a job to stop. It may still succeed."""
         return self._sender.document("POST", f"/v1/jobs/{job_id}/cancel")
 
-    def retry(self, job_id: str) -> Job:
-        """Submits the request of an ended job again, as a new job."""
+    def retry(self, job_id: str, **changes: Any) -> Job:
+        """Submits the request of an ended job again, as a new job. `changes`: a JSON merge patch of the request, such
+        as `params={"seed": 8}`."""
         headers = {"Idempotency-Key": secrets.token_hex(16)}
-        return self._sender.document("POST", f"/v1/jobs/{job_id}/retry", headers=headers)
+        return self._sender.document("POST", f"/v1/jobs/{job_id}/retry", json=changes, headers=headers)
 
     def delete(self, job_id: str) -> None:
         """Erases an ended job and its outputs."""

@@ -111,10 +111,16 @@ def cancel(connect: Connect, job_id: str) -> None:
 
 @click.command()
 @click.argument("job_id")
+@click.option("-p", "--param", "params", multiple=True, type=Param(), help="another value of a parameter; null: none")
+@click.option("--model", help="another model of the kind")
+@click.option("--priority", type=int, help="-10 to 10; higher starts sooner")
 @click.pass_obj
-def retry(connect: Connect, job_id: str) -> None:
-    """Submit the request of an ended job again, as a new job."""
-    show(connect().retry(job_id))
+def retry(
+    connect: Connect, job_id: str, params: tuple[tuple[str, Any], ...], model: str | None, priority: int | None
+) -> None:
+    """Submit the request of an ended job again, as a new job, or with changes."""
+    changes = {"params": once(params, "-p"), "model": model, "priority": priority}
+    show(connect().retry(job_id, **{name: value for name, value in changes.items() if value is not None}))
 
 
 @click.command()

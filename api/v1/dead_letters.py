@@ -3,12 +3,12 @@
 from typing import Literal
 
 from flask import Blueprint, Response
-from pydantic import BaseModel, Field, FiniteFloat
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from api.answers import answer, read_query, services, submits_left
+from api.answers import answer, read_optional, read_query, services, submits_left
 from api.auth import Whose, require_kind, whose
 from api.v1.jobs import JobList, idempotency_key
-from tasks.job import Job, JobError
+from tasks.job import Job, JobError, RetryRequest
 from tasks.registry import Kind
 from tasks.service.dead_letters import DeadLetters, Which
 
@@ -28,6 +28,13 @@ class DeadQuery(Whose):
     )
     limit: int = Field(100, ge=1, le=100, description="maximum of jobs in one call")
     cursor: str | None = Field(None, max_length=200, description="`next_cursor` of the previous call")
+
+
+class ReplayRequest(BaseModel):
+    """A replay of dead letters. They are selected by the query."""
+
+    model_config = ConfigDict(extra="forbid")
+    patch: RetryRequest | None = Field(None, description="change of each request, as a retry takes it")
 
 
 class Refusal(BaseModel):
@@ -70,7 +77,7 @@ def list_dead_letters() -> Response:
 def replay() -> Response:
     tenant, which = _selection()
     require_kind(which.kind)
-    done = _dead_letters().replay(tenant, which, idempotency_key())
+    done = _dead_letters().replay(tenant, which, idempotency_key(), read_optional(ReplayRequest).patch)
     refused = [Refusal(id=one.id, error=JobError(**one.error.as_dict())) for one in done.refused]
     headers = {"Retry-After": "1"} | submits_left(tenant)
     return answer(Replay(data=done.jobs, refused=refused, next_cursor=done.next_cursor), 202, headers)

@@ -6,13 +6,24 @@ from typing import Annotated, Literal
 from flask import Blueprint, Response
 from pydantic import BaseModel, Field, field_validator
 
-from api.answers import JSON, PRIVATE, answer, json_body, rate_limit, read_query, services, submits_left
+from api.answers import (
+    JSON,
+    MERGE_PATCH,
+    PRIVATE,
+    answer,
+    json_body,
+    rate_limit,
+    read_optional,
+    read_query,
+    services,
+    submits_left,
+)
 from api.auth import Whose, caller, owner, require_kind, tenant, whose
 from api.dispatch import asked
 from api.multipart import read_form
 from api.prefer import waited
 from tasks.errors import MalformedRequest, UnsupportedMedia
-from tasks.job import Job, Status, Time
+from tasks.job import Job, RetryRequest, Status, Time
 from tasks.registry import Kind
 from tasks.request import parse
 from tasks.service.intake import File
@@ -112,7 +123,9 @@ def retry(job_id: str) -> Response:
     tenant = owner(job_id)
     if caller().kinds:
         require_kind(services().jobs.get(tenant, job_id).kind)
-    return _accepted(services().jobs.retry(tenant, job_id, idempotency_key()))
+    return _accepted(
+        services().jobs.retry(tenant, job_id, idempotency_key(), read_optional(RetryRequest, (JSON, MERGE_PATCH)))
+    )
 
 
 @routes.post("/<job_id>/webhook/replay")

@@ -11,12 +11,13 @@ from typing import Any
 
 from tasks.errors import BacklotError, InvalidRequest, KeyReused, Replayed
 from tasks.ids import new_id
-from tasks.job import Job
+from tasks.job import Job, RetryRequest
 from tasks.ledger import Idempotency, Record, keys
 from tasks.ledger.faults import away
 from tasks.ledger.idempotency import IDEMPOTENCY_MS
 from tasks.ledger.pages import Cursor, Wanted, page
 from tasks.reduced import request_of, to_forget, views
+from tasks.service.again import anew, told
 from tasks.service.jobs import Jobs, Page
 
 LAST_ID = "job_" + "z" * 26
@@ -71,18 +72,21 @@ class DeadLetters:
         records, following = self._page(tenant, which)
         return Page(views(self.ledger.with_webhooks(records)), str(following) if following else None)
 
-    def replay(self, tenant: str, which: Which, idempotency_key: str | None = None) -> Replay:
-        """Submits a new job for each, exactly once under concurrent calls; with an Idempotency-Key also under retries.
+    def replay(
+        self, tenant: str, which: Which, idempotency_key: str | None = None, patch: RetryRequest | None = None
+    ) -> Replay:
+        """Submits a new job for each, changed by a merge patch, exactly once under concurrent calls; with an
+        Idempotency-Key also under retries.
 
         Errors: KeyReused; RateLimited, QuotaExceeded, Overloaded where not even one may be submitted now. One that is
         met later ends the call, and `next_cursor` leads on from there.
         """
-        plan = self._plan(tenant, which, idempotency_key)
+        plan = self._plan(tenant, which, idempotency_key, patch)
         done = Replay(next_cursor=plan["next_cursor"])
         place = which.cursor
         for old, new, here in plan["jobs"]:
             try:
-                done.jobs += self._replay_one(tenant, old, new)
+                done.jobs += self._replay_one(tenant, old, new, patch)
             except BacklotError as error:
                 if error.retryable and not done.jobs:
                     raise
@@ -104,26 +108,30 @@ class DeadLetters:
             ids.append(fixed.id)
         return Purge(ids, str(following) if following else None)
 
-    def _replay_one(self, tenant: str, old: str, new: str) -> list[Job]:
+    def _replay_one(self, tenant: str, old: str, new: str, patch: RetryRequest | None) -> list[Job]:
         """The new job, made now or by an earlier call of the same plan; none where another has retried the old one."""
         if self.ledger.record(new):
             return [self.jobs.get(tenant, new)]
         record = self.ledger.record(old)
         if record is None or record["tenant"] != tenant:
             return []
-        fixed = self.jobs.anew(request_of(record, old), new)
+        fixed = anew(request_of(record, old), new, self.jobs.registry, self.jobs.settings, patch)
         try:
             return [self.jobs.accept(fixed, replaying=True).job]
         except Replayed:
             return []
 
-    def _plan(self, tenant: str, which: Which, idempotency_key: str | None) -> dict[str, Any]:
+    def _plan(
+        self, tenant: str, which: Which, idempotency_key: str | None, patch: RetryRequest | None
+    ) -> dict[str, Any]:
         """Pairs each dead letter with the id of its new job. Under an Idempotency-Key the plan is stored for a day
         before any job is submitted, so that a retry continues it. Errors: KeyReused."""
         content = json.dumps([which.kind, which.model, which.error_code, which.older_than_s, which.limit, which.cursor])
         idempotency = None
         if idempotency_key:
-            idempotency = Idempotency.of((tenant, "POST", "/v1/dead-letters/replay", idempotency_key), (content,))
+            idempotency = Idempotency.of(
+                (tenant, "POST", "/v1/dead-letters/replay", idempotency_key), (content, *told(patch))
+            )
         key = keys.replay(tenant, idempotency.digest) if idempotency else None
         with away():
             kept = self.ledger.redis.get(key) if key else None

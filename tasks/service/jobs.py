@@ -15,7 +15,7 @@ from tasks.bucket.layout import media_type_of, safe_name, upload_key
 from tasks.bucket.storage import CALLERS_PATIENCE, Storage
 from tasks.errors import BacklotError, Conflict, InvalidRequest, KeyReused, NotFound, NotReady
 from tasks.ids import JOB_ID, new_id, now_ms
-from tasks.job import SCHEMA, Fixed, Job, JobRequest, Status
+from tasks.job import SCHEMA, Fixed, Job, JobRequest, RetryRequest, Status
 from tasks.ledger import Idempotency, Ledger, Record, Submitted, keys
 from tasks.ledger.events import Events
 from tasks.ledger.pages import Count, Cursor, Wanted, counted, page
@@ -23,6 +23,7 @@ from tasks.ledger.shapes import Rate
 from tasks.reduced import request_of, to_forget, view, views
 from tasks.registry import Registry
 from tasks.request import check_model, plain
+from tasks.service import again
 from tasks.service.archive import Archive
 from tasks.service.clocks import clocks_of
 from tasks.service.intake import UPLOAD_KEPT_S, File, Intake, Prepared
@@ -160,8 +161,11 @@ class Jobs:
         self.ledger.cancel(tenant, job_id)
         return self.get(tenant, job_id)
 
-    def retry(self, tenant: str, job_id: str, idempotency_key: str | None = None) -> Accepted:
-        """Submits an ended job's request again. Errors: NotFound; Conflict where it has not ended; UnknownModel."""
+    def retry(
+        self, tenant: str, job_id: str, idempotency_key: str | None = None, patch: RetryRequest | None = None
+    ) -> Accepted:
+        """Submits an ended job's request again, changed by a merge patch. Errors: NotFound; Conflict where it has not
+        ended; UnknownModel, InvalidRequest, TooLarge for the patch."""
         record = self._record_of(tenant, job_id)
         if record is None:
             self.archive.get(tenant, job_id)
@@ -173,25 +177,11 @@ class Jobs:
             raise Conflict(
                 f"job {job_id} ended long ago, and of its large request only what may be shown is kept; submit it anew"
             )
-        fixed = self.anew(old, new_id("job"))
+        fixed = again.anew(old, new_id("job"), self.registry, self.settings, patch)
         path = f"/v1/jobs/{job_id}/retry"
-        idempotency = Idempotency.of((tenant, "POST", path, idempotency_key), ()) if idempotency_key else None
+        content = again.told(patch)
+        idempotency = Idempotency.of((tenant, "POST", path, idempotency_key), content) if idempotency_key else None
         return self.accept(fixed, idempotency)
-
-    def anew(self, old: Fixed, job_id: str) -> Fixed:
-        """The request of an ended job as a new job's. Errors: UnknownModel."""
-        model = self.registry.model(old.kind, old.model)
-        return old.model_copy(
-            update={
-                "id": job_id,
-                "pool": model.pool,
-                "start_ms": None,
-                "retry_of": old.id,
-                "batch": None,
-                "custom_id": None,
-                "run_timeout_s": min(old.run_timeout_s, model.run_timeout_s),
-            }
-        )
 
     def replay_webhook(self, tenant: str, job_id: str) -> Job:
         """Sends the webhook of an ended job again. Errors: NotFound; Conflict where there is none to send."""

@@ -53,6 +53,19 @@ def test_many_are_replayed_once(acme, hand, die):
     assert {hand.claim().fixed.retry_of for _ in old} == set(old) and hand.claim() is None
 
 
+def test_many_are_replayed_otherwise(acme, die):
+    """One merge patch for all; one that it does not fit is refused alone, and another patch is another replay."""
+    cut, plain = die("Once", params={"on_long_prompt": "cut"}), die("Once more", params={"seed": 4})
+    patch, key = {"model": "lstm", "priority": 3}, {"Idempotency-Key": "k"}
+    done = acme.post("/v1/dead-letters/replay", json={"patch": patch}, headers=key).json
+    assert [(job["retry_of"], job["model"], job["changed"]) for job in done["data"]] == [(plain, "lstm", patch)]
+    assert [one["id"] for one in done["refused"]] == [cut] and ids(acme.get("/v1/dead-letters")) == [cut]
+    again = acme.post("/v1/dead-letters/replay", json={"patch": patch}, headers=key)
+    assert ids(again) == [job["id"] for job in done["data"]] and again.json["refused"] == done["refused"]
+    problem(acme.post("/v1/dead-letters/replay", headers=key), 422, "idempotency_key_reused")
+    problem(acme.post("/v1/dead-letters/replay", json={"model": "lstm"}), 422, "invalid_input")
+
+
 def test_a_replay_that_broke_off_goes_on_under_its_key(acme, hand, die, monkeypatch):
     """The plan is kept before any of it is done: no job is made twice and none is left out."""
     old = {die(f"Once {n}") for n in range(3)}

@@ -1,5 +1,6 @@
 """What a caller sees of a job's life, and what it may do with it: look, wait, cancel, retry, erase, fetch."""
 
+import json
 from http import HTTPStatus
 
 import httpx
@@ -7,7 +8,7 @@ import pytest
 
 from tasks.errors import ModelFailed
 from tasks.ledger import keys
-from tests.api.conftest import as_job, in_seconds, problem
+from tests.api.conftest import PROMPT, as_job, in_seconds, problem
 
 ALL = (("GET", ""), ("POST", "/cancel"), ("POST", "/retry"), ("DELETE", ""), ("GET", "/outputs/text.txt"))
 
@@ -104,6 +105,67 @@ class TestRetry:
         answers = [acme.post(path(job, "/retry"), headers={"Idempotency-Key": "again"}) for _ in range(2)]
         assert answers[0].json["id"] == answers[1].json["id"]
         assert "Idempotency-Replayed" in answers[1].headers and "Idempotency-Replayed" not in answers[0].headers
+
+    def test_a_merge_patch_changes_the_request_and_the_difference_is_kept(self, acme, ledger):
+        """Params name by name, null for the default; the journal has it, so that a restore has it."""
+        old = acme.submit(params={"seed": 1, "max_tokens": 5}, priority=2, queue_ttl_s=60, metadata={"scene": 1})
+        acme.post(path(old, "/cancel"))
+        patch = {
+            "params": {"seed": None, "top_k": 7},
+            "model": "lstm",
+            "queue_ttl_s": None,
+            "deadline_s": 90,
+            "priority": 2,
+        }
+        answer = acme.post(path(old, "/retry"), json=patch)
+        new = as_job(answer)
+        assert (new.retry_of, new.model, new.params, new.priority) == (
+            old["id"],
+            "lstm",
+            {"max_tokens": 5, "top_k": 7},
+            2,
+        )
+        assert new.metadata == {"scene": 1} and new.input == {"prompt": PROMPT["input"]["prompt"]}
+        changed = {"params": {"seed": None, "top_k": 7}, "model": "lstm", "queue_ttl_s": 86400.0, "deadline_s": 90.0}
+        assert new.changed == changed == acme.get(path(answer.json)).json["changed"]
+        *_, (_, entry) = ledger.redis.xrange(keys.JOURNAL)
+        assert json.loads(entry["fixed"])["changed"] == changed
+        acme.post(path(answer.json, "/cancel"))
+        assert acme.post(path(answer.json, "/retry"), json={}).json["changed"] is None
+
+    @pytest.mark.parametrize(
+        ("patch", "pointer"),
+        [
+            ({"params": {"seed": "x"}}, "/params/seed"),
+            ({"params": {"on_long_prompt": "cut"}, "model": "lstm"}, "/params/on_long_prompt"),
+            ({"params": 5}, "/params"),
+            ({"priority": 11}, "/priority"),
+            ({"retention_s": 1e9}, "/retention_s"),
+            ({"start_at": "1969-01-01T00:00:00Z"}, "/start_at"),
+            ({"kind": "caption"}, "/kind"),
+            ({"input": {}}, "/input"),
+        ],
+    )
+    def test_a_patch_that_cannot_be_is_refused_and_makes_nothing(self, acme, ledger, patch, pointer):
+        job = acme.submit()
+        acme.post(path(job, "/cancel"))
+        refused = problem(acme.post(path(job, "/retry"), json=patch), 422, "invalid_input")
+        assert [error["pointer"] for error in refused["errors"]] == [pointer]
+        assert ledger.redis.zcard(keys.tenant_jobs("acme")) == 1
+
+    def test_a_patch_is_a_part_of_the_same_retry(self, acme):
+        """Another model that is not there; another patch under the same key; the type of RFC 7396."""
+        job = acme.submit()
+        acme.post(path(job, "/cancel"))
+        problem(acme.post(path(job, "/retry"), json={"model": "none"}), 422, "unknown_model")
+        problem(acme.post(path(job, "/retry"), data=b"[]", content_type="application/json"), 422, "invalid_input")
+        problem(acme.post(path(job, "/retry"), data="priority=3"), 415, "unsupported_media")
+        key, type_ = {"Idempotency-Key": "again"}, "application/merge-patch+json"
+        first = acme.post(path(job, "/retry"), data=b'{"priority": 3}', content_type=type_, headers=key)
+        assert first.status_code == 202 and first.json["priority"] == 3
+        assert acme.post(path(job, "/retry"), json={"priority": 3}, headers=key).json["id"] == first.json["id"]
+        other = acme.post(path(job, "/retry"), json={"priority": 4}, headers=key)
+        problem(other, 422, "idempotency_key_reused")
 
     def test_its_uploads_stay_as_long_as_the_retry(self, acme, ledger):
         job = acme.submit(input={"prompt": "x" * 40_000})

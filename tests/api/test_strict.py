@@ -64,8 +64,9 @@ def test_a_filter_in_a_body_does_not_concern_all(acme, hand, ledger, method, pat
     acme.submit(max_attempts=1)
     claimed = hand.claim()
     ledger.fail(claimed.fixed.id, claimed.token, WorkerLost("gone"))
-    found = problem(acme.open(path, method=method, json={"kind": "caption"}), 400, "malformed")
-    assert "query" in found["detail"] and ledger.redis.zcard(keys.dead("acme")) == 1
+    refused = acme.open(path, method=method, json={"model": "transformer"})
+    problem(refused, *((400, "malformed") if method == "DELETE" else (422, "invalid_input")))
+    assert ledger.redis.zcard(keys.dead("acme")) == 1
     assert acme.open(path + "?kind=caption", method=method).json["data"] == []
     assert len(acme.open(path + "?kind=generate", method=method).json["data"]) == 1
 
