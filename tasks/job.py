@@ -98,6 +98,17 @@ class Clocks(BaseModel):
     max_attempts: int | None = Field(
         None, ge=1, le=10, description="number of starts after which a failing job is given up, crashes included"
     )
+    retry: RetryBudgets | None = Field(
+        None,
+        description="retries by error code, 0 to 20 each, such as `worker_lost`; failures with such a code do not count "
+        "against `max_attempts`",
+    )
+
+
+RetryCause = Literal["worker_lost", "storage_unavailable", "input_unreachable", "model_failed"]
+"""Error codes that may have a retry budget. A `timeout` and `out_of_memory` have none: what an attempt costs a process that
+jobs share is not asked for twice."""
+RetryBudgets = dict[RetryCause, Annotated[int, Field(ge=0, le=20)]]
 
 
 Priority = Annotated[int, Field(ge=-10, le=10)]
@@ -223,6 +234,7 @@ class Job(BaseModel):
     error: JobError | None = Field(None, description="error of a failed job")
     attempts: list[Attempt] = Field([], description="starts, oldest first; of very many, the last ones")
     max_attempts: int = Field(description="number of starts after which a failing job is given up")
+    retry: dict[str, int] = Field({}, description="retries by error code that do not count against `max_attempts`")
     metrics: Metrics = Metrics()
     metadata: Metadata = {}
     webhook: Webhook | None = Field(None, description="webhook of the job; null where it has none")
@@ -271,6 +283,7 @@ class Job(BaseModel):
                 "error": json.loads(record["error"]) if record.get("error") else None,
                 "attempts": _attempts(record) if "starts" in record else [],
                 "max_attempts": fixed.max_attempts,
+                "retry": fixed.retry,
                 "metrics": _metrics(record) if started or "metrics" in record else {},
                 "metadata": fixed.metadata,
                 "webhook": _webhook(fixed, record),
@@ -306,6 +319,7 @@ class Fixed(BaseModel):
     deadline_s: float | None = None
     retention_s: float
     max_attempts: int
+    retry: dict[str, int] = {}
     retry_of: str | None = None
     batch: str | None = None
     custom_id: str | None = None
@@ -335,7 +349,7 @@ class Fixed(BaseModel):
         return line_of(f"{self.queue}:{self.model}", self.v)
 
 
-DEFAULTS = {"v": 1, "metadata": {}, "priority": 0, "in_bucket": [], "shrunk": False}
+DEFAULTS = {"v": 1, "metadata": {}, "priority": 0, "retry": {}, "in_bucket": [], "shrunk": False}
 """Fields that a record leaves out at these values. Not `uploads`, which the release before reads unasked."""
 
 

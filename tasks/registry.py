@@ -89,6 +89,9 @@ class Model(BaseModel):
     memory_mb: int = Field(4096, gt=0, description="resident memory of the process that runs it alone, MiB")
     batch: int = Field(1, ge=1, le=256, description="jobs in one forward pass")
     batch_wait_ms: float = Field(0, ge=0, le=1000, description="how long a lone job waits for company")
+    retry: dict[Cause, Annotated[int, Field(ge=0, le=20)]] = Field(
+        {}, description="retries by error code, beside max_attempts: what a job's own `retry` does not name"
+    )
     preload: bool = Field(False, description="loaded when a process of its pool starts, beside its first jobs")
 
     @field_validator("weights")

@@ -207,7 +207,8 @@ class Runner:
         if isinstance(error, HandedBack):
             cause = error.cause
             return insist(lambda: self.ledger.release(job_id, claimed.token, cause=cause))
-        delay_s = backoff_s(claimed.number, self.settings) if error.retryable else 0
+        is_retried = error.retryable or error.code in claimed.fixed.retry
+        delay_s = backoff_s(claimed.number, self.settings) if is_retried else 0
         return insist(lambda: self.ledger.fail(job_id, claimed.token, error, delay_s, attempt.metrics, claimed.number))
 
     # -- progress

@@ -45,6 +45,7 @@ class Callers(Connection):
         """The call that records a job; `mode` as submit.lua has it."""
         alone = fixed.batch is None  # open_batch has taken the quotas of a member
         start = "" if fixed.start_ms is None else fixed.start_ms
+        budgets = ",".join(f"{cause}={most}" for cause, most in fixed.retry.items())
         deadline = "" if fixed.deadline_s is None else milliseconds(fixed.deadline_s)
         return (
             "submit",
@@ -68,7 +69,7 @@ class Callers(Connection):
                 deadline,
                 milliseconds(fixed.run_timeout_s),
                 milliseconds(fixed.retention_s),
-                fixed.max_attempts,
+                f"{fixed.max_attempts} {budgets}" if budgets else fixed.max_attempts,
                 self.settings.bells,
                 idempotency.fingerprint if idempotency else "",
                 IDEMPOTENCY_MS,

@@ -13,7 +13,7 @@ from tasks.request import check_free_part, check_model, invalid, request_of
 from tasks.service.clocks import clocks_of
 from tasks.settings import Settings
 
-CLOCKS = ("queue_ttl_s", "run_timeout_s", "deadline_s", "retention_s", "max_attempts")
+CLOCKS = ("queue_ttl_s", "run_timeout_s", "deadline_s", "retention_s", "max_attempts", "retry")
 """Fields of a request that bound its time and its attempts."""
 
 

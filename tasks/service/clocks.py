@@ -22,6 +22,7 @@ def clocks_of(request: JobRequest, model: Model, settings: Settings) -> dict[str
         "retention_s": _within("retention_s", request.retention_s, settings.retention_s, settings.max_retention_s),
         "deadline_s": request.deadline_s,
         "max_attempts": request.max_attempts or settings.max_attempts,
+        "retry": {**model.retry, **request.retry} if request.retry else model.retry,
     }
 
 

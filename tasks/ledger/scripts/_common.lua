@@ -161,23 +161,40 @@ local function requeue(job, delay, now)
   event(job, 'queued')
 end
 
--- Ends a failed attempt: 'canceled' where that was asked, 'queued' for a retry where attempts are left, else 'failed'.
-local function fail_attempt(job, error, retryable, delay, now)
+-- The retries left after a failure, this one counted, and the field that counts it. A cause with a budget of its own (`retry`,
+-- 'worker_lost=5,...') is counted there alone; all others together, up to max_attempts.
+local function retries_left(job, error, retryable)
+  local told, known = pcall(cjson.decode, job.retry and error or '')
+  local code = told and type(known) == 'table' and type(known.code) == 'string' and known.code
+  local budget = code and string.match(',' .. job.retry .. ',', ',' .. code .. '=(%d+),')
+  if budget then
+    local failed = tonumber(job['failed:' .. code] or 0) + 1
+    return budget - failed + 1, 'failed:' .. code, failed
+  end
+  local counted = tonumber(job.starts) - tonumber(job.releases or 0) - tonumber(job.budgeted or 0)
+  return retryable and tonumber(job.max) - counted or 0
+end
+
+-- Ends a failed attempt: 'canceled' where that was asked, 'queued' for a retry where some are left, else 'failed'. `guilty`:
+-- none is, whatever the budget. Also the retries that were left.
+local function fail_attempt(job, error, retryable, delay, now, guilty)
   local final = job.status == 'canceling' and 'canceled' or 'failed'
-  local counted = tonumber(job.starts) - tonumber(job.releases or 0)
   local over = job.deadline_ms and now + delay >= tonumber(job.deadline_ms)
-  if final == 'failed' and retryable and counted < tonumber(job.max) and not over then
+  local left, field, failed = 0, nil, nil
+  if final == 'failed' and not guilty and not over then left, field, failed = retries_left(job, error, retryable) end
+  if left > 0 then
     end_attempt(job, 'retry', error, now)
+    if field then note(job, field, failed, 'budgeted', tonumber(job.budgeted or 0) + 1) end
     if string.find(error, '"worker_lost"', 1, true) then note(job, 'suspect', 1) end
     local word = answer(job, 'queued')
     requeue(job, delay, now)
-    return word
+    return word, left
   end
   end_attempt(job, final, error, now)
   if final == 'failed' then note(job, 'error', error) end
   local word = answer(job, final)
   finish(job, final, now)
-  return word
+  return word, 0
 end
 
 -- Releases the attempt, which does not count against max_attempts. The eleventh for the job's own cause fails it as a

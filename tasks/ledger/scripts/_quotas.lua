@@ -40,9 +40,12 @@ end
 -- line, the doorbells in the queue, and what webhooks.given does.
 local function check_submit(KEYS, ARGV, tenant, queue)
   if not queue then error('no line: ' .. ARGV[5], 0) end
-  for _, i in ipairs({6, 8, 10, 11, 12, 13, 17, 18, 19, 22, 23}) do number(ARGV[i]) end
+  for _, i in ipairs({6, 8, 10, 11, 13, 17, 18, 19, 22, 23}) do number(ARGV[i]) end
   for _, i in ipairs({7, 9}) do if ARGV[i] ~= '' then number(ARGV[i]) end end
   whole(ARGV[15])
+  local most_attempts, budgets = string.match(ARGV[12], '^(%S+) ?(.*)$')
+  number(most_attempts)
+  if not string.find(budgets, '^[%l%d_=,]*$') then error('no budgets: ' .. budgets, 0) end
   for i = 7, #KEYS do
     whole(ARGV[i + 17])
     redis.call('SCARD', KEYS[i])

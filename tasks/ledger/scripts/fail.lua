@@ -40,4 +40,4 @@ if alone or ARGV[9] == '1' then
   local third = redis.call('LINDEX', key, 2)
   if third and now - third < 600000 then redis.call('SET', alone_key, num(now + 600000), 'PX', 600000) end
 end
-return fail_attempt(job, error, ARGV[5] == '1' and error == ARGV[4], delay, now)
+return (fail_attempt(job, error, ARGV[5] == '1', delay, now, error ~= ARGV[4]))

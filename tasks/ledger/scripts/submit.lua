@@ -18,7 +18,7 @@
 -- ARGV[9]  deadline ms, or ''
 -- ARGV[10] run_timeout ms
 -- ARGV[11] retention ms
--- ARGV[12] max_attempts
+-- ARGV[12] max_attempts, and behind a blank the retry budgets, 'worker_lost=5,...', where there are any
 -- ARGV[13] bells    wanted at most
 -- ARGV[14] fingerprint of the request; '' without an Idempotency-Key
 -- ARGV[15] ms       for which the fingerprint is kept
@@ -76,10 +76,12 @@ if not restoring then
 end
 
 local job = {id = id, tenant = tenant, line = ARGV[5], priority = ARGV[6], queue = queue, pool = string.match(queue, '^[^.]+')}
+local most_attempts, budgets = string.match(ARGV[12], '^(%S+) ?(.*)$')
 local start, batch = math.max(tonumber(ARGV[7]) or now, now), ARGV[#KEYS + 18] or ''
 if batch ~= '' then note(job, 'batch', batch) end
+if budgets ~= '' then note(job, 'retry', budgets) end
 note(job, 'fixed', ARGV[3], 'tenant', tenant, 'line', ARGV[5], 'priority', ARGV[6], 'created_ms', num(now),
-  'start_by_ms', num(start + ARGV[8]), 'run_ms', ARGV[10], 'keep_ms', ARGV[11], 'max', ARGV[12], 'v', ARGV[23], unpack(webhook))
+  'start_by_ms', num(start + ARGV[8]), 'run_ms', ARGV[10], 'keep_ms', ARGV[11], 'max', most_attempts, 'v', ARGV[23], unpack(webhook))
 -- a restored job may have a checkpoint of an earlier attempt, which goes with it
 if restoring then note(job, 'checkpoint', '-') end
 if ARGV[9] ~= '' then note(job, 'deadline_ms', num(now + ARGV[9])) end

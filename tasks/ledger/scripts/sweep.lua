@@ -32,9 +32,10 @@ if now < hold then return queues end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', num(now), 'LIMIT', 0, ARGV[4])) do
   local job = read_or_set_aside('sweep', id, now)
   if job and job.token then
-    local token, suspected, counted = job.token, job.suspect, job.starts - (job.releases or 0)
-    if fail_attempt(job, ARGV[5], true, 0, now) == 'queued' then
-      if not suspected and counted + 1 < tonumber(job.max) then unset(job, 'suspect') end
+    local token, suspected = job.token, job.suspect
+    local word, left = fail_attempt(job, ARGV[5], true, 0, now)
+    if word == 'queued' then
+      if not suspected and left > 1 then unset(job, 'suspect') end
       queues[#queues + 1] = job.queue
     end
     set(job, 't:' .. token, 'lost')
