@@ -15,7 +15,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 
 from tasks import text
 from tasks.pools import PoolName
-from tasks.registry import Kind
+from tasks.registry import Kind, RetryBudgets
 from tasks.webhook import Webhook, WebhookRequest, shown
 
 SCHEMA = 2
@@ -100,15 +100,9 @@ class Clocks(BaseModel):
     )
     retry: RetryBudgets | None = Field(
         None,
-        description="retries by error code, 0 to 20 each, such as `worker_lost`; failures with such a code do not count "
+        description="retries by error code, 0 to 20 each, such as `worker_lost`; such failures do not count "
         "against `max_attempts`",
     )
-
-
-RetryCause = Literal["worker_lost", "storage_unavailable", "input_unreachable", "model_failed"]
-"""Error codes that may have a retry budget. A `timeout` and `out_of_memory` have none: what an attempt costs a process that
-jobs share is not asked for twice."""
-RetryBudgets = dict[RetryCause, Annotated[int, Field(ge=0, le=20)]]
 
 
 Priority = Annotated[int, Field(ge=-10, le=10)]

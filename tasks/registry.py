@@ -27,6 +27,12 @@ ELSEWHERE = re.compile(r"^(?:hf://[\w.-]+/[\w.-]+@[\w./-]+|s3://[a-z0-9][a-z0-9.
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 
 
+RetryCause = Literal["worker_lost", "storage_unavailable", "input_unreachable", "model_failed"]
+"""Error codes that may have a retry budget. `timeout` and `out_of_memory` may not: they end shared processes."""
+RetryBudgets = dict[RetryCause, Annotated[int, Field(ge=0, le=20)]]
+"""Retries by error code."""
+
+
 @dataclass(frozen=True)
 class Contract:
     """A kind as callers see it: the pydantic models of its inputs, params and result."""
@@ -89,9 +95,7 @@ class Model(BaseModel):
     memory_mb: int = Field(4096, gt=0, description="resident memory of the process that runs it alone, MiB")
     batch: int = Field(1, ge=1, le=256, description="jobs in one forward pass")
     batch_wait_ms: float = Field(0, ge=0, le=1000, description="how long a lone job waits for company")
-    retry: dict[Cause, Annotated[int, Field(ge=0, le=20)]] = Field(
-        {}, description="retries by error code, beside max_attempts: what a job's own `retry` does not name"
-    )
+    retry: RetryBudgets = Field({}, description="retries by error code, where a job's own `retry` does not name it")
     preload: bool = Field(False, description="loaded when a process of its pool starts, beside its first jobs")
 
     @field_validator("weights")

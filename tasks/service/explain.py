@@ -136,13 +136,17 @@ def _record(facts: Facts) -> Iterator[str]:
 
 
 def _attempts(facts: Facts) -> Iterator[str]:
-    starts, releases, most = (int(facts.number(name) or 0) for name in ("starts", "releases", "max"))
+    names = ("starts", "releases", "budgeted", "max")
+    starts, releases, budgeted, most = (int(facts.number(name) or 0) for name in names)
     if not starts:
         yield f"It was never started; it may be started {_count(most, 'time')}." if most else ""
         return
+    counted = starts - releases - budgeted
     yield (
-        f"It was started {_count(starts, 'time')}; {starts - releases} of {most or 'an unknown number of'} starts "
-        "count" + (f", {releases} handed back." if releases else ".")
+        f"It was started {_count(starts, 'time')}; {counted} of {most or 'an unknown number of'} starts "
+        "count"
+        + (f", {releases} handed back" if releases else "")
+        + (f", {budgeted} counted by their cause alone." if budgeted else ".")
     )
     for one in facts.attempts()[-NAMED:]:
         if one["ended_ms"] is not None:

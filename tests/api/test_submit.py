@@ -194,6 +194,28 @@ def test_a_long_json_input_is_noted_where_a_restore_and_an_older_worker_look(acm
     problem(acme.post("/v1/jobs", json=body, headers=key), 422, "idempotency_key_reused")
 
 
+def test_retry_budgets_are_kept_shown_and_completed_by_the_models(app, acme, ledger, monkeypatch):
+    """A job's own goes before its model's; each code and its bounds are told."""
+    registry = app.services.jobs.registry
+    model = registry.model("generate").model_copy(update={"retry": {"worker_lost": 1, "model_failed": 2}})
+    monkeypatch.setitem(registry._defaults, "generate", model)
+    job = acme.submit(retry={"worker_lost": 5, "storage_unavailable": 20})
+    assert job["retry"] == {"worker_lost": 5, "model_failed": 2, "storage_unavailable": 20}
+    assert acme.get(job["links"]["self"]).json["retry"] == job["retry"]
+    assert ledger.record(job["id"])["retry"] == "worker_lost=5,model_failed=2,storage_unavailable=20"
+    monkeypatch.undo()
+    assert acme.submit()["retry"] == {} and "retry" not in ledger.record(acme.submit()["id"])
+    for wrong, place in (
+        ({"timeout": 1}, "/retry/timeout"),
+        ({"worker_lost": 21}, "/retry/worker_lost"),
+        ({"worker_lost": -1}, "/retry/worker_lost"),
+        ({"worker_lost": True}, "/retry/worker_lost"),
+        (3, "/retry"),
+    ):
+        refused = problem(acme.post("/v1/jobs", json={**PROMPT, "retry": wrong}), 422, "invalid_input")
+        assert place in [error["pointer"] for error in refused["errors"]], refused
+
+
 class TestStoredBytes:
     @pytest.fixture
     def settings(self, settings):

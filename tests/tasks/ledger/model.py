@@ -17,6 +17,8 @@ class Job:
     priority: int
     most: int
     deadline: int | None
+    retry: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, int] = field(default_factory=dict)
     status: str = ""
     starts: int = 0
     releases: int = 0
@@ -66,7 +68,7 @@ class Model:
             return fixed.id
         start = max(fixed.start_ms or 0, self.now)
         deadline = None if fixed.deadline_s is None else self.now + round(fixed.deadline_s * 1000)
-        job = Job(fixed.id, fixed.tenant, fixed.line, fixed.priority, fixed.max_attempts, deadline)
+        job = Job(fixed.id, fixed.tenant, fixed.line, fixed.priority, fixed.max_attempts, deadline, dict(fixed.retry))
         job.batch = fixed.batch
         job.expiry = min(start + round(fixed.queue_ttl_s * 1000), deadline or 1 << 60)
         self.jobs[job.id] = job
@@ -156,7 +158,7 @@ class Model:
         if not (job := self._owned(job_id, token)):
             return self._past(job_id, token)
         self._free(token)
-        return self._fail(job, retryable, delay)
+        return self._fail(job, retryable, delay, "storage_unavailable" if retryable else "model_failed")
 
     def release(self, job_id: str, token: str, cause: str) -> str:
         if not (job := self._owned(job_id, token)):
@@ -173,7 +175,7 @@ class Model:
         for job in list(self.jobs.values()):
             if self.now >= self.hold and job.token and job.lease <= self.now:
                 token = job.token
-                self._fail(job, True, 0, lost=job.starts - job.releases + 1 >= job.most)
+                self._fail(job, True, 0, swept=True)
                 job.answers[token] = "lost"
 
     def due(self) -> None:
@@ -210,21 +212,27 @@ class Model:
         self._finish(job, status)
         return status
 
-    def _fail(self, job: Job, retryable: bool, delay: int, lost: bool = False) -> str:
+    def _fail(self, job: Job, retryable: bool, delay: int, code: str = "worker_lost", swept: bool = False) -> str:
+        """A cause with a budget is counted by itself, all others together. Only before its last attempt is a job
+        suspected that a sweep took."""
         if job.status == "canceling":
             return self._end(job, "canceled")
         over = job.deadline is not None and self.now + delay >= job.deadline
-        if not retryable or job.starts - job.releases >= job.most or over:
+        counted = job.starts - job.releases - sum(job.failed.values())
+        left = job.retry[code] - job.failed.get(code, 0) if code in job.retry else (job.most - counted) * retryable
+        if left <= 0 or over:
             job.dead = retryable
             return self._end(job, "failed")
-        job.suspect = job.suspect or lost
+        if code in job.retry:
+            job.failed[code] = job.failed.get(code, 0) + 1
+        job.suspect = job.suspect or code == "worker_lost" and (not swept or left == 1)
         return self._requeue(job, "queued", delay)
 
     def _release(self, job: Job, cause: str) -> str:
         if job.status == "canceling":
             return self._end(job, "canceled")
         if cause == "own" and job.own >= FREE_RELEASES:
-            return self._fail(job, True, 0, lost=True)
+            return self._fail(job, True, 0)
         job.own += cause == "own"
         job.releases += 1
         return self._requeue(job, "released", 0)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tasks.errors import InvalidInput, ModelFailed
+from tasks.errors import InvalidInput, ModelFailed, WorkerLost
 from tasks.job import Job
 from tasks.ledger import keys
 from tests.tasks.ledger.conftest import AWAY
@@ -120,6 +120,54 @@ def test_a_job_handed_back_for_ever_ends_as_worker_lost(desk, ledger):
     assert [desk.release(desk.claim()) for _ in range(12)] == ["released"] * 10 + ["queued", "failed"]
     seen = Job.of_record(ledger.record(job.id))
     assert (seen.status, seen.error.code, len(seen.attempts)) == ("failed", "worker_lost", 12)
+
+
+def test_a_cause_with_a_budget_is_counted_by_itself(desk):
+    """Two losses and three refusals of the bucket, with one attempt of all other sorts; each at its limit."""
+    job = desk.submit(max_attempts=1, retry={"worker_lost": 2, "storage_unavailable": 3})
+    lost = WorkerLost("its process died")
+    for error in (AWAY, lost, AWAY, lost, AWAY):
+        assert desk.fail(desk.claim(), error) == "queued"
+        desk.ledger.redis.hdel(keys.job(job.id), "suspect")  # who lost a process twice, alone, is guilty of it
+    assert desk.fail(desk.claim(), AWAY) == "failed"
+    assert desk.record(job)["budgeted"] == "5" and desk.ledger.redis.zscore(keys.dead("acme"), job.id)
+
+
+@pytest.mark.parametrize(
+    ("retry", "error", "ends"),
+    [
+        ({"worker_lost": 0}, WorkerLost("gone"), ["failed"]),
+        ({"model_failed": 2}, ModelFailed("boom"), ["queued", "queued", "failed"]),
+        ({"model_failed": 0}, AWAY, ["queued", "queued", "failed"]),
+        ({}, ModelFailed("boom"), ["failed"]),
+    ],
+)
+def test_a_budget_makes_a_cause_retried_as_often_as_it_says(desk, retry, error, ends):
+    """Of none too, and of one that is not retried else; causes without a budget have max_attempts, here 3."""
+    desk.submit(retry=retry)
+    assert [desk.fail(desk.claim(), error) for _ in ends] == ends
+
+
+def test_a_budget_never_outlives_the_deadline_nor_a_cancel(desk):
+    job = desk.running(retry={"worker_lost": 5}, deadline_s=10)
+    assert desk.fail(job, WorkerLost("gone"), delay_s=10) == "failed"
+    job = desk.running(retry={"worker_lost": 5})
+    desk.cancel(job)
+    assert desk.fail(job, WorkerLost("gone")) == "canceled"
+
+
+def test_a_sweep_counts_by_the_budget_and_suspects_before_the_last_attempt(desk):
+    """Not before: else all jobs of a worker that is gone would queue up to run alone."""
+    job = desk.running(max_attempts=1, retry={"worker_lost": 2})
+    desk.swept(after_s=10)
+    suspects = []
+    for _ in range(2):
+        desk.ledger.clock.forward(1)
+        desk.swept()
+        suspects.append("suspect" in desk.record(job))
+        desk.claim()
+        desk.swept(after_s=11)
+    assert suspects == [False, True] and desk.status(job) == "failed"
 
 
 @pytest.mark.parametrize("cause", ["drain", "neighbour"])

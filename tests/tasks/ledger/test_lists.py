@@ -148,6 +148,7 @@ class ListsMachine(LedgerMachine):
             "queue_ttl_s": pick([3600, 3600, 5]),
             "deadline_s": pick([None, None, 8, 40]),
             "max_attempts": pick([1, 2, 3]),
+            "retry": pick([{}, {}, {"worker_lost": 2}, {"model_failed": 1, "storage_unavailable": 0}]),
         }
 
     def finish(self):

@@ -63,6 +63,7 @@ class LedgerMachine(RuleBasedStateMachine):
         deadline_s=st.sampled_from([None, None, 8, 40]),
         max_attempts=st.integers(1, 3),
         batch=st.sampled_from([None, None, "batch_x"]),
+        retry=st.sampled_from([{}, {}, {"worker_lost": 2}, {"model_failed": 1, "storage_unavailable": 0}]),
         tie=A_NUMBER,
     )
     def submit(self, start_s, model, tie, **chosen) -> None:
