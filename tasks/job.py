@@ -127,8 +127,8 @@ class JobRequest(Clocks):
 class RetryRequest(Clocks):
     """A JSON merge patch (RFC 7396) of an ended job's request, whose kind, inputs and metadata stay.
 
-    A field that is left out stays as it was, except `start_at`. null sets a field to its default. `params` is merged
-    name by name.
+    A field that is left out stays as it was, except `start_at`. null sets a field to its default. `params` and
+    `retry` are merged name by name.
     """
 
     model: str | None = Field(None, description="another model of the kind", max_length=64)

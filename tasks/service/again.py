@@ -92,6 +92,8 @@ def _patched(old: Fixed, patch: RetryRequest, model: Model, s: Settings) -> dict
     request.input, request.params = of_inputs, cast(Any, of_kind)
     if "deadline_s" not in given:
         request.deadline_s = old.deadline_s
+    if patch.retry:
+        request.retry = {**cast(Any, old.retry), **patch.retry}
     check_free_part(request, len(json.dumps(params)) + len(json.dumps(old.metadata)))
     check_model(request, model)
     asked = clocks_of(request, model, s)

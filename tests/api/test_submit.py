@@ -203,6 +203,10 @@ def test_retry_budgets_are_kept_shown_and_completed_by_the_models(app, acme, led
     assert job["retry"] == {"worker_lost": 5, "model_failed": 2, "storage_unavailable": 20}
     assert acme.get(job["links"]["self"]).json["retry"] == job["retry"]
     assert ledger.record(job["id"])["retry"] == "worker_lost=5,model_failed=2,storage_unavailable=20"
+    acme.post(job["links"]["cancel"])
+    again = acme.post(job["links"]["retry"], json={"retry": {"worker_lost": 0, "input_unreachable": 3}}).json
+    assert again["changed"] == {"retry": {"worker_lost": 0, "input_unreachable": 3}}
+    assert again["retry"] == {**job["retry"], "worker_lost": 0, "input_unreachable": 3}
     monkeypatch.undo()
     assert acme.submit()["retry"] == {} and "retry" not in ledger.record(acme.submit()["id"])
     for wrong, place in (
