@@ -19,8 +19,8 @@ from api.answers import JSON, NO_JSON, read_body, read_query, services
 from api.dispatch import asked
 from api.form import read
 from tasks.errors import InvalidRequest, MalformedRequest, TooLarge, UnsupportedMedia
-from tasks.job import JobRequest
 from tasks.request import invalid, pointer, read_json
+from tasks.request_shapes import JobRequest
 from tasks.service.lines import Line
 from tasks.service.submission import Body
 

@@ -15,9 +15,9 @@ from api.answers import NO_JSON, services
 from api.form import Part, read
 from tasks import inputs
 from tasks.errors import InvalidRequest, MalformedRequest, TooLarge
-from tasks.job import JobRequest
 from tasks.registry import KINDS, contract
 from tasks.request import parse, pointer, read_json
+from tasks.request_shapes import JobRequest
 from tasks.service.intake import File
 
 RESERVED = frozenset(JobRequest.model_fields) - {"input"}

@@ -32,10 +32,11 @@ from api.v1.pools import PoolList
 from api.v1.uploads import Upload, UploadRequest
 from api.v1.webhooks import WebhookSecrets
 from tasks.batch import Batch
-from tasks.job import Job, RetryRequest
+from tasks.job import Job
 from tasks.ledger.pools import Pool
 from tasks.registry import KINDS, contract
 from tasks.request import adapter, line_adapter, request_of
+from tasks.request_shapes import RetryRequest
 from tasks.service.erasure import Erasure
 from tasks.service.explain import Explanation
 

@@ -15,8 +15,8 @@ from pydantic import Field, JsonValue, TypeAdapter, ValidationError, create_mode
 from pydantic_core import ErrorDetails, from_json
 
 from tasks.errors import InvalidRequest, MalformedRequest, TooLarge, UnknownModel
-from tasks.job import JobRequest
 from tasks.registry import KINDS, Model, contract
+from tasks.request_shapes import JobRequest
 
 SHOWN_ERRORS = 20
 """Errors of one request that the answer lists, at most."""

@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 from api.answers import answer, read_optional, read_query, services, submits_left
 from api.auth import Whose, require_kind, whose
 from api.v1.jobs import JobList, idempotency_key
-from tasks.job import Job, JobError, RetryRequest
+from tasks.job import Job, JobError
 from tasks.registry import Kind
+from tasks.request_shapes import RetryRequest
 from tasks.service.dead_letters import DeadLetters, Which
 
 routes = Blueprint("dead_letters", __name__, url_prefix="/v1/dead-letters")

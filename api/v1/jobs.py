@@ -23,9 +23,10 @@ from api.dispatch import asked
 from api.multipart import read_form
 from api.prefer import waited
 from tasks.errors import MalformedRequest, UnsupportedMedia
-from tasks.job import Job, RetryRequest, Status, Time
+from tasks.job import Job, Status
 from tasks.registry import Kind
 from tasks.request import parse
+from tasks.request_shapes import RetryRequest, Time
 from tasks.service.intake import File
 from tasks.service.jobs import Accepted
 from tasks.settings import Settings

@@ -7,9 +7,10 @@ from typing import Any, cast
 from pydantic import JsonValue, ValidationError
 
 from tasks.errors import InvalidRequest
-from tasks.job import Fixed, RetryRequest, moment
+from tasks.job import Fixed, moment
 from tasks.registry import Model, Registry, contract
 from tasks.request import check_free_part, check_model, invalid, request_of
+from tasks.request_shapes import RetryRequest
 from tasks.service.clocks import clocks_of
 from tasks.settings import Settings
 

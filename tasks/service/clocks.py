@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tasks.errors import InvalidRequest
-from tasks.job import JobRequest
 from tasks.registry import Model
+from tasks.request_shapes import JobRequest
 from tasks.settings import Settings
 
 MAX_AHEAD_S = 31_536_000

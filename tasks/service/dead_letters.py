@@ -11,12 +11,13 @@ from typing import Any
 
 from tasks.errors import BacklotError, InvalidRequest, KeyReused, Replayed
 from tasks.ids import new_id
-from tasks.job import Job, RetryRequest
+from tasks.job import Job
 from tasks.ledger import Idempotency, Record, keys
 from tasks.ledger.faults import away
 from tasks.ledger.idempotency import IDEMPOTENCY_MS
 from tasks.ledger.pages import Cursor, Wanted, page
 from tasks.reduced import request_of, to_forget, views
+from tasks.request_shapes import RetryRequest
 from tasks.service.again import anew, told
 from tasks.service.jobs import Jobs, Page
 

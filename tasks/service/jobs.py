@@ -15,7 +15,7 @@ from tasks.bucket.layout import media_type_of, safe_name, upload_key
 from tasks.bucket.storage import CALLERS_PATIENCE, Storage
 from tasks.errors import BacklotError, Conflict, InvalidRequest, KeyReused, NotFound, NotReady
 from tasks.ids import JOB_ID, new_id, now_ms
-from tasks.job import SCHEMA, Fixed, Job, JobRequest, RetryRequest, Status
+from tasks.job import SCHEMA, Fixed, Job, Status
 from tasks.ledger import Idempotency, Ledger, Record, Submitted, keys
 from tasks.ledger.events import Events
 from tasks.ledger.pages import Count, Cursor, Wanted, counted, page
@@ -23,6 +23,7 @@ from tasks.ledger.shapes import Rate
 from tasks.reduced import request_of, to_forget, view, views
 from tasks.registry import Registry
 from tasks.request import check_model, plain
+from tasks.request_shapes import JobRequest, RetryRequest
 from tasks.service import again
 from tasks.service.archive import Archive
 from tasks.service.clocks import clocks_of

@@ -11,9 +11,10 @@ from typing import Any
 
 from tasks.errors import BacklotError, InvalidRequest, MalformedRequest
 from tasks.ids import member_id, now_ms
-from tasks.job import SCHEMA, Fixed, JobRequest, Status, Upload
+from tasks.job import SCHEMA, Fixed, Status, Upload
 from tasks.ledger.connection import BYTES_A_TRIP, Call
 from tasks.request import parse_line, read_json
+from tasks.request_shapes import JobRequest
 from tasks.service.intake import Intake, Prepared
 from tasks.service.jobs import Jobs, fresh
 

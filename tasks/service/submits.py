@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 
 from tasks.errors import BacklotError, NotReady
 from tasks.ids import new_id, now_ms
-from tasks.job import Fixed, Job, JobRequest, Upload
+from tasks.job import Fixed, Job, Upload
 from tasks.ledger import Idempotency, Submitted
 from tasks.ledger.connection import Call
 from tasks.request import parse_valid
+from tasks.request_shapes import JobRequest
 from tasks.service.intake import Intake
 from tasks.service.jobs import Accepted, Jobs, fresh
 
