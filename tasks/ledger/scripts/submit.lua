@@ -57,7 +57,6 @@ end
 local rate = tonumber(ARGV[17])
 local paid = rate > 0 and paid_until(KEYS[6], now) or now
 local function left() return left_of(rate, paid, now) end
-
 if redis.call('EXISTS', KEYS[1]) == 1 then return {1, id, bell_needed(0), left(), paid - now} end
 -- No Idempotency-Key blocks a restore: a reserved one is overwritten, one that names another job stays.
 local holder, fingerprint, uploading
@@ -66,15 +65,14 @@ local foreign = holder and holder ~= id
 if foreign and restoring then fault('submit', id, 'its Idempotency-Key is held by ' .. holder)
 elseif foreign then return uploading == '' and {2, holder, fingerprint} or {3, holder} end
 if not restoring then
-  local size, most_waiting, most_stored, most_held = 1024 + #ARGV[3], tonumber(ARGV[18]), tonumber(ARGV[19]), tonumber(ARGV[22])
-  local refused = refusal(tenant, 1, {unpack(KEYS, 7)}, size, most_waiting, most_stored, most_held) or webhooks.refusal(tenant, most_undelivered)
+  local quotas = {tonumber(ARGV[18]), tonumber(ARGV[19]), tonumber(ARGV[22])}
+  local refused = refusal(tenant, 1, {unpack(KEYS, 7)}, 1024 + #ARGV[3], unpack(quotas)) or webhooks.refusal(tenant, most_undelivered)
   if refused then return refused end
   if ARGV[21] == '1' and not redis.call('ZSCORE', 'bl:dead:' .. tenant, ARGV[20]) then return {-6} end
   if rate > 0 and left() < 1 then return {-3, paid_again(rate, paid, now)} end
   if asking then return {1, id, 0, left(), paid - now} end
   paid = pay(KEYS[6], rate, paid)
 end
-
 local job = {id = id, tenant = tenant, line = ARGV[5], priority = ARGV[6], queue = queue, pool = string.match(queue, '^[^.]+')}
 local most_attempts, budgets = string.match(ARGV[12], '^(%S+) ?(.*)$')
 local start, batch = math.max(tonumber(ARGV[7]) or now, now), ARGV[#KEYS + 18] or ''
