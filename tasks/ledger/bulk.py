@@ -21,8 +21,8 @@ MADE, NOT_MADE, REFUSED = "1", "0", "2"
 """Characters of a line that made a job, of one that has not or is empty, and of one that was refused."""
 RECEIVED_WITHIN_S = 3600
 """Seconds after which the keeper cancels a batch that was not sealed."""
-ENDS_A_TRIP = 25
-"""Jobs that one trip cancels or forgets: 2 ms."""
+ENDS_A_TRIP = 12
+"""Jobs that one trip cancels or forgets: 1.5 ms."""
 
 
 class Bulk(Callers):

@@ -8,6 +8,8 @@ from tasks.ledger import Record
 from tasks.service.jobs import Jobs
 from tasks.service.members import Members
 
+CALLERS_S = 5
+"""Seconds for which a caller's request cancels or erases jobs; the keeper, which begins at once, does the rest."""
 BATCH_ID = re.compile(r"batch_[0-9a-z]{26}")
 
 
@@ -46,7 +48,7 @@ class Batches:
         if _is_done(batch) and "canceled_ms" not in batch:
             raise Conflict(f"all jobs of batch {batch_id} have ended")
         noted = self.ledger.note_batch(tenant, batch_id, "canceled") or batch
-        Members(self.ledger, self.jobs.archive, noted).cancel()
+        Members(self.ledger, self.jobs.archive, noted).cancel(CALLERS_S)
         return self.get(tenant, batch_id)
 
     def delete(self, tenant: str, batch_id: str) -> None:
@@ -55,7 +57,7 @@ class Batches:
             raise Conflict(f"jobs of batch {batch_id} have not ended; cancel it first")
         noted = self.ledger.note_batch(tenant, batch_id, "erased")
         if noted:
-            Members(self.ledger, self.jobs.archive, noted).erase()
+            Members(self.ledger, self.jobs.archive, noted).erase(CALLERS_S)
 
 
 def _is_done(batch: Record) -> bool:

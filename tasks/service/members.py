@@ -3,6 +3,8 @@
 Callers and the keeper call it: what a caller's process did not finish, the keeper does. It knows no line's request.
 """
 
+import math
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -46,19 +48,25 @@ class Members:
         self.ledger, self.archive = ledger, archive
         self.tenant, self.batch_id, self.batch = batch["tenant"], batch["id"], batch
 
-    def cancel(self) -> None:
-        """Cancels each job that has not ended."""
+    def cancel(self, for_s: float = math.inf) -> None:
+        """Cancels each job that has not ended, for `for_s` seconds; the keeper does the rest."""
+        until = time.monotonic() + for_s
         for some in self._pages(ENDS_A_TRIP):
             self.ledger.cancel_many(self.tenant, some)
+            if time.monotonic() > until:
+                return
 
     def are_waiting(self) -> bool:
         """True where a job has not started, and so can be canceled at once."""
         counts = counts_of(self.batch)
         return counts.scheduled + counts.queued > 0
 
-    def erase(self) -> None:
-        """Erases each job, then the batch."""
+    def erase(self, for_s: float = math.inf) -> None:
+        """Erases each job, then the batch, for `for_s` seconds; the keeper does the rest."""
+        until = time.monotonic() + for_s
         for some in self._pages(ENDS_A_TRIP):
+            if time.monotonic() > until:
+                return
             records = dict(zip(some, self.ledger.records(some), strict=True))
             self.ledger.forget_many([to_forget(record, job_id) for job_id, record in records.items() if record])
             gone = [job_id for job_id, record in records.items() if not record]

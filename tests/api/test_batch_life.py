@@ -11,7 +11,8 @@ from tasks.batch import Batch
 from tasks.errors import ModelFailed
 from tasks.ids import new_batch_id
 from tasks.ledger import keys
-from tasks.ledger.bulk import RECEIVED_WITHIN_S
+from tasks.ledger.bulk import ENDS_A_TRIP, RECEIVED_WITHIN_S
+from tasks.service import batches
 from tests.api.conftest import PROMPT, Caller, problem
 from tests.api.test_batches import KEY, away_from, jobs_of, killed_from, numbered
 from worker.keeper.batches import Batches
@@ -270,9 +271,23 @@ class TestUnfinished:
         with monkeypatch.context() as killed:
             killed.setattr(real, "cancel_many", killed_from(1, real.cancel_many))
             assert acme.post(batch["links"]["cancel"]).status_code == 500
-        assert counts(made(acme.get(batch["links"]["self"]))) == {"queued": 35, "canceled": 25}
+        assert counts(made(acme.get(batch["links"]["self"]))) == {"queued": 60 - ENDS_A_TRIP, "canceled": ENDS_A_TRIP}
         looks(ledger, storage)
         assert counts(made(acme.get(batch["links"]["self"]))) == {"canceled": 60}
+
+
+def test_what_a_request_has_no_time_for_the_keeper_does(acme, monkeypatch, ledger, storage):
+    """A cancel and an erasure of very many jobs answer after seconds, and go on."""
+    monkeypatch.setattr(batches, "CALLERS_S", -1)
+    batch = made(post(acme, numbered(30)))
+    assert counts(made(acme.post(batch["links"]["cancel"]))) == {"queued": 30 - ENDS_A_TRIP, "canceled": ENDS_A_TRIP}
+    looks(ledger, storage)
+    assert counts(made(acme.get(batch["links"]["self"]))) == {"canceled": 30}
+    assert acme.delete(batch["links"]["self"]).status_code == 204
+    problem(acme.get(batch["links"]["self"]), 404, "not_found")
+    assert len(jobs_of(ledger)) == 30
+    looks(ledger, storage)
+    assert jobs_of(ledger) == [] and not ledger.redis.keys("bl:batch*")
 
 
 def test_past_its_retention_a_batch_is_deleted(acme, ledger, storage, hand):
