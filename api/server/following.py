@@ -63,9 +63,7 @@ class Following:
         self._thread = ThreadPoolExecutor(1, "old events")
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def parts(
-        self, stream: OfTenant, beat_s: float, may_go_on: Callable[[], bool]
-    ) -> AsyncGenerator[bytes, None]:
+    async def parts(self, stream: OfTenant, beat_s: float) -> AsyncGenerator[bytes, None]:
         """Missed changes, or `reset`; then those that come, and a beat with the cursor where none does. Errors:
         NotReady."""
         try:
@@ -84,8 +82,6 @@ class Following:
                 elif time.monotonic() < due:
                     await stream.hold.wait(due - time.monotonic())
                     continue
-                elif not may_go_on():
-                    return
                 else:
                     told = BEAT + _at(self._cursor)
                 due = time.monotonic() + beat_s

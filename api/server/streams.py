@@ -26,7 +26,7 @@ from tasks.settings import Settings
 
 log = logging.getLogger(__name__)
 BEAT_S = 15
-"""Seconds without an event after which a comment is sent, the key is checked and the job is looked at."""
+"""Seconds without an event after which a comment is sent and the job is looked at; and between two looks at the key."""
 AWAY_S = 1
 """Seconds until the next look while Redis is away."""
 STOP_S = 1
@@ -82,9 +82,9 @@ class Streams:
     async def serve(
         self, stream: OfJob | OfTenant, first: bytes, send: Send, left: Awaitable[Any], may_go_on: Callable[[], bool]
     ) -> bool:
-        """Sends a stream to its end: what it tells is over, its listener left, `may_go_on` says no, Redis is away, or
-        the process stops. A stream that ends before what it tells asks its listener to come back. False where the
-        listener takes nothing more."""
+        """Sends a stream to its end: what it tells is over, its listener left, Redis is away, the process stops, or
+        `may_go_on`, asked once every BEAT_S, says no. A stream that ends before what it tells asks its listener to
+        come back. False where the listener takes nothing more."""
         hold, gone = Hold(), asyncio.ensure_future(left)
         gone.add_done_callback(lambda _: hold.end())
         self._open[hold] = asyncio.current_task()
@@ -93,8 +93,13 @@ class Streams:
         try:
             await send(first)
             with contextlib.suppress(NotReady):
-                async with contextlib.aclosing(self._parts(stream, hold, may_go_on)) as parts:
-                    async for part in parts:
+                checked = time.monotonic()
+                async with contextlib.aclosing(self._parts(stream, hold)) as parts:
+                    async for part in parts:  # one each BEAT_S at least
+                        if time.monotonic() >= checked + BEAT_S:
+                            if not may_go_on():
+                                break
+                            checked = time.monotonic()
                         await send(part)
             if not stream.over and not gone.done():
                 await send(f"retry: {random.randint(*RETRY_MS)}\n\n".encode())
@@ -124,16 +129,14 @@ class Streams:
         if task := self._open.get(hold):
             asyncio.get_running_loop().call_later(STOP_S, task.cancel)
 
-    def _parts(
-        self, stream: OfJob | OfTenant, hold: Hold, may_go_on: Callable[[], bool]
-    ) -> AsyncGenerator[bytes, None]:
+    def _parts(self, stream: OfJob | OfTenant, hold: Hold) -> AsyncGenerator[bytes, None]:
         """The events of a stream, and a beat where there are none for BEAT_S."""
         if isinstance(stream, OfJob):
-            return self._of_job(stream, hold, may_go_on)
+            return self._of_job(stream, hold)
         stream.hold, stream.cut = hold, lambda: self._cut(hold)
-        return self._following.parts(stream, BEAT_S, may_go_on)
+        return self._following.parts(stream, BEAT_S)
 
-    async def _of_job(self, stream: OfJob, hold: Hold, may_go_on: Callable[[], bool]) -> AsyncGenerator[bytes, None]:
+    async def _of_job(self, stream: OfJob, hold: Hold) -> AsyncGenerator[bytes, None]:
         loop = asyncio.get_running_loop()
 
         def wake() -> None:  # from the reader's thread
@@ -151,8 +154,6 @@ class Streams:
                     away = True
                 part = stream.telling.of(look) if look else b""
                 if not part and time.monotonic() >= due:
-                    if not may_go_on():
-                        return
                     part = BEAT
                 if part:
                     due = time.monotonic() + BEAT_S

@@ -73,6 +73,24 @@ def test_a_key_that_counts_no_more_ends_the_stream(all_streams, job):
     asyncio.run(listen())
 
 
+def test_a_stream_that_is_never_silent_has_its_key_checked_too(all_streams, job, ledger, worker):
+    """A listener whose key was taken back hears no more, whatever happens to its job."""
+    revoked = asyncio.Event()
+
+    async def listen():
+        heard = Listener(all_streams, job, may_go_on=lambda: not revoked.is_set())
+        claimed = await asyncio.to_thread(ledger.claim, worker, "w1:0", f"{1:032d}")
+        for number in range(1000):
+            await asyncio.to_thread(ledger.report, job.id, claimed.token, progress=number / 1000)
+            if number == 10:
+                revoked.set()
+            if heard.task.done():
+                break
+        assert await heard.task is True and heard.parts[-1].startswith(b"retry: ")
+
+    asyncio.run(listen())
+
+
 def test_for_a_slow_listener_nothing_piles_up(all_streams, job, ledger, worker):
     """While it reads nothing no look is made for it; then it hears the newest state, not each on the way."""
 
