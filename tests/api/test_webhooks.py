@@ -5,6 +5,7 @@ import json
 import pytest
 
 from api import keyfile
+from tasks.service.looks import Ask
 from tests.api.conftest import PROMPT, problem
 
 HOOK = "https://a.example/hook?key=hidden"
@@ -33,7 +34,8 @@ def test_a_job_shows_its_webhook_without_the_query(signing, hand):
 def test_the_last_event_of_a_job_shows_it_too(signing, hand, app):
     job = signing.submit(webhook={"url": HOOK})
     hand.finish(hand.claim())
-    look = app.services.jobs.looks.at([job["id"]])[job["id"]]
+    ask = Ask(job["id"])
+    look = app.services.jobs.looks.at([ask])[ask]
     assert look.job.webhook.status == "pending"
 
 

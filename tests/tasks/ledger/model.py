@@ -32,6 +32,7 @@ class Job:
     suspect: bool = False
     dead: bool = False
     batch: str | None = None
+    webhook: bool = False
     answers: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -60,6 +61,7 @@ class Model:
         self.swept_at: int | None = None
         self.hold = 0
         self.forgotten: set[str] = set()
+        self.owed: set[tuple[str, str]] = set()
 
     # -- callers
 
@@ -69,7 +71,7 @@ class Model:
         start = max(fixed.start_ms or 0, self.now)
         deadline = None if fixed.deadline_s is None else self.now + round(fixed.deadline_s * 1000)
         job = Job(fixed.id, fixed.tenant, fixed.line, fixed.priority, fixed.max_attempts, deadline, dict(fixed.retry))
-        job.batch = fixed.batch
+        job.batch, job.webhook = fixed.batch, fixed.webhook is not None
         job.expiry = min(start + round(fixed.queue_ttl_s * 1000), deadline or 1 << 60)
         self.jobs[job.id] = job
         if start > self.now:
@@ -262,6 +264,8 @@ class Model:
             self.tags.pop(job.flow, None)
 
     def _finish(self, job: Job, status: str) -> None:
+        if job.webhook:
+            self.owed.add((job.tenant, job.id))
         if job.waits:
             self._leave(job)
             if not job.starts and job.flow in self.tags:

@@ -19,6 +19,7 @@ from hypothesis.stateful import (
 
 from tasks.errors import Conflict, DeadlineExceeded, ModelFailed, NotFound
 from tasks.ledger import Ledger, Worker, keys
+from tasks.webhook import WebhookRequest
 from tests.conftest import make_fixed
 from tests.tasks.ledger.conftest import AWAY, Clock
 from tests.tasks.ledger.model import FINAL, Model
@@ -31,6 +32,7 @@ WORKERS = {
 SLOTS = ["w1:0", "w1:1", "w2:0", "w2:1"]
 LATE = DeadlineExceeded("deadline_s passed")
 A_NUMBER = st.integers(0, 1000)
+RECEIVER = WebhookRequest(url="https://a.example/x")
 MODELS = {"lstm": "generate", "gru": "generate", "cnn-lstm": "caption"}
 
 
@@ -64,6 +66,7 @@ class LedgerMachine(RuleBasedStateMachine):
         max_attempts=st.integers(1, 3),
         batch=st.sampled_from([None, None, "batch_x"]),
         retry=st.sampled_from([{}, {}, {"worker_lost": 2}, {"model_failed": 1, "storage_unavailable": 0}]),
+        webhook=st.sampled_from([None, None, RECEIVER]),
         tie=A_NUMBER,
     )
     def submit(self, start_s, model, tie, **chosen) -> None:
@@ -256,6 +259,16 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert found[status] == now[status] if status not in FINAL else found[status] >= now[status], status
             made = sum(call[1].batch is not None and call[1].tenant == tenant for call in self.submits())
             assert sum(found.values()) == made
+
+    @invariant()
+    def webhooks_are_owed_for_jobs_that_have_ended_and_for_no_others(self) -> None:
+        """Once each; those of forgotten jobs too."""
+        owed = self.model.owed
+        for tenant in "abc":
+            line = self._zset(keys.webhook_line(tenant, "a.example"))
+            assert set(line) == {job_id for whose, job_id in owed if whose == tenant}
+        counts = {tenant: int(n) for tenant, n in self.ledger.redis.hgetall(keys.UNDELIVERED).items()}
+        assert counts == Counter(tenant for tenant, _ in owed)
 
     def submits(self) -> list[tuple]:
         """The submits that were answered, each job's once."""
