@@ -41,6 +41,7 @@ class RequestLimits(BaseModel):
 
     at_once: int = Field(description="requests under way in one API process, of one tenant")
     held: int = Field(description="requests that one API process holds for `Prefer: wait`, for one tenant")
+    streams: int = Field(description="event streams that one API process keeps open, for one tenant")
     wait_s: float = Field(description="seconds that `Prefer: wait` holds a request at most")
     json_bytes: int = Field(description="bytes of a JSON body, of a form's text fields together, or of a batch's line")
     form_bytes: int = Field(description="bytes of a form or of a batch")
@@ -69,6 +70,7 @@ class Limits(BaseModel):
     running_jobs: Quota = Field(description="jobs that run; further ones are accepted and wait")
     stored_bytes: Quota = Field(description="bytes of outputs and uploads")
     record_bytes: Quota = Field(description="bytes of job records in Redis")
+    undelivered_webhooks: Quota = Field(description="webhooks that wait to be delivered")
     requests: RequestLimits
     jobs: JobLimits
 
@@ -86,6 +88,7 @@ def get() -> Response:
             running_jobs=_quota(s.max_running_jobs, used.running),
             stored_bytes=_quota(s.max_stored_bytes, used.stored),
             record_bytes=_quota(used.held_most, used.held),
+            undelivered_webhooks=_quota(s.max_undelivered_webhooks, used.undelivered),
             requests=_of_requests(s),
             jobs=_of_jobs(s),
         )
@@ -96,6 +99,7 @@ def _of_requests(s: Settings) -> RequestLimits:
     return RequestLimits(
         at_once=s.http_requests_per_tenant,
         held=s.http_held_per_tenant,
+        streams=s.http_streams_per_tenant,
         wait_s=s.max_wait_s,
         json_bytes=s.json_max_bytes,
         form_bytes=s.upload_max_bytes,

@@ -47,8 +47,8 @@ class Rate:
 
 @dataclass(frozen=True)
 class Used:
-    """A tenant's rates, and its use of each quota. Jobs, or bytes. `held_most`: bytes that its records may take, 0 for
-    any number."""
+    """A tenant's rates, and its use of each quota: jobs, bytes, webhooks. `held_most`: bytes that its records may take,
+    0 for any number."""
 
     submits: Rate
     uploads: Rate
@@ -57,6 +57,7 @@ class Used:
     stored: int
     held: int
     held_most: int
+    undelivered: int
 
 
 @dataclass(frozen=True)

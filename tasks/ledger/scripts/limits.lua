@@ -9,7 +9,7 @@
 -- ARGV[5]  held     bytes of Redis that the tenant's records may take; 0 for any number
 --
 -- Returns {0, submits left, ms until all are, uploads left, ms until all are, waiting jobs, running jobs, bytes in the
---         bucket, bytes of records, bytes that its records may take}
+--         bucket, bytes of records, bytes that its records may take, webhooks undelivered}
 --         {-1}  not ready
 if not ready() then return {-1} end
 local now, tenant, rates, told = clock(ARGV[1]), ARGV[2], {number(ARGV[3]), number(ARGV[4])}, {0}
@@ -21,5 +21,5 @@ end
 local maxmemory = tonumber(redis.call('GET', 'bl:room') or select(2, memory()))
 told[6], told[7] = parking.waiting(tenant), redis.call('SCARD', 'bl:running:' .. tenant)
 told[8], told[9] = bytes_of('bl:stored', tenant), bytes_of('bl:held', tenant)
-told[10] = share_of(most_held, maxmemory)
+told[10], told[11] = share_of(most_held, maxmemory), bytes_of('bl:undelivered', tenant)
 return told

@@ -79,7 +79,7 @@ def test_a_restore_is_asked_for_no_limit(limited):
 def test_limits_tell_what_each_verb_would_charge(limited, worker, clock):
     """Rates as the next submit and upload find them; every sort of waiting job; nothing of another tenant."""
     ledger = limited(submits_per_minute=6, uploads_per_minute=2, max_record_bytes=5000)
-    assert ledger.limits("acme") == Used(Rate(6, 0), Rate(2, 0), 0, 0, 0, 0, 5000)
+    assert ledger.limits("acme") == Used(Rate(6, 0), Rate(2, 0), 0, 0, 0, 0, 5000, 0)
     jobs = [make_fixed(), make_fixed(start_ms=clock.ms + 60_000), make_fixed()]
     lefts = [ledger.submit(job).left for job in jobs]
     ledger.claim(worker, "w1:1", "1")
@@ -88,7 +88,7 @@ def test_limits_tell_what_each_verb_would_charge(limited, worker, clock):
     assert (used.submits, used.uploads) == (Rate(lefts[-1], 30), Rate(1, 30))
     assert (used.waiting, used.running, used.stored) == (2, 1, 600)
     assert used.held == int(ledger.redis.hget(keys.HELD, "acme")) > 3000
-    assert ledger.limits("rival") == Used(Rate(6, 0), Rate(2, 0), 0, 0, 0, 0, 5000)
+    assert ledger.limits("rival") == Used(Rate(6, 0), Rate(2, 0), 0, 0, 0, 0, 5000, 0)
     clock.forward(30)
     assert ledger.limits("acme").submits == Rate(6, 0)
 

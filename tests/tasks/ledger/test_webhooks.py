@@ -41,6 +41,7 @@ def test_the_end_itself_owes_the_webhook(desk, ledger, end):
     ENDS[end](desk, claimed)
     (owed,) = taken(ledger)
     assert (owed.job_id, owed.url, owed.ended) == (claimed.fixed.id, RECEIVER.url, desk.status(claimed))
+    assert ledger.limits("acme").undelivered == 1
     assert {*state(ledger, claimed.fixed)} == {
         "status", "url", "ended", "owed_ms", "kept_ms", "next_ms", "attempts", "before"
     }  # fmt: skip
