@@ -47,6 +47,7 @@ class ListQuery(Whose):
     status: Status | None = Field(None, description="only jobs in this status")
     kind: Kind | None = Field(None, description="only jobs of this kind")
     model: str | None = Field(None, max_length=64, description="only jobs of this model")
+    batch: str | None = Field(None, pattern="^batch_[0-9a-z]{26}$", description="only jobs of this batch")
     created_after: Time | None = Field(None, description="only jobs submitted at this time (RFC 3339) or later")
     created_before: Time | None = Field(None, description="only jobs submitted before this time (RFC 3339)")
     metadata: dict[MetadataKey, MetadataValue] = Field(

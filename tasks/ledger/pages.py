@@ -65,6 +65,7 @@ class Wanted:
     kind: str | None = None
     model: str | None = None
     error_code: str | None = None
+    batch: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     since_ms: float | None = None
     before_ms: float | None = None
@@ -73,7 +74,7 @@ class Wanted:
     @property
     def of_records(self) -> bool:
         """True where a job must be read to be judged."""
-        return bool(self.metadata or self.error_code)
+        return bool(self.metadata or self.error_code or self.batch)
 
     @property
     def of_time(self) -> bool:
@@ -227,6 +228,8 @@ def _is_readable(job_id: str, record: Record) -> bool:
 
 def _fits(record: Record, wanted: Wanted) -> bool:
     if wanted.status and record["status"] != wanted.status:
+        return False
+    if wanted.batch and record.get("batch") != wanted.batch:
         return False
     if wanted.error_code and _error_code(record) != wanted.error_code:
         return False

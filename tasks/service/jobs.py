@@ -5,6 +5,7 @@ It knows tenants and the kinds' contracts; HTTP and keys are the API's, scripts 
 
 import contextlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -203,6 +204,7 @@ class Jobs:
         status: Status | None = None,
         kind: str | None = None,
         model: str | None = None,
+        batch: str | None = None,
         metadata: Mapping[str, str] | None = None,
         created_after: datetime | None = None,
         created_before: datetime | None = None,
@@ -214,13 +216,19 @@ class Jobs:
 
         `count`: also how many there are. Errors: InvalidRequest for a cursor that is none of ours.
         """
+        since_ms: float | None = _ms(created_after)
+        before_ms: float | None = _ms(created_before)
+        if batch and (known := self.ledger.batch(tenant, batch)):  # its jobs lie between its creation and its seal
+            since_ms = max(since_ms or 0, float(known["created_ms"]))
+            before_ms = min(before_ms or math.inf, float(known.get("sealed_ms", math.inf)) + 1)
         wanted = Wanted(
             status=status,
             kind=kind,
             model=model,
+            batch=batch,
             metadata=metadata or {},
-            since_ms=_ms(created_after),
-            before_ms=_ms(created_before),
+            since_ms=since_ms,
+            before_ms=None if before_ms == math.inf else before_ms,
             among=AMONG[status](tenant) if status in AMONG else None,
         )
         try:

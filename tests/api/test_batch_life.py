@@ -97,6 +97,23 @@ def test_a_retry_of_a_member_is_a_job_of_its_own(acme, ledger, hand):
     assert counts(made(acme.get(batch["links"]["self"]))) == {"succeeded": 1}
 
 
+def test_the_list_of_jobs_shows_those_of_a_batch_alone(acme, rival, hand):
+    """Full pages, though other jobs came before and after."""
+    acme.submit()
+    batch = made(post(acme, numbered(5)))
+    other = made(post(acme, numbered(3)))
+    acme.submit()
+    hand.claim()
+    ids = [one["job"]["id"] for one in results(acme, batch)]
+    first = acme.get(f"/v1/jobs?batch={batch['id']}&limit=3&count=true").json
+    assert [job["id"] for job in first["data"]] == ids[:1:-1] and first["count"] == {"jobs": 5, "exact": True}
+    rest = acme.get(f"/v1/jobs?batch={batch['id']}&limit=3&cursor={first['next_cursor']}").json
+    assert [job["id"] for job in rest["data"]] == ids[1::-1]
+    assert len(acme.get(f"/v1/jobs?batch={other['id']}&status=queued").json["data"]) == 3
+    for caller, named in ((rival, batch["id"]), (acme, new_batch_id())):
+        assert caller.get(f"/v1/jobs?batch={named}").json["data"] == []
+
+
 def test_lists_are_pages_newest_first(acme, rival):
     ids = [made(post(acme, line()))["id"] for _ in range(3)]
     made(post(rival, line()))
