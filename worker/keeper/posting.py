@@ -21,6 +21,7 @@ from tasks.settings import Settings
 POST_S = 15.0
 """Seconds for all of it: look-up, connect, TLS, sending, and the head of the answer, whose body is not read."""
 REDIRECTS = range(300, 400)
+NO_ANSWER = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, httpx.InvalidURL)
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def post(url: str, headers: dict[str, str], body: bytes, settings: Settings) -> 
         return Reply(None, f"no answer within {POST_S:g} s", late=True)
     except BacklotError as error:  # of the host or its address
         return Reply(None, error.detail)
-    except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.UnsupportedProtocol, httpx.InvalidURL) as error:
+    except (*NO_ANSWER, ValueError, OSError) as error:
         return Reply(None, f"no answer ({type(error).__name__})")
 
 

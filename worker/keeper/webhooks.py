@@ -80,14 +80,18 @@ class Webhooks:
     def _start_passing(self, skipped: Skipped) -> None:
         """Send started and progress where there is room; drop them where there is none."""
         for words in self._ledger.passing(OF_TENANT):
-            tenant, event, at_ms, job_id, url = words.split(" ")
-            line = tenant, host_of(url)
+            try:
+                tenant, event, at_ms, job_id, url = words.split(" ")
+                line, at = (tenant, host_of(url)), float(at_ms)
+            except (ValueError, IndexError) as error:
+                skipped.add("a message of started or progress", error)
+                continue
             with self._changed:
                 of_tenant = sum(count for (one, _), count in self._busy.items() if one == tenant)
                 has_room = self._busy.total() < AT_ONCE // 2 and of_tenant < OF_TENANT // 2
                 has_room = has_room and line not in self._slow and self._busy[line] < OF_LINE
             if has_room:
-                self._start(line, partial(self._pass, tenant, event, float(at_ms), job_id, url), skipped)
+                self._start(line, partial(self._pass, tenant, event, at, job_id, url), skipped)
 
     def _start(self, line: Line, send: Callable[[Skipped], Reply], skipped: Skipped) -> None:
         with self._changed:
@@ -105,6 +109,8 @@ class Webhooks:
         finally:
             with self._changed:
                 self._busy[line] -= 1
+                if not self._busy[line]:
+                    del self._busy[line]
                 self._changed.notify_all()
             self._finished.set()
 

@@ -360,6 +360,15 @@ def test_started_and_progress_are_told_while_the_job_runs(desk, fixed, web):
     assert len({headers["webhook-id"] for _, headers in web.seen}) == 3
 
 
+def test_a_message_that_cannot_be_read_is_skipped_and_stops_no_other(desk, fixed, web):
+    """Whoever has put it into the list."""
+    desk.ledger.redis.sadd(keys.PASSING, "acme")
+    desk.ledger.redis.rpush(keys.passing("acme"), "no message", "started soon job_x https:/")
+    job = desk.ended(fixed, web.gives("/hook"))
+    desk.until(job, "delivered")
+    assert desk.skipped.count and not desk.sender._busy
+
+
 def test_started_and_progress_are_never_sent_again(desk, fixed, web):
     """A receiver that fails, or that is stuck already, hears nothing more of them; the end is told as ever."""
     claimed = running(desk, fixed, web.gives("/hook", status=500))
