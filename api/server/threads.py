@@ -30,11 +30,11 @@ class Answer:
 
 
 class _Caller:
-    """One caller's requests: how many are under way, and whose turn it is on the threads."""
+    """One caller: its requests under way, its turn on the threads, and how many have need of this object."""
 
     def __init__(self, at_once: int) -> None:
         self.turn = asyncio.Semaphore(at_once)
-        self.requests = 0
+        self.requests = self.users = 0
 
 
 class _Place:
@@ -47,11 +47,11 @@ class _Place:
 
     def __enter__(self) -> None:
         self._threads.requests += 1
-        self._threads.enter(self._who)
+        self._threads.enter(self._who).requests += 1
 
     def __exit__(self, *_: object) -> None:
         self._threads.requests -= 1
-        self._threads.leave(self._who)
+        self._threads.leave(self._who).requests -= 1
 
 
 class Threads:
@@ -97,14 +97,15 @@ class Threads:
         caller = self._callers.get(who)
         if caller is None:
             caller = self._callers[who] = _Caller(self._at_once)
-        caller.requests += 1
+        caller.users += 1
         return caller
 
-    def leave(self, who: str) -> None:
+    def leave(self, who: str) -> _Caller:
         caller = self._callers[who]
-        caller.requests -= 1
-        if not caller.requests:
+        caller.users -= 1
+        if not caller.users:
             del self._callers[who]
+        return caller
 
     async def _run(self, who: str, work: Callable[[Any], Any], argument: Any) -> Any:
         caller = self.enter(who)

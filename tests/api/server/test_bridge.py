@@ -14,6 +14,8 @@ from tasks.service.jobs import Jobs
 from tasks.settings import Settings
 
 PART = b"x" * 300_000
+MOST = 60
+"""Requests of one caller that the bridge takes at once."""
 
 
 class App:
@@ -50,7 +52,7 @@ def bridge():
     from api.server.bridge import Bridge
 
     keys = types.SimpleNamespace(find=lambda key: types.SimpleNamespace(tenant=key, expired=lambda: key == "old"))
-    settings = Settings(http_threads=4)
+    settings = Settings(http_threads=4, http_requests_per_tenant=MOST)
     services = types.SimpleNamespace(settings=settings, keys=keys, jobs=Jobs.of(settings))
     made = Bridge(None, services)
     yield made
@@ -148,6 +150,21 @@ def test_one_callers_slow_requests_leave_threads_to_others(bridge, app):
     asyncio.run(all_at_once())
 
 
+def test_a_caller_has_as_many_requests_at_once_as_the_limit_says(bridge, app):
+    """Those that wait in the app count once, as those that wait for a thread do; the next one is refused."""
+
+    async def all_at_once() -> None:
+        under_way = [asyncio.ensure_future(asking(bridge, "/wait", key="acme")) for _ in range(MOST)]
+        assert await asyncio.to_thread(app.waiting.acquire, timeout=10)
+        start, problem = await asking(bridge, "/a", key="acme")
+        assert start["status"] == 429 and f"{MOST} of your requests are under way".encode() in problem["body"]
+        app.go_on.set()
+        assert {sent[0]["status"] for sent in await asyncio.gather(*under_way)} == {200}
+        assert (await asking(bridge, "/a", key="acme"))[0]["status"] == 200
+
+    asyncio.run(all_at_once())
+
+
 def test_a_defect_of_the_app_is_a_problem(bridge, app, caplog):
     """500 without a word of it, with the headers that every answer has."""
     start, body = ask(bridge, "/defect", key="acme")
@@ -167,7 +184,7 @@ def test_many_at_once_get_each_their_own_answer(bridge, app):
     """More than there are threads; those that are done together wake the event loop once."""
 
     async def all_at_once() -> None:
-        wanted = [f"/echo/{number}" for number in range(60)]
+        wanted = [f"/echo/{number}" for number in range(MOST)]
         got = await asyncio.gather(*(asking(bridge, path, key=f"t{len(path)}") for path in wanted))
         assert [sent[1]["body"].decode() for sent in got] == wanted
 
