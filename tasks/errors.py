@@ -24,7 +24,8 @@ BacklotError                     code, detail, retryable: the same object in ans
 │   ├── QuotaExceeded            quota_exceeded
 │   │   ├── WaitingTooMany       quota_exceeded (jobs that wait)
 │   │   ├── StoredTooMuch        quota_exceeded (bytes in the bucket)
-│   │   └── RecordsTooLarge      quota_exceeded (bytes of Redis)
+│   │   ├── RecordsTooLarge      quota_exceeded (bytes of Redis)
+│   │   └── UndeliveredTooMany   quota_exceeded (webhooks that wait to be delivered)
 │   └── KeyReused                idempotency_key_reused
 ├── OperatorError                the service or a model must be mended, or simply waited for
 │   ├── NotReady                 not_ready

@@ -21,6 +21,7 @@ OF_A_JOB = {
     ("POST", "/v1/jobs/<job_id>/retry"),
     ("GET", "/v1/jobs/<job_id>/outputs/<name>"),
     ("GET", "/v1/jobs/<job_id>/events"),
+    ("POST", "/v1/jobs/<job_id>/webhook/replay"),
 }
 OF_A_TENANT = {
     ("POST", "/v1/jobs"),
@@ -29,6 +30,8 @@ OF_A_TENANT = {
     ("GET", "/v1/jobs"),
     ("GET", "/v1/events"),
     ("POST", "/v1/uploads"),
+    ("GET", "/v1/webhooks/secret"),  # tests/api/test_webhooks.py
+    ("POST", "/v1/webhooks/secret"),
     ("GET", "/v1/dead-letters"),
     ("DELETE", "/v1/dead-letters"),
     ("POST", "/v1/dead-letters/replay"),
@@ -155,7 +158,7 @@ def test_no_list_shows_another_tenants(app, acme, rival, theirs):
     for rule in lists:
         for query in queries:
             answer = rival.get(rule + query)
-            if answer.status_code == 200:
+            if answer.status_code == 200 and answer.is_json:  # an event stream is none
                 assert {job["id"] for job in answer.json["data"]} <= {mine}, rule + query
             assert b"acme-only" not in answer.data
 

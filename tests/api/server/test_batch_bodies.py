@@ -57,9 +57,9 @@ def clients(house, tenants) -> Iterator[list[httpx.Client]]:
         )
         for tenant in tenants
     ]
-    for client in made:  # each process reads the file of keys again within a second
+    for client in made:  # each process reads the file of keys again within a second; a new connection may reach any
         for _ in range(20):
-            until(lambda client=client: client.get("/v1/jobs").status_code == 200)
+            until(lambda headers=client.headers: httpx.get(f"{url}/v1/jobs", headers=headers).status_code == 200)
     yield made
     for client in made:
         client.close()
