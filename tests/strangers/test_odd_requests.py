@@ -53,7 +53,7 @@ def test_a_body_that_is_not_understood_erases_nothing(town):
         form = b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\ncaf\xe9\r\n--b--\r\n'
         for status, said, answer in (
             (400, "no body", stranger.request("DELETE", "/v1/dead-letters", json={"kind": "caption"})),
-            (400, "no body", stranger.post("/v1/dead-letters/replay", json={"kind": "caption"})),
+            (422, "/kind", stranger.post("/v1/dead-letters/replay", json={"kind": "caption"})),
             (400, "no body", stranger.post(f"/v1/jobs/{job}/cancel", json={"if": "queued"})),
             (422, "/dry_run", stranger.delete(f"/v1/jobs/{job}?dry_run=1")),
             (
