@@ -146,6 +146,20 @@ def test_a_call_that_does_not_come_costs_a_batch_little():
     assert batcher.run(call("again")).value == {"text": "again"}
 
 
+def test_a_call_that_does_not_come_is_given_up_where_a_wait_with_a_timeout_never_ends(monkeypatch):
+    """As under libfaketime, which gives Python a monotonic clock that the system's locks do not have."""
+    algorithm = Recorder()
+    algorithm.gate.set()
+    batcher = Batcher(algorithm, 8, soon=lambda within_s: True)
+    wait = batcher._changed.wait
+    monkeypatch.setattr(batcher._changed, "wait", lambda timeout=None: wait(0 if timeout == 0 else None))
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            assert pool.submit(batcher.run, call("alone")).result(10).value == {"text": "alone"}
+        finally:
+            batcher.close()
+
+
 def test_the_callers_error_is_its_own():
     """A returned error is raised for the caller it belongs to and for no other."""
 
