@@ -7,6 +7,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 
 import psutil
@@ -172,6 +173,7 @@ def test_ctrl_c_says_that_the_job_goes_on(url_and_key):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "BACKLOT_URL": url, "BACKLOT_API_KEY": key},
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # tests in the background inherit it ignored
     )
     until(lambda: psutil.Process(waiting.pid).net_connections(), 30, "it asks the API")
     waiting.send_signal(signal.SIGINT)
