@@ -62,7 +62,9 @@ SHARE = 0.1
 BUSY_SHARE = 0.02
 """Share of a core for job.json while the machine has none to spare: Redis and a segment have the job."""
 SPARE_SHARE = 0.5
-"""Share of the machine's idle cores for job.json. The bucket's server may stand on the same machine."""
+"""Share for job.json of the idle cores beyond LEFT_CORES. The bucket's server may stand on the same machine."""
+LEFT_CORES = 1
+"""Idle cores that are left alone: processes that wait for one another leave up to a core idle, and need it at once."""
 LATE_SHARE = 0.9
 """Share of a core for job.json once it is LATE_S behind."""
 LATE_S = 60
@@ -225,7 +227,7 @@ class Keeper:
             return
         try:
             is_late = self.journal.lag_s() > LATE_S or self.redis.xlen(keys.JOURNAL) > LATE_ENTRIES
-            spare = min(LATE_SHARE, max(BUSY_SHARE, SPARE_SHARE * self.idle.cores()))
+            spare = min(LATE_SHARE, max(BUSY_SHARE, SPARE_SHARE * (self.idle.cores() - LEFT_CORES)))
             round_s = self.settings.renew_s
             for job in self.journal.write_job_json(round_s * LATE_SHARE, round_s * (LATE_SHARE if is_late else spare)):
                 metrics.ended(job)

@@ -11,7 +11,7 @@ from tasks.ledger import Ledger, Worker, keys
 from tests.stack import until
 from worker.keeper import events
 from worker.keeper.idle import Idle
-from worker.keeper.keeper import BUSY_SHARE, LATE_S, LATE_SHARE, SPARE_SHARE, Keeper
+from worker.keeper.keeper import BUSY_SHARE, LATE_S, LATE_SHARE, LEFT_CORES, SPARE_SHARE, Keeper
 
 
 @pytest.fixture
@@ -198,12 +198,12 @@ def test_job_json_leaves_a_busy_machine_to_the_jobs_until_it_is_late(keeper, led
     """CPU seconds of a round by the cores that are idle; of a late one most of a core, however busy the machine is."""
     given: list[float] = []
     monkeypatch.setattr(keeper.journal, "write_job_json", lambda for_s, cpu_s: given.append(cpu_s) or [])
-    for cores, lag_s in ((0.0, 0), (1.0, 0), (64.0, 0), (0.0, LATE_S + 1)):
+    for cores, lag_s in ((0.0, 0), (LEFT_CORES, 0), (LEFT_CORES + 1, 0), (64.0, 0), (0.0, LATE_S + 1)):
         monkeypatch.setattr(keeper.idle, "cores", lambda cores=cores: cores)
         monkeypatch.setattr(keeper.journal, "lag_s", lambda lag_s=lag_s: lag_s)
         keeper.write_job_json()
     shares = [seconds / keeper.settings.renew_s for seconds in given]
-    assert shares == pytest.approx([BUSY_SHARE, SPARE_SHARE, LATE_SHARE, LATE_SHARE])
+    assert shares == pytest.approx([BUSY_SHARE, BUSY_SHARE, SPARE_SHARE, LATE_SHARE, LATE_SHARE])
 
 
 def test_what_this_process_computes_counts_as_idle():
