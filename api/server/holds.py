@@ -7,7 +7,7 @@ all jobs (tasks/ledger/events.py).
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,16 @@ class Hold:
         self.over = True
         self.woken.set()
 
+    def waker(self) -> Callable[[], None]:
+        """A function by which another thread wakes it on the loop that runs now."""
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(self.woken.set)
+
+        return wake
+
     async def wait(self, seconds: float) -> None:
         """Waits for a change, for at most so many seconds."""
         with contextlib.suppress(TimeoutError):
@@ -74,12 +84,8 @@ class Holds:
     async def holding(self, wish: Wish, left: Awaitable[Any]) -> AsyncIterator[Hold]:
         """A hold that is woken by its job's events while the block runs, and ends once `left` is done. Errors:
         NotReady."""
-        hold, loop = Hold(), asyncio.get_running_loop()
-
-        def wake() -> None:  # from the reader's thread
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(hold.woken.set)
-
+        hold = Hold()
+        wake = hold.waker()
         gone = asyncio.ensure_future(left)
         gone.add_done_callback(lambda _: hold.end())
         self._held.add(hold)

@@ -11,12 +11,12 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any
 
 from api.events import BEAT, RETRY_MS, Telling
 from api.server.following import Following, OfTenant
+from api.server.gathering import Gathering
 from api.server.holds import Hold
 from api.server.wire import Refused
 from tasks.errors import NotReady
@@ -29,6 +29,8 @@ BEAT_S = 15
 """Seconds without an event after which a comment is sent and the job is looked at; and between two looks at the key."""
 AWAY_S = 1
 """Seconds until the next look while Redis is away."""
+LOOKS_A_TRIP = 2000
+"""Jobs that one trip looks at, at most."""
 STOP_S = 1
 """Seconds that a stream has to say its last words at the end of the process; a listener that takes none is cut off."""
 FULL_RETRY_S = 5
@@ -52,7 +54,8 @@ class Streams:
 
     def __init__(self, events: Events, looks: Looks, settings: Settings) -> None:
         self._events, self._settings = events, settings
-        self._looking, self._following = _Looking(looks), Following(events, looks.ledger)
+        self._looks, self._following = looks, Following(events, looks.ledger)
+        self._looking: Gathering[Ask, Look | None] = Gathering(self._look_at, LOOKS_A_TRIP, 1, "looks")
         self._of: Counter[str] = Counter()
         self._open: dict[Hold, asyncio.Task[Any] | None] = {}
         self._stopped = False
@@ -136,20 +139,20 @@ class Streams:
         stream.hold, stream.cut = hold, lambda: self._cut(hold)
         return self._following.parts(stream, BEAT_S)
 
+    def _look_at(self, asks: Sequence[Ask]) -> list[Look | None]:
+        """A look at each job; None where its record cannot be read. Errors: NotReady, LedgerFault."""
+        found = self._looks.at(asks)
+        return [found.get(ask) for ask in asks]
+
     async def _of_job(self, stream: OfJob, hold: Hold) -> AsyncGenerator[bytes, None]:
-        loop = asyncio.get_running_loop()
-
-        def wake() -> None:  # from the reader's thread
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                loop.call_soon_threadsafe(hold.woken.set)
-
+        wake = hold.waker()
         await asyncio.to_thread(self._events.join, stream.job_id, wake, True)
         try:
             due = time.monotonic() + BEAT_S
             while not hold.over:
                 look, away = None, False
                 try:
-                    look = await self._looking.at(stream.telling.ask)
+                    look = await self._looking.ask(stream.tenant, stream.telling.ask)
                 except NotReady:
                     away = True
                 part = stream.telling.of(look) if look else b""
@@ -163,38 +166,3 @@ class Streams:
                 await hold.wait(AWAY_S if away else max(0.0, due - time.monotonic()))
         finally:
             self._events.leave(stream.job_id, wake)
-
-
-class _Looking:
-    """Joins the looks of all streams: those that are asked for while a trip is under way make the next."""
-
-    def __init__(self, looks: Looks) -> None:
-        self._looks = looks
-        self._thread = ThreadPoolExecutor(1, "looks")
-        self._asked: dict[Ask, list[asyncio.Future[Look | None]]] = {}
-        self._task: asyncio.Task[None] | None = None
-
-    async def at(self, ask: Ask) -> Look | None:
-        """A look at the job; None where its record cannot be read. Errors: NotReady, LedgerFault."""
-        loop = asyncio.get_running_loop()
-        asked: asyncio.Future[Look | None] = loop.create_future()
-        self._asked.setdefault(ask, []).append(asked)
-        if self._task is None or self._task.done():
-            self._task = loop.create_task(self._go())
-        return await asked
-
-    async def _go(self) -> None:
-        while self._asked:
-            asked, self._asked = self._asked, {}
-            looks: dict[Ask, Look] = {}
-            failed: Exception | None = None
-            try:
-                looks = await asyncio.get_running_loop().run_in_executor(self._thread, self._looks.at, list(asked))
-            except Exception as error:
-                failed = error
-            for ask, futures in asked.items():
-                for future in (future for future in futures if not future.done()):  # else its listener left
-                    if failed:
-                        future.set_exception(failed)
-                    else:
-                        future.set_result(looks.get(ask))

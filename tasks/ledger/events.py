@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from redis.exceptions import RedisError
 
@@ -130,7 +131,7 @@ class Events:
         with self._lock:
             self._at = {keys.EVENTS: end, keys.CHANGES: changes}
             if not whole:
-                self._call([lambda hear=hear: hear(None, end) for hear in self._followers])  # type: ignore[misc]
+                self._call(partial(hear, None, end) for hear in self._followers)
             self._call(wake for waiters in self._waiters.values() for wake in waiters)
 
     def _tell(self, stream: str, entries: Sequence[Entry]) -> None:
@@ -140,7 +141,7 @@ class Events:
             job_ids = dict.fromkeys(fields.get("id", "") for _, fields in entries)
             self._call(wake for job_id in job_ids for wake in woken.get(job_id, ()))
             if stream == keys.EVENTS:
-                self._call([lambda hear=hear: hear(entries, end) for hear in self._followers])  # type: ignore[misc]
+                self._call(partial(hear, entries, end) for hear in self._followers)
 
     def _call(self, listeners: Iterable[Wake]) -> None:
         for listener in listeners:
