@@ -3,7 +3,6 @@
 The other caller is another tenant with 100 submits a second, alone and beside one batch after the other.
 """
 
-import hashlib
 import json
 import statistics
 import subprocess
@@ -57,7 +56,7 @@ def _run(side: Side, plan: Plan, lines: int) -> dict[str, float]:
         count = plan.size(ONE_BY_ONE, QUICK_ONE_BY_ONE)
         api = side.start_api()
         return {"per_s": side.load(api, count, CONNECTIONS)["per_s"]}
-    _add_other_tenant(side)
+    side.add_tenant(OTHER_KEY, OTHER_TENANT)
     api = side.start_api()
     with _client(api, side) as client:
         _send(client, QUICK_LINES)  # the first loads the script
@@ -68,12 +67,6 @@ def _run(side: Side, plan: Plan, lines: int) -> dict[str, float]:
     with _Bulk(api, side, lines) as bulk:
         told |= {f"beside_{name}": value for name, value in _other_caller(api, plan).items()}
     return told | {"meanwhile_per_s": bulk.per_s}
-
-
-def _add_other_tenant(side: Backlot) -> None:
-    kept = json.loads(side.settings.keys_file.read_text())
-    kept["keys"].append({"sha256": hashlib.sha256(OTHER_KEY.encode()).hexdigest(), "tenant": OTHER_TENANT})
-    side.settings.keys_file.write_text(json.dumps(kept))
 
 
 def _client(api: Process, side: Backlot) -> httpx.Client:

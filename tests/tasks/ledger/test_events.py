@@ -149,5 +149,6 @@ def test_a_cursor_is_good_while_the_stream_has_all_behind_it(ledger, job_ids):
     first, second, last = (entry for entry, _ in ledger.redis.xrange(keys.EVENTS))
     assert all(has_all_since(ledger.redis, cursor) for cursor in (first, second, last, "0-0"))
     ledger.redis.xtrim(keys.EVENTS, minid=last, approximate=False)
+    assert not has_all_since(ledger.redis, "0-0"), "the cursor of who listened before the first entry"
     assert not has_all_since(ledger.redis, first) and has_all_since(ledger.redis, last)
     assert not has_all_since(ledger.redis, f"{int(last.partition('-')[0]) + 1}-0")
