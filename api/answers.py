@@ -61,9 +61,10 @@ def json_body(request: Asked) -> bytes:
     return _body(request)
 
 
-def read_body(model: type[Model]) -> Model:
+def read_body(model: type[Model], types: tuple[str, ...] = (JSON,)) -> Model:
     """The JSON body as `model`. Errors: as json_body; MalformedRequest, InvalidRequest."""
-    return _read(json_body(asked()), model)
+    _check_type(asked(), types)
+    return _read(_body(asked()), model)
 
 
 def read_optional(model: type[Model], types: tuple[str, ...] = (JSON,)) -> Model:

@@ -61,6 +61,7 @@ class StatusChange(Progress):
     status: str = Field(description="the job's status now; one that passed quickly may be left out")
     attempt: int | None = Field(None, description="number of the attempt; null before the first")
     retry_at: datetime | None = Field(None, description="time of the next attempt, while a failed one waits for it")
+    amended_at: datetime | None = Field(None, description="time of the last change by PATCH; `GET` shows what it made")
 
 
 class Change(BaseModel):
@@ -71,6 +72,7 @@ class Change(BaseModel):
     model: str | None = Field(description="model of the job; null for a batch, and in entries of an older release")
     status: str = Field(description="the job's new status, or `sealed` for a batch")
     tenant: str = Field(description="tenant that owns the job")
+    amended: bool = Field(False, description="true: the status is as before, and a PATCH has changed the job")
     batch: str | None = Field(None, description="batch of the job; `sealed` tells once that all its members are queued")
     at: datetime = Field(description="time of the change")
 
@@ -93,6 +95,7 @@ def change_of(entry: Entry) -> Change:
         status=fields["status"],
         tenant=fields["tenant"],
         batch=fields.get("batch"),
+        amended="amended" in fields,
         at=moment(place(cursor)[0]),
     )
 
@@ -119,6 +122,7 @@ class Telling:
         if look:
             self._wrote(look)
         self._status: str = job.status
+        self._amended = job.amended_at
         self._attempt = job.attempts[-1].number if job.attempts else None
         self._progress = {"phase": job.phase, "progress": job.progress, "message": job.message}
         self.over = job.done
@@ -151,10 +155,13 @@ class Telling:
 
     def _moved(self, record: Record) -> bytes:
         status, attempt, progress = record["status"], int(record.get("starts", 0)) or None, _progress(record)
-        if (status, attempt) != (self._status, self._attempt):
-            self._status, self._attempt, self._progress = status, attempt, progress
+        amended_ms = record.get("amended_ms")
+        amended = moment(float(amended_ms)) if amended_ms else None
+        if (status, attempt, amended) != (self._status, self._attempt, self._amended):
+            self._status, self._attempt, self._amended, self._progress = status, attempt, amended, progress
             retry_ms = record.get("retry_ms")
-            told = {"status": status, "attempt": attempt, "retry_at": moment(float(retry_ms)) if retry_ms else None}
+            retry_at = moment(float(retry_ms)) if retry_ms else None
+            told = {"status": status, "attempt": attempt, "retry_at": retry_at, "amended_at": amended}
             return frame("status", StatusChange.model_validate({**told, **progress}).model_dump_json())
         if progress != self._progress:
             self._progress = progress

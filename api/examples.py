@@ -86,4 +86,11 @@ RETRY: dict[str, Any] = {
     }
 }
 
+AMEND: dict[str, Any] = {
+    "sooner": {
+        "summary": "sooner, with another note, and without a deadline",
+        "value": {"priority": 5, "metadata": {"note": "for tonight", "scene": None}, "deadline_s": None},
+    }
+}
+
 REPLAY: dict[str, Any] = {"otherwise": {"summary": "by another model", "value": {"patch": {"model": "lstm"}}}}

@@ -36,7 +36,7 @@ from tasks.job import Job
 from tasks.ledger.pools import Pool
 from tasks.registry import KINDS, contract
 from tasks.request import adapter, line_adapter, request_of
-from tasks.request_shapes import RetryRequest
+from tasks.request_shapes import AmendRequest, RetryRequest
 from tasks.service.erasure import Erasure
 from tasks.service.explain import Explanation
 
@@ -236,7 +236,7 @@ def _content(operation: Operation, body: str) -> Json:
         lines = {media_type: {"schema": schema, "examples": operation.examples} for media_type in JSON_LINES}
         return lines | {"application/json": {"schema": {"$ref": REF + body}}, FORM: {"schema": BATCH_FORM}}
     content: Json = {"application/json": {"schema": {"$ref": REF + body}, "examples": operation.examples}}
-    if body == "RetryRequest":
+    if body in ("RetryRequest", "AmendRequest"):
         content[MERGE_PATCH] = content["application/json"]
     if body == "JobRequest":
         content["multipart/form-data"] = {"schema": _form()}
@@ -270,6 +270,7 @@ def _schemas() -> Json:
         ("BatchRequest", "validation", TypeAdapter(BatchRequest)),
         ("LineRequest", "validation", line_adapter()),
         ("RetryRequest", "validation", TypeAdapter(RetryRequest)),
+        ("AmendRequest", "validation", TypeAdapter(AmendRequest)),
         ("ReplayRequest", "validation", TypeAdapter(ReplayRequest)),
         ("JobRequest", "validation", adapter()),
         ("query", "validation", TypeAdapter(ListQuery)),

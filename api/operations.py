@@ -5,7 +5,7 @@ a test compares the table with the app's own routes.
 """
 
 from api.batch_operations import BATCHES
-from api.examples import REPLAY, RETRY, SUBMIT, UPLOAD
+from api.examples import AMEND, REPLAY, RETRY, SUBMIT, UPLOAD
 from api.operation import Operation
 from api.parameters import Route
 
@@ -81,6 +81,19 @@ OPERATIONS = (
         None,
         ("Last-Event-ID",),
         events={"status": "Change", "reset": "Reset"},
+    ),
+    Operation(
+        "patch",
+        "/v1/jobs/{job_id}",
+        "Change a job that waits",
+        "Changes priority, start time, clocks or metadata of a job that is `queued` or `scheduled`. The body is a JSON "
+        "merge patch (RFC 7396). A queued job keeps the place of its arrival, from which a new priority counts; one "
+        "that is to start later gets a new place then. A job that runs or has ended is refused with 409.",
+        {200: "Job"},
+        (400, 404, 409, 410, 413, 415, 422, 429),
+        "AmendRequest",
+        (),
+        AMEND,
     ),
     Operation(
         "delete",

@@ -1,7 +1,7 @@
 """The job, its statuses and which of them are final; the shapes callers see and records keep.
 
-A record in Redis is a hash: `fixed` is one JSON document (Fixed) that never changes, the rest are
-fields that the ledger's scripts write. `Job.of_record` reads one; nothing here talks to Redis.
+A record in Redis is a hash: `fixed` is one JSON document (Fixed) that only `amend` replaces, the
+rest are fields that the ledger's scripts write. `Job.of_record` reads one; nothing here talks to Redis.
 """
 
 import json
@@ -117,10 +117,11 @@ class Job(BaseModel):
     queue_position: int | None = Field(
         None, ge=1, description="rank in its waiting line, 1 being next; null unless it waits there"
     )
-    priority: int = Field(description="as submitted")
+    priority: int = Field(description="as submitted, or as changed while it waited")
     created_at: datetime = Field(description="time of the submit")
     started_at: datetime | None = Field(None, description="start of the first attempt")
     completed_at: datetime | None = Field(None, description="time of the end")
+    amended_at: datetime | None = Field(None, description="time of the last change by PATCH")
     retry_at: datetime | None = Field(None, description="time of the next attempt, while a failed one waits for it")
     retry_of: str | None = Field(None, description="id of the ended job whose request this job repeats")
     batch: str | None = Field(None, description="id of the batch whose line made it")
@@ -128,7 +129,7 @@ class Job(BaseModel):
     changed: dict[str, JsonValue] | None = Field(
         None, description="JSON merge patch that made this request of that job's; null where it is the same"
     )
-    start_at: datetime | None = Field(None, description="earliest start, as submitted")
+    start_at: datetime | None = Field(None, description="earliest start, as submitted, or as changed while it waited")
     start_by: datetime | None = Field(None, description="time at which it ends as `expired` if it has never started")
     retained_until: datetime | None = Field(None, description="time at which record and outputs are erased")
     input: dict[str, JsonValue] = Field(
@@ -174,6 +175,7 @@ class Job(BaseModel):
                 "created_at": moment(float(record["created_ms"])),
                 "started_at": _moment(record.get("started_ms")),
                 "completed_at": _moment(record.get("ended_ms")),
+                "amended_at": _moment(record.get("amended_ms")),
                 "retry_at": _moment(record.get("retry_ms")),
                 "retry_of": fixed.retry_of,
                 "batch": fixed.batch,
@@ -207,7 +209,8 @@ class Upload(BaseModel):
 
 
 class Fixed(BaseModel):
-    """The fields of a job that never change, as the record keeps them. Times are ms since 1970 or s, by their names."""
+    """The request of a job, as the record keeps it. `amend` alone replaces it, while the job waits. Times are ms since
+    1970 or s, by their names."""
 
     v: int = 1
     id: str

@@ -8,11 +8,11 @@ import functools
 import itertools
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Union
 
 from pydantic import Field, JsonValue, TypeAdapter, ValidationError, create_model
-from pydantic_core import ErrorDetails, from_json
+from pydantic_core import ErrorDetails, from_json, to_json
 
 from tasks.errors import InvalidRequest, MalformedRequest, TooLarge, UnknownModel
 from tasks.registry import KINDS, Model, contract
@@ -225,14 +225,28 @@ def _sentence(one: ErrorDetails) -> str:
 def check_free_part(request: JobRequest, body_size: int) -> None:
     """Checks params and metadata: values that every JSON parser preserves, and the limits on size and depth. Errors:
     InvalidRequest, TooLarge."""
-    if request.metadata and not _is_kept(request.metadata):
-        raise InvalidRequest(list(itertools.islice(_not_kept(request.metadata, "/metadata", 1), SHOWN_ERRORS)))
+    if request.metadata:
+        check_kept(request.metadata)
     if body_size * GROWTH <= FREE_MAX_BYTES:
         return
     given: Any = request.params  # the kind's own model, by request_of
-    params = given.model_dump_json(exclude_unset=True)
-    metadata = json.dumps(request.metadata, ensure_ascii=False)
-    size = len(params.encode()) + len(metadata.encode())
+    _check_size(given.model_dump_json(exclude_unset=True), request.metadata)
+
+
+def check_free(params: Mapping[str, JsonValue], metadata: Mapping[str, JsonValue]) -> None:
+    """Checks metadata beside the params of a job that is recorded. Errors: InvalidRequest, TooLarge."""
+    check_kept(metadata)
+    _check_size(to_json(params).decode(), metadata)
+
+
+def check_kept(metadata: Mapping[str, JsonValue]) -> None:
+    """Checks that every JSON parser preserves the values. Errors: InvalidRequest."""
+    if not _is_kept(dict(metadata)):
+        raise InvalidRequest(list(itertools.islice(_not_kept(dict(metadata), "/metadata", 1), SHOWN_ERRORS)))
+
+
+def _check_size(params: str, metadata: Mapping[str, JsonValue]) -> None:
+    size = len(params.encode()) + len(json.dumps(metadata, ensure_ascii=False).encode())
     if size > FREE_MAX_BYTES:
         raise TooLarge(f"params and metadata are {size:,} bytes of JSON; together they may be {FREE_MAX_BYTES:,}")
 

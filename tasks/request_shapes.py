@@ -35,6 +35,28 @@ def _rfc_3339(value: object) -> object:
 
 
 Time = Annotated[AwareDatetime, BeforeValidator(_rfc_3339)]
+Start = Annotated[
+    Time | None, Field(description="earliest start (RFC 3339), at most a year from now; a past time means now")
+]
+QueueTtl = Annotated[
+    FiniteFloat | None,
+    Field(ge=SHORTEST_S, description="seconds in the queue after which a job that never started ends as `expired`"),
+]
+RunTimeout = Annotated[
+    FiniteFloat | None,
+    Field(ge=SHORTEST_LIMIT_S, description="limit of the model's computation in one attempt, in seconds"),
+]
+Deadline = Annotated[
+    FiniteFloat | None,
+    Field(
+        ge=SHORTEST_LIMIT_S,
+        le=31_536_000,
+        description="limit from submit to end, in seconds, all attempts and waits included",
+    ),
+]
+Retention = Annotated[
+    FiniteFloat | None, Field(ge=SHORTEST_S, description="seconds after the end for which record and outputs are kept")
+]
 
 
 class Clocks(BaseModel):
@@ -43,24 +65,11 @@ class Clocks(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    start_at: Time | None = Field(
-        None, description="earliest start (RFC 3339), at most a year from now; a past time means now"
-    )
-    queue_ttl_s: FiniteFloat | None = Field(
-        None, ge=SHORTEST_S, description="seconds in the queue after which a job that never started ends as `expired`"
-    )
-    run_timeout_s: FiniteFloat | None = Field(
-        None, ge=SHORTEST_LIMIT_S, description="limit of the model's computation in one attempt, in seconds"
-    )
-    deadline_s: FiniteFloat | None = Field(
-        None,
-        ge=SHORTEST_LIMIT_S,
-        le=31_536_000,
-        description="limit from submit to end, in seconds, all attempts and waits included",
-    )
-    retention_s: FiniteFloat | None = Field(
-        None, ge=SHORTEST_S, description="seconds after the end for which record and outputs are kept"
-    )
+    start_at: Start = None
+    queue_ttl_s: QueueTtl = None
+    run_timeout_s: RunTimeout = None
+    deadline_s: Deadline = None
+    retention_s: Retention = None
     max_attempts: int | None = Field(
         None, ge=1, le=10, description="number of starts after which a failing job is given up, crashes included"
     )
@@ -88,6 +97,23 @@ class JobRequest(Clocks):
     )
     metadata: Metadata = {}
     webhook: WebhookRequest | None = Field(None, description="receiver that is told of the job by POST")
+
+
+class AmendRequest(BaseModel):
+    """A JSON merge patch (RFC 7396) of a job that waits. A field that is left out stays as it is.
+
+    null sets a field to its default; `start_at` null means now. `metadata` is merged name by name.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    priority: Priority | None = Field(None, description="higher starts sooner; the job keeps the place of its arrival")
+    metadata: dict[str, JsonValue] | None = Field(None, description="your own data by name; null takes a name away")
+    start_at: Start = None
+    queue_ttl_s: QueueTtl = None
+    run_timeout_s: RunTimeout = None
+    deadline_s: Deadline = None
+    retention_s: Retention = None
 
 
 class RetryRequest(Clocks):

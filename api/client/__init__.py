@@ -163,6 +163,10 @@ class Client:
         """Asks a job to stop. It may still succeed."""
         return self._sender.document("POST", f"/v1/jobs/{job_id}/cancel")
 
+    def amend(self, job_id: str, **changes: Any) -> Job:
+        """Changes a job that waits. `changes`: a JSON merge patch of priority, metadata, start_at and the clocks."""
+        return self._sender.document("PATCH", f"/v1/jobs/{job_id}", json=changes)
+
     def retry(self, job_id: str, **changes: Any) -> Job:
         """Submits the request of an ended job again, as a new job. `changes`: a JSON merge patch of the request, such
         as `params={"seed": 8}`."""

@@ -32,6 +32,7 @@ for command in (
     jobs.wait,
     jobs.events,
     jobs.list_jobs,
+    jobs.amend,
     jobs.cancel,
     jobs.retry,
     jobs.delete,

@@ -1,4 +1,4 @@
-"""`backlot submit`, `get`, `wait`, `events`, `list`, `cancel`, `retry`, `delete`, `download`: one job each."""
+"""`backlot submit`, `get`, `wait`, `events`, `list`, `amend`, `cancel`, `retry`, `delete`, `download`: one job each."""
 
 import json
 from pathlib import Path
@@ -99,6 +99,23 @@ def list_jobs(connect: Connect, /, limit: int, as_json: bool, **filters: str | N
             click.echo(json.dumps(job))
     else:
         table(("id", "kind", "model", "status", "created_at", "message"), jobs)
+
+
+@click.command()
+@click.argument("job_id")
+@click.argument("changes", nargs=-1, type=Param())
+@click.option("--metadata", multiple=True, type=Param(), help="your own data; null takes a name away")
+@click.pass_obj
+def amend(
+    connect: Connect, job_id: str, changes: tuple[tuple[str, Any], ...], metadata: tuple[tuple[str, Any], ...]
+) -> None:
+    """Change a job that waits: its priority, start_at, clocks, or metadata.
+
+    For example: backlot amend job_... priority=5 queue_ttl_s=3600 start_at=null"""
+    patch = once(changes, "a change") or {}
+    if metadata:
+        patch["metadata"] = once(metadata, "--metadata")
+    show(connect().amend(job_id, **patch))
 
 
 @click.command()

@@ -13,6 +13,7 @@ from api.answers import (
     answer,
     json_body,
     rate_limit,
+    read_body,
     read_optional,
     read_query,
     services,
@@ -26,7 +27,7 @@ from tasks.errors import MalformedRequest, UnsupportedMedia
 from tasks.job import Job, Status
 from tasks.registry import Kind
 from tasks.request import parse
-from tasks.request_shapes import RetryRequest, Time
+from tasks.request_shapes import AmendRequest, RetryRequest, Time
 from tasks.service.intake import File
 from tasks.service.jobs import Accepted
 from tasks.settings import Settings
@@ -113,6 +114,11 @@ def get(job_id: str) -> Response:
     job = services().jobs.get(owner(job_id), job_id)
     job, headers = waited(job, job.tenant)
     return answer(job, headers=headers)
+
+
+@routes.patch("/<job_id>")
+def amend(job_id: str) -> Response:
+    return answer(services().jobs.amend(owner(job_id), job_id, read_body(AmendRequest, (JSON, MERGE_PATCH))))
 
 
 @routes.post("/<job_id>/cancel")

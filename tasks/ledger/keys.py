@@ -28,8 +28,8 @@ CHANGES = "bl:changes"
 FAULTS = "bl:faults"
 """stream: verb, id and words of each job that a script set aside. Written by the scripts; about the last 1,000."""
 JOURNAL = "bl:journal"
-"""stream: type accepted | ended | told | forgotten, with the record. Written by the scripts; the keeper trims what is
-in the bucket."""
+"""stream: type accepted | amended | ended | told | forgotten, with the record. Written by the scripts; the keeper
+trims what is in the bucket."""
 SEGMENTED = "bl:journal:segmented"
 """string: stream id of the last journal entry that is in a segment in the bucket. The keeper's."""
 WRITTEN = "bl:journal:written"

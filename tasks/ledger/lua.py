@@ -16,6 +16,7 @@ LIBRARIES = "backlot_"
 SHARED = ("_server", "_reading", "_webhooks", "_batches", "_record", "_common", "_parking", "_aside")
 """Lua files that every verb needs, in their order."""
 FURTHER = {
+    "amend": ("_quotas",),
     "claim": ("_passing", "_closed", "_next"),
     "limits": ("_quotas",),
     "open_batch": ("_quotas",),

@@ -3,6 +3,7 @@
 Every verb may be called twice: the caller picks the id or the token, and a repetition gets the first answer.
 """
 
+from tasks.ledger.amends import Amends
 from tasks.ledger.attempts import Attempts
 from tasks.ledger.bulk import Bulk
 from tasks.ledger.duties import Duties
@@ -12,5 +13,5 @@ from tasks.ledger.reads import Reads
 from tasks.ledger.webhooks import Webhooks
 
 
-class Ledger(Bulk, Attempts, Duties, Lines, Epoch, Reads, Webhooks):
+class Ledger(Bulk, Amends, Attempts, Duties, Lines, Epoch, Reads, Webhooks):
     """The job records in Redis; errors of every verb: those of Connection."""

@@ -24,8 +24,9 @@ from tasks.ledger.shapes import Rate
 from tasks.reduced import request_of, to_forget, view, views
 from tasks.registry import Registry
 from tasks.request import check_model, plain
-from tasks.request_shapes import JobRequest, RetryRequest
+from tasks.request_shapes import AmendRequest, JobRequest, RetryRequest
 from tasks.service import again
+from tasks.service.amends import Amends
 from tasks.service.archive import Archive
 from tasks.service.clocks import clocks_of
 from tasks.service.intake import UPLOAD_KEPT_S, File, Intake, Prepared
@@ -86,6 +87,7 @@ class Jobs:
         self.archive = Archive(ledger, storage)
         self.events, self.looks = Events(settings), Looks(ledger)
         self.webhooks = Webhooks(settings, ledger)
+        self.amends = Amends(settings, registry, ledger, broker)
 
     @classmethod
     def of(cls, settings: Settings) -> "Jobs":
@@ -161,6 +163,16 @@ class Jobs:
         if self._record_of(tenant, job_id) is None:
             raise Conflict(f"job {job_id} is {self.archive.get(tenant, job_id).status}")
         self.ledger.cancel(tenant, job_id)
+        return self.get(tenant, job_id)
+
+    def amend(self, tenant: str, job_id: str, patch: AmendRequest) -> Job:
+        """Changes a job that waits. Errors: NotFound, Gone; those of Amends.amend."""
+
+        def read() -> Record:
+            record = self._record_of(tenant, job_id)
+            return record or {"status": self.archive.get(tenant, job_id).status}
+
+        self.amends.amend(job_id, read, patch)
         return self.get(tenant, job_id)
 
     def retry(

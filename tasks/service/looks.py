@@ -15,7 +15,7 @@ from tasks.ledger.client import Pipeline
 from tasks.ledger.faults import away, ours
 from tasks.reduced import view
 
-FIELDS = ("status", "starts", "phase", "batching", "progress", "message", "retry_ms", "text")
+FIELDS = ("status", "starts", "phase", "batching", "progress", "message", "retry_ms", "text", "amended_ms")
 """Fields of the record that a look reads."""
 HEAD = 8
 """Digits of the attempt's number before a text so far (report.lua)."""

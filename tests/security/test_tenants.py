@@ -17,6 +17,7 @@ from tests.stack import until
 OF_A_JOB = {
     ("GET", "/v1/jobs/<job_id>"),
     ("DELETE", "/v1/jobs/<job_id>"),
+    ("PATCH", "/v1/jobs/<job_id>"),
     ("POST", "/v1/jobs/<job_id>/cancel"),
     ("POST", "/v1/jobs/<job_id>/retry"),
     ("GET", "/v1/jobs/<job_id>/outputs/<name>"),
@@ -130,7 +131,8 @@ def test_no_route_of_a_job_shows_or_moves_another_tenants(app, rival, ledger, st
         told = {}
         for what, job in {**theirs, "never": never}.items():
             headers = {"Prefer": "wait=5", "Idempotency-Key": f"{method}-{job}"}
-            answer = rival.open(asked(rule, job), method=method, headers=headers)
+            body = {"priority": 1} if method == "PATCH" else None
+            answer = rival.open(asked(rule, job), method=method, headers=headers, json=body)
             found = problem(answer, 404, "not_found")
             assert b"acme-only" not in answer.data and "Preference-Applied" not in answer.headers
             told[what] = json.dumps(found).replace(job, "JOB")

@@ -80,14 +80,19 @@ class Compactor:
         self.skipped.add(name, f"{len(unreadable)} lines that cannot be read are set aside")
 
     def _needed(self, entries: list[Record]) -> list[Record]:
+        living = self._living(list({entry["id"] for entry in entries if entry["type"] in ("accepted", "amended")}))
+        last = {entry["id"]: entry["change"] for entry in entries if entry["type"] == "amended"}
         kept = {
-            "accepted": self._living([entry["id"] for entry in entries if entry["type"] == "accepted"]),
+            "accepted": living,
+            "amended": living,
             "ended": self._untold([entry for entry in entries if entry["type"] == "ended" and "webhook" in entry]),
         }
         batches = self._batches({batch for entry in entries if (batch := members.batch_of(entry))})
         needed: list[Record] = []
         oldest_key_ms = time.time() * 1000 - IDEMPOTENCY_MS
         for entry in entries:
+            if entry["type"] == "amended" and entry["change"] != last[entry["id"]]:
+                continue
             if entry["type"] not in NEEDED or entry["id"] in kept.get(entry["type"], ()):
                 needed.append(entry)
             elif members.batch_of(entry) in batches:

@@ -6,7 +6,7 @@ It knows neither Redis nor the bucket. Entries are identified by job id and type
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tasks.job import Fixed
 from tasks.ledger import Idempotency, Record
@@ -15,6 +15,7 @@ SID = re.compile(r"\d+(-\d+)?")
 """A stream id of Redis: ms and, after the hyphen, a sequence number."""
 NEEDED = {
     "accepted": ("fixed", "created_ms", "key", "fingerprint"),
+    "amended": ("tenant", "fixed", "change", "at_ms"),
     "ended": ("tenant", "status"),
     "told": ("tenant",),
     "forgotten": ("tenant",),
@@ -65,8 +66,8 @@ def parse(line: bytes) -> Record:
     needed = ("type", "id", "sid", *NEEDED.get(entry.get("type", ""), ()))
     if not all(isinstance(entry.get(name), str) for name in needed) or not SID.fullmatch(entry["sid"]):
         raise ValueError("a field is missing")
-    if "created_ms" in needed:
-        float(entry["created_ms"])
+    for name in {"created_ms", "at_ms"} & set(needed):
+        float(entry[name])
     return entry
 
 
@@ -97,7 +98,10 @@ def living(journal: Iterable[Record]) -> dict[str, Accepted]:
     alive: dict[str, Accepted] = {}
     over: set[str] = set()
     for entry in journal:
-        if entry["type"] != "accepted":
+        if entry["type"] == "amended":
+            if before := alive.get(entry["id"]):
+                alive[entry["id"]] = replace(before, fixed=Fixed.model_validate_json(entry["fixed"]))
+        elif entry["type"] != "accepted":
             over.add(entry["id"])
             alive.pop(entry["id"], None)
         elif entry["id"] not in over:

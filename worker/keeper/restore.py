@@ -5,6 +5,7 @@ tell what came last. A running attempt is not restored: its job waits again, and
 its outputs cannot be committed. Every step may be done twice.
 
     accepted, not ended, no job.json   enqueued again, with its old id, times and Idempotency-Key
+    amended                            changed again as it was
     ended, but living in this Redis    its record becomes that of its end
     living here, but has a job.json    its record becomes that of its job.json (outlived.py)
     ended, its job.json not written    job.json is written
@@ -13,6 +14,7 @@ its outputs cannot be committed. Every step may be done twice.
     a batch                            its record and its counts are put back (restore_batches.py)
 """
 
+import contextlib
 import json
 import logging
 import re
@@ -25,8 +27,9 @@ from functools import partial
 
 from tasks.bucket.layout import job_json_key, job_prefix
 from tasks.bucket.storage import ObjectRefused, Storage
-from tasks.errors import BacklotError, LedgerFault, NotFound
+from tasks.errors import BacklotError, Conflict, LedgerFault, NotFound
 from tasks.ids import now_ms
+from tasks.job import Fixed
 from tasks.ledger import Ledger, Record, keys
 from tasks.ledger.client import Client
 from tasks.ledger.epoch import RESTORING_S
@@ -215,6 +218,8 @@ class Restore:
         if entry["type"] == "accepted" and found.alive.pop(job_id, ""):
             self._submit(entries.accepted(entry))
             done["queued"] += 1
+        elif entry["type"] == "amended":
+            self._amend(entry)
         elif entry["type"] == "ended" and job_id in found.ended:
             found.ended.discard(job_id)
             if found.late.pop(job_id, ""):
@@ -231,6 +236,16 @@ class Restore:
         for upload in accepted.fixed.uploads:
             self._write(("ZADD", keys.UPLOADS, ask_ms, f"{accepted.fixed.tenant}/{upload}"))
         self._submitting.submit(accepted.fixed, accepted.idempotency, restoring=self.token)
+
+    def _amend(self, entry: Record) -> None:
+        """Changes a job as it was changed before, unless it has ended or an older memory has it running."""
+        record = self.ledger.record(entry["id"])
+        if record is None or record["tenant"] != entry["tenant"]:
+            return
+        old, new = (Fixed.model_validate_json(one["fixed"]) for one in (record, entry))
+        self._came_ms = round(float(entry["at_ms"]))
+        with contextlib.suppress(Conflict):
+            self._submitting.amend(old, new, entry["change"], restoring=self.token)
 
     def _write(self, *commands: Sequence[str | int]) -> None:
         self.ledger.write(*commands, restoring=self.token)

@@ -297,6 +297,11 @@ class TestCommandLine:
 
         return run
 
+    def test_amend(self, run):
+        job = json.loads(run("submit", "generate", "prompt=Once").stdout)
+        told = run("amend", job["id"], "priority=5", "deadline_s=60", "--metadata", "scene=12").stdout
+        assert (json.loads(told)["priority"], json.loads(told)["metadata"]) == (5, {"scene": 12})
+
     def test_submit_get_list_cancel_retry(self, run):
         job = json.loads(run("submit", "generate", "prompt=Once", "-p", "seed=3", "--priority", "2").stdout)
         assert (job["params"], job["priority"], job["input"]) == ({"seed": 3}, 2, {"prompt": "Once"})

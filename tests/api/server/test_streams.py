@@ -175,6 +175,24 @@ def test_a_retry_is_told_with_its_time(api):
         assert heard.next()["data"]["status"] == "canceled"
 
 
+def test_a_change_of_a_job_that_waits_is_told(api):
+    """To those who listen to the job, and to those who listen to all: the status is as it was."""
+    job = api.submit()
+    with api.stream("/v1/events") as all_jobs, api.stream(events_of(job)) as heard:
+        assert all_jobs.next().keys() == {"id"} and heard.next()["data"]["job"]["amended_at"] is None
+        changed = api.ask("PATCH", job["links"]["self"], json={"priority": 3}).json()
+        told = heard.next()
+        assert (told["event"], told["data"]["status"]) == ("status", "queued")
+        assert told["data"]["amended_at"] == changed["amended_at"]
+        of_all = all_jobs.next()["data"]
+        assert (of_all["id"], of_all["status"], of_all["amended"]) == (job["id"], "queued", True)
+        later = "2027-01-01T00:00:00Z"
+        assert api.ask("PATCH", job["links"]["self"], json={"start_at": later}).json()["status"] == "scheduled"
+        assert heard.next()["data"]["status"] == "scheduled"
+        of_all = all_jobs.next()["data"]
+        assert (of_all["status"], of_all["amended"]) == ("scheduled", False)
+
+
 def test_a_stream_is_refused_as_the_job_itself_is(api):
     """By the key, by the tenant, by the id; and a query that is not read."""
     job = api.submit()

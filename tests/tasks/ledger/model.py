@@ -33,6 +33,9 @@ class Job:
     dead: bool = False
     batch: str | None = None
     webhook: bool = False
+    start_by: int = 0
+    change: str = ""
+    created: int = 0
     answers: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -72,13 +75,47 @@ class Model:
         deadline = None if fixed.deadline_s is None else self.now + round(fixed.deadline_s * 1000)
         job = Job(fixed.id, fixed.tenant, fixed.line, fixed.priority, fixed.max_attempts, deadline, dict(fixed.retry))
         job.batch, job.webhook = fixed.batch, fixed.webhook is not None
-        job.expiry = min(start + round(fixed.queue_ttl_s * 1000), deadline or 1 << 60)
+        job.created, job.start_by = self.now, start + round(fixed.queue_ttl_s * 1000)
+        job.expiry = min(job.start_by, deadline or 1 << 60)
         self.jobs[job.id] = job
         if start > self.now:
             job.status, job.due = "scheduled", start
         else:
             self._enter(job)
         return job.id
+
+    def amend(self, old, new, change: str, base: str) -> bool | str | None:
+        """The place of its arrival is kept; a later start takes it away. No slot lingers: who enters wants a bell."""
+        job = self.jobs.get(new.id)
+        if job is None:
+            return "NotFound"
+        if job.change == change:
+            return False
+        if job.status not in ("scheduled", "queued"):
+            return "Conflict"
+        if job.change != base:
+            return None
+        moved, ttl = new.start_ms != old.start_ms, round(new.queue_ttl_s * 1000)
+        start, longer = new.start_ms or 0, ttl - round(old.queue_ttl_s * 1000)
+        if job.starts and (moved or longer):
+            return "Conflict"
+        later, before = moved and start > self.now, job.status
+        job.change, job.priority = change, new.priority
+        job.start_by += longer
+        if later or moved and before == "scheduled":
+            job.start_by = max(start, self.now) + ttl
+        job.deadline = None if new.deadline_s is None else job.created + round(new.deadline_s * 1000)
+        job.expiry = job.deadline if job.starts else min(job.start_by, job.deadline or 1 << 60)
+        if later:
+            if job.waits:
+                self._leave(job)
+                self._give_back(job)
+                job.tag = None
+            job.status, job.due = "scheduled", start
+        elif moved and before == "scheduled":
+            self._enter(job)
+            return True
+        return False
 
     def cancel(self, job_id: str) -> str:
         job = self.jobs.get(job_id)
@@ -268,6 +305,9 @@ class Model:
             self.owed.add((job.tenant, job.id))
         if job.waits:
             self._leave(job)
-            if not job.starts and job.flow in self.tags:
-                self.tags[job.flow] = max(self.clock or 0, self.tags[job.flow] - 1)
+            self._give_back(job)
         job.status, job.token, job.lease, job.due, job.expiry = status, None, None, None, None
+
+    def _give_back(self, job: Job) -> None:
+        if not job.starts and job.flow in self.tags:
+            self.tags[job.flow] = max(self.clock or 0, self.tags[job.flow] - 1)

@@ -96,6 +96,7 @@ class ListsMachine(LedgerMachine):
             "release": lambda: ledger.release(*a),
             "report": lambda: ledger.report(*a, "running", 0.5),
             "cancel": lambda: _or_error(lambda: ledger.cancel(self._tenant(a[0]), a[0])),
+            "amend": lambda: _or_error(lambda: ledger.amend(*a)),
             "forget": lambda: _or_error(lambda: ledger.forget(make_fixed(id=a[0], tenant=self._tenant(a[0])))),
             "renew": lambda: {held.slot: held.state for held in ledger.renew(WORKERS[a[0]])[1]},
             "sweep": lambda: (ledger.sweep("cpu"), None)[1],
@@ -132,6 +133,13 @@ class ListsMachine(LedgerMachine):
             (1, lambda: self.tokens and self.claim_again(which)),
             (1, lambda: self.submitted and self.cancel(which)),
             (1, lambda: self.submitted and self.forget(which)),
+            (
+                2,
+                lambda: (
+                    self.submitted
+                    and self.amend(which, pick([-1, 0, 0, 0.5, 30]), pick([True, False]), **self._other())
+                ),
+            ),
             (2, lambda: self.renew(pick(list(WORKERS)))),
             (1, lambda: self.time_passes(pick([0.001, 0.5, 1, 4, 11, 100]))),
             (1, lambda: self.keeper_runs(pick([1, 1, 12]))),
@@ -150,6 +158,10 @@ class ListsMachine(LedgerMachine):
             "max_attempts": pick([1, 2, 3]),
             "retry": pick([{}, {}, {"worker_lost": 2}, {"model_failed": 1, "storage_unavailable": 0}]),
         }
+
+    def _other(self):
+        pick = self.chance.choice
+        return {"priority": pick([-10, 0, 3]), "queue_ttl_s": pick([3600, 5]), "deadline_s": pick([None, 40])}
 
     def finish(self):
         if self.list:

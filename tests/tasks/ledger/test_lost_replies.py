@@ -91,6 +91,13 @@ class Case:
         yield lambda: self.lossy.release(claimed.fixed.id, claimed.token), "released"
         assert self.desk.record(claimed)["releases"] == "1" and self.desk.line() == [claimed.fixed.id]
 
+    def amend(self):
+        """That a doorbell is needed is lost with the first answer; the keeper rings by what waits."""
+        job = self.desk.submit(start_ms=self.clock.ms + 1000)
+        new = job.model_copy(update={"start_ms": None, "priority": 3})
+        yield lambda: self.lossy.amend(job, new, "change_1"), False
+        assert self.desk.line() == [job.id] and self.entries(job.id) == ["accepted", "amended"]
+
     def cancel(self):
         claimed = self.desk.running()
         yield lambda: self.lossy.cancel("acme", claimed.fixed.id), "canceling"

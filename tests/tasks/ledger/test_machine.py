@@ -18,6 +18,7 @@ from hypothesis.stateful import (
 )
 
 from tasks.errors import Conflict, DeadlineExceeded, ModelFailed, NotFound
+from tasks.job import Fixed
 from tasks.ledger import Ledger, Worker, keys
 from tasks.webhook import WebhookRequest
 from tests.conftest import make_fixed
@@ -120,6 +121,27 @@ class LedgerMachine(RuleBasedStateMachine):
         self.do(*next(call for call in self.calls if call[0] == "claim" and call[2] == token))
 
     @precondition(lambda self: self.submitted)
+    @rule(
+        which=A_NUMBER,
+        priority=st.sampled_from([-10, 0, 3]),
+        start_s=st.sampled_from([-1, 0, 0, 0.5, 30]),
+        queue_ttl_s=st.sampled_from([3600, 5]),
+        deadline_s=st.sampled_from([None, 40]),
+        of_before=st.booleans(),
+    )
+    def amend(self, which, start_s, of_before, **chosen) -> None:
+        """`start_s` 0: as it was, -1: now. `of_before`: it builds on what was before the last change."""
+        job_id = self.submitted[which % len(self.submitted)]
+        record = self.ledger.record(job_id)
+        if record is None:
+            return
+        old, base = Fixed.model_validate_json(record["fixed"]), record.get("amended", "")
+        start = {-1: None, 0: old.start_ms}.get(start_s, self.clock.ms + round(start_s * 1000))
+        new = old.model_copy(update={**chosen, "start_ms": start})
+        self.given += 1
+        self.do("amend", old, new, f"change{self.given}", "none" if of_before and base else base)
+
+    @precondition(lambda self: self.submitted)
     @rule(which=A_NUMBER)
     def cancel(self, which) -> None:
         self.do("cancel", self.submitted[which % len(self.submitted)])
@@ -190,6 +212,9 @@ class LedgerMachine(RuleBasedStateMachine):
     def _cancel(self, job_id):
         tenant = self._tenant(job_id)
         return self.model.cancel(job_id), _or_error(lambda: self.ledger.cancel(tenant, job_id))
+
+    def _amend(self, *a):
+        return self.model.amend(*a), _or_error(lambda: self.ledger.amend(*a))
 
     def _forget(self, job_id):
         fixed = make_fixed(id=job_id, tenant=self._tenant(job_id))
@@ -291,6 +316,9 @@ class LedgerMachine(RuleBasedStateMachine):
         journal = Counter((e["type"], e["id"]) for _, e in self.ledger.redis.xrange(keys.JOURNAL))
         forgotten = [entry for entry in journal if entry[0] == "forgotten"]
         assert all(journal.pop(entry) == 1 for entry in forgotten)
+        changes = Counter(call[2].id for call in {call[3]: call for call in self.calls if call[0] == "amend"}.values())
+        amended = {job_id: journal.pop(("amended", job_id), 0) for job_id in self.submitted}
+        assert all(amended[job_id] <= changes[job_id] for job_id in self.submitted)
         assert ends == Counter(self.submitted)
         assert journal == Counter((kind, job_id) for kind in ("accepted", "ended") for job_id in self.submitted)
 

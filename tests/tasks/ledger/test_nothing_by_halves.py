@@ -38,6 +38,7 @@ class Bench:
         if verb == "due":
             desk.submit(start_ms=desk.ledger.clock.ms + 1000)
             desk.ledger.clock.forward(2)
+        self.waiting = waiting
         self.before = self.dump()
         asked, ask = {}, desk.ledger._ask
 
@@ -56,6 +57,9 @@ class Bench:
         if self.verb == "submit":
             uploads = {"upload_1": Upload(key="k", bytes=3, etag="e")}
             ledger.submit(make_fixed(uploads=uploads, deadline_s=60), Idempotency("d", "f"))
+        elif self.verb == "amend":
+            later = {"start_ms": ledger.clock.ms + 1000, "priority": 2}
+            ledger.amend(self.waiting, self.waiting.model_copy(update=later), "change_1")
         elif self.verb == "conclude":
             ledger.conclude(
                 self.claimed.fixed.id,

@@ -30,6 +30,7 @@ ASK = {
     "commit": lambda ledger, c: ledger.commit(c.fixed.id, c.token, {}, [], {}),
     "fail": lambda ledger, c: ledger.fail(c.fixed.id, c.token, DeadlineExceeded("")),
     "release": lambda ledger, c: ledger.release(c.fixed.id, c.token),
+    "amend": lambda ledger, c: ledger.amend(c.fixed, c.fixed.model_copy(update={"priority": 2}), "change_1"),
     "cancel": lambda ledger, c: ledger.cancel(c.fixed.tenant, c.fixed.id),
     "sweep": lambda ledger, c: ledger.sweep("cpu"),
     "due": lambda ledger, c: ledger.due(),

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis
@@ -12,6 +13,7 @@ from tasks.bucket.layout import attempt_prefix, job_json_key
 from tasks.errors import Gone, NotFound, NotReady, StorageUnavailable
 from tasks.job import Job, Upload
 from tasks.ledger import Idempotency, keys
+from tasks.request_shapes import AmendRequest
 from tasks.service.jobs import Jobs
 from worker.keeper import entries, segments
 from worker.keeper.compact import Compactor
@@ -95,6 +97,49 @@ def test_after_a_flush_accepted_jobs_wait_again_as_they_came(house, fixed):
         assert now == before[job.id]
         assert job.id in house.ledger.redis.smembers(keys.upload_jobs("acme", next(iter(upload))))
     assert [house.claim().fixed.id for _ in jobs] == [job.id for job in reversed(jobs)]
+
+
+def test_after_a_flush_changed_jobs_wait_as_they_were_changed(house, fixed):
+    """Each as its last change left it, though compaction keeps no other; so also where Redis is restored twice."""
+    jobs = [fixed(queue_ttl_s=60 * n) for n in (1, 2, 3)]
+    for job in jobs:
+        house.ledger.submit(job)
+    for n, patch in enumerate(({"priority": 1}, {"priority": 9, "metadata": {"n": 2}, "queue_ttl_s": 30})):
+        house.jobs.amend("acme", jobs[2].id, AmendRequest(**patch))
+        if n == 0:
+            house.written()
+    house.jobs.amend("acme", jobs[1].id, AmendRequest(start_at=datetime.now(UTC) + timedelta(hours=1)))
+    house.written()
+    before = {job.id: house.jobs.get("acme", job.id) for job in jobs}
+    compactor = Compactor(house.ledger, house.ledger.redis, house.storage)
+    assert sum(map(compactor.compact, segments.names(house.storage))) == 6
+    for _ in range(2):
+        house.flush()
+        house.restore()
+        now = {job.id: house.jobs.get("acme", job.id) for job in jobs}
+        assert now == before
+    assert [house.claim().fixed.id for _ in range(2)] == [jobs[2].id, jobs[0].id]
+    house.jobs.cancel("acme", jobs[1].id)
+    house.written()
+    house.flush()
+    house.restore()
+    assert house.status(jobs[1]) == "canceled"
+
+
+def test_an_older_memory_learns_what_was_changed_since(house, fixed, memory):
+    job, running = fixed(), fixed(priority=5)
+    house.ledger.submit(job)
+    house.ledger.submit(running)
+    house.written()
+    bring_back = memory()
+    house.jobs.amend("acme", job.id, AmendRequest(metadata={"n": 1}))
+    house.jobs.amend("acme", running.id, AmendRequest(metadata={"n": 2}))
+    house.commit(house.claim())
+    house.written()
+    changed = house.jobs.get("acme", job.id)
+    bring_back()
+    house.restore()
+    assert house.jobs.get("acme", job.id) == changed and house.status(running) == "succeeded"
 
 
 def test_an_ended_job_stays_ended(house, fixed):
