@@ -6,7 +6,8 @@ A request goes through it in this order:
 2. it takes a place of its tenant, or, without a key that is known, of its address (api/server/threads.py);
 3. its body is read to the end or to its deadline (api/server/bodies.py); one without a key is never read;
 4. the lane (api/server/lane.py) answers a submit with a small JSON body, together with others that wait; each other
-   request is answered by Flask on one of a few threads, which always finds the whole body there;
+   request is answered by Flask on one of a few threads, which always finds the whole body there; a batch by a process
+   of its own (api/server/aside.py);
 5. where Flask wishes so, the request is held until its job ends (api/server/holds.py), and Flask is asked again;
 6. or the answer is an event stream, which a coroutine goes on with (api/server/streams.py);
 7. the answer is sent; a connection with something unread on it is closed, after a moment for the caller to read.
@@ -36,6 +37,7 @@ from api.keyfile import Key
 from api.prefer import applied
 from api.problems import CODES, Problem, too_large
 from api.server import wire
+from api.server.aside import Aside
 from api.server.bodies import Bodies, Receive
 from api.server.holds import HELD_READ, WISH, Holds, Wish
 from api.server.lane import Lane
@@ -86,7 +88,8 @@ class Bridge:
         self._keys = services.keys
         self._trusted = tuple(ipaddress.ip_network(network) for network in s.trusted_proxies)
         self._too_large = too_large(s)
-        self._threads = Threads(app, s.http_threads, s.http_requests_per_tenant)
+        self._aside = Aside(app, s)
+        self._threads = Threads(self._aside, s.http_threads, s.http_requests_per_tenant)
         self._lane = Lane(services)
         self._bodies = Bodies(s)
         self._holds = Holds(services.jobs.events, s.http_held, s.http_held_per_tenant)
@@ -260,6 +263,7 @@ class Bridge:
         ticking.cancel()
         self._threads.close()
         self._lane.close()
+        self._aside.close()
         await send({"type": "lifespan.shutdown.complete"})
 
     def _stop(self) -> None:
