@@ -3,13 +3,15 @@
 Nothing here reads what the system counts. A job is lost where it has no final status in time, or one that its
 submitter had no reason to expect; it was done twice where it changed after its end, where two attempts succeeded, or
 where the bucket holds outputs of another attempt than the committed one. A webhook is lost where its receiver was never
-told, and the job does not say that it was given up.
+told, and the job does not say that it was given up. A batch is lost where its counts or results differ from its jobs.
 """
 
+import json
 import math
 import secrets
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -20,6 +22,7 @@ import httpx
 
 Job = dict[str, Any]
 ASKERS = 8
+JSON_LINES = "application/jsonl"
 PATIENT_S = 180
 """Longer than an Idempotency-Key stays taken by a submit whose API died while the files came in."""
 FLUSHED = "Redis flushed"
@@ -70,6 +73,7 @@ class Books:
     def __init__(self, url: str, key: str) -> None:
         self.url, self._headers = url, {"Authorization": f"Bearer {key}"}
         self.entries: dict[str, Entry] = {}
+        self.batches: dict[str, list[str]] = {}  # jobs of each
         self.faults: list[Fault] = []
         self._http = httpx.Client(
             base_url=url,
@@ -97,6 +101,25 @@ class Books:
     def submit_all(self, bodies: Sequence[Job], ends: Iterable[str] = SUCCEEDED) -> list[str]:
         with ThreadPoolExecutor(ASKERS) as pool:
             return list(pool.map(lambda body: self.submit(body, ends), bodies))
+
+    def submit_batch(self, bodies: Sequence[Job]) -> str:
+        """Sent again with its key until no line waits for another try; the batch's id."""
+        headers = {"Idempotency-Key": secrets.token_hex(16)} | dict.fromkeys(("Accept", "Content-Type"), JSON_LINES)
+        content, end = "\n".join(map(json.dumps, bodies)), time.monotonic() + PATIENT_S
+        while True:
+            answer = self.insist("POST", "/v1/batches", content=content, headers=headers)
+            assert answer.status_code == 200, answer.text
+            lines = [json.loads(line) for line in answer.text.splitlines()]
+            if all("job" in line for line in lines):
+                break
+            assert time.monotonic() < end, (
+                f"refused for {PATIENT_S} s: {[line for line in lines if 'error' in line][0]}"
+            )
+            assert all(line["error"]["retryable"] for line in lines if "error" in line), answer.text
+            time.sleep(0.1)
+        batch_id = answer.headers["Location"].rpartition("/")[2]
+        self.batches[batch_id] = [self.note(line["job"]) for line in lines]
+        return batch_id
 
     def insist(self, method: str, path: str, patient_s: float = PATIENT_S, **more: Any) -> httpx.Response:
         """The first answer that is none of 'come back later'."""
@@ -142,6 +165,19 @@ class Books:
             if webhook and heard != job["status"] and webhook["status"] != "failed":
                 lost.append(f"{entry.id}: {job['status']}, and its webhook told {heard}: {webhook}")
         return lost
+
+    def miscounted(self) -> list[str]:
+        """Batches that do not tell of their jobs what the jobs tell, each by itself. Once all have ended."""
+        wrong = []
+        for batch_id, job_ids in self.batches.items():
+            batch = self.insist("GET", f"/v1/batches/{batch_id}").json()
+            results = self.insist("GET", f"/v1/batches/{batch_id}/results").text.splitlines()
+            of_lines = [job["id"] for line in results if (job := json.loads(line).get("job")) and job["done"]]
+            ends = Counter(self.entries[job_id].first["status"] for job_id in job_ids if self.entries[job_id].first)
+            counts = {status: batch.get("counts", {}).get(status) for status in ends}
+            if counts != ends or of_lines != job_ids or not batch.get("done"):
+                wrong.append(f"{batch_id}: its jobs are {dict(ends)}, {len(of_lines)} results; it says {batch}")
+        return wrong
 
     def wait(self, ids: Iterable[str] | None = None, deadline_s: float = PATIENT_S) -> None:
         """Until all have ended, or the time is over (then they are lost)."""

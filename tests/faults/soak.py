@@ -33,6 +33,8 @@ AT_ONCE = 60
 """Jobs that wait or run while faults strike."""
 WEBHOOK_EVERY = 5
 """One job in so many has a webhook."""
+BATCH_EVERY, LINES = 100, 12
+"""One submit in so many is a batch of so many jobs."""
 
 
 class Soak:
@@ -70,11 +72,12 @@ class Soak:
         row.account.beside = self._starts_beside()
         row.account.extra_starts -= row.account.beside
         row.account.webhooks = len(place.receiver.got)
-        row.account.lost += place.books.untold(place.receiver.got) + place.receiver.wrong
+        row.account.lost += place.books.untold(place.receiver.got) + place.receiver.wrong + place.books.miscounted()
         left = self.orphans()
         row.failed = row.failed or (f"left behind: {left}"[:500] if left else "")
         row.remark = (
             f"{self._told()}; {self.idle} more hit nothing; {row.account.webhooks} webhooks told; "
+            f"{len(place.books.batches)} batches; "
             f"extra starts {row.account.extra_starts / max(1, row.account.jobs):.1%}, "
             f"{row.account.beside} more beside a killed job"
         )
@@ -99,6 +102,8 @@ class Soak:
             books.wait(deadline_s=0.01)
             open_ = sum(not entry.first for entry in list(books.entries.values()))
             for _ in range(max(0, AT_ONCE - open_)):
+                if self._submitted % BATCH_EVERY == BATCH_EVERY // 2:
+                    self._batch()
                 self._one(self._submitted)
                 self._submitted += 1
 
@@ -123,6 +128,10 @@ class Soak:
             if n % WEBHOOK_EVERY == 0:
                 body["webhook"] = {"url": self.place.receiver.url}
             self.place.books.submit(body)
+
+    def _batch(self) -> None:
+        bodies = [work.files(("cpu", "gpu")[n % 2], f"line {n}", max_attempts=10) for n in range(LINES)]
+        self.place.books.submit_batch(bodies)
 
     def _form(self, of: str, files: dict[str, Path], **fields: str) -> None:
         """As a form, with files."""
