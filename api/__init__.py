@@ -32,6 +32,7 @@ def create_app(settings: Settings | None = None) -> Api:
         jobs,
         keys,
         limits,
+        logs,
         models,
         pauses,
         pools,
@@ -46,9 +47,11 @@ def create_app(settings: Settings | None = None) -> Api:
     app = Api("backlot", static_folder=None)
     app.url_map.merge_slashes = False
     app.config.update(MAX_CONTENT_LENGTH=settings.upload_max_bytes)
-    logs = Logs(settings)
-    app.services = app.extensions["backlot"] = Services(settings, Keys(settings.keys_file), Jobs.of(settings), logs)
-    audit.register(app, logs)
+    request_logs = Logs(settings)
+    app.services = app.extensions["backlot"] = Services(
+        settings, Keys(settings.keys_file), Jobs.of(settings), request_logs
+    )
+    audit.register(app, request_logs)
     problems.register(app)
     browsers.register(app, settings)
     app.before_request(auth.check_key)
@@ -59,6 +62,7 @@ def create_app(settings: Settings | None = None) -> Api:
         batches,
         events,
         explanations,
+        logs,
         dead_letters,
         uploads,
         webhooks,

@@ -77,10 +77,10 @@ def whose(named: str | None) -> str:
     return owner
 
 
-def owner(job_id: str) -> str:
+def owner(job_id: str, query: Whose | None = None) -> str:
     """The tenant that owns the job: the key's own, or for an operator any. A job from before a restore, unknown to
-    Redis, is found where the query names its tenant. Errors: as `whose`."""
-    named = read_query(Whose).tenant
+    Redis, is found where the query names its tenant. `query`: as it was read, where it has more. Errors: as `whose`."""
+    named = (query or read_query(Whose)).tenant
     if named is None and caller().scope == "operator":
         named = services().jobs.tenant_of(job_id)
     return whose(named)

@@ -215,6 +215,8 @@ def _answer(status: int, schema: str | None, operation: Operation, limited: bool
         told = "; ".join(f"the data of `{name}` is of the schema {of}" for name, of in operation.events.items())
         stream = {"schema": {"type": "string", "description": f"Server-sent events: {told}."}}
         return {**described, "content": {EVENT_STREAM: stream}}
+    if operation.text:
+        return {**described, "content": {"text/plain": {"schema": {"type": "string"}}}}
     if schema and operation.lines and status == 200:
         told = f"JSON lines; each is of the schema {schema}"
         described["content"] = {JSON_LINES[0]: {"schema": {"type": "string", "description": told}}}

@@ -8,7 +8,8 @@ from typing import Any
 class Operation:
     """One route. `answers` and `body` name schemas; `refusals` are its statuses beside those of every route.
     `lines`: body and answer are JSON lines, each of the schema that is named. `events`: the answer is a stream of
-    events; the schema of each event's data, by its name. `optional`: the body may be left out."""
+    events; the schema of each event's data, by its name. `optional`: the body may be left out. `text`: the answer is
+    plain text."""
 
     method: str
     path: str
@@ -22,6 +23,7 @@ class Operation:
     lines: bool = False
     events: dict[str, str] = field(default_factory=dict)
     optional: bool = False
+    text: bool = False
 
     @property
     def tag(self) -> str:

@@ -145,6 +145,18 @@ OPERATIONS = (
     ),
     Operation(
         "get",
+        "/v1/jobs/{job_id}/logs",
+        "Read a job's log",
+        "Answers with what the model wrote in an attempt that has ended: standard output and error, warnings, the "
+        "traceback of a failure. Of a long log the first and the last 128 KiB are kept, with a line that tells how "
+        "much is left out. Secrets and folders of the server are taken out. Where nothing was written the text is "
+        "empty.",
+        {200: None},
+        (404, 410, 422),
+        text=True,
+    ),
+    Operation(
+        "get",
         "/v1/jobs/{job_id}/explanation",
         "Explain a job; operators only",
         "Tells in sentences how a job stands and what it waits for: pauses, limits, workers, its place in line.",

@@ -13,6 +13,7 @@ from api.v1.batches import BatchListQuery, ResultsQuery
 from api.v1.dead_letters import DeadQuery
 from api.v1.events import ChangesQuery
 from api.v1.jobs import ListQuery
+from api.v1.logs import LogQuery
 from tasks.registry import KINDS
 
 Route = tuple[str, str]
@@ -47,6 +48,7 @@ OF_A_JOB: list[Route] = [
 ]
 QUERIES: dict[Route, type[BaseModel]] = {
     **dict.fromkeys(OF_A_JOB, Whose),
+    ("get", "/v1/jobs/{job_id}/logs"): LogQuery,
     ("get", "/v1/webhooks/secret"): Whose,
     ("post", "/v1/webhooks/secret"): Whose,
     ("get", "/v1/jobs"): ListQuery,

@@ -8,6 +8,7 @@ It knows nothing of Redis, Celery, S3 or HTTP, so an algorithm can be tried from
 """
 
 import importlib
+import logging
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -45,6 +46,8 @@ class Call:
               worker ignores what `run` returns for it later, and reuses its workdir
     so_far    so_far(text) tells people the text so far, from its beginning; it only grows, and is the beginning of the
               result's. May be called often, the worker throttles
+    log       a logger: its lines, from INFO on, are in the job's log. In a process that jobs share, nothing else is but
+              warnings and libraries' loggers while this call runs alone in its batch
     saved     saved() returns the last attempt's checkpoint, or None. An input that is fetched from a URL may have
               changed since: put a hash of the input into the checkpoint, and start over where it differs
     """
@@ -59,6 +62,7 @@ class Call:
     saved: Callable[[], bytes | None] = lambda: None
     answer: Callable[["Result | BacklotError"], None] = lambda outcome: None
     so_far: Callable[[str], None] = lambda text: None
+    log: logging.Logger = logging.getLogger(__name__)
 
     @classmethod
     def of(cls, kind: str, params: Mapping[str, Any] | None = None, **inputs: Any) -> "Call":

@@ -17,6 +17,7 @@ from tasks.job import Fixed
 from tasks.ledger import Cause, Claimed, Ledger
 from tasks.registry import Model
 from worker.board import Board
+from worker.call_log import CallLog
 from worker.so_far import SoFar
 
 METRICS = {
@@ -93,6 +94,7 @@ class Attempt:
     board: Board | None = None
     stop: str | None = None
     waits_for: str = ""
+    log: CallLog = field(default_factory=CallLog)
     metrics: dict[str, float] = field(default_factory=lambda: {"load_s": 0.0})
     _phase: str = ""
     _on_board: str = ""

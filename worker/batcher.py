@@ -12,6 +12,7 @@ from functools import partial
 
 from tasks.algorithm import Algorithm, Call, Result
 from tasks.errors import BacklotError, Canceled, ModelFailed, OutOfMemory
+from worker.call_log import working_for
 
 log = logging.getLogger(__name__)
 Outcome = Result | BacklotError
@@ -209,7 +210,8 @@ def answer_all(algorithm: Algorithm, turns: Sequence[Turn]) -> None:
     try:
         for turn in turns:
             turn.begins()
-        outcomes = algorithm.run([turn.call for turn in turns])
+        with working_for(turns[0].call.log if len(turns) == 1 else None):
+            outcomes = algorithm.run([turn.call for turn in turns])
         if len(outcomes) != len(turns):
             raise ModelFailed(f"the model answered {len(outcomes)} results for {len(turns)} calls")
     except BaseException as error:  # whatever a model raises is an answer to its caller, never the end of the worker
@@ -228,14 +230,19 @@ def answer_all(algorithm: Algorithm, turns: Sequence[Turn]) -> None:
 
 
 def as_job_error(error: BaseException) -> BacklotError:
-    """The job's error for an exception of a model."""
+    """The job's error for an exception of a model, which is its cause."""
     if isinstance(error, BacklotError):
         return error
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
         words = f"the model ran out of memory: {_words(error)}"
-        return OutOfMemory(words, retryable=not isinstance(error, MemoryError))
+        return _caused_by(error, OutOfMemory(words, retryable=not isinstance(error, MemoryError)))
     log.exception("a model failed", exc_info=error)
-    return ModelFailed(f"{type(error).__name__}: {_words(error)}"[:500])
+    return _caused_by(error, ModelFailed(f"{type(error).__name__}: {_words(error)}"[:500]))
+
+
+def _caused_by(error: BaseException, made: BacklotError) -> BacklotError:
+    made.__cause__ = error
+    return made
 
 
 def _words(error: BaseException) -> str:

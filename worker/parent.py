@@ -31,6 +31,7 @@ from tasks.ledger.faults import away
 from tasks.settings import Settings
 from worker import app, board
 from worker.attempt import HandedBack
+from worker.attempt_logs import LeftLogs
 from worker.limits import Limits
 from worker.loaded import has_gpu
 from worker.processes import Processes, process_of
@@ -69,6 +70,7 @@ class Parent:
         self.broker = broker.Broker(self.settings)
         self.folder = Path(tempfile.mkdtemp(prefix="backlot-"))
         self.processes = Processes(self.folder / "link")
+        self.logs = LeftLogs(self.settings, self.ledger, self.folder)
         self.watchdog = Watchdog(self.settings.watchdog_s)
         of_pool = [model.memory_mb for model in models.models if model.pool == self.pool]
         budget_mb = self.settings.models_mb + max(of_pool, default=0)
@@ -100,6 +102,7 @@ class Parent:
             with _guarded("a round"):
                 self.processes.wait(self.settings.renew_s)
                 self._round()
+        self.logs.finish()
         self.processes.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         log.info("worker %s has stopped", self.worker.id)
@@ -123,6 +126,7 @@ class Parent:
             memory_mb = {process: self.processes.memory_mb(slot) for process, slot in one_each.items()}
             for slot in held:
                 with _guarded(slot.job_id):
+                    self.logs.bound(slot)
                     if self.processes.is_gone(slot.slot):
                         self._end_dead(slot)
                     else:
@@ -142,7 +146,8 @@ class Parent:
             log.warning("%s waits to be buried: %s", slot.job_id, not_now.detail)
 
     def _write_end(self, slot: Held, error: BacklotError, what: str) -> None:
-        """Write the end of an attempt that cannot do so itself; after a ledger fault the sweep does."""
+        """Write the end of an attempt that cannot do so itself; after a ledger fault the sweep does. Keep its log."""
+        left = self.logs.left_by(slot)
         try:
             ended = (
                 self.ledger.release(slot.job_id, slot.token, cause=error.cause)
@@ -154,6 +159,8 @@ class Parent:
                 "%s is left to the sweep, for its end (%s) cannot be written: %s", slot.job_id, error.code, fault.detail
             )
             return
+        finally:
+            self.logs.keep(left)
         log.warning("%s %s: %s (%s)", slot.job_id, ended, what, error.detail)
         if ended in ("queued", "released"):
             self.broker.ring(slot.line.partition(":")[0])

@@ -27,6 +27,7 @@ from tasks.settings import Settings
 from worker.arrivals import Arrivals
 from worker.artefacts import Artefacts, Make
 from worker.attempt import ENDING, REPORTS_A_TRIP, Attempt, HandedBack, tell
+from worker.attempt_logs import Logs
 from worker.batcher import as_job_error
 from worker.checkpoints import Checkpoints
 from worker.fetching import Inputs
@@ -61,6 +62,7 @@ class Runner:
         self.checkpoints = Checkpoints(self.storage, self.ledger)
         self.inputs = Inputs(settings, self.storage, self.ledger)
         self.outputs = Outputs(self.storage, self.ledger)
+        self.logs = Logs(settings, self.storage, worker.shared)
         self.attempts: dict[str, Attempt] = {}
         self._slots: dict[str, Slot] = {}
         threading.Thread(target=self._report_progress, name="progress", daemon=True).start()
@@ -128,7 +130,9 @@ class Runner:
         start, following, named = time.monotonic(), None, _named(attempt)
         log.debug("%s starts", named)
         try:
-            ended, following = self._commit(attempt, self._work(attempt, slot), slot)
+            with self.logs.of(attempt, slot.log):
+                uploaded = self._work(attempt, slot)
+            ended, following = self._commit(attempt, uploaded, slot)
         except Exception as raised:  # every end of an attempt is an end of the job's record, never of the slot
             ended = self._fail(attempt, as_job_error(raised))
         finally:
@@ -165,7 +169,16 @@ class Runner:
         artefact = partial(self._artefact, attempt, slot)
         save, saved = self.checkpoints.of(attempt)
         return Call(
-            fetched, params, slot.outputs, attempt.report, attempt.stopped, artefact, save, saved, so_far=attempt.so_far
+            fetched,
+            params,
+            slot.outputs,
+            attempt.report,
+            attempt.stopped,
+            artefact,
+            save,
+            saved,
+            so_far=attempt.so_far,
+            log=attempt.log,
         )
 
     def _artefact(self, attempt: Attempt, slot: Slot, name: str, make: Make) -> Path:

@@ -1,4 +1,4 @@
-"""A slot: a place where one job runs at a time. It has folders of its own, empty between jobs, and a board.
+"""A slot: a place where one job runs at a time. It has folders of its own, empty between jobs, a board, and a log file.
 
 It knows neither jobs nor the ledger.
 """
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from worker.board import Board
+from worker.log_file import LogFile
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ class Slot:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True)
         self.board = Board(self.folder)
+        self.log = LogFile(self.folder)
         self._move()
 
     @property

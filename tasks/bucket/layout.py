@@ -8,6 +8,8 @@ NAME_MAX_BYTES = 200
 """Bytes of UTF-8 in a file name, at most."""
 ARTEFACTS = "artefacts/"
 """Prefix of all artefacts."""
+LOGS = "logs"
+"""The folder of a job's logs."""
 
 
 def upload_key(tenant: str, upload_id: str, name: str) -> str:
@@ -33,6 +35,16 @@ def attempt_folder(number: int, token: str) -> str:
 def checkpoint_key(tenant: str, job_id: str, number: int, token: str) -> str:
     """The key of an attempt's checkpoint, which the next attempt reads; deleted once the job has ended."""
     return f"{job_prefix(tenant, job_id)}checkpoints/{attempt_folder(number, token)}"
+
+
+def logs_prefix(tenant: str, job_id: str) -> str:
+    """The prefix of the logs of a job's attempts. Beside the attempts' own, as that of one that failed goes."""
+    return f"{job_prefix(tenant, job_id)}{LOGS}/"
+
+
+def log_key(tenant: str, job_id: str, number: int, token: str) -> str:
+    """The key of an attempt's log."""
+    return f"{logs_prefix(tenant, job_id)}{attempt_folder(number, token)}.txt"
 
 
 def job_json_key(tenant: str, job_id: str) -> str:

@@ -22,6 +22,7 @@ OF_A_JOB = {
     ("POST", "/v1/jobs/<job_id>/retry"),
     ("GET", "/v1/jobs/<job_id>/outputs/<name>"),
     ("GET", "/v1/jobs/<job_id>/events"),
+    ("GET", "/v1/jobs/<job_id>/logs"),
     ("POST", "/v1/jobs/<job_id>/webhook/replay"),
 }
 OF_A_TENANT = {

@@ -3,7 +3,7 @@
 The bucket is listed once a day, and after Redis has lost something, a little in every round. Ended jobs without a
 record are noted by the end of their retention, tombstones by theirs. A folder of an attempt that leads nowhere is
 trash. The scripts count what is committed or named by a job; this duty counts what they missed. Objects that are
-neither a job's nor an upload's, and a job whose job.json cannot be read, are left alone.
+neither a job's nor an upload's, a job whose job.json cannot be read, and logs, which go with their job, are left alone.
 """
 
 import itertools
@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from tasks.bucket.layout import attempt_folder, job_json_key, job_prefix
+from tasks.bucket.layout import LOGS, attempt_folder, job_json_key, job_prefix
 from tasks.bucket.storage import Object, Storage
 from tasks.errors import NotFound
 from tasks.ids import now_ms
@@ -78,7 +78,7 @@ class Reconciler:
         rests = [one.key.split("/")[4:] for one in seen]
         if ["job.json"] in rests:
             self._note(tenant, name, job_json_key(tenant, name))
-        if folders := {rest[0] for rest in rests if len(rest) > 1}:
+        if folders := {rest[0] for rest in rests if len(rest) > 1 and rest[0] != LOGS}:
             self._trash_strays(tenant, name, folders)
 
     def _trash_strays(self, tenant: str, job_id: str, folders: set[str]) -> None:
