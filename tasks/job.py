@@ -14,6 +14,8 @@ from urllib.parse import quote
 from pydantic import BaseModel, Field, JsonValue
 
 from tasks import text
+from tasks.delivery import Delivery, OutputRequest
+from tasks.delivery import shown as shown_delivery
 from tasks.pools import PoolName
 from tasks.request_shapes import Metadata
 from tasks.webhook import Webhook, WebhookRequest, shown
@@ -145,6 +147,9 @@ class Job(BaseModel):
     metrics: Metrics = Metrics()
     metadata: Metadata = {}
     webhook: Webhook | None = Field(None, description="webhook of the job; null where it has none")
+    delivery: Delivery | None = Field(
+        None, description="copy of the outputs in your own bucket; null where the job asks for none"
+    )
     links: Links
 
     @classmethod
@@ -195,6 +200,7 @@ class Job(BaseModel):
                 "metrics": _metrics(record) if started or "metrics" in record else {},
                 "metadata": fixed.metadata,
                 "webhook": _webhook(fixed, record),
+                "delivery": _delivery(fixed, record),
                 "links": {"self": path, "cancel": f"{path}/cancel", "retry": f"{path}/retry"},
             }
         )
@@ -233,6 +239,7 @@ class Fixed(BaseModel):
     batch: str | None = None
     custom_id: str | None = None
     webhook: WebhookRequest | None = None
+    output: OutputRequest | None = None
     changed: dict[str, JsonValue] | None = None
     uploads: dict[str, Upload] = Field(
         default_factory=dict, description="by id: what the submit saw of each upload it names"
@@ -329,6 +336,13 @@ def _webhook(fixed: Fixed, record: dict[str, str]) -> dict[str, Any] | None:
     if fixed.webhook is None:
         return None
     return shown(fixed.webhook.url, list(fixed.webhook.events), json.loads(record.get("webhook_state", "{}")))
+
+
+def _delivery(fixed: Fixed, record: dict[str, str]) -> dict[str, Any] | None:
+    """`delivery_state` is none of the record's fields, as that of the webhook."""
+    if fixed.output is None:
+        return None
+    return shown_delivery(fixed.output.url, json.loads(record.get("delivery_state", "{}")))
 
 
 def _metrics(record: dict[str, str]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ OF_REQUEST: dict[str, Any] = {
     "deadline_s": None,
     "retry_of": None,
     "webhook": None,
+    "output": None,
 }
 """Fields of the request that a view shows, with their stand-ins where they are damaged."""
 UNSEEN: dict[str, Any] = {

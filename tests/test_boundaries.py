@@ -335,6 +335,7 @@ def test_a_lua_file_keeps_nothing_from_call_to_call(path):
 def test_every_key_that_a_script_builds_is_in_keys_py():
     """The scripts and keys.py spell the same names."""
     spelled = {value for value in vars(keys).values() if isinstance(value, str) and value.startswith("bl:")}
+    spelled |= set(keys.OWED.values())
     made = {
         getattr(keys, name)(*"xy"[: getattr(keys, name).__code__.co_argcount])
         for name in (
@@ -359,7 +360,6 @@ def test_every_key_that_a_script_builds_is_in_keys_py():
             "parked",
             "cost",
             "alone",
-            "webhook",
             "took",
             "batch",
             "receiving",

@@ -83,9 +83,16 @@ class Callers(Connection):
                 fixed.v,
                 *(upload.bytes for upload in fixed.uploads.values()),
                 fixed.batch or "",
-                *((fixed.webhook.as_field(), self.settings.max_undelivered_webhooks) if fixed.webhook else ()),
+                *self._messages(fixed),
             ],
         )
+
+    def _messages(self, fixed: Fixed) -> list[str | int]:
+        """The last arguments of a submit whose end owes a webhook or a delivery."""
+        if not (fixed.webhook or fixed.output):
+            return []
+        webhook = fixed.webhook.as_field() if fixed.webhook else ""
+        return [webhook, self.settings.max_undelivered_webhooks, *([fixed.output.url] if fixed.output else [])]
 
     def _submitted(self, fixed: Fixed, reply: Reply) -> Submitted:
         """The answer to a submit. Errors: as `submit`."""

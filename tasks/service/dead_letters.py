@@ -71,7 +71,7 @@ class DeadLetters:
     def read(self, tenant: str, which: Which) -> Page:
         """The page of dead letters that a replay or a purge with the same filter would take."""
         records, following = self._page(tenant, which)
-        return Page(views(self.ledger.with_webhooks(records)), str(following) if following else None)
+        return Page(views(self.ledger.with_owed(records)), str(following) if following else None)
 
     def replay(
         self, tenant: str, which: Which, idempotency_key: str | None = None, patch: RetryRequest | None = None

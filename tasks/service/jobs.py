@@ -19,6 +19,7 @@ from tasks.ids import JOB_ID, new_id, now_ms
 from tasks.job import SCHEMA, Fixed, Job, Status
 from tasks.ledger import Idempotency, Ledger, Record, Submitted, keys
 from tasks.ledger.events import Events
+from tasks.ledger.owed import What
 from tasks.ledger.pages import Count, Cursor, Wanted, counted, page
 from tasks.ledger.shapes import Rate
 from tasks.reduced import request_of, to_forget, view, views
@@ -141,6 +142,7 @@ class Jobs:
             priority=request.priority,
             uploads=prepared.uploads,
             webhook=self.webhooks.check(tenant, request.webhook) if request.webhook else None,
+            output=self.webhooks.check_output(tenant, request.output) if request.output else None,
             in_bucket=prepared.in_bucket,
             v=SCHEMA if prepared.in_bucket else 1,
             **clocks,
@@ -197,9 +199,10 @@ class Jobs:
         idempotency = Idempotency.of((tenant, "POST", path, idempotency_key), content) if idempotency_key else None
         return self.accept(fixed, idempotency)
 
-    def replay_webhook(self, tenant: str, job_id: str) -> Job:
-        """Sends the webhook of an ended job again. Errors: NotFound; Conflict where there is none to send."""
-        self.webhooks.replay(self.get(tenant, job_id))
+    def replay(self, what: What, tenant: str, job_id: str) -> Job:
+        """Sends the webhook of an ended job again, or delivers its outputs again. Errors: NotFound; Conflict where
+        there is none."""
+        self.webhooks.replay(what, self.get(tenant, job_id))
         return self.get(tenant, job_id)
 
     def delete(self, tenant: str, job_id: str) -> None:
@@ -255,10 +258,14 @@ class Jobs:
             for record, why in zip(records, self.ledger.why_they_wait(records), strict=True)
         ]
         number = counted(self.ledger, index, wanted) if count else None
-        return Page(views(self.ledger.with_webhooks(told)), str(following) if following else None, number)
+        return Page(views(self.ledger.with_owed(told)), str(following) if following else None, number)
 
     def output_link(self, tenant: str, job_id: str, name: str) -> str:
         """A fresh link to an output. Errors: NotFound."""
+        return self.storage.link(self.output_key(tenant, job_id, name), media_type_of(name), name)
+
+    def output_key(self, tenant: str, job_id: str, name: str) -> str:
+        """The key of an output in the bucket. Errors: NotFound."""
         record = self._record_of(tenant, job_id)
         if record is None or "shrunk" in record:
             key = self.archive.output_key(tenant, job_id, name)
@@ -267,7 +274,7 @@ class Jobs:
             key = next((output["key"] for output in outputs if output["name"] == name), None)
         if key is None:
             raise NotFound(f"job {job_id} has no output {name[:200]!r}")
-        return self.storage.link(key, media_type_of(name), name)
+        return key
 
     def create_upload(self, tenant: str, name: str, size: int | None = None) -> UploadLink:
         """Opens an upload for a file of exactly `size` bytes. It is kept a day, then as long as a job names it.
@@ -311,7 +318,7 @@ class Jobs:
         if "shrunk" in record:
             return self._archived(tenant, json.loads(record["fixed"])["id"])
         (why,) = self.ledger.why_they_wait([record])
-        (record,) = self.ledger.with_webhooks([record])
+        (record,) = self.ledger.with_owed([record])
         return view({**record, "message": why} if why else record, self.ledger.position(record))
 
     def _archived(self, tenant: str, job_id: str) -> Job:

@@ -22,7 +22,9 @@ from tasks.service.jobs import Accepted, Jobs, fresh
 SUBMITS_A_TRIP = 25
 """Submits in one trip at most. Redis serves nobody else meanwhile, for about 2 ms."""
 CLOCKS = ("start_at", "queue_ttl_s", "run_timeout_s", "deadline_s", "retention_s")
-FIELDS = frozenset((*CLOCKS, "kind", "model", "input", "params", "priority", "metadata", "max_attempts", "webhook"))
+FIELDS = frozenset(
+    (*CLOCKS, "kind", "model", "input", "params", "priority", "metadata", "max_attempts", "webhook", "output")
+)
 """Fields of a request that are known here. One with a field that a later release adds is left to `Jobs.submit`."""
 BELLS = ThreadPoolExecutor(1, "bells")
 """Rings doorbells: a broker that is slow to answer holds up no submit."""

@@ -24,6 +24,7 @@ OF_A_JOB = {
     ("GET", "/v1/jobs/<job_id>/events"),
     ("GET", "/v1/jobs/<job_id>/logs"),
     ("POST", "/v1/jobs/<job_id>/webhook/replay"),
+    ("POST", "/v1/jobs/<job_id>/delivery/replay"),
 }
 OF_A_TENANT = {
     ("POST", "/v1/jobs"),

@@ -125,7 +125,8 @@ class Erasures:
             found.keys += self._remove_members(index, f"{tenant}/")
         for counts in (keys.STORED, keys.HELD, keys.UNDELIVERED):
             found.keys += self.redis.hdel(counts, tenant)
-        self.redis.zrem(keys.WEBHOOKS, tenant)
+        for tenants in keys.OWED.values():
+            self.redis.zrem(tenants, tenant)
         for pattern in keys.of_tenant(tenant):
             for name in self.redis.scan_iter(match=pattern, count=SCAN_COUNT):
                 found.keys += self.redis.delete(name)

@@ -5,7 +5,7 @@
     events                            old entries of the event stream
     lines parked pauses set_aside     jobs whose model moved, parked jobs, a copy of the pauses, unreadable jobs
     segments job_json compact         the journal, each behind the other's cursor
-    webhooks                          what receivers are owed
+    webhooks deliveries               what receivers, and tenants' own buckets, are owed
     records                           records of ended jobs shrink
     retention archived tombstones     jobs past their retention
     batches                           batches never sealed, canceled, erased, past their retention
@@ -41,6 +41,7 @@ from worker.keeper.batches import Batches
 from worker.keeper.bells import Bells
 from worker.keeper.compact import Compactor
 from worker.keeper.debris import Debris
+from worker.keeper.deliveries import Deliveries
 from worker.keeper.duty import Duty
 from worker.keeper.erasures import Erasures
 from worker.keeper.idle import Idle
@@ -118,7 +119,7 @@ class Keeper:
         self._add("events", lambda _: events.trim(self.redis, self.settings))
 
     def _add_journal(self) -> None:
-        """The duties that bring the journal into the bucket, and ends to receivers."""
+        """The duties that bring the journal into the bucket, and ends to receivers and buckets."""
         self.idle = Idle()
         self.journal = Journal(self.ledger, self.storage, Skipped("job_json"))
         self.compactor = Compactor(self.ledger, self.redis, self.storage, Skipped("compact"))
@@ -127,6 +128,7 @@ class Keeper:
         self._add("compact", lambda _: self.compactor.round(), self.compactor.skipped)
         jobs = Jobs(self.settings, self.registry, self.ledger, self.broker, self.storage)
         self._add("webhooks", Webhooks(jobs, self.id).round)
+        self._add("deliveries", Deliveries(jobs, self.id).round)
 
     def _add_clearing(self) -> None:
         """The duties that delete or count what is past its time."""

@@ -21,7 +21,12 @@ from tasks.registry import Registry
 log = logging.getLogger(__name__)
 ENDED = Counter("backlot_jobs_ended", "Jobs that reached a final status", ["kind", "model", "status"])
 SEGMENTS = Counter("backlot_journal_segments", "Segments of the journal written to the bucket")
-WEBHOOKS = Counter("backlot_webhooks", "Tries of webhooks, by outcome; pending is tried again", ["outcome"])
+SENT = {
+    "webhook": Counter("backlot_webhooks", "Tries of webhooks, by outcome; pending is tried again", ["outcome"]),
+    "delivery": Counter(
+        "backlot_deliveries", "Tries to copy a job's outputs, by outcome; pending is tried again", ["outcome"]
+    ),
+}
 DUTY_ERRORS = Counter("backlot_duty_errors", "Rounds of a duty of the keeper that failed", ["duty"])
 DUTY_SUCCEEDED = Gauge("backlot_duty_last_success_timestamp_seconds", "When a duty last succeeded; 0: never", ["duty"])
 DUTY_CPU = Counter("backlot_duty_cpu_seconds", "CPU seconds of a duty's own thread", ["duty"])

@@ -104,7 +104,8 @@ local function finish(job, status, now)
   event(job, status)
   index_end(job)
   redis.call('XADD', 'bl:journal', '*', 'type', 'ended', 'id', job.id, unpack(with_record(job)))
-  if job.webhook then webhooks.owe(job.tenant, job.id, job.webhook, status, job.retained_ms, now) end
+  if job.webhook then owed.owe('webhook', job.tenant, job.id, job.webhook, status, job.retained_ms, now) end
+  if job.delivery then owed.owe('delivery', job.tenant, job.id, job.delivery, status, job.retained_ms, now) end
 end
 
 -- Entry of an attempt that starts: JSON, which end_attempt completes.

@@ -20,7 +20,8 @@ if not job.id then return redis.call('ZSCORE', 'bl:trash', prefix) and 1 or 0 en
 if job.tenant ~= ARGV[3] then return 0 end
 if not job.ended_ms then return 2 end
 redis.call('DEL', KEYS[1])
-if job.webhook then webhooks.forget(job.tenant, job.id, now) end
+if job.webhook then owed.forget('webhook', job.tenant, job.id, now) end
+if job.delivery then owed.forget('delivery', job.tenant, job.id, now) end
 charge('bl:held', job.tenant, job.id, 0)
 beside(job, 'ZREM', KEYS[2], job.id)
 for _, key in ipairs({'bl:retained', 'bl:whole', 'bl:dead:' .. job.tenant}) do beside(job, 'ZREM', key, job.id) end
