@@ -265,8 +265,8 @@ class Fixed(BaseModel):
         return line_of(f"{self.queue}:{self.model}", self.v)
 
 
-DEFAULTS = {"v": 1, "metadata": {}, "priority": 0, "retry": {}, "in_bucket": [], "shrunk": False}
-"""Fields that a record leaves out at these values. Not `uploads`, which the release before reads unasked."""
+DEFAULTS = {"v": 1, "metadata": {}, "priority": 0, "retry": {}, "uploads": {}, "in_bucket": [], "shrunk": False}
+"""Fields that a record leaves out at these values."""
 
 
 def line_of(line: str, v: int) -> str:

@@ -132,7 +132,7 @@ def idle(queue: str) -> str:
 
 
 def waiting(pool: str) -> str:
-    """zset: id of a job in one of the pool's lines, by the ms since which it waits. Written with the line."""
+    """zset: job id by the ms since which it waits. Written by the release before alone; the keeper deletes it daily."""
     return f"bl:waiting:{pool}"
 
 

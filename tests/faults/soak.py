@@ -319,7 +319,7 @@ class Soak:
                 found.append(key)
             if key.startswith((*keys.OWED.values(), keys.UNDELIVERED)):
                 found.append(key)
-            if key.startswith(("bl:line:", "bl:leases:", "bl:waiting:")):
+            if key.startswith(("bl:line:", "bl:leases:")):
                 found.append(f"{key} holds {client.zcard(key)}")
             if key in (keys.DUE, keys.EXPIRIES):
                 found.append(f"{key} holds {client.zcard(key)}")

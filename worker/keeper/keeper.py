@@ -12,7 +12,7 @@
     uploads trash artefacts debris    objects that nobody needs
     reconcile held                    counts, and jobs that only the bucket knows
     erasures                          all data of a tenant
-    libraries                         Redis Functions of other releases
+    libraries                         what only other releases use in Redis
 
 /metrics and /readyz of its port, and `/v1/pools` through Redis, tell how each stands. It knows which duties there are
 and how often each works, and little of their work.
@@ -148,7 +148,7 @@ class Keeper:
         self._add("reconcile", lambda _: self.reconciler.reconcile(), self.reconciler.skipped)
         self._add("debris", Debris(self.storage).abort)
         self._add("erasures", Erasures(self.ledger, self.storage).round)
-        self._add("libraries", lambda _: libraries.delete_others(self.redis))
+        self._add("libraries", lambda _: libraries.delete_old(self.ledger, self.registry.pools))
 
     def _add(
         self,

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
 from tasks.job import Job
-from tasks.ledger import keys
+from tasks.ledger import keys, pools
 from tasks.ledger.client import Client
 from tasks.registry import Registry
 
@@ -66,11 +66,11 @@ class _Pools(Collector):
         oldest = GaugeMetricFamily("backlot_oldest_wait_seconds", "Since when the oldest waits", labels=["pool"])
         swept = GaugeMetricFamily("backlot_sweep_age_seconds", "Since the last sweep", labels=["pool"])
         for pool in self._registry.pools:
-            head = self._redis.zrange(keys.waiting(pool), 0, 0, withscores=True)
+            since = pools.oldest(self._redis, pool)
             at = self._redis.hget(keys.swept(pool), "at")
-            waiting.add_metric([pool], self._redis.zcard(keys.waiting(pool)))
+            waiting.add_metric([pool], sum(map(self._redis.zcard, map(keys.line, pools.lines_of(self._redis, pool)))))
             running.add_metric([pool], self._redis.zcard(keys.leases(pool)))
-            oldest.add_metric([pool], max(0.0, (now - float(head[0][1])) / 1000) if head else 0)
+            oldest.add_metric([pool], 0 if since is None else max(0.0, (now - since) / 1000))
             swept.add_metric([pool], (now - float(at)) / 1000 if at else float("nan"))
         yield from (waiting, running, oldest, swept)
         yield GaugeMetricFamily(

@@ -29,13 +29,11 @@ local function enter_line(job, now, since)
   end
   set(job, 'tag', num(tag), 'since_ms', num(tonumber(since or now)))
   redis.call('ZADD', 'bl:line:' .. job.line, num(tag - 10 * tonumber(job.priority)), job.id)
-  redis.call('ZADD', 'bl:waiting:' .. job.pool, job.since_ms, job.id)
 end
 
 -- Removes the job from its line. A flow with nothing waiting has no tag.
 local function leave_line(job)
   if redis.call('ZREM', 'bl:line:' .. job.line, job.id) == 0 then return end
-  redis.call('ZREM', 'bl:waiting:' .. job.pool, job.id)
   local fair, flow = 'bl:fair:' .. job.pool, flow_of(job)
   if redis.call('HINCRBY', fair, 'jobs:' .. flow, -1) <= 0 then redis.call('HDEL', fair, 'jobs:' .. flow, 'tag:' .. flow) end
 end

@@ -17,7 +17,7 @@ from tests.tasks.ledger.test_ready import ASK
 TRIED = sorted({*ASK, "conclude"})
 GARBAGE = ("x", "", "\udcff", "{", "-1e999")
 SHARED = tuple(value for value in vars(keys).values() if isinstance(value, str) and value.startswith("bl:"))
-POOLS = tuple(of("") for of in (keys.leases, keys.waiting, keys.fair, keys.swept, keys.idle, keys.line))
+POOLS = tuple(of("") for of in (keys.leases, keys.fair, keys.swept, keys.idle, keys.line))
 """Of the whole service: that they are of their types is the server's state, not a job's."""
 
 
