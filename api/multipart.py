@@ -22,7 +22,7 @@ from tasks.service.intake import File
 
 RESERVED = frozenset(JobRequest.model_fields) - {"input"}
 TEXTS = {"kind", "model", "start_at"}
-OBJECTS = {"params", "metadata", "webhook"}
+OBJECTS = {"params", "metadata", "webhook", "output"}
 
 
 def read_form(asked: Request) -> tuple[JobRequest, dict[str, File]]:

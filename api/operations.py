@@ -136,6 +136,15 @@ OPERATIONS = (
         (404, 409, 410),
     ),
     Operation(
+        "post",
+        "/v1/jobs/{job_id}/delivery/replay",
+        "Deliver a job's outputs again",
+        "Copies the outputs of a succeeded job into your own bucket again, and tries for another three days. A "
+        "delivery that waits for its next try is tried now.",
+        {202: "Job"},
+        (404, 409, 410),
+    ),
+    Operation(
         "get",
         "/v1/jobs/{job_id}/outputs/{name}",
         "Download an output",

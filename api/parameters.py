@@ -42,6 +42,7 @@ OF_A_JOB: list[Route] = [
     ("post", "/v1/jobs/{job_id}/cancel"),
     ("post", "/v1/jobs/{job_id}/retry"),
     ("post", "/v1/jobs/{job_id}/webhook/replay"),
+    ("post", "/v1/jobs/{job_id}/delivery/replay"),
     ("get", "/v1/jobs/{job_id}/outputs/{name}"),
     ("get", "/v1/jobs/{job_id}/explanation"),
     ("get", "/v1/jobs/{job_id}/events"),

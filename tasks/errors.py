@@ -12,7 +12,6 @@ BacklotError                     code, detail, retryable: the same object in ans
 │   │   └── UnsupportedCoding    unsupported_media (a body that is packed)
 │   ├── TooLarge                 too_large
 │   ├── UnknownModel             unknown_model
-│   ├── DependencyFailed         dependency_failed
 │   ├── Unauthorized             unauthorized
 │   │   └── UnknownKey           unauthorized (a key was shown, and is none of ours)
 │   ├── Forbidden                forbidden
@@ -26,7 +25,7 @@ BacklotError                     code, detail, retryable: the same object in ans
 │   │   ├── WaitingTooMany       quota_exceeded (jobs that wait)
 │   │   ├── StoredTooMuch        quota_exceeded (bytes in the bucket)
 │   │   ├── RecordsTooLarge      quota_exceeded (bytes of Redis)
-│   │   └── UndeliveredTooMany   quota_exceeded (webhooks that wait to be delivered)
+│   │   └── UndeliveredTooMany   quota_exceeded (webhooks and deliveries that wait)
 │   └── KeyReused                idempotency_key_reused
 ├── OperatorError                the service or a model must be mended, or simply waited for
 │   ├── NotReady                 not_ready
@@ -122,12 +121,6 @@ class UnknownModel(CallerError):
     code = "unknown_model"
 
 
-class DependencyFailed(CallerError):
-    """A job that is named as a source has not succeeded: it failed, expired, was canceled, or no longer exists."""
-
-    code = "dependency_failed"
-
-
 class Unauthorized(CallerError):
     """The request carries no API key, or an unknown, expired or removed one."""
 
@@ -188,8 +181,8 @@ class UploadsLimited(RateLimited):
 
 
 class QuotaExceeded(CallerError):
-    """The tenant has reached a quota: waiting jobs, stored bytes, bytes of job records or undelivered webhooks; the
-    detail says which."""
+    """The tenant has reached a quota: waiting jobs, stored bytes, bytes of job records, or undelivered webhooks and
+    deliveries; the detail says which."""
 
     code = "quota_exceeded"
     retryable = True
@@ -230,12 +223,12 @@ class RecordsTooLarge(QuotaExceeded):
 
 
 class UndeliveredTooMany(QuotaExceeded):
-    """The tenant has as many webhooks undelivered as it may."""
+    """The tenant has as many webhooks and deliveries undelivered as it may."""
 
     def __init__(self, undelivered: int, most: int) -> None:
         super().__init__(
-            f"{undelivered:,} of your webhooks are undelivered; a tenant may have {most:,}; mend their receivers, or "
-            "submit without `webhook`"
+            f"{undelivered:,} of your webhooks and deliveries are undelivered; a tenant may have {most:,}; mend their "
+            "receivers and buckets, or submit without `webhook` and `output`"
         )
 
 

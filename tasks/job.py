@@ -14,13 +14,14 @@ from urllib.parse import quote
 from pydantic import BaseModel, Field, JsonValue
 
 from tasks import text
+from tasks.delivery import Delivery, OutputRequest
+from tasks.delivery import shown as shown_delivery
 from tasks.pools import PoolName
 from tasks.request_shapes import Metadata
 from tasks.webhook import Webhook, WebhookRequest, shown
 
 SCHEMA = 2
-"""The newest form of a record: with `in_bucket`, `waits_for` or `batch`. Others are still written as 1, for older
-workers."""
+"""The newest form of a record: with `in_bucket` or `batch`. Others are still written as 1, which older workers run."""
 
 
 class Status(StrEnum):
@@ -131,10 +132,7 @@ class Job(BaseModel):
         None, description="JSON merge patch that made this request of that job's; null where it is the same"
     )
     start_at: datetime | None = Field(None, description="earliest start, as submitted, or as changed while it waited")
-    waits_for: list[str] = Field([], description="jobs named by its inputs that have not succeeded yet")
-    start_by: datetime | None = Field(
-        None, description="time at which it ends as `expired` if it has never started; null while it waits for jobs"
-    )
+    start_by: datetime | None = Field(None, description="time at which it ends as `expired` if it has never started")
     retained_until: datetime | None = Field(None, description="time at which record and outputs are erased")
     input: dict[str, JsonValue] = Field(
         description="inputs as submitted; long texts are cut, and query strings of URLs left out"
@@ -149,6 +147,9 @@ class Job(BaseModel):
     metrics: Metrics = Metrics()
     metadata: Metadata = {}
     webhook: Webhook | None = Field(None, description="webhook of the job; null where it has none")
+    delivery: Delivery | None = Field(
+        None, description="copy of the outputs in your own bucket; null where the job asks for none"
+    )
     links: Links
 
     @classmethod
@@ -186,8 +187,7 @@ class Job(BaseModel):
                 "custom_id": fixed.custom_id,
                 "changed": fixed.changed,
                 "start_at": _moment(fixed.start_ms),
-                "waits_for": record["waits"].split(" ") if "waits" in record else [],
-                "start_by": None if started or "waits" in record else _moment(record["start_by_ms"]),
+                "start_by": None if started else _moment(record["start_by_ms"]),
                 "retained_until": _moment(record.get("retained_ms")),
                 "input": {name: redacted(value) for name, value in fixed.input.items()},
                 "params": fixed.params,
@@ -200,6 +200,7 @@ class Job(BaseModel):
                 "metrics": _metrics(record) if started or "metrics" in record else {},
                 "metadata": fixed.metadata,
                 "webhook": _webhook(fixed, record),
+                "delivery": _delivery(fixed, record),
                 "links": {"self": path, "cancel": f"{path}/cancel", "retry": f"{path}/retry"},
             }
         )
@@ -235,13 +236,10 @@ class Fixed(BaseModel):
     max_attempts: int
     retry: dict[str, int] = {}
     retry_of: str | None = None
-    waits_for: list[str] = Field([], description="jobs that its inputs name as sources")
-    in_archive: frozenset[str] = Field(
-        frozenset(), exclude=True, description="those of `waits_for` that the bucket alone knows, and that succeeded"
-    )
     batch: str | None = None
     custom_id: str | None = None
     webhook: WebhookRequest | None = None
+    output: OutputRequest | None = None
     changed: dict[str, JsonValue] | None = None
     uploads: dict[str, Upload] = Field(
         default_factory=dict, description="by id: what the submit saw of each upload it names"
@@ -267,8 +265,8 @@ class Fixed(BaseModel):
         return line_of(f"{self.queue}:{self.model}", self.v)
 
 
-DEFAULTS = {"v": 1, "metadata": {}, "priority": 0, "retry": {}, "waits_for": [], "in_bucket": [], "shrunk": False}
-"""Fields that a record leaves out at these values. Not `uploads`, which the release before reads unasked."""
+DEFAULTS = {"v": 1, "metadata": {}, "priority": 0, "retry": {}, "uploads": {}, "in_bucket": [], "shrunk": False}
+"""Fields that a record leaves out at these values."""
 
 
 def line_of(line: str, v: int) -> str:
@@ -338,6 +336,13 @@ def _webhook(fixed: Fixed, record: dict[str, str]) -> dict[str, Any] | None:
     if fixed.webhook is None:
         return None
     return shown(fixed.webhook.url, list(fixed.webhook.events), json.loads(record.get("webhook_state", "{}")))
+
+
+def _delivery(fixed: Fixed, record: dict[str, str]) -> dict[str, Any] | None:
+    """`delivery_state` is none of the record's fields, as that of the webhook."""
+    if fixed.output is None:
+        return None
+    return shown_delivery(fixed.output.url, json.loads(record.get("delivery_state", "{}")))
 
 
 def _metrics(record: dict[str, str]) -> dict[str, Any]:

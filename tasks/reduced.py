@@ -25,6 +25,7 @@ OF_REQUEST: dict[str, Any] = {
     "deadline_s": None,
     "retry_of": None,
     "webhook": None,
+    "output": None,
 }
 """Fields of the request that a view shows, with their stand-ins where they are damaged."""
 UNSEEN: dict[str, Any] = {
@@ -34,7 +35,6 @@ UNSEEN: dict[str, Any] = {
     "retention_s": 0,
     "max_attempts": 1,
     "uploads": {},
-    "waits_for": [],
 }
 """Fields of the request that a view does not show, with their stand-ins where they are damaged."""
 BASE = ("status", "created_ms")

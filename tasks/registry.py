@@ -45,8 +45,6 @@ class Contract:
     """Params that some algorithms alone take, and which."""
     warnings: Mapping[str, str]
     """Codes of the warnings that a result may have, each with its meaning."""
-    text: str | None
-    """The field of a result that is the text for a job that names this one as its source."""
     foreseen: "Foreseen"
     """Reasons for which a job would fail for certain, by its request and its model alone."""
 
@@ -64,9 +62,8 @@ def contract(kind: str) -> Contract:
     if kind not in KINDS:
         raise UnknownModel(f"there is no kind {kind!r}; kinds are {', '.join(KINDS)}")
     module = importlib.import_module(f"tasks.{kind}")
-    only, text = getattr(module, "ONLY", {}), getattr(module, "TEXT", None)
-    foreseen = getattr(module, "foreseen", _nothing)
-    return Contract(kind, module.Inputs, module.Params, module.Result, only, module.WARNINGS, text, foreseen)
+    only, foreseen = getattr(module, "ONLY", {}), getattr(module, "foreseen", _nothing)
+    return Contract(kind, module.Inputs, module.Params, module.Result, only, module.WARNINGS, foreseen)
 
 
 class Model(BaseModel):

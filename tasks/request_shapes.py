@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, JsonValue
 
+from tasks.delivery import OutputRequest
 from tasks.registry import Kind, RetryBudgets
 from tasks.webhook import WebhookRequest
 
@@ -97,6 +98,7 @@ class JobRequest(Clocks):
     )
     metadata: Metadata = {}
     webhook: WebhookRequest | None = Field(None, description="receiver that is told of the job by POST")
+    output: OutputRequest | None = Field(None, description="folder of your own bucket that the outputs are copied to")
 
 
 class AmendRequest(BaseModel):

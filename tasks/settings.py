@@ -74,6 +74,11 @@ class Settings(BaseSettings):
         description="Prefixes of other buckets that a tenant's `s3://` inputs may name: `tenant=bucket/prefix`, "
         "comma-separated",
     )
+    s3_outputs: Annotated[dict[str, list[str]], NoDecode] = Field(
+        {},
+        description="Prefixes of other buckets that a tenant's jobs may have their outputs copied to: "
+        "`tenant=bucket/prefix/`, comma-separated. They are written with this service's own S3 keys",
+    )
     fetch_allow: Annotated[list[str], NoDecode] = Field(
         [],
         description="Private hosts or networks that inputs may be fetched from, e.g. `127.0.0.1,10.0.0.0/8`. Plain "
@@ -158,7 +163,7 @@ class Settings(BaseSettings):
         "no limit",
     )
     max_undelivered_webhooks: int = Field(
-        100_000, ge=0, description="Webhooks of a tenant that may wait to be delivered; 0 for no limit"
+        100_000, ge=0, description="Webhooks and deliveries of a tenant that may wait; 0 for no limit"
     )
 
     # The API over HTTP.
@@ -316,7 +321,7 @@ class Settings(BaseSettings):
             ipaddress.ip_network(network)
         return value
 
-    @field_validator("s3_sources", mode="before")
+    @field_validator("s3_sources", "s3_outputs", mode="before")
     @classmethod
     def _by_tenant(cls, value: Any) -> Any:
         if not isinstance(value, str):

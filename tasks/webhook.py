@@ -77,11 +77,12 @@ def shown(url: str, events: list[str], state: dict[str, str]) -> dict[str, Any]:
     fields: dict[str, Any] = {"url": url.partition("?")[0], "events": events}
     if state:
         fields |= {"status": state["status"], "attempts": int(state["attempts"])}
-        fields["next_try_at"] = _moment(state.get("next_ms"))
+        fields["next_try_at"] = moment_of(state.get("next_ms"))
         if "answer" in state:
-            fields["last_answer"] = {"at": _moment(state["answer_ms"]), **json.loads(state["answer"])}
+            fields["last_answer"] = {"at": moment_of(state["answer_ms"]), **json.loads(state["answer"])}
     return fields
 
 
-def _moment(ms: str | None) -> datetime | None:
+def moment_of(ms: str | None) -> datetime | None:
+    """A time of the state, where it has it."""
     return None if ms is None else datetime.fromtimestamp(float(ms) / 1000, UTC)

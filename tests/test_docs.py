@@ -110,8 +110,11 @@ def desk(redis_server: RedisServer, s3_server: S3Server, tmp_path_factory) -> It
         shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
     _write_what_the_documents_write(root)
     _write_what_the_documents_name(root)
-    settings = make_settings(redis_server.for_a_stack(), s3_server, f"docs-{uuid.uuid4().hex[:12]}", root / ".backlot")
-    make_storage(settings)
+    outputs = {"acme": ["studio-acme/backlot/"]}
+    settings = make_settings(
+        redis_server.for_a_stack(), s3_server, f"docs-{uuid.uuid4().hex[:12]}", root / ".backlot", s3_outputs=outputs
+    )
+    make_storage(settings), make_storage(settings.model_copy(update={"s3_bucket": "studio-acme"}))
     key = keyfile.add(settings.keys_file, "acme")
     operator = keyfile.add(settings.keys_file, "acme", "operator")
     stack = Stack(settings, tmp_path_factory.mktemp("logs"), root=root)

@@ -23,6 +23,8 @@ LIST_MAX = 100
 @click.option("--model", help="a model of the kind; its default where left out")
 @click.option("--priority", type=int, help="-10 to 10; higher starts sooner")
 @click.option("--start-at", help="not before this time (RFC 3339)")
+@click.option("--webhook", help="https URL that is told of the end by POST")
+@click.option("--deliver", help="s3://bucket/prefix/ of your own that the outputs are copied to")
 @click.option("--idempotency-key", help="the same submit with the same key makes one job")
 @click.option("--wait", is_flag=True, help="wait until the job is done")
 @click.option("--output", "folder", type=click.Path(file_okay=False, path_type=Path), help="save outputs here (waits)")
@@ -34,6 +36,8 @@ def submit(
     inputs: tuple[tuple[str, Any], ...],
     params: tuple[tuple[str, Any], ...],
     metadata: tuple[tuple[str, Any], ...],
+    webhook: str | None,
+    deliver: str | None,
     wait: bool,
     folder: Path | None,
     **rest: Any,
@@ -47,6 +51,7 @@ def submit(
     """
     client = connect()
     given = {"params": once(params, "-p"), "metadata": once(metadata, "--metadata"), **rest}
+    given |= {"webhook": webhook and {"url": webhook}, "output": deliver and {"url": deliver}}
     job = client.submit(kind, grouped(inputs), **given)
     if not (wait or folder):
         return show(job)

@@ -138,7 +138,12 @@ def retry(job_id: str) -> Response:
 
 @routes.post("/<job_id>/webhook/replay")
 def replay_webhook(job_id: str) -> Response:
-    return answer(services().jobs.replay_webhook(owner(job_id), job_id), 202)
+    return answer(services().jobs.replay("webhook", owner(job_id), job_id), 202)
+
+
+@routes.post("/<job_id>/delivery/replay")
+def replay_delivery(job_id: str) -> Response:
+    return answer(services().jobs.replay("delivery", owner(job_id), job_id), 202)
 
 
 @routes.delete("/<job_id>")

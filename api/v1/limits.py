@@ -70,7 +70,7 @@ class Limits(BaseModel):
     running_jobs: Quota = Field(description="jobs that run; further ones are accepted and wait")
     stored_bytes: Quota = Field(description="bytes of outputs and uploads")
     record_bytes: Quota = Field(description="bytes of job records in Redis")
-    undelivered_webhooks: Quota = Field(description="webhooks that wait to be delivered")
+    undelivered_webhooks: Quota = Field(description="webhooks and deliveries that wait")
     requests: RequestLimits
     jobs: JobLimits
 

@@ -53,6 +53,18 @@ def _check_s3(source: str, tenant: str, settings: Settings) -> None:
         )
 
 
+def check_output(url: str, tenant: str, settings: Settings) -> None:
+    """Checks that a tenant's outputs may be copied to `s3://bucket/prefix/`. Errors: InvalidInput."""
+    path = url.removeprefix("s3://")
+    if path.partition("/")[0] == settings.s3_bucket:
+        raise InvalidInput("outputs are not copied into this service's own bucket; it has them already")
+    if not any(path.startswith(prefix) for prefix in settings.s3_outputs.get(tenant, ())):
+        raise InvalidInput(
+            f"{url} is not among the folders that this tenant's outputs may be copied to; the operator names them in "
+            "BACKLOT_S3_OUTPUTS"
+        )
+
+
 def private(host: str) -> str:
     """The refusal of a private host, in words."""
     return (

@@ -29,6 +29,7 @@ THREADS = 16
 """Objects that are put at once, at most."""
 PAGE_OBJECTS = 1000
 """Objects of one listing or deletion, S3's own limit."""
+Check = Callable[[], None]
 MISSING = {"404", "NoSuchKey", "NotFound"}
 NOT_THE_OBJECT = {
     "NoSuchBucket",
@@ -149,29 +150,30 @@ class Storage:
         with ThreadPoolExecutor(min(THREADS, len(objects)) or 1, "put") as pool:
             return list(pool.map(put, objects))
 
-    def put_stream(self, key: str, stream: BinaryIO, media_type: str) -> None:
-        """Upload an open binary file from where it stands, in parts where it is large; may close it."""
+    def put_stream(self, key: str, stream: BinaryIO, media_type: str, in_turn: bool = False) -> None:
+        """Upload an open binary file from where it stands, in parts where it is large; may close it. `in_turn`: one
+        part after the other, so that of a stream that cannot seek memory holds one and no more."""
         with _unavailable("PutObject"):
-            self._client().upload_fileobj(stream, self.bucket, key, **self._in_parts(media_type))
+            self._client().upload_fileobj(stream, self.bucket, key, **self._in_parts(media_type, in_turn))
 
     def get_bytes(self, key: str) -> bytes:
         """A small object whole. Errors: NotFound."""
+        with self.reading(key) as stream:
+            return bytes(stream.read())
+
+    @contextlib.contextmanager
+    def reading(self, key: str) -> Iterator[Any]:
+        """An object as an open stream, which botocore's `read` and `iter_lines` read. Errors: NotFound."""
         with _unavailable("GetObject", key):
-            data: bytes = self._client().get_object(Bucket=self.bucket, Key=key)["Body"].read()
-            return data
+            yield self._client().get_object(Bucket=self.bucket, Key=key)["Body"]
 
     def get_lines(self, key: str) -> Iterator[bytes]:
         """The lines of an object, as they come. Errors: NotFound."""
-        with _unavailable("GetObject", key):
-            yield from self._client().get_object(Bucket=self.bucket, Key=key)["Body"].iter_lines(MIB)
+        with self.reading(key) as stream:
+            yield from stream.iter_lines(MIB)
 
     def get_file(
-        self,
-        key: str,
-        target: Path,
-        max_bytes: int,
-        bucket: str | None = None,
-        check: Callable[[], None] = lambda: None,
+        self, key: str, target: Path, max_bytes: int, bucket: str | None = None, check: Check = lambda: None
     ) -> tuple[int, str]:
         """Stream an object to a file; its size in bytes and its SHA-256 in hex. Errors: NotFound, TooLarge, and what
         `check` raises, which is asked before each piece."""
@@ -272,10 +274,10 @@ class Storage:
         wanted = {"ServerSideEncryption": self.settings.s3_sse, "SSEKMSKeyId": self.settings.s3_sse_kms_key_id}
         return {name: value for name, value in wanted.items() if value}
 
-    def _in_parts(self, media_type: str) -> dict[str, Any]:
+    def _in_parts(self, media_type: str, in_turn: bool = False) -> dict[str, Any]:
         from boto3.s3.transfer import TransferConfig
 
-        how = TransferConfig(multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=4)
+        how = TransferConfig(PART_BYTES, max_concurrency=4, multipart_chunksize=PART_BYTES, use_threads=not in_turn)
         return {"ExtraArgs": {"ContentType": media_type, **self._encryption}, "Config": how}
 
     def check(self) -> None:

@@ -114,20 +114,16 @@ class Bulk(Callers):
         calls: list[Call] = [("cancel", [keys.job(job_id)], [job_id, tenant]) for job_id in job_ids]
         self._each(calls)
 
-    def forget_many(self, jobs: Sequence[Fixed]) -> int:
-        """Forgets ended jobs, ENDS_A_TRIP at most; one that has gone is left so. The number of those that stay, as
-        they are sources of jobs that have not ended. Errors: NotReady."""
-        return self._each([self.forget_call(fixed) for fixed in jobs]).count(3)
+    def forget_many(self, jobs: Sequence[Fixed]) -> None:
+        """Forgets ended jobs, ENDS_A_TRIP at most; one that has gone is left so. Errors: NotReady."""
+        self._each([self.forget_call(fixed) for fixed in jobs])
 
-    def _each(self, calls: Sequence[Call]) -> list[Any]:
-        """The answers, without those of damaged records."""
-        answers = []
+    def _each(self, calls: Sequence[Call]) -> None:
         for (verb, *_), reply in zip(calls, self._replies(calls, independent=True) if calls else (), strict=True):
             try:
-                answers.append(self._answer(verb, reply, type(reply[1])))
+                self._answer(verb, reply, type(reply[1]))
             except errors.LedgerFault:  # of a damaged record; the others are done
                 continue
-        return answers
 
     def statuses(self, job_ids: Sequence[str]) -> list[str | None]:
         """The status of each job; None where Redis has no such job."""

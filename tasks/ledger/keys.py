@@ -64,10 +64,6 @@ ORPHANS = "bl:orphans"
 PARKED = "bl:parked"
 """set: tenants with parked jobs. Written by claim; removed with the tenant's last parked job."""
 
-SETTLING = "bl:settling"
-"""zset: <tenant>/<job id> of an ended job whose dependents are to be told, by the ms of the next try. Written by the
-ends and by submit; settle_chains removes it."""
-
 # -- the bucket
 
 STORED = "bl:stored"
@@ -85,14 +81,14 @@ TOMBSTONES = "bl:tombstones"
 ERASING = "bl:erasing"
 """string: bl:erasing:<tenant>, the lock of the keeper that erases the tenant. Lapses within seconds."""
 
-# -- webhooks
+# -- webhooks and deliveries
 
-WEBHOOKS = "bl:webhooks"
-"""zset: tenant by the ms of the earliest try of a webhook that it is owed. Written by the scripts."""
+OWED = {"webhook": "bl:webhooks", "delivery": "bl:deliveries"}
+"""zset: tenant by the ms of the earliest try of a webhook, or a delivery, that it is owed. Written by the scripts."""
 PASSING = "bl:passing"
 """set: tenants with messages of started or progress. Written by claim and report; the keeper removes them."""
 UNDELIVERED = "bl:undelivered"
-"""hash: tenant -> number of the webhooks that it is owed. Written by the scripts."""
+"""hash: tenant -> number of the webhooks and deliveries that it is owed. Written by the scripts."""
 
 # -- workers, keepers, API keys
 
@@ -136,7 +132,7 @@ def idle(queue: str) -> str:
 
 
 def waiting(pool: str) -> str:
-    """zset: id of a job in one of the pool's lines, by the ms since which it waits. Written with the line."""
+    """zset: job id by the ms since which it waits. Written by the release before alone; the keeper deletes it daily."""
     return f"bl:waiting:{pool}"
 
 
@@ -194,12 +190,6 @@ def later(tenant: str) -> str:
     return f"bl:later:{tenant}"
 
 
-def dependents(tenant: str, job_id: str) -> str:
-    """zset: a living job that names the job as a source, 0 while it waits for it, else 1. Written by submit and
-    settle_chains; the end of a dependent removes it."""
-    return f"bl:dependents:{tenant}:{job_id}"
-
-
 def running(tenant: str) -> str:
     """set: the tenant's running jobs. Written by claim and the ends; a worker of an older release leaves some behind,
     which _parking.lua removes."""
@@ -219,23 +209,23 @@ def dead(tenant: str) -> str:
     return f"bl:dead:{tenant}"
 
 
-# -- a tenant's webhooks
+# -- a tenant's webhooks and deliveries
 
 
-def webhook(tenant: str, job_id: str) -> str:
-    """hash: the state of a job's webhook; url, ended, status, attempts, next_ms, answer, ... Written at the job's end
-    and by tell_webhook; once told, until the record's retention ends, a day at least."""
-    return f"bl:webhook:{tenant}:{job_id}"
+def owed(what: str, tenant: str, job_id: str) -> str:
+    """hash: the state of a job's `webhook` or `delivery`; url, ended, status, attempts, next_ms, answer, ... Written at
+    the job's end and by tell_owed; once told, until the record's retention ends, a day at least."""
+    return f"bl:{what}:{tenant}:{job_id}"
 
 
-def webhook_hosts(tenant: str) -> str:
-    """zset: host with its port by the ms of the earliest try there. Written with WEBHOOKS."""
-    return f"bl:webhooks:{tenant}"
+def owed_hosts(what: str, tenant: str) -> str:
+    """zset: host with its port, or bucket, by the ms of the earliest try there. Written with OWED."""
+    return f"{OWED[what]}:{tenant}"
 
 
-def webhook_line(tenant: str, host: str) -> str:
-    """zset: job id by the ms of its webhook's next try, or of the lease of one. Written with WEBHOOKS."""
-    return f"bl:webhooks:{tenant}:{host}"
+def owed_line(what: str, tenant: str, host: str) -> str:
+    """zset: job id by the ms of its next try, or of the lease of one. Written with OWED."""
+    return f"{OWED[what]}:{tenant}:{host}"
 
 
 def passing(tenant: str) -> str:
@@ -243,9 +233,9 @@ def passing(tenant: str) -> str:
     return f"bl:passing:{tenant}"
 
 
-def took(keeper: str) -> str:
-    """string: '<token> <tenant>:<job id> ...', the keeper's last answer of take_webhooks. As long as its lease."""
-    return f"bl:took:{keeper}"
+def took(keeper: str, what: str) -> str:
+    """string: '<token> <tenant>:<job id> ...', the keeper's last answer of take_owed. As long as its lease."""
+    return f"bl:took:{keeper}:{what}"
 
 
 # -- a tenant's batches
@@ -347,17 +337,16 @@ def of_tenant(tenant: str) -> list[str]:
         rate(tenant),
         upload_rate(tenant),
         replay(tenant, "*"),
-        dependents(tenant, "*"),
         batch(tenant, "*"),
         tenant_batches(tenant),
         receiving(tenant),
         idempotency(tenant, "*"),
         upload_jobs(tenant, "*"),
         making(tenant, "*", "*"),
-        webhook(tenant, "*"),
-        webhook_hosts(tenant),
         passing(tenant),
-        webhook_line(tenant, "*"),
+        *(owed(what, tenant, "*") for what in OWED),
+        *(owed_hosts(what, tenant) for what in OWED),
+        *(owed_line(what, tenant, "*") for what in OWED),
         cost("*", tenant),
         alone("*", tenant),
     ]

@@ -13,7 +13,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 LIBRARIES = "backlot_"
 """Begin of the name of each release's library. The rest is the hash of its text, so that two releases live together."""
-SHARED = ("_server", "_reading", "_webhooks", "_batches", "_record", "_common", "_parking", "_aside", "_chains")
+SHARED = ("_server", "_reading", "_owed", "_batches", "_record", "_common", "_parking", "_aside")
 """Lua files that every verb needs, in their order."""
 FURTHER = {
     "amend": ("_quotas",),
@@ -21,7 +21,7 @@ FURTHER = {
     "limits": ("_quotas",),
     "open_batch": ("_quotas",),
     "report": ("_passing",),
-    "submit": ("_quotas", "_sources"),
+    "submit": ("_quotas",),
     "upload": ("_quotas",),
 }
 """Lua files that a verb needs beside the shared ones."""

@@ -9,10 +9,13 @@ from typing import overload
 from pydantic import BaseModel, Field
 
 from tasks.ledger import Ledger, keys
+from tasks.ledger.client import Client
 from tasks.ledger.faults import away
 from tasks.ledger.pauses import holds
 
 WORKERS_SHOWN = 1000
+HEADS = 100
+"""Jobs of each line among which the one that waits longest is looked for."""
 
 
 class PoolWorker(BaseModel):
@@ -40,7 +43,9 @@ class Pool(BaseModel):
     )
     running: int = Field(ge=0, description="attempts under way")
     wanted: int = Field(ge=0, description="slots that would leave nothing waiting: waiting + running")
-    oldest_wait_s: float | None = Field(ge=0, description="of the job that waits longest; null where none waits")
+    oldest_wait_s: float | None = Field(
+        ge=0, description="of the job that waits longest, among the next 100 of each model; null where none waits"
+    )
     swept_s: float | None = Field(ge=0, description="since a keeper last swept; null: never")
     workers: list[PoolWorker]
 
@@ -50,9 +55,9 @@ def read(ledger: Ledger, name: str) -> Pool:
     with away():
         with ledger.redis.pipeline(transaction=True) as pipeline:
             pipeline.time().zcard(keys.leases(name))
-            pipeline.zrange(keys.waiting(name), 0, 0, withscores=True).hget(keys.swept(name), "at")
+            pipeline.hget(keys.swept(name), "at")
             pipeline.zrevrange(keys.WORKERS, 0, WORKERS_SHOWN - 1, withscores=True)
-            (seconds, micros), running, oldest, swept, workers = pipeline.execute()
+            (seconds, micros), running, swept, workers = pipeline.execute()
         now = seconds * 1000 + micros / 1000
         alive = [worker for worker, until in workers if until > now]
         with ledger.redis.pipeline(transaction=False) as pipeline:
@@ -60,6 +65,7 @@ def read(ledger: Ledger, name: str) -> Pool:
                 pipeline.hgetall(keys.worker(worker)).hvals(keys.slots(worker))
             told = pipeline.execute()
         in_line, could_start, parked = _waiting(ledger, name)
+        oldest_ms = oldest(ledger.redis, name)
     shown = [
         _worker(worker, facts, slots, now)
         for worker, facts, slots in zip(alive, told[::2], told[1::2], strict=True)
@@ -72,9 +78,31 @@ def read(ledger: Ledger, name: str) -> Pool:
         running=running,
         wanted=could_start + running,
         workers=shown,
-        oldest_wait_s=_since(oldest[0][1], now) if oldest else None,
+        oldest_wait_s=_since(oldest_ms, now),
         swept_s=_since(swept, now),
     )
+
+
+def lines_of(client: Client, pool: str) -> list[str]:
+    """The waiting lines of the pool, `<queue>:<model>`, empty ones included. Errors: RedisError."""
+    return [line for line in client.smembers(keys.LINES) if line.partition(".")[0] == pool]
+
+
+def oldest(client: Client, pool: str) -> float | None:
+    """The ms since which the job waits that waits longest, among the first HEADS of each line; None where none waits.
+
+    Fair tags bring each tenant's oldest job to the head of its line; only a low priority, or its tenant's jobs for
+    other models, may hold an older one back. Errors: RedisError.
+    """
+    with client.pipeline(transaction=False) as asking:
+        for line in lines_of(client, pool):
+            asking.zrange(keys.line(line), 0, HEADS - 1)
+        ids = [job_id for heads in asking.execute() for job_id in heads]
+    with client.pipeline(transaction=False) as asking:
+        for job_id in ids:
+            asking.hget(keys.job(job_id), "since_ms")
+        told = asking.execute(raise_on_error=False)  # a record of another type hides no other
+    return min((float(since) for since in told if isinstance(since, str) and since.isdecimal()), default=None)
 
 
 def _waiting(ledger: Ledger, pool: str) -> tuple[int, int, int]:
@@ -84,7 +112,7 @@ def _waiting(ledger: Ledger, pool: str) -> tuple[int, int, int]:
     autoscaler overlooks a job.
     """
     client, most = ledger.redis, ledger.settings.max_running_jobs
-    lines = [line for line in client.smembers(keys.LINES) if line.partition(".")[0] == pool]
+    lines = lines_of(client, pool)
     with client.pipeline(transaction=False) as asking:
         asking.hkeys(keys.PAUSES).hkeys(keys.ORPHANS).hgetall(keys.fair(pool)).smembers(keys.PARKED)
         for line in lines:

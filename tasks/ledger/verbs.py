@@ -9,9 +9,9 @@ from tasks.ledger.bulk import Bulk
 from tasks.ledger.duties import Duties
 from tasks.ledger.epoch import Epoch
 from tasks.ledger.lines import Lines
+from tasks.ledger.owed import Messages
 from tasks.ledger.reads import Reads
-from tasks.ledger.webhooks import Webhooks
 
 
-class Ledger(Bulk, Amends, Attempts, Duties, Lines, Epoch, Reads, Webhooks):
+class Ledger(Bulk, Amends, Attempts, Duties, Lines, Epoch, Reads, Messages):
     """The job records in Redis; errors of every verb: those of Connection."""

@@ -71,7 +71,7 @@ class DeadLetters:
     def read(self, tenant: str, which: Which) -> Page:
         """The page of dead letters that a replay or a purge with the same filter would take."""
         records, following = self._page(tenant, which)
-        return Page(views(self.ledger.with_webhooks(records)), str(following) if following else None)
+        return Page(views(self.ledger.with_owed(records)), str(following) if following else None)
 
     def replay(
         self, tenant: str, which: Which, idempotency_key: str | None = None, patch: RetryRequest | None = None
@@ -117,7 +117,6 @@ class DeadLetters:
         if record is None or record["tenant"] != tenant:
             return []
         fixed = anew(request_of(record, old), new, self.jobs.registry, self.jobs.settings, patch)
-        fixed = self.jobs.chains.judged(fixed)
         try:
             return [self.jobs.accept(fixed, replaying=True).job]
         except Replayed:

@@ -19,16 +19,16 @@ from tasks.ids import JOB_ID, new_id, now_ms
 from tasks.job import SCHEMA, Fixed, Job, Status
 from tasks.ledger import Idempotency, Ledger, Record, Submitted, keys
 from tasks.ledger.events import Events
+from tasks.ledger.owed import What
 from tasks.ledger.pages import Count, Cursor, Wanted, counted, page
 from tasks.ledger.shapes import Rate
 from tasks.reduced import request_of, to_forget, view, views
 from tasks.registry import Registry
 from tasks.request import check_model, plain
 from tasks.request_shapes import AmendRequest, JobRequest, RetryRequest
-from tasks.service import again, chains
+from tasks.service import again
 from tasks.service.amends import Amends
 from tasks.service.archive import Archive
-from tasks.service.chains import Chains
 from tasks.service.clocks import clocks_of
 from tasks.service.intake import UPLOAD_KEPT_S, File, Intake, Prepared
 from tasks.service.looks import Looks
@@ -84,9 +84,8 @@ class Jobs:
     ) -> None:
         self.settings, self.registry, self.ledger = settings, registry, ledger
         self.broker, self.storage = broker, storage
+        self.intake = Intake(settings, ledger, storage)
         self.archive = Archive(ledger, storage)
-        self.chains = Chains(ledger, self.archive)
-        self.intake = Intake(settings, ledger, storage, self.chains)
         self.events, self.looks = Events(settings), Looks(ledger)
         self.webhooks = Webhooks(settings, ledger)
         self.amends = Amends(settings, registry, ledger, broker)
@@ -143,9 +142,9 @@ class Jobs:
             priority=request.priority,
             uploads=prepared.uploads,
             webhook=self.webhooks.check(tenant, request.webhook) if request.webhook else None,
+            output=self.webhooks.check_output(tenant, request.output) if request.output else None,
             in_bucket=prepared.in_bucket,
-            v=SCHEMA if prepared.in_bucket or prepared.waits_for else 1,
-            **chains.fields(prepared.waits_for),
+            v=SCHEMA if prepared.in_bucket else 1,
             **clocks,
         )
         return fixed, prepared
@@ -194,15 +193,16 @@ class Jobs:
             raise Conflict(
                 f"job {job_id} ended long ago, and of its large request only what may be shown is kept; submit it anew"
             )
-        fixed = self.chains.judged(again.anew(old, new_id("job"), self.registry, self.settings, patch))
+        fixed = again.anew(old, new_id("job"), self.registry, self.settings, patch)
         path = f"/v1/jobs/{job_id}/retry"
         content = again.told(patch)
         idempotency = Idempotency.of((tenant, "POST", path, idempotency_key), content) if idempotency_key else None
         return self.accept(fixed, idempotency)
 
-    def replay_webhook(self, tenant: str, job_id: str) -> Job:
-        """Sends the webhook of an ended job again. Errors: NotFound; Conflict where there is none to send."""
-        self.webhooks.replay(self.get(tenant, job_id))
+    def replay(self, what: What, tenant: str, job_id: str) -> Job:
+        """Sends the webhook of an ended job again, or delivers its outputs again. Errors: NotFound; Conflict where
+        there is none."""
+        self.webhooks.replay(what, self.get(tenant, job_id))
         return self.get(tenant, job_id)
 
     def delete(self, tenant: str, job_id: str) -> None:
@@ -258,10 +258,14 @@ class Jobs:
             for record, why in zip(records, self.ledger.why_they_wait(records), strict=True)
         ]
         number = counted(self.ledger, index, wanted) if count else None
-        return Page(views(self.ledger.with_webhooks(told)), str(following) if following else None, number)
+        return Page(views(self.ledger.with_owed(told)), str(following) if following else None, number)
 
     def output_link(self, tenant: str, job_id: str, name: str) -> str:
         """A fresh link to an output. Errors: NotFound."""
+        return self.storage.link(self.output_key(tenant, job_id, name), media_type_of(name), name)
+
+    def output_key(self, tenant: str, job_id: str, name: str) -> str:
+        """The key of an output in the bucket. Errors: NotFound."""
         record = self._record_of(tenant, job_id)
         if record is None or "shrunk" in record:
             key = self.archive.output_key(tenant, job_id, name)
@@ -270,7 +274,7 @@ class Jobs:
             key = next((output["key"] for output in outputs if output["name"] == name), None)
         if key is None:
             raise NotFound(f"job {job_id} has no output {name[:200]!r}")
-        return self.storage.link(key, media_type_of(name), name)
+        return key
 
     def create_upload(self, tenant: str, name: str, size: int | None = None) -> UploadLink:
         """Opens an upload for a file of exactly `size` bytes. It is kept a day, then as long as a job names it.
@@ -314,7 +318,7 @@ class Jobs:
         if "shrunk" in record:
             return self._archived(tenant, json.loads(record["fixed"])["id"])
         (why,) = self.ledger.why_they_wait([record])
-        (record,) = self.ledger.with_webhooks([record])
+        (record,) = self.ledger.with_owed([record])
         return view({**record, "message": why} if why else record, self.ledger.position(record))
 
     def _archived(self, tenant: str, job_id: str) -> Job:
@@ -332,8 +336,6 @@ class Jobs:
             return self._replay(fixed.tenant, submitted.job_id, submitted.replay_fingerprint, idempotency)
         if submitted.bell:
             self.broker.ring(fixed.queue)
-        if fixed.waits_for:  # the script has judged them
-            job, text = self.get(fixed.tenant, fixed.id), ""
         return self.accepted(job, text, submitted)
 
     def accepted(self, job: Job, text: str, submitted: Submitted) -> Accepted:
@@ -378,14 +380,14 @@ def _content(request: JobRequest, files: Mapping[str, File]) -> str:
 def fresh(fixed: Fixed, now: int) -> Job:
     """The view of a job that is submitted now, ms since 1970, by its request alone."""
     start = max(fixed.start_ms or now, now)
-    record = {
-        "created_ms": str(now),
-        "status": Status.SCHEDULED if start > now or fixed.waits_for else Status.QUEUED,
-        "start_by_ms": str(start + round(fixed.queue_ttl_s * 1000)),
-    }
-    if fixed.waits_for:
-        record["waits"] = " ".join(fixed.waits_for)
-    return Job.of(fixed, record)
+    return Job.of(
+        fixed,
+        {
+            "created_ms": str(now),
+            "status": Status.SCHEDULED if start > now else Status.QUEUED,
+            "start_by_ms": str(start + round(fixed.queue_ttl_s * 1000)),
+        },
+    )
 
 
 def _ms(at: datetime | None) -> int | None:

@@ -75,7 +75,7 @@ class Looks:
             self.ledger.ready()  # a Redis that has lost records would show jobs as erased
         done = [job_id for job_id, look in looks.items() if look.done]
         records = self._read(done, lambda pipeline, job_id: pipeline.hgetall(keys.job(job_id)))
-        for job_id, record in zip(records, self.ledger.with_webhooks(list(records.values())), strict=True):
+        for job_id, record in zip(records, self.ledger.with_owed(list(records.values())), strict=True):
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 looks[job_id] = Look(looks[job_id].record, view(record))
         found = {ask: looks[ask.job_id] for ask in asks if ask.job_id in looks}

@@ -16,14 +16,15 @@ from tasks.ledger import Idempotency, Submitted
 from tasks.ledger.connection import Call
 from tasks.request import parse_valid
 from tasks.request_shapes import JobRequest
-from tasks.service.chains import Source
 from tasks.service.intake import Intake
 from tasks.service.jobs import Accepted, Jobs, fresh
 
 SUBMITS_A_TRIP = 25
 """Submits in one trip at most. Redis serves nobody else meanwhile, for about 2 ms."""
 CLOCKS = ("start_at", "queue_ttl_s", "run_timeout_s", "deadline_s", "retention_s")
-FIELDS = frozenset((*CLOCKS, "kind", "model", "input", "params", "priority", "metadata", "max_attempts", "webhook"))
+FIELDS = frozenset(
+    (*CLOCKS, "kind", "model", "input", "params", "priority", "metadata", "max_attempts", "webhook", "output")
+)
 """Fields of a request that are known here. One with a field that a later release adds is left to `Jobs.submit`."""
 BELLS = ThreadPoolExecutor(1, "bells")
 """Rings doorbells: a broker that is slow to answer holds up no submit."""
@@ -47,7 +48,7 @@ class Submits:
     """Submits lists of requests."""
 
     def __init__(self, jobs: Jobs) -> None:
-        self._jobs, self._intake = jobs, _WithoutBucket(jobs.settings, jobs.ledger, jobs.storage, jobs.chains)
+        self._jobs, self._intake = jobs, _WithoutBucket(jobs.settings, jobs.ledger, jobs.storage)
 
     def submit(self, wanted: Sequence[Wanted]) -> list[Outcome]:
         """The outcome of each, in order. SUBMITS_A_TRIP at most are one trip.
@@ -123,10 +124,7 @@ class _Draft:
 
 
 class _WithoutBucket(Intake):
-    """Finds no upload and no job: to look for one takes a request to the bucket, while which others would wait."""
+    """Finds no upload: to look for one takes a request to the bucket, while which others would wait."""
 
     def find(self, tenant: str, upload_id: str) -> Upload | None:
         raise LookupError(upload_id)
-
-    def find_job(self, tenant: str, job_id: str) -> Source:
-        raise LookupError(job_id)

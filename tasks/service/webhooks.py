@@ -1,21 +1,25 @@
-"""Webhooks of a tenant's jobs: judged at submit, shown with the job, replayed; and the secrets that sign them.
+"""Webhooks and deliveries of a tenant's jobs: judged at submit, shown with the job, replayed; and the secrets that
+sign webhooks.
 
-It sends nothing: that is a duty of the keeper.
+It sends nothing: those are duties of the keeper.
 """
 
 from urllib.parse import urlsplit
 
-from tasks.bucket.allowed import check_host
+from tasks import delivery
+from tasks.bucket.allowed import check_host, check_output
+from tasks.delivery import Delivery, OutputRequest
 from tasks.errors import Conflict, InvalidInput, InvalidRequest
 from tasks.job import Job
 from tasks.ledger import Ledger
+from tasks.ledger.owed import What
 from tasks.settings import Settings
 from tasks.webhook import Webhook, WebhookRequest, shown
 from tasks.webhook_secrets import WebhookSecrets
 
 
 class Webhooks:
-    """Operations of callers on webhooks. Errors of every method: NotReady where Redis is away."""
+    """Operations of callers on webhooks and deliveries. Errors of every method: NotReady where Redis is away."""
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self.settings, self.ledger = settings, ledger
@@ -32,16 +36,28 @@ class Webhooks:
             raise InvalidRequest([{"pointer": "/webhook", "detail": told}])
         return wanted
 
-    def with_state(self, job: Job) -> Job:
-        """A job from the bucket with the state of its webhook, where Redis has one."""
-        if job.webhook is None:
-            return job
-        state = self.ledger.webhook_state(job.tenant, job.id)
-        kept = Webhook.model_validate(shown(job.webhook.url, job.webhook.events, state))
-        return job.model_copy(update={"webhook": kept})
+    def check_output(self, tenant: str, wanted: OutputRequest) -> OutputRequest:
+        """The delivery of a submit. Errors: InvalidRequest where the operator does not allow it."""
+        try:
+            check_output(wanted.url, tenant, self.settings)
+        except InvalidInput as error:
+            raise InvalidRequest([{"pointer": "/output/url", "detail": error.detail}]) from error
+        return wanted
 
-    def replay(self, job: Job) -> None:
-        """Sends the webhook of an ended job again, with the same id. Errors: Conflict where there is none to send."""
-        if job.webhook is None:
-            raise Conflict(f"job {job.id} has no webhook")
-        self.ledger.replay_webhook(job.tenant, job.id)
+    def with_state(self, job: Job) -> Job:
+        """A job from the bucket with the states of its webhook and its delivery, where Redis has one."""
+        kept: dict[str, Webhook | Delivery] = {}
+        if job.webhook:
+            state = self.ledger.owed_state("webhook", job.tenant, job.id)
+            kept["webhook"] = Webhook.model_validate(shown(job.webhook.url, job.webhook.events, state))
+        if job.delivery:
+            state = self.ledger.owed_state("delivery", job.tenant, job.id)
+            kept["delivery"] = Delivery.model_validate(delivery.shown(job.delivery.url, state))
+        return job.model_copy(update=kept) if kept else job
+
+    def replay(self, what: What, job: Job) -> None:
+        """Sends the webhook of an ended job again, with the same id, or delivers its outputs again. Errors: Conflict
+        where there is none."""
+        if getattr(job, what) is None:
+            raise Conflict(f"job {job.id} has no {what}")
+        self.ledger.replay_owed(what, job.tenant, job.id)

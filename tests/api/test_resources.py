@@ -133,6 +133,15 @@ class TestPools:
         assert (worker["id"], worker["host"], worker["slots"], worker["running"]) == ("hand", "studio", 2, 1)
         assert worker["queues"] == ["gpu.generate"] and worker["draining"] is False
 
+    def test_the_longest_wait_is_that_of_the_job_that_came_first(self, operator, acme, ledger):
+        """Of any model of the pool, also where a later one is served before it; a damaged record hides no other."""
+        first, damaged = acme.submit(priority=-10), acme.submit()
+        acme.submit(priority=10)
+        long_ago_ms = float(ledger.redis.hget(keys.job(first["id"]), "since_ms")) - 60_000
+        ledger.redis.hset(keys.job(first["id"]), "since_ms", int(long_ago_ms))
+        ledger.redis.hset(keys.job(damaged["id"]), "since_ms", "yesterday")
+        assert 60 <= operator.get("/v1/pools/gpu").json["oldest_wait_s"] < 90
+
     def test_a_worker_that_cannot_be_read_hides_no_other(self, operator, hand, ledger):
         hand.claim()
         ledger.redis.hset(keys.worker("odd"), mapping={"pool": "gpu", "slots": "many"})

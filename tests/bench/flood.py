@@ -17,6 +17,7 @@ from tasks.ledger import keys
 from tests.bench.figures import Figure, Target
 from tests.bench.plan import Plan
 from tests.bench.sides import Backlot
+from tests.bench.work import fixed
 from tests.stack import until
 
 CAP = 300_000
@@ -58,7 +59,7 @@ def _run(side: Backlot, plan: Plan, entries: int) -> dict[str, float]:
         side.start_worker(SLOTS)
         first, ended, start = _added(side), side.ended(), time.perf_counter()
         while (came := _added(side) - first) < entries:
-            if redis.zcard(keys.waiting("cpu")) < plan.size(AT_ONCE, QUICK_AT_ONCE):
+            if redis.zcard(keys.line(fixed(0).line)) < plan.size(AT_ONCE, QUICK_AT_ONCE):
                 side.fill(plan.size(AT_ONCE, QUICK_AT_ONCE))
             time.sleep(0.05)
         took, done = time.perf_counter() - start, side.ended() - ended

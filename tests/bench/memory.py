@@ -123,6 +123,7 @@ def _waiting_job(jobs: int) -> list[Figure]:
     with Backlot() as side:
         side.keeper.stop()  # it would trim the journal
         ledger = side.jobs.ledger
+        fill(ledger, 1)  # Redis keeps the library of verbs from the first call on
         used = [_used(side)]
         fill(ledger, jobs)
         used.append(_used(side))

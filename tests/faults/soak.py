@@ -317,9 +317,9 @@ class Soak:
         for key in client.scan_iter("bl:*", count=1000):
             if key.startswith(("bl:job:",)) and key.removeprefix("bl:job:") not in known and known:
                 found.append(key)
-            if key.startswith((keys.WEBHOOKS, keys.UNDELIVERED)):
+            if key.startswith((*keys.OWED.values(), keys.UNDELIVERED)):
                 found.append(key)
-            if key.startswith(("bl:line:", "bl:leases:", "bl:waiting:")):
+            if key.startswith(("bl:line:", "bl:leases:")):
                 found.append(f"{key} holds {client.zcard(key)}")
             if key in (keys.DUE, keys.EXPIRIES):
                 found.append(f"{key} holds {client.zcard(key)}")

@@ -68,6 +68,7 @@ def test_settings_given_to_a_process_read_back_as_they_were(told, monkeypatch):
         ("linger_s", "5"),
         ("s3_sources", "acme"),
         ("s3_sources", "acme=bucket"),
+        ("s3_outputs", "acme=bucket"),
         ("cors_origins", "https://a.example/"),
         ("cors_origins", "a.example"),
         ("cors_origins", "https://A.example"),

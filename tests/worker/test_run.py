@@ -93,7 +93,7 @@ def test_every_job_leaves_the_leases_and_lines_empty(house, pool):
     house.ended(house.submit(f"{pool}-noop", "x"))
     redis = house.ledger.redis
     until(lambda: not redis.zcard(keys.leases(pool)), 30)
-    assert not redis.zcard(keys.waiting(pool))
+    assert not [line for line in redis.keys("bl:line:*") if line.startswith(f"bl:line:{pool}.")]
     assert not [field for field in redis.hgetall(keys.fair(pool)) if field != "clock"]
 
 

@@ -1,8 +1,9 @@
 """Compacts journal segments: rewrites each without the entries that a restore no longer needs; deletes empty ones.
 
-A restore needs the jobs that have not ended, the ends whose webhook is not told, and the Idempotency-Keys of the last
-day. Of any other ended job only its key stays, so that a restore need not look for its job.json. A segment is
-compacted a minute after it was written, then each time its age has doubled; so each is read a few times in all.
+A restore needs the jobs that have not ended, the ends whose webhook or delivery is not told, and the
+Idempotency-Keys of the last day. Of any other ended job only its key stays, so that a restore need not look for its
+job.json. A segment is compacted a minute after it was written, then each time its age has doubled; so each is read a
+few times in all.
 """
 
 import json
@@ -15,6 +16,7 @@ from tasks.errors import NotFound
 from tasks.ledger import Ledger, Record, keys
 from tasks.ledger.client import Client, Pipeline
 from tasks.ledger.idempotency import IDEMPOTENCY_MS
+from tasks.ledger.owed import OF_A_JOB
 from worker.keeper import members, segments
 from worker.keeper.entries import NEEDED, key_of, number
 from worker.keeper.replies import text_or
@@ -85,7 +87,7 @@ class Compactor:
         kept = {
             "accepted": living,
             "amended": living,
-            "ended": self._untold([entry for entry in entries if entry["type"] == "ended" and "webhook" in entry]),
+            "ended": self._untold([entry for entry in entries if entry["type"] == "ended"]),
         }
         batches = self._batches({batch for entry in entries if (batch := members.batch_of(entry))})
         needed: list[Record] = []
@@ -128,16 +130,19 @@ class Compactor:
         }
 
     def _untold(self, ends: list[Record]) -> set[str]:
-        """The jobs among these whose webhook is still to be delivered. Errors: NotReady."""
-        if not ends:
+        """The jobs among these whose webhook or delivery is still to be told. Errors: NotReady."""
+        owed = [
+            (end["id"], keys.owed(what, end["tenant"], end["id"])) for end in ends for what in OF_A_JOB if what in end
+        ]
+        if not owed:
             return set()
 
         def ask(together: Pipeline) -> None:
-            for end in ends:
-                together.hget(keys.webhook(end["tenant"], end["id"]), "status")
+            for _, key in owed:
+                together.hget(key, "status")
 
         states = self.ledger.snapshot(ask)
-        return {end["id"] for end, status in zip(ends, states, strict=True) if status == "pending"}
+        return {job_id for (job_id, _), status in zip(owed, states, strict=True) if status == "pending"}
 
 
 def _age_s(name: str, now: float) -> float:

@@ -18,6 +18,7 @@ NEEDED = {
     "amended": ("tenant", "fixed", "change", "at_ms"),
     "ended": ("tenant", "status"),
     "told": ("tenant",),
+    "delivered": ("tenant",),
     "forgotten": ("tenant",),
     "batch": ("tenant", "created_ms", "key", "fingerprint", "lines", "last"),
     "members": ("tenant", "ended_ms", "lines"),

@@ -34,7 +34,7 @@ JOBS_A_ROUND = 500
 """Jobs of a tenant that one round cancels or forgets."""
 SCAN_COUNT = 1000
 """Entries of one read of Redis, about."""
-INDEXES = (keys.UPLOADS, keys.ARCHIVED, keys.TOMBSTONES, keys.SETTLING)
+INDEXES = (keys.UPLOADS, keys.ARCHIVED, keys.TOMBSTONES)
 """Lists for all tenants whose members are <tenant>/<id>."""
 FORGOTTEN = "forgotten"
 """The type of journal entries that hold ids alone; they stay until Redis cannot return with the job."""
@@ -90,7 +90,6 @@ class Erasures:
         if record.get("status") in {status.value for status in Status if not status.final}:
             self.ledger.cancel(tenant, job_id)
             return 0
-        self.ledger.write(("DEL", keys.dependents(tenant, job_id)))  # they are all canceled
         self.ledger.forget(to_forget(record, job_id))
         return 1
 
@@ -126,7 +125,8 @@ class Erasures:
             found.keys += self._remove_members(index, f"{tenant}/")
         for counts in (keys.STORED, keys.HELD, keys.UNDELIVERED):
             found.keys += self.redis.hdel(counts, tenant)
-        self.redis.zrem(keys.WEBHOOKS, tenant)
+        for tenants in keys.OWED.values():
+            self.redis.zrem(tenants, tenant)
         for pattern in keys.of_tenant(tenant):
             for name in self.redis.scan_iter(match=pattern, count=SCAN_COUNT):
                 found.keys += self.redis.delete(name)

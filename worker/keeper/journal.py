@@ -15,6 +15,7 @@ from tasks.errors import LedgerFault, NotReady, StorageUnavailable
 from tasks.ids import now_ms
 from tasks.job import Job
 from tasks.ledger import Ledger, Record, keys
+from tasks.ledger.owed import OF_A_JOB
 from tasks.reduced import reduced
 from tasks.service.archive import Ended
 from worker.keeper import segments
@@ -97,8 +98,7 @@ class Journal:
         jobs: list[Job] = []
         while entries := [entry for entry in self._after(self._cursor(keys.WRITTEN), most) if number(entry[0]) <= upto]:
             ends = [(sid, fields) for sid, fields in entries if fields.get("type") == "ended"]
-            self._settle([fields for _, fields in ends if "webhook" in fields])
-            self._note_chains([fields for _, fields in ends if "needed" in fields or "sources" in fields])
+            self._settle([fields for _, fields in ends])
             ends = self._not_erased(ends)
             jobs += self.write_all(ends)
             self._trash_erased(ends)
@@ -109,18 +109,12 @@ class Journal:
         return jobs
 
     def _settle(self, ends: list[Record]) -> None:
-        """Owe webhooks that a script of an older release has not owed at the end."""
-        try:
-            self._ledger.settle(ends)
-        except (KeyError, LedgerFault) as error:
-            self.skipped.add("a webhook of an end", error)
-
-    def _note_chains(self, ends: list[Record]) -> None:
-        """Let dependents be told of ends that a script of an older release has written."""
-        try:
-            self._ledger.note_ends(ends)
-        except (KeyError, ValueError, LedgerFault) as error:
-            self.skipped.add("an end in a chain", error)
+        """Owe webhooks and deliveries that a script of an older release has not owed at the end."""
+        for what in OF_A_JOB:
+            try:
+                self._ledger.settle(what, [fields for fields in ends if what in fields])
+            except (KeyError, LedgerFault) as error:
+                self.skipped.add(f"a {what} of an end", error)
 
     def lag_s(self) -> float:
         """Age of the oldest entry whose job.json is not written yet; 0 where there is none."""

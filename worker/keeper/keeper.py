@@ -2,18 +2,17 @@
 
     epoch                             restores what Redis has lost; no other duty works before it has succeeded
     sweep due expire bells            lapsed leases, start times and retries, clocks that ran out, lost doorbells
-    chains                            jobs that wait for others
     events                            old entries of the event stream
     lines parked pauses set_aside     jobs whose model moved, parked jobs, a copy of the pauses, unreadable jobs
     segments job_json compact         the journal, each behind the other's cursor
-    webhooks                          what receivers are owed
+    webhooks deliveries               what receivers, and tenants' own buckets, are owed
     records                           records of ended jobs shrink
     retention archived tombstones     jobs past their retention
     batches                           batches never sealed, canceled, erased, past their retention
     uploads trash artefacts debris    objects that nobody needs
     reconcile held                    counts, and jobs that only the bucket knows
     erasures                          all data of a tenant
-    libraries                         Redis Functions of other releases
+    libraries                         what only other releases use in Redis
 
 /metrics and /readyz of its port, and `/v1/pools` through Redis, tell how each stands. It knows which duties there are
 and how often each works, and little of their work.
@@ -37,11 +36,12 @@ from tasks.ids import new_id
 from tasks.ledger import Ledger, connect, keepers, keys
 from tasks.service.jobs import Jobs
 from tasks.settings import Settings
-from worker.keeper import artefacts, chains, debris, erasures, events, health, held, libraries, metrics
+from worker.keeper import artefacts, debris, erasures, events, health, held, libraries, metrics
 from worker.keeper.batches import Batches
 from worker.keeper.bells import Bells
 from worker.keeper.compact import Compactor
 from worker.keeper.debris import Debris
+from worker.keeper.deliveries import Deliveries
 from worker.keeper.duty import Duty
 from worker.keeper.erasures import Erasures
 from worker.keeper.idle import Idle
@@ -60,8 +60,6 @@ from worker.keeper.webhooks import Webhooks
 log = logging.getLogger(__name__)
 SHARE = 0.1
 """Share of the keeper's time for records: workers want the cores too."""
-CHAINS_SHARE = 0.5
-"""Share of the keeper's time for jobs that wait for others, 25 a call of Redis."""
 BUSY_SHARE = 0.02
 """Share of a core for job.json while the machine has none to spare: Redis and a segment have the job."""
 SPARE_SHARE = 0.5
@@ -111,7 +109,6 @@ class Keeper:
         lines = Lines(self.ledger, self.registry, self.broker)
         pauses = Pauses(self.ledger, self.storage)
         self._add("sweep", lambda _: self.sweep())
-        self._add("chains", lambda _: chains.settle(self.ledger, self.broker, self.settings.renew_s * CHAINS_SHARE))
         self._add("due", lambda _: self.broker.ring_all(self.ledger.due()))
         self._add("expire", lambda _: self.ledger.expire(late))
         self._add("lines", lines.reroute)
@@ -122,7 +119,7 @@ class Keeper:
         self._add("events", lambda _: events.trim(self.redis, self.settings))
 
     def _add_journal(self) -> None:
-        """The duties that bring the journal into the bucket, and ends to receivers."""
+        """The duties that bring the journal into the bucket, and ends to receivers and buckets."""
         self.idle = Idle()
         self.journal = Journal(self.ledger, self.storage, Skipped("job_json"))
         self.compactor = Compactor(self.ledger, self.redis, self.storage, Skipped("compact"))
@@ -131,6 +128,7 @@ class Keeper:
         self._add("compact", lambda _: self.compactor.round(), self.compactor.skipped)
         jobs = Jobs(self.settings, self.registry, self.ledger, self.broker, self.storage)
         self._add("webhooks", Webhooks(jobs, self.id).round)
+        self._add("deliveries", Deliveries(jobs, self.id).round)
 
     def _add_clearing(self) -> None:
         """The duties that delete or count what is past its time."""
@@ -150,7 +148,7 @@ class Keeper:
         self._add("reconcile", lambda _: self.reconciler.reconcile(), self.reconciler.skipped)
         self._add("debris", Debris(self.storage).abort)
         self._add("erasures", Erasures(self.ledger, self.storage).round)
-        self._add("libraries", lambda _: libraries.delete_others(self.redis))
+        self._add("libraries", lambda _: libraries.delete_old(self.ledger, self.registry.pools))
 
     def _add(
         self,

@@ -1,18 +1,28 @@
-"""Deletes the libraries of Redis Functions that other releases loaded, once a day.
+"""Deletes what only other releases use, once a day: their libraries of Redis Functions, and keys that none writes now.
 
 A process that still uses one loads it again within its next call, so nobody need know which releases live. Where the
 server, or its user's rights, have no Functions, there is nothing to delete.
 """
 
 import contextlib
+from collections.abc import Iterable
 
 from redis.exceptions import ResponseError
 
-from tasks.ledger import lua
+from tasks.ledger import Ledger, keys, lua
 from tasks.ledger.client import Client
 
 EVERY_S = 86_400
 """Seconds between two rounds."""
+
+
+def delete_old(ledger: Ledger, pools: Iterable[str]) -> None:
+    """Delete other releases' libraries, and the index of waiting jobs that the release before kept for each pool.
+
+    Errors: NotReady, RedisError.
+    """
+    delete_others(ledger.redis)
+    ledger.write(("UNLINK", *map(keys.waiting, pools)))
 
 
 def delete_others(client: Client) -> None:

@@ -14,14 +14,19 @@ from prometheus_client.registry import Collector
 from redis.exceptions import RedisError
 
 from tasks.job import Job
-from tasks.ledger import keys
+from tasks.ledger import keys, pools
 from tasks.ledger.client import Client
 from tasks.registry import Registry
 
 log = logging.getLogger(__name__)
 ENDED = Counter("backlot_jobs_ended", "Jobs that reached a final status", ["kind", "model", "status"])
 SEGMENTS = Counter("backlot_journal_segments", "Segments of the journal written to the bucket")
-WEBHOOKS = Counter("backlot_webhooks", "Tries of webhooks, by outcome; pending is tried again", ["outcome"])
+SENT = {
+    "webhook": Counter("backlot_webhooks", "Tries of webhooks, by outcome; pending is tried again", ["outcome"]),
+    "delivery": Counter(
+        "backlot_deliveries", "Tries to copy a job's outputs, by outcome; pending is tried again", ["outcome"]
+    ),
+}
 DUTY_ERRORS = Counter("backlot_duty_errors", "Rounds of a duty of the keeper that failed", ["duty"])
 DUTY_SUCCEEDED = Gauge("backlot_duty_last_success_timestamp_seconds", "When a duty last succeeded; 0: never", ["duty"])
 DUTY_CPU = Counter("backlot_duty_cpu_seconds", "CPU seconds of a duty's own thread", ["duty"])
@@ -61,11 +66,11 @@ class _Pools(Collector):
         oldest = GaugeMetricFamily("backlot_oldest_wait_seconds", "Since when the oldest waits", labels=["pool"])
         swept = GaugeMetricFamily("backlot_sweep_age_seconds", "Since the last sweep", labels=["pool"])
         for pool in self._registry.pools:
-            head = self._redis.zrange(keys.waiting(pool), 0, 0, withscores=True)
+            since = pools.oldest(self._redis, pool)
             at = self._redis.hget(keys.swept(pool), "at")
-            waiting.add_metric([pool], self._redis.zcard(keys.waiting(pool)))
+            waiting.add_metric([pool], sum(map(self._redis.zcard, map(keys.line, pools.lines_of(self._redis, pool)))))
             running.add_metric([pool], self._redis.zcard(keys.leases(pool)))
-            oldest.add_metric([pool], max(0.0, (now - float(head[0][1])) / 1000) if head else 0)
+            oldest.add_metric([pool], 0 if since is None else max(0.0, (now - since) / 1000))
             swept.add_metric([pool], (now - float(at)) / 1000 if at else float("nan"))
         yield from (waiting, running, oldest, swept)
         yield GaugeMetricFamily(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from typing import Literal
 from urllib.parse import urlsplit
 
 import httpcore
@@ -26,12 +27,19 @@ NO_ANSWER = (httpcore.NetworkError, httpcore.ProtocolError, httpcore.Unsupported
 
 @dataclass(frozen=True)
 class Reply:
-    """The outcome. `status`: None where no answer came. `late`: it took all of POST_S. `retry_after_s`: as asked."""
+    """The outcome of a try. `status`: None where no answer came. `late`: it took all of its time. `retry_after_s`: as
+    asked. `ends`: a failure that no further try mends."""
 
     status: int | None
     detail: str
     retry_after_s: float = 0
     late: bool = False
+    ends: bool = False
+
+    @property
+    def final(self) -> Literal["off", "failed"] | None:
+        """The outcome where no further try is made."""
+        return "off" if self.status == 410 else "failed" if self.ends else None
 
     @property
     def delivered(self) -> bool:

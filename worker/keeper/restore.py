@@ -9,7 +9,7 @@ its outputs cannot be committed. Every step may be done twice.
     ended, but living in this Redis    its record becomes that of its end
     living here, but has a job.json    its record becomes that of its job.json (outlived.py)
     ended, its job.json not written    job.json is written
-    ended, its webhook not told        the webhook is owed again
+    ended, its webhook not told        the webhook is owed again; a delivery likewise
     erased                             its objects are trash again
     a batch                            its record and its counts are put back (restore_batches.py)
 """
@@ -22,7 +22,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 from tasks.bucket.layout import job_json_key, job_prefix
@@ -35,8 +35,7 @@ from tasks.ledger.client import Client
 from tasks.ledger.epoch import RESTORING_S
 from tasks.ledger.faults import away
 from tasks.ledger.idempotency import IDEMPOTENCY_MS
-from tasks.service.archive import Archive
-from tasks.service.chains import Chains
+from tasks.ledger.owed import OF_A_JOB, What
 from tasks.service.intake import UPLOAD_KEPT_S
 from tasks.settings import Settings
 from worker.keeper import entries, outlived, pauses, segments
@@ -57,6 +56,8 @@ DAMAGE = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
 """Errors of an entry that cannot be read; other errors are ours and end the restore."""
 ALL_FAILED_ENTRIES = 20
 """Readable entries that may fail while none is restored; with more no entry is to blame, and the epoch is not set."""
+NAMES: dict[What, str] = {"webhook": "webhooks", "delivery": "deliveries"}
+"""Names under which the restore counts what is owed again."""
 PLAIN = re.compile(r"[\w-]+", re.ASCII)
 """A tenant or an id that may be a part of a key in the bucket."""
 
@@ -68,23 +69,21 @@ class Found:
     alive      accepted and not ended: id -> tenant
     ended      ids
     late       ended, its job.json wanted and perhaps not written: id -> tenant
-    untold     ended with a webhook that is not told: ids
+    untold     ended with a webhook, or a delivery, that is not told: ids
     erased     id -> tenant
     keys_used  id -> the Idempotency-Key that made it
     retried    (tenant, id) of jobs that a person has retried
     batches    what is known of batches
-    chained    accepted and not ended jobs that name others, which are put back last: ids
     """
 
     alive: dict[str, str] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
     late: dict[str, str] = field(default_factory=dict)
-    untold: set[str] = field(default_factory=set)
+    untold: dict[What, set[str]] = field(default_factory=lambda: {what: set() for what in OF_A_JOB})
     erased: dict[str, str] = field(default_factory=dict)
     keys_used: dict[str, KeyUse] = field(default_factory=dict)
     retried: set[tuple[str, str]] = field(default_factory=set)
     batches: SeenBatches = field(default_factory=SeenBatches)
-    chained: set[str] = field(default_factory=set)
 
 
 class Restore:
@@ -97,7 +96,6 @@ class Restore:
         self.settings, self.redis, self.storage = settings, client, storage
         self.skipped = skipped or Skipped("epoch")
         self.ledger, self._came_ms, self._failed = Ledger(settings, client), 0, 0
-        self.chains = Chains(self.ledger, Archive(self.ledger, storage))
         self._late: list[Entry] = []  # ends whose job.json is still to be written
         self._submitting = Ledger(settings, client, clock=lambda: self._came_ms)  # to make one a job takes 20 ms
 
@@ -186,9 +184,6 @@ class Restore:
             if len(self._late) >= JOB_JSONS_A_CALL:
                 self._write_late(writer)
         self._write_late(writer)
-        if found.chained:  # their sources are put back, or their job.json are written
-            for entry in self._entries(known, names):
-                self._each(entry, partial(self._put_back_chained, found, entry, done))
         failed = self._failed - failed_before
         if failed >= ALL_FAILED_ENTRIES and not done["queued"] + done["concluded"] + done["job.json"]:
             raise LedgerFault(f"none of {failed} entries of the journal can be put back; the first are in the log")
@@ -224,34 +219,19 @@ class Restore:
     def _put_back_one(self, found: Found, entry: Record, done: dict[str, int]) -> None:
         job_id = entry["id"]
         if entry["type"] == "accepted" and found.alive.pop(job_id, ""):
-            accepted = entries.accepted(entry)
-            if accepted.fixed.waits_for:
-                found.chained.add(job_id)
-                return
-            self._submit(accepted)
+            self._submit(entries.accepted(entry))
             done["queued"] += 1
         elif entry["type"] == "amended":
-            if job_id not in found.chained:
-                self._amend(entry)
+            self._amend(entry)
         elif entry["type"] == "ended" and job_id in found.ended:
             found.ended.discard(job_id)
             if found.late.pop(job_id, ""):
                 self._late.append((entry["sid"], entry))
                 done["job.json"] += 1
             done["concluded"] += self.ledger.conclude(job_id, _record(entry), self.token)
-            if job_id in found.untold:
-                done["webhooks"] = done.get("webhooks", 0) + self.ledger.settle([entry], self.token)
-
-    def _put_back_chained(self, found: Found, entry: Record, done: dict[str, int]) -> None:
-        """Put back a job that names others, each judged anew."""
-        if entry["id"] not in found.chained:
-            return
-        if entry["type"] == "amended":
-            self._amend(entry)
-        elif entry["type"] == "accepted":
-            accepted = entries.accepted(entry)
-            self._submit(replace(accepted, fixed=self.chains.restored(accepted.fixed)))
-            done["queued"] += 1
+            for what, name in NAMES.items():
+                if job_id in found.untold[what]:
+                    done[name] = done.get(name, 0) + self.ledger.settle(what, [entry], self.token)
 
     def _submit(self, accepted: Accepted) -> None:
         """Submit the job again, at the time of its first submit."""
@@ -321,14 +301,17 @@ def _see(found: Found, entry: Record, written: Sid, now: float) -> None:
         case "ended":
             found.alive.pop(job_id, None)
             found.ended.add(job_id)
-            if "webhook" in entry:
-                found.untold.add(job_id)
+            for what in OF_A_JOB:
+                if what in entry:
+                    found.untold[what].add(job_id)
             _check(entry["tenant"], job_id)
             not_written = entries.number(entry["sid"]) > written and job_id not in found.erased
             if not_written and float(entry["retained_ms"]) > now:  # past its retention it is not wanted
                 found.late[job_id] = entry["tenant"]
         case "told":
-            found.untold.discard(job_id)
+            found.untold["webhook"].discard(job_id)
+        case "delivered":
+            found.untold["delivery"].discard(job_id)
         case "forgotten":
             found.alive.pop(job_id, None)
             found.late.pop(job_id, None)

@@ -11,7 +11,6 @@ local function remove_stray(line, id, kept)
   end
   if tenant then return leave_line({id = id, line = line, pool = pool, tenant = tenant, batch = batch}) end
   redis.call('ZREM', 'bl:line:' .. line, id)
-  redis.call('ZREM', 'bl:waiting:' .. pool, id)
 end
 
 -- Removes the job from every line, lease and clock.

@@ -11,9 +11,8 @@ local function wake(queue, now)
   return true
 end
 
--- Filled in _parking.lua and _chains.lua.
+-- Filled in _parking.lua.
 local parking = {}
-local chains = {}
 
 -- Enqueues the job, with its old fair tag or else a new one. `since`: the ms since which it waits, or nil for now.
 -- While both flows of a tenant wait, each has half of its weight.
@@ -30,13 +29,11 @@ local function enter_line(job, now, since)
   end
   set(job, 'tag', num(tag), 'since_ms', num(tonumber(since or now)))
   redis.call('ZADD', 'bl:line:' .. job.line, num(tag - 10 * tonumber(job.priority)), job.id)
-  redis.call('ZADD', 'bl:waiting:' .. job.pool, job.since_ms, job.id)
 end
 
 -- Removes the job from its line. A flow with nothing waiting has no tag.
 local function leave_line(job)
   if redis.call('ZREM', 'bl:line:' .. job.line, job.id) == 0 then return end
-  redis.call('ZREM', 'bl:waiting:' .. job.pool, job.id)
   local fair, flow = 'bl:fair:' .. job.pool, flow_of(job)
   if redis.call('HINCRBY', fair, 'jobs:' .. flow, -1) <= 0 then redis.call('HDEL', fair, 'jobs:' .. flow, 'tag:' .. flow) end
 end
@@ -100,14 +97,13 @@ local function finish(job, status, now)
   if not job.token or job.deadline_ms then redis.call('ZREM', 'bl:expiries', job.id) end
   if job.checkpoint then trash(job, 'checkpoints', now) end
   if job.text then redis.call('DEL', 'bl:text:' .. job.id) end
-  unset(job, 'token', 'phase', 'retry_ms', 'checkpoint', 'text', 'waits')
+  unset(job, 'token', 'phase', 'retry_ms', 'checkpoint', 'text')
   note(job, 'ended_ms', num(now), 'retained_ms', num(now + tonumber(job.keep_ms)))
   event(job, status)
   index_end(job)
   redis.call('XADD', 'bl:journal', '*', 'type', 'ended', 'id', job.id, unpack(with_record(job)))
-  if job.webhook then webhooks.owe(job.tenant, job.id, job.webhook, status, job.retained_ms, now) end
-  if job.sources then chains.leave(job) end
-  if job.needed then chains.ended(job, status, now) end
+  if job.webhook then owed.owe('webhook', job.tenant, job.id, job.webhook, status, job.retained_ms, now) end
+  if job.delivery then owed.owe('delivery', job.tenant, job.id, job.delivery, status, job.retained_ms, now) end
 end
 
 -- Entry of an attempt that starts: JSON, which end_attempt completes.

@@ -114,7 +114,7 @@ local function start_attempt(job, worker, token, alone, lease, now)
     'queued_ms', num(tonumber(job.queued_ms or 0) + now - tonumber(job.since_ms)),
     'attempt:' .. number, begun(number, worker.id, token, now))
   forget_attempt(job, number - 50)
-  if job.webhook and number == 1 then webhooks.pass(job.tenant, job.id, job.webhook, 'started', now) end
+  if job.webhook and number == 1 then owed.pass(job.tenant, job.id, job.webhook, 'started', now) end
   event(job, 'running')
   parking.started(job, worker.most_running, now)
   redis.call('ZADD', 'bl:leases:' .. worker.pool, num(now + lease), job.id)

@@ -1,7 +1,7 @@
--- _passing: the events of webhooks that are sent at most once; stands behind _webhooks, for claim and report.
+-- _passing: the events of webhooks that are sent at most once; stands behind _owed, for claim and report.
 
 -- Passes started or progress on to a keeper, which sends it at most once: the last thousand of a tenant, for a minute.
-function webhooks.pass(tenant, id, webhook, event, now)
+function owed.pass(tenant, id, webhook, event, now)
   local events, url = string.match(webhook, '^(%a+) (%S+)$')
   if not string.find(events or '', string.sub(event, 1, 1), 1, true) then return false end
   local key, one = 'bl:passing:' .. tenant, {id = id}

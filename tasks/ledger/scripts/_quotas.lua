@@ -37,11 +37,11 @@ local function refusal(tenant, jobs, named, size, most_waiting, most_stored, mos
 end
 
 -- Checks the arguments and the types of the keys of a submit before anything is written; raises. Returns the jobs in the
--- line, the doorbells in the queue, and what webhooks.given does.
+-- line, the doorbells in the queue, and what owed.given does.
 local function check_submit(KEYS, ARGV, tenant, queue)
   if not queue then error('no line: ' .. ARGV[5], 0) end
   for _, i in ipairs({6, 8, 10, 11, 13, 17, 18, 19, 22, 23}) do number(ARGV[i]) end
-  if ARGV[9] ~= '' then number(ARGV[9]) end
+  for _, i in ipairs({7, 9}) do if ARGV[i] ~= '' then number(ARGV[i]) end end
   whole(ARGV[15])
   local most_attempts, budgets = string.match(ARGV[12], '^(%S+) ?(.*)$')
   number(most_attempts)
@@ -52,5 +52,5 @@ local function check_submit(KEYS, ARGV, tenant, queue)
   end
   redis.call('ZCARD', KEYS[4])
   if ARGV[20] ~= '' then redis.call('ZCARD', 'bl:dead:' .. tenant) end
-  return redis.call('ZCARD', KEYS[2]), redis.call('LLEN', KEYS[3]), webhooks.given(ARGV, #KEYS + 19)
+  return redis.call('ZCARD', KEYS[2]), redis.call('LLEN', KEYS[3]), owed.given(ARGV, #KEYS + 19)
 end

@@ -9,7 +9,7 @@
 -- ARGV[5]  held     bytes of Redis that the tenant's records may take; 0 for any number
 --
 -- Returns {0, submits left, ms until all are, uploads left, ms until all are, waiting jobs, running jobs, bytes in the
---         bucket, bytes of records, bytes that its records may take, webhooks undelivered}
+--         bucket, bytes of records, bytes that its records may take, webhooks and deliveries undelivered}
 --         {-1}  not ready
 if not ready() then return {-1} end
 local now, tenant, rates, told = clock(ARGV[1]), ARGV[2], {number(ARGV[3]), number(ARGV[4])}, {0}

@@ -42,7 +42,7 @@ if phase ~= '' and (phase ~= seen[3] or waits ~= (seen[4] == '1')) then
   if waits then redis.call('HSET', KEYS[1], 'batching', 1) else redis.call('HDEL', KEYS[1], 'batching') end
 end
 if ARGV[5] ~= '' then redis.call('HSET', KEYS[1], 'progress', ARGV[5]) end
-if ARGV[5] ~= '' and seen[7] and now - (seen[8] or 0) >= 60000 and webhooks.pass(seen[9], ARGV[2], seen[7], 'progress', now) then
+if ARGV[5] ~= '' and seen[7] and now - (seen[8] or 0) >= 60000 and owed.pass(seen[9], ARGV[2], seen[7], 'progress', now) then
   redis.call('HSET', KEYS[1], 'passed_ms', num(now))
 end
 if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'message', string.sub(ARGV[6], 2)) end

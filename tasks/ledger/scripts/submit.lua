@@ -13,7 +13,7 @@
 -- ARGV[4]  tenant
 -- ARGV[5]  line     <queue>:<model>
 -- ARGV[6]  priority -10 to 10
--- ARGV[7]  start    ms, or ''; behind a blank the ids of the jobs that it names, where it names any, as chains.judge has them
+-- ARGV[7]  start    ms, or ''
 -- ARGV[8]  queue_ttl ms
 -- ARGV[9]  deadline ms, or ''
 -- ARGV[10] run_timeout ms
@@ -30,7 +30,8 @@
 -- ARGV[21] replay   1: only if that is a dead letter still
 -- ARGV[22] held     bytes of Redis that the tenant's records may take, a quarter of maxmemory at most; 0 for any number
 -- ARGV[23] v        the form of the record; then the bytes of each upload; then the batch whose member it is, or ''; then, of
---          webhook  a job with one alone: '<events> <url>', and those that the tenant may have undelivered, 0 for any number
+--          webhook  or '', and those that the tenant may have undelivered, 0 for any number; then the delivery, where it has one.
+--                   A job with neither has none of these
 --
 -- Returns {1, id, bell, left, ms}  recorded, now or before; bell 1: a doorbell is needed; submits left of the tenant's
 --                                  minute, and the ms until all are
@@ -42,14 +43,13 @@
 --         {-5, bytes}  the tenant has so much in the bucket
 --         {-6}  the job to retry is no dead letter
 --         {-7, bytes, most}  the tenant's records take so much of Redis and may take so much
---         {-8, webhooks}  the tenant has so many webhooks undelivered
---         {-9, id, status}  a job that it names has ended so, or is 'gone'; of a batch's member, and in a restore, it fails
+--         {-8, count}  the tenant has so many webhooks and deliveries undelivered
 --         {-1}  not ready
 local asking, restoring = ARGV[16] == 'ask', ARGV[16] ~= 'ask' and ARGV[16] ~= ''
 if not (restoring and fenced(ARGV[16]) or not restoring and ready()) then return {-1} end
 local now = clock(ARGV[1])
 local id, tenant, queue = ARGV[2], ARGV[4], string.match(ARGV[5], '^([^:]+):.')
-local waiting, bells, webhook, most_undelivered = check_submit(KEYS, ARGV, tenant, queue)
+local waiting, bells, messages, most_undelivered = check_submit(KEYS, ARGV, tenant, queue)
 local function bell_needed(more)
   if wake(queue, now) then return 0 end
   return bells < math.min(waiting + more, tonumber(ARGV[13])) and 1 or 0
@@ -65,12 +65,9 @@ if ARGV[14] ~= '' then holder, fingerprint, uploading = string.match(redis.call(
 local foreign = holder and holder ~= id
 if foreign and restoring then fault('submit', id, 'its Idempotency-Key is held by ' .. holder)
 elseif foreign then return uploading == '' and {2, holder, fingerprint} or {3, holder} end
-local batch = ARGV[#KEYS + 18] or ''
-local start, chain, broken = sources_of(ARGV[7], tenant, restoring or batch ~= '', now)
-if broken then return broken end
 if not restoring then
   local quotas = {tonumber(ARGV[18]), tonumber(ARGV[19]), tonumber(ARGV[22])}
-  local refused = refusal(tenant, 1, {unpack(KEYS, 7)}, 1024 + #ARGV[3], unpack(quotas)) or webhooks.refusal(tenant, most_undelivered)
+  local refused = refusal(tenant, 1, {unpack(KEYS, 7)}, 1024 + #ARGV[3], unpack(quotas)) or owed.refusal(tenant, most_undelivered)
   if refused then return refused end
   if ARGV[21] == '1' and not redis.call('ZSCORE', 'bl:dead:' .. tenant, ARGV[20]) then return {-6} end
   if rate > 0 and left() < 1 then return {-3, paid_again(rate, paid, now)} end
@@ -79,15 +76,15 @@ if not restoring then
 end
 local job = {id = id, tenant = tenant, line = ARGV[5], priority = ARGV[6], queue = queue, pool = string.match(queue, '^[^.]+')}
 local most_attempts, budgets = string.match(ARGV[12], '^(%S+) ?(.*)$')
+local start, batch = math.max(tonumber(ARGV[7]) or now, now), ARGV[#KEYS + 18] or ''
 if batch ~= '' then note(job, 'batch', batch) end
 if budgets ~= '' then note(job, 'retry', budgets) end
 note(job, 'fixed', ARGV[3], 'tenant', tenant, 'line', ARGV[5], 'priority', ARGV[6], 'created_ms', num(now),
-  'start_by_ms', num(start + ARGV[8]), 'run_ms', ARGV[10], 'keep_ms', ARGV[11], 'max', most_attempts, 'v', ARGV[23], unpack(webhook))
+  'start_by_ms', num(start + ARGV[8]), 'run_ms', ARGV[10], 'keep_ms', ARGV[11], 'max', most_attempts, 'v', ARGV[23], unpack(messages))
 -- a restored job may have a checkpoint of an earlier attempt, which goes with it
 if restoring then note(job, 'checkpoint', '-') end
 if ARGV[9] ~= '' then note(job, 'deadline_ms', num(now + ARGV[9])) end
-if chain then enter_chain(job, chain, start, now) end
-if not job.waits then redis.call('ZADD', 'bl:expiries', num(math.min(start + ARGV[8], tonumber(job.deadline_ms or start + ARGV[8]))), id) end
+redis.call('ZADD', 'bl:expiries', num(math.min(start + ARGV[8], tonumber(job.deadline_ms or start + ARGV[8]))), id)
 redis.call('ZADD', KEYS[4], num(now), id)
 if waiting == 0 then
   redis.call('SADD', 'bl:lines', ARGV[5])
@@ -102,9 +99,9 @@ charge('bl:held', tenant, id, size_of(job))
 if ARGV[14] ~= '' and not (foreign and uploading == '') then redis.call('SET', KEYS[5], id .. ' ' .. ARGV[14], 'PX', ARGV[15]) end
 redis.call('XADD', 'bl:journal', '*', 'type', 'accepted', 'id', id, 'fixed', ARGV[3], 'created_ms', num(now),
   'key', ARGV[14] ~= '' and KEYS[5] or '', 'fingerprint', ARGV[14])
-if start > now or job.waits then
+if start > now then
   event(job, 'scheduled')
-  if not job.waits then wait_until(job, start) end
+  wait_until(job, start)
   return {1, id, 0, left(), paid - now}
 end
 enter_line(job, now)

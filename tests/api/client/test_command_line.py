@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.metadata import version
 
+import httpx
 import psutil
 import pytest
 from click import BadParameter
@@ -28,7 +29,8 @@ BACKLOT = [sys.executable, "-m", "api.client.cli"]
 def url_and_key(redis_server: RedisServer, s3_server: S3Server, tmp_path_factory) -> Iterator[tuple[str, str]]:
     """An API without workers, and a key for it."""
     folder = tmp_path_factory.mktemp("cli")
-    settings = make_settings(redis_server.for_a_stack(), s3_server, f"cli-{uuid.uuid4().hex[:12]}", folder)
+    bucket, outputs = f"cli-{uuid.uuid4().hex[:12]}", {"acme": ["theirs/"]}
+    settings = make_settings(redis_server.for_a_stack(), s3_server, bucket, folder, s3_outputs=outputs)
     make_storage(settings)
     Ledger(settings).set_epoch()
     key = keyfile.add(settings.keys_file, "acme")
@@ -161,6 +163,14 @@ def test_a_locale_without_the_letters_is_no_crash(backlot, url_and_key):
     assert json.loads(shown.stdout)["metadata"] == {"title": "Amélie ☃"}
     said = told(backlot("submit", "☃", "prompt=Once", PYTHONIOENCODING="ascii"), REFUSED)
     assert "\\u2603" in said
+
+
+def test_a_submit_names_a_webhook_and_a_folder(backlot, url_and_key):
+    url, key = url_and_key
+    httpx.post(f"{url}/v1/webhooks/secret", headers={"Authorization": f"Bearer {key}"}).raise_for_status()
+    options = ("--webhook", "https://a.example/x", "--deliver", "s3://theirs/out/")
+    job = json.loads(backlot("submit", "generate", "prompt=Once", *options).stdout)
+    assert (job["webhook"]["url"], job["delivery"]["url"]) == ("https://a.example/x", "s3://theirs/out/")
 
 
 def test_ctrl_c_says_that_the_job_goes_on(url_and_key):

@@ -33,6 +33,7 @@ class Job:
     dead: bool = False
     batch: str | None = None
     webhook: bool = False
+    output: bool = False
     start_by: int = 0
     change: str = ""
     created: int = 0
@@ -64,7 +65,7 @@ class Model:
         self.swept_at: int | None = None
         self.hold = 0
         self.forgotten: set[str] = set()
-        self.owed: set[tuple[str, str]] = set()
+        self.owed: set[tuple[str, str, str]] = set()
 
     # -- callers
 
@@ -74,7 +75,7 @@ class Model:
         start = max(fixed.start_ms or 0, self.now)
         deadline = None if fixed.deadline_s is None else self.now + round(fixed.deadline_s * 1000)
         job = Job(fixed.id, fixed.tenant, fixed.line, fixed.priority, fixed.max_attempts, deadline, dict(fixed.retry))
-        job.batch, job.webhook = fixed.batch, fixed.webhook is not None
+        job.batch, job.webhook, job.output = fixed.batch, fixed.webhook is not None, fixed.output is not None
         job.created, job.start_by = self.now, start + round(fixed.queue_ttl_s * 1000)
         job.expiry = min(job.start_by, deadline or 1 << 60)
         self.jobs[job.id] = job
@@ -302,7 +303,9 @@ class Model:
 
     def _finish(self, job: Job, status: str) -> None:
         if job.webhook:
-            self.owed.add((job.tenant, job.id))
+            self.owed.add(("webhook", job.tenant, job.id))
+        if job.output and status == "succeeded":
+            self.owed.add(("delivery", job.tenant, job.id))
         if job.waits:
             self._leave(job)
             self._give_back(job)

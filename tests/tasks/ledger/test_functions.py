@@ -102,6 +102,13 @@ def test_libraries_of_two_releases_live_together_until_the_keeper_deletes_the_ot
     libraries.delete_others(ledger.redis)
 
 
+def test_the_keeper_deletes_what_the_release_before_wrote_alone(desk, ledger):
+    job = desk.submit()
+    ledger.redis.zadd(keys.waiting("cpu"), {job.id: 1})
+    libraries.delete_old(ledger, ["cpu", "gpu"])
+    assert not ledger.redis.exists(keys.waiting("cpu")) and desk.claim().fixed == job
+
+
 def _of_another_release() -> tuple[tuple[str, str, int], tuple[str, str, str]]:
     name = "backlot_0000000000000000"
     return ("FCALL", name, 0), ("FUNCTION", "LOAD", lua.library().load[2].replace(NAME, name))

@@ -222,38 +222,30 @@ class Case:
         """The number is lost with the first answer; nothing is owed twice."""
         job = self.desk.submit(webhook=RECEIVER)
         end = {"tenant": "acme", "id": job.id, "webhook": RECEIVER.as_field(), "status": "failed", "retained_ms": "1"}
-        yield lambda: self.lossy.settle([end]), 0
+        yield lambda: self.lossy.settle("webhook", [end]), 0
         assert self.desk.ledger.redis.hgetall(keys.UNDELIVERED) == {"acme": "1"}
 
-    def settle_chains(self):
-        """The queue is lost with the first answer; the keeper rings for lines that wait."""
-        source = self.desk.submit()
-        jobs = [self.desk.submit(waits_for=[source.id]) for _ in range(7)]
-        self.desk.commit(self.desk.claim())
-        yield lambda: self.lossy.settle_chains(), (False, [])
-        assert sorted(self.desk.line()) == sorted(job.id for job in jobs)
-
-    def take_webhooks(self):
+    def take_owed(self):
         job, other = self.desk.submit(webhook=RECEIVER), self.desk.submit(webhook=RECEIVER)
         self.desk.cancel(job), self.desk.cancel(other)
         line = ("acme", "a.example")
-        yield lambda: [one.job_id for one in self.lossy.take_webhooks("k1", "t1", [(line, 1)], 30)], [job.id]
-        assert [one.job_id for one in self.desk.ledger.take_webhooks("k2", "t2", [(line, 9)], 30)] == [other.id]
+        yield lambda: [one.job_id for one in self.lossy.take_owed("webhook", "k1", "t1", [(line, 1)], 30)], [job.id]
+        assert [one.job_id for one in self.desk.ledger.take_owed("webhook", "k2", "t2", [(line, 9)], 30)] == [other.id]
 
-    def tell_webhook(self):
+    def tell_owed(self):
         job = self.desk.submit(webhook=RECEIVER)
         self.desk.cancel(job)
-        (owed,) = self.desk.ledger.take_webhooks("k1", "t1", [(("acme", "a.example"), 1)], 30)
-        yield lambda: self.lossy.tell_webhook(owed, "delivered", "answered 200", 200), True
+        (owed,) = self.desk.ledger.take_owed("webhook", "k1", "t1", [(("acme", "a.example"), 1)], 30)
+        yield lambda: self.lossy.tell_owed("webhook", owed, "delivered", "answered 200", 200), True
         assert self.entries(job.id) == ["accepted", "ended", "told"]
-        assert not self.desk.ledger.redis.exists(keys.UNDELIVERED, keys.WEBHOOKS)
+        assert not self.desk.ledger.redis.exists(keys.UNDELIVERED, keys.OWED["webhook"])
 
-    def replay_webhook(self):
+    def replay_owed(self):
         job = self.desk.submit(webhook=RECEIVER)
         self.desk.cancel(job)
-        (owed,) = self.desk.ledger.take_webhooks("k1", "t1", [(("acme", "a.example"), 1)], 30)
-        self.desk.ledger.tell_webhook(owed, "failed", "answered 500", 500)
-        yield lambda: self.lossy.replay_webhook("acme", job.id), None
+        (owed,) = self.desk.ledger.take_owed("webhook", "k1", "t1", [(("acme", "a.example"), 1)], 30)
+        self.desk.ledger.tell_owed("webhook", owed, "failed", "answered 500", 500)
+        yield lambda: self.lossy.replay_owed("webhook", "acme", job.id), None
         assert self.desk.ledger.redis.hgetall(keys.UNDELIVERED) == {"acme": "1"}
 
     def open_batch(self):

@@ -17,9 +17,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tasks.delivery import OutputRequest
 from tasks.errors import Conflict, DeadlineExceeded, ModelFailed, NotFound
 from tasks.job import Fixed
-from tasks.ledger import Ledger, Worker, keys
+from tasks.ledger import Ledger, Worker, keys, pools
 from tasks.webhook import WebhookRequest
 from tests.conftest import make_fixed
 from tests.tasks.ledger.conftest import AWAY, Clock
@@ -34,6 +35,7 @@ SLOTS = ["w1:0", "w1:1", "w2:0", "w2:1"]
 LATE = DeadlineExceeded("deadline_s passed")
 A_NUMBER = st.integers(0, 1000)
 RECEIVER = WebhookRequest(url="https://a.example/x")
+FOLDER = OutputRequest(url="s3://theirs/out/")
 MODELS = {"lstm": "generate", "gru": "generate", "cnn-lstm": "caption"}
 
 
@@ -68,6 +70,7 @@ class LedgerMachine(RuleBasedStateMachine):
         batch=st.sampled_from([None, None, "batch_x"]),
         retry=st.sampled_from([{}, {}, {"worker_lost": 2}, {"model_failed": 1, "storage_unavailable": 0}]),
         webhook=st.sampled_from([None, None, RECEIVER]),
+        output=st.sampled_from([None, None, FOLDER]),
         tie=A_NUMBER,
     )
     def submit(self, start_s, model, tie, **chosen) -> None:
@@ -256,7 +259,8 @@ class LedgerMachine(RuleBasedStateMachine):
         for line in (LSTM, GRU, CAPTION):
             places = {j.id: pytest.approx(j.place[0]) for j in jobs if j.waits and j.line == line}
             assert self._zset(keys.line(line)) == places
-        assert set(self._zset(keys.waiting("cpu"))) == {j.id for j in jobs if j.waits}
+        since = [float(self.ledger.record(j.id)["since_ms"]) for j in jobs if j.waits]
+        assert pools.oldest(self.ledger.redis, "cpu") == min(since, default=None)
         assert self._zset(keys.leases("cpu")) == {j.id: j.lease for j in jobs if j.token}
         assert self._zset(keys.DUE) == {j.id: j.due for j in jobs if j.due}
         assert self._zset(keys.EXPIRIES) == {j.id: j.expiry for j in jobs if j.expiry}
@@ -286,14 +290,15 @@ class LedgerMachine(RuleBasedStateMachine):
             assert sum(found.values()) == made
 
     @invariant()
-    def webhooks_are_owed_for_jobs_that_have_ended_and_for_no_others(self) -> None:
-        """Once each; those of forgotten jobs too."""
+    def webhooks_and_deliveries_are_owed_for_jobs_that_have_ended_and_for_no_others(self) -> None:
+        """Once each, deliveries for those that succeeded; those of forgotten jobs too."""
         owed = self.model.owed
         for tenant in "abc":
-            line = self._zset(keys.webhook_line(tenant, "a.example"))
-            assert set(line) == {job_id for whose, job_id in owed if whose == tenant}
+            for what, host in (("webhook", "a.example"), ("delivery", "theirs")):
+                line = self._zset(keys.owed_line(what, tenant, host))
+                assert set(line) == {job_id for one, whose, job_id in owed if (one, whose) == (what, tenant)}
         counts = {tenant: int(n) for tenant, n in self.ledger.redis.hgetall(keys.UNDELIVERED).items()}
-        assert counts == Counter(tenant for tenant, _ in owed)
+        assert counts == Counter(tenant for _, tenant, _ in owed)
 
     def submits(self) -> list[tuple]:
         """The submits that were answered, each job's once."""

@@ -6,6 +6,7 @@ import json
 import pytest
 from redis.exceptions import ResponseError
 
+from tasks.delivery import OutputRequest
 from tasks.job import Upload
 from tasks.ledger import Idempotency, keys, lua
 from tasks.webhook import WebhookRequest
@@ -16,7 +17,7 @@ from tests.tasks.ledger.test_ready import ASK
 TRIED = sorted({*ASK, "conclude"})
 GARBAGE = ("x", "", "\udcff", "{", "-1e999")
 SHARED = tuple(value for value in vars(keys).values() if isinstance(value, str) and value.startswith("bl:"))
-POOLS = tuple(of("") for of in (keys.leases, keys.waiting, keys.fair, keys.swept, keys.idle, keys.line))
+POOLS = tuple(of("") for of in (keys.leases, keys.fair, keys.swept, keys.idle, keys.line))
 """Of the whole service: that they are of their types is the server's state, not a job's."""
 
 
@@ -25,19 +26,16 @@ class Bench:
 
     def __init__(self, desk, verb):
         self.redis, self.verb, self.ledger = desk.ledger.redis, verb, desk.ledger
-        of_webhooks = {"webhook": WebhookRequest(url="https://a.example/x")} if "webhook" in verb else {}
-        self.claimed, waiting = desk.running(**of_webhooks), desk.submit()
+        owes = {"webhook": WebhookRequest(url="https://a.example/x")} if "owed" in verb else {}
+        self.claimed, waiting = desk.running(**owes), desk.submit()
         desk.cancel(desk.submit())
-        if verb in ("forget", "shrink", "conclude") or of_webhooks:
+        if verb in ("forget", "shrink", "conclude") or owes:
             desk.commit(self.claimed) if verb != "conclude" else None
         if verb == "sweep":
             desk.swept(after_s=9)
             desk.ledger.clock.forward(2)
         if verb == "expire":
             desk.ledger.clock.forward(waiting.queue_ttl_s + 1)
-        if verb == "settle_chains":
-            desk.submit(waits_for=[waiting.id])
-            desk.cancel(waiting)
         if verb == "due":
             desk.submit(start_ms=desk.ledger.clock.ms + 1000)
             desk.ledger.clock.forward(2)
@@ -59,8 +57,8 @@ class Bench:
     def ask(self, ledger):
         if self.verb == "submit":
             uploads = {"upload_1": Upload(key="k", bytes=3, etag="e")}
-            named = [self.claimed.fixed.id]
-            ledger.submit(make_fixed(uploads=uploads, deadline_s=60, waits_for=named), Idempotency("d", "f"))
+            owes = {"webhook": WebhookRequest(url="https://a.example/x"), "output": OutputRequest(url="s3://theirs/")}
+            ledger.submit(make_fixed(uploads=uploads, deadline_s=60, **owes), Idempotency("d", "f"))
         elif self.verb == "amend":
             later = {"start_ms": ledger.clock.ms + 1000, "priority": 2}
             ledger.amend(self.waiting, self.waiting.model_copy(update=later), "change_1")

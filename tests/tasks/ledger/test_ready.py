@@ -6,7 +6,7 @@ import pytest
 
 from tasks.errors import DeadlineExceeded, NotReady
 from tasks.ledger import Idempotency, Ledger, keys
-from tasks.ledger.webhooks import Owed
+from tasks.ledger.owed import Owed
 from tests.conftest import make_fixed, make_worker
 from tests.stack import RedisServer, make_settings
 
@@ -48,11 +48,10 @@ ASK = {
     "orphan": lambda ledger, claimed: ledger.orphan("cpu.generate:lstm", DeadlineExceeded("")),
     "unpark": lambda ledger, claimed: ledger.unpark("acme"),
     "write": lambda ledger, claimed: ledger.write(("SET", "bl:stock", "")),
-    "settle_chains": lambda ledger, claimed: ledger.settle_chains(),
-    "settle": lambda ledger, claimed: ledger.settle([end_of(claimed)]),
-    "take_webhooks": lambda ledger, claimed: ledger.take_webhooks("k1", "t1", [(("acme", "a.example"), 4)], 30),
-    "tell_webhook": lambda ledger, claimed: ledger.tell_webhook(owed(claimed), "delivered", "answered 200", 200),
-    "replay_webhook": lambda ledger, claimed: ledger.replay_webhook("acme", claimed.fixed.id),
+    "settle": lambda ledger, claimed: ledger.settle("webhook", [end_of(claimed)]),
+    "take_owed": lambda ledger, claimed: ledger.take_owed("webhook", "k1", "t1", [(("acme", "a.example"), 4)], 30),
+    "tell_owed": lambda ledger, claimed: ledger.tell_owed("webhook", owed(claimed), "delivered", "answered 200", 200),
+    "replay_owed": lambda ledger, claimed: ledger.replay_owed("webhook", "acme", claimed.fixed.id),
     "open_batch": lambda ledger, claimed: ledger.open_batch("acme", "batch_x", 2, 3, 500, Idempotency("d", "f")),
     "note_batch": lambda ledger, claimed: ledger.note_batch("acme", "batch_x", "sealed", 60),
     "give_back": lambda ledger, claimed: ledger.give_back("acme", Idempotency("d", "f"), claimed.fixed.id),

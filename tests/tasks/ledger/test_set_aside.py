@@ -37,8 +37,7 @@ def nowhere(ledger, job):
     """Whether no list leads to the job that a verb goes through."""
     redis = ledger.redis
     return not any(
-        redis.zscore(key, job.id)
-        for key in (keys.line(job.line), keys.waiting("cpu"), keys.leases("cpu"), keys.DUE, keys.EXPIRIES)
+        redis.zscore(key, job.id) for key in (keys.line(job.line), keys.leases("cpu"), keys.DUE, keys.EXPIRIES)
     )
 
 

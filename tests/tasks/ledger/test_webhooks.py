@@ -6,7 +6,7 @@ import pytest
 
 from tasks.errors import Conflict, DeadlineExceeded, QuotaExceeded
 from tasks.ledger import Ledger, keys
-from tasks.ledger.webhooks import Owed
+from tasks.ledger.owed import Owed
 from tasks.webhook import WebhookRequest
 from tests.tasks.ledger.conftest import AWAY
 
@@ -17,11 +17,11 @@ LEASE_S = 30
 
 def taken(ledger: Ledger, count: int = 9, keeper: str = "k1", line=LINE) -> list[Owed]:
     taken.calls = getattr(taken, "calls", 0) + 1
-    return ledger.take_webhooks(keeper, f"t{taken.calls}", [(line, count)], LEASE_S)
+    return ledger.take_owed("webhook", keeper, f"t{taken.calls}", [(line, count)], LEASE_S)
 
 
 def state(ledger: Ledger, job) -> dict[str, str]:
-    return ledger.webhook_state(job.tenant, job.id)
+    return ledger.owed_state("webhook", job.tenant, job.id)
 
 
 ENDS = {
@@ -70,9 +70,9 @@ def test_a_leased_webhook_comes_again_where_its_keeper_tells_nothing(desk, ledge
     desk.cancel(desk.submit(webhook=RECEIVER))
     (owed,) = taken(ledger)
     ledger.clock.forward(LEASE_S - 1)
-    assert not taken(ledger, keeper="k2") and not ledger.due_webhooks()
+    assert not taken(ledger, keeper="k2") and not ledger.due_tenants("webhook")
     ledger.clock.forward(1)
-    assert ledger.due_webhooks() == ["acme"] and ledger.due_hosts("acme", 9) == [LINE[1]]
+    assert ledger.due_tenants("webhook") == ["acme"] and ledger.due_hosts("webhook", "acme", 9) == [LINE[1]]
     assert taken(ledger, keeper="k2") == [owed]
 
 
@@ -80,7 +80,7 @@ def test_a_try_that_failed_comes_at_its_time(desk, ledger):
     job = desk.submit(webhook=RECEIVER)
     desk.cancel(job)
     (owed,) = taken(ledger)
-    ledger.tell_webhook(owed, "pending", "answered 500", 500, delay_s=60)
+    ledger.tell_owed("webhook", owed, "pending", "answered 500", 500, delay_s=60)
     seen = state(ledger, job)
     assert (seen["attempts"], json.loads(seen["answer"])["status"]) == ("1", 500)
     ledger.clock.forward(59)
@@ -93,17 +93,17 @@ def test_of_two_keepers_that_tell_the_same_try_the_first_counts(desk, ledger):
     job = desk.submit(webhook=RECEIVER)
     desk.cancel(job)
     (owed,) = taken(ledger)
-    assert ledger.tell_webhook(owed, "delivered", "answered 200", 200)
-    assert ledger.tell_webhook(owed, "pending", "answered 500", 500, delay_s=1)
+    assert ledger.tell_owed("webhook", owed, "delivered", "answered 200", 200)
+    assert ledger.tell_owed("webhook", owed, "pending", "answered 500", 500, delay_s=1)
     assert state(ledger, job)["status"] == "delivered" and not taken(ledger)
 
 
 def test_a_told_webhook_is_journaled_and_its_state_goes_with_the_record(desk, ledger, journal):
     job = desk.submit(webhook=RECEIVER, retention_s=7 * 86400)
     desk.cancel(job)
-    ledger.tell_webhook(taken(ledger)[0], "off", "answered 410", 410)
+    ledger.tell_owed("webhook", taken(ledger)[0], "off", "answered 410", 410)
     assert journal()[-1] == {"type": "told", "id": job.id, "tenant": "acme", "outcome": "off"}
-    kept_ms = ledger.redis.execute_command("PEXPIRETIME", keys.webhook("acme", job.id))
+    kept_ms = ledger.redis.execute_command("PEXPIRETIME", keys.owed("webhook", "acme", job.id))
     assert kept_ms == ledger.clock.ms + 7 * 86400 * 1000
     assert not ledger.redis.keys("bl:webhooks*")
 
@@ -114,31 +114,31 @@ def test_an_erased_job_still_owes_its_webhook(desk, ledger):
     ledger.forget(job)
     (owed,) = taken(ledger)
     assert (owed.job_id, owed.ended) == (job.id, "canceled")
-    ledger.tell_webhook(owed, "delivered", "answered 200", 200)
-    assert ledger.redis.ttl(keys.webhook("acme", job.id)) > 0
+    ledger.tell_owed("webhook", owed, "delivered", "answered 200", 200)
+    assert ledger.redis.ttl(keys.owed("webhook", "acme", job.id)) > 0
 
 
 def test_erased_once_it_is_told_its_url_goes_at_once(desk, ledger):
     job = desk.submit(webhook=RECEIVER)
     desk.cancel(job)
-    ledger.tell_webhook(taken(ledger)[0], "delivered", "answered 200", 200)
+    ledger.tell_owed("webhook", taken(ledger)[0], "delivered", "answered 200", 200)
     ledger.forget(job)
-    assert "url" not in state(ledger, job) and 0 < ledger.redis.ttl(keys.webhook("acme", job.id)) <= 86400
+    assert "url" not in state(ledger, job) and 0 < ledger.redis.ttl(keys.owed("webhook", "acme", job.id)) <= 86400
     with pytest.raises(Conflict, match="no longer known"):
-        ledger.replay_webhook("acme", job.id)
+        ledger.replay_owed("webhook", "acme", job.id)
 
 
 def test_a_replay_owes_it_again_and_counts_its_tries_anew(desk, ledger):
     job = desk.submit(webhook=RECEIVER)
     with pytest.raises(Conflict, match="has not ended"):
-        ledger.replay_webhook("acme", job.id)
+        ledger.replay_owed("webhook", "acme", job.id)
     desk.cancel(job)
-    ledger.tell_webhook(taken(ledger)[0], "failed", "answered 500", 500)
+    ledger.tell_owed("webhook", taken(ledger)[0], "failed", "answered 500", 500)
     ledger.clock.forward(100)
-    ledger.replay_webhook("acme", job.id)
+    ledger.replay_owed("webhook", "acme", job.id)
     (owed,) = taken(ledger)
     assert (owed.attempts, owed.before, owed.owed_ms) == (1, 1, ledger.clock.ms)
-    assert ledger.redis.ttl(keys.webhook("acme", job.id)) == -1
+    assert ledger.redis.ttl(keys.owed("webhook", "acme", job.id)) == -1
 
 
 def test_an_end_by_a_script_that_knows_no_webhooks_is_settled(desk, ledger):
@@ -148,8 +148,8 @@ def test_an_end_by_a_script_that_knows_no_webhooks_is_settled(desk, ledger):
     for key in (*ledger.redis.keys("bl:webhook*"), keys.UNDELIVERED):
         ledger.redis.delete(key)
     end = next(entry for _, entry in ledger.redis.xrange(keys.JOURNAL) if entry["type"] == "ended")
-    assert ledger.settle([end] * 60) == 1
-    assert [one.job_id for one in taken(ledger)] == [job.id] and ledger.settle([end]) == 0
+    assert ledger.settle("webhook", [end] * 60) == 1
+    assert [one.job_id for one in taken(ledger)] == [job.id] and ledger.settle("webhook", [end]) == 0
 
 
 @pytest.mark.parametrize("most", [2, 0])
@@ -161,10 +161,10 @@ def test_a_tenant_has_so_many_undelivered_and_no_more(desk, ledger, most):
     if not most:
         desk.submit(webhook=RECEIVER)
         return
-    with pytest.raises(QuotaExceeded, match="2 of your webhooks are undelivered; a tenant may have 2"):
+    with pytest.raises(QuotaExceeded, match="2 of your webhooks and deliveries are undelivered; a tenant may have 2"):
         desk.submit(webhook=RECEIVER)
     desk.submit(), desk.submit(tenant="rival", webhook=RECEIVER)
-    ledger.tell_webhook(taken(ledger, 1)[0], "delivered", "answered 200", 200)
+    ledger.tell_owed("webhook", taken(ledger, 1)[0], "delivered", "answered 200", 200)
     desk.submit(webhook=RECEIVER)
 
 
@@ -204,7 +204,7 @@ def test_events_that_nobody_wants_are_not_passed_on(desk, ledger):
     desk.commit(wants_none)
     assert passed(ledger) == ["started"] and not taken(ledger) and not state(ledger, wants_none.fixed)
     with pytest.raises(Conflict, match="no webhook for its end"):
-        ledger.replay_webhook("acme", wants_none.fixed.id)
+        ledger.replay_owed("webhook", "acme", wants_none.fixed.id)
 
 
 def test_of_a_flood_the_last_thousand_are_kept_for_a_minute(desk, ledger):

@@ -20,8 +20,9 @@ from worker.keeper import posting
 from worker.keeper.compact import Compactor
 from worker.keeper.journal import Journal
 from worker.keeper.restore import Restore
+from worker.keeper.sender import GIVEN_UP_S, LEASE_S
 from worker.keeper.skipped import Skipped
-from worker.keeper.webhooks import GIVEN_UP_S, LEASE_S, OF_LINE, Webhooks
+from worker.keeper.webhooks import Webhooks
 
 ENDS_S = 20
 
@@ -115,14 +116,18 @@ def test_after_three_days_it_is_given_up(desk, fixed, web):
     desk.rounds()
     desk.forward(GIVEN_UP_S + 1)
     webhook = desk.until(job, "failed")
-    assert webhook.attempts == 2 and webhook.last_answer.detail == "answered 500" and not desk.ledger.due_webhooks()
+    assert (
+        webhook.attempts == 2
+        and webhook.last_answer.detail == "answered 500"
+        and not desk.ledger.due_tenants("webhook")
+    )
 
 
 def test_delays_grow_to_half_a_day_within_their_jitter(desk, fixed):
     """About 13 tries in three days."""
     sender, reply = Webhooks(desk.jobs, "k1"), posting.Reply(500, "")
     job = desk.ended(fixed, "http://127.0.0.1:9/x")
-    (owed,) = desk.ledger.take_webhooks("k1", "t", [(("acme", "127.0.0.1:9"), 1)], 1)
+    (owed,) = desk.ledger.take_owed("webhook", "k1", "t", [(("acme", "127.0.0.1:9"), 1)], 1)
     assert owed.job_id == job.id
     delays = [sender._judge(type(owed)(**{**vars(owed), "attempts": n}), reply)[1] for n in range(12)]
     for delay, wanted in zip(delays, [5, 20, 80, 320, 1280, 5120, 20480, *[43200] * 5], strict=True):
@@ -185,11 +190,11 @@ def test_a_receiver_that_hangs_is_left_and_holds_up_nobody(desk, fixed, web, mon
     desk.secrets.rotate("rival")
     with serve() as hanging:
         hanging.does("/hook", hang)
-        stuck = [desk.ended(fixed, hanging.url + "/hook") for _ in range(OF_LINE + 2)]
+        stuck = [desk.ended(fixed, hanging.url + "/hook") for _ in range(Webhooks.room.of_line + 2)]
         others = [desk.ended(fixed, web.gives("/hook", status=200), tenant) for tenant in ("acme", "rival", "acme")]
         desk.sender.round(desk.skipped)
         until(lambda: all(desk.webhook(job).status == "delivered" for job in others), ENDS_S, "the others are told")
-        assert {desk.webhook(job).attempts for job in stuck} == {0} and len(hanging.posted) == OF_LINE
+        assert {desk.webhook(job).attempts for job in stuck} == {0} and len(hanging.posted) == Webhooks.room.of_line
         assert desk.sender.wait(ENDS_S)
         assert [desk.webhook(job).last_answer.detail for job in stuck[:1]] == ["no answer within 1.5 s"]
         desk.sender.round(desk.skipped)
@@ -232,7 +237,7 @@ def test_without_a_secret_nothing_is_sent_and_the_job_says_so(desk, fixed, web):
 def test_a_replay_is_sent_with_the_same_id(desk, fixed, web):
     job = desk.ended(fixed, web.gives("/hook"))
     desk.rounds()
-    assert desk.jobs.replay_webhook("acme", job.id).webhook.status == "pending"
+    assert desk.jobs.replay("webhook", "acme", job.id).webhook.status == "pending"
     desk.rounds()
     assert len({headers["webhook-id"] for _, headers in web.seen}) == 1 and len(web.seen) == 2
     assert desk.webhook(job).attempts == 2
@@ -251,7 +256,7 @@ def test_what_a_killed_keeper_took_is_sent_by_another(desk, fixed, web):
     """It had taken the webhook, and perhaps sent it, and told nothing."""
     job = desk.ended(fixed, web.gives("/hook"))
     line = ("acme", f"127.0.0.1:{web.port}")
-    assert len(desk.ledger.take_webhooks("killed", "t", [(line, 4)], LEASE_S)) == 1
+    assert len(desk.ledger.take_owed("webhook", "killed", "t", [(line, 4)], LEASE_S)) == 1
     desk.rounds()
     assert not web.seen
     desk.forward(LEASE_S)

@@ -1,21 +1,22 @@
--- replay_webhook: owes the webhook of an ended job again, or lets one that waits for its next try be tried now.
+-- replay_owed: owes the webhook or the delivery of an ended job again, or lets one that waits for its next try be tried now.
 --
 -- KEYS[1]  job      hash    bl:job:<id>
 -- ARGV[1]  now      ms; 0 = Redis TIME
--- ARGV[2]  tenant
--- ARGV[3]  id       of the job
+-- ARGV[2]  what     'webhook' or 'delivery'
+-- ARGV[3]  tenant
+-- ARGV[4]  id       of the job
 --
 -- Returns 1  it is tried now
---         0  the job has no webhook for its end
+--         0  the job has none for its end
 --         2  the job has not ended
 --         3  its URL is no longer known
 --         -1  not ready
 if not ready() then return -1 end
-local now, tenant, id = clock(ARGV[1]), ARGV[2], ARGV[3]
-local key = 'bl:webhook:' .. tenant .. ':' .. id
+local now, what, tenant, id = clock(ARGV[1]), owed.known(ARGV[2]), ARGV[3], ARGV[4]
+local key = owed.state(what, tenant, id)
 local status, url, attempts = unpack(redis.call('HMGET', key, 'status', 'url', 'attempts'))
 if status then
-  local host = webhooks.host(url)
+  local host = owed.host(url)
   if not host then return 3 end
   if status ~= 'pending' then
     redis.call('PERSIST', key)
@@ -23,10 +24,10 @@ if status then
     redis.call('HINCRBY', 'bl:undelivered', tenant, 1)
   end
   redis.call('HSET', key, 'next_ms', num(now))
-  webhooks.try_at(tenant, host, id, now)
+  owed.try_at(what, tenant, host, id, now)
   return 1
 end
 local job = load(id)
 if not job or job.tenant ~= tenant then return 3 end
 if not job.ended_ms then return 2 end
-return job.webhook and webhooks.owe(tenant, id, job.webhook, job.status, job.retained_ms, now) and 1 or 0
+return job[what] and owed.owe(what, tenant, id, job[what], job.status, job.retained_ms, now) and 1 or 0
