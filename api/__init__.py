@@ -36,6 +36,7 @@ def create_app(settings: Settings | None = None) -> Api:
         models,
         pauses,
         pools,
+        schedules,
         tenants,
         uploads,
         webhooks,
@@ -60,6 +61,7 @@ def create_app(settings: Settings | None = None) -> Api:
     for resource in (
         jobs,
         batches,
+        schedules,
         events,
         explanations,
         logs,

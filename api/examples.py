@@ -86,6 +86,22 @@ RETRY: dict[str, Any] = {
     }
 }
 
+SCHEDULE: dict[str, Any] = {
+    "weekdays": {
+        "summary": "a text on each weekday at half past six in Berlin",
+        "value": {
+            "cron": "30 6 * * 1-5",
+            "time_zone": "Europe/Berlin",
+            "name": "morning line",
+            "job": {"kind": "generate", "input": {"prompt": "Good morning"}, "metadata": {"desk": "radio"}},
+        },
+    }
+}
+
+CHANGE_SCHEDULE: dict[str, Any] = {
+    "pause": {"summary": "paused, and with another note in its jobs", "value": {"paused": True, "job": {"priority": 2}}}
+}
+
 AMEND: dict[str, Any] = {
     "sooner": {
         "summary": "sooner, with another note, and without a deadline",

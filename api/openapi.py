@@ -29,6 +29,7 @@ from api.v1.limits import Limits
 from api.v1.models import ModelDetail, ModelList
 from api.v1.pauses import PauseList, PauseRequest
 from api.v1.pools import PoolList
+from api.v1.schedules import ScheduleList
 from api.v1.uploads import Upload, UploadRequest
 from api.v1.webhooks import WebhookSecrets
 from tasks.batch import Batch
@@ -37,6 +38,7 @@ from tasks.ledger.pools import Pool
 from tasks.registry import KINDS, contract
 from tasks.request import adapter, line_adapter, request_of
 from tasks.request_shapes import AmendRequest, RetryRequest
+from tasks.schedule import Schedule, SchedulePatch, ScheduleRequest
 from tasks.service.erasure import Erasure
 from tasks.service.explain import Explanation
 
@@ -68,6 +70,8 @@ ANSWERED = (
     BatchList,
     BatchLine,
     BatchResult,
+    Schedule,
+    ScheduleList,
     Replay,
     Purge,
     Upload,
@@ -238,7 +242,7 @@ def _content(operation: Operation, body: str) -> Json:
         lines = {media_type: {"schema": schema, "examples": operation.examples} for media_type in JSON_LINES}
         return lines | {"application/json": {"schema": {"$ref": REF + body}}, FORM: {"schema": BATCH_FORM}}
     content: Json = {"application/json": {"schema": {"$ref": REF + body}, "examples": operation.examples}}
-    if body in ("RetryRequest", "AmendRequest"):
+    if body in ("RetryRequest", "AmendRequest", "SchedulePatch"):
         content[MERGE_PATCH] = content["application/json"]
     if body == "JobRequest":
         content["multipart/form-data"] = {"schema": _form()}
@@ -273,6 +277,8 @@ def _schemas() -> Json:
         ("LineRequest", "validation", line_adapter()),
         ("RetryRequest", "validation", TypeAdapter(RetryRequest)),
         ("AmendRequest", "validation", TypeAdapter(AmendRequest)),
+        ("ScheduleRequest", "validation", TypeAdapter(ScheduleRequest)),
+        ("SchedulePatch", "validation", TypeAdapter(SchedulePatch)),
         ("ReplayRequest", "validation", TypeAdapter(ReplayRequest)),
         ("JobRequest", "validation", adapter()),
         ("query", "validation", TypeAdapter(ListQuery)),

@@ -8,6 +8,7 @@ from api.batch_operations import BATCHES
 from api.examples import AMEND, REPLAY, RETRY, SUBMIT, UPLOAD
 from api.operation import Operation
 from api.parameters import Route
+from api.schedule_operations import SCHEDULES
 
 PAUSING = (400, 403, 404, 409, 413, 415, 422)
 RUNNING_GO_ON = "Submits are still accepted, jobs that wait stay queued, and running jobs go on."
@@ -27,6 +28,7 @@ OPERATIONS = (
         SUBMIT,
     ),
     *BATCHES,
+    *SCHEDULES,
     Operation(
         "get",
         "/v1/jobs",
@@ -368,6 +370,7 @@ OF_EVERY_ROUTE = (400, 401, 403, 415, 422, 503)
 TAGS = {
     "events": "Listen to the changes of all jobs",
     "jobs": "Submit, read, cancel, retry and erase jobs",
+    "schedules": "Jobs that are made again and again",
     "batches": "Submit many jobs in one request, and follow them together",
     "dead-letters": "Jobs that failed after their last attempt for a reason that may have passed",
     "uploads": "Files too large for a form",

@@ -38,6 +38,7 @@ HEADERS: dict[str, dict[str, Any]] = {
 }
 OF_A_JOB: list[Route] = [
     ("get", "/v1/jobs/{job_id}"),
+    ("patch", "/v1/jobs/{job_id}"),
     ("delete", "/v1/jobs/{job_id}"),
     ("post", "/v1/jobs/{job_id}/cancel"),
     ("post", "/v1/jobs/{job_id}/retry"),
@@ -61,6 +62,10 @@ QUERIES: dict[Route, type[BaseModel]] = {
     ("get", "/v1/batches/{batch_id}/results"): ResultsQuery,
     ("post", "/v1/batches/{batch_id}/cancel"): Whose,
     ("delete", "/v1/batches/{batch_id}"): Whose,
+    ("get", "/v1/schedules"): Whose,
+    ("get", "/v1/schedules/{schedule_id}"): Whose,
+    ("patch", "/v1/schedules/{schedule_id}"): Whose,
+    ("delete", "/v1/schedules/{schedule_id}"): Whose,
     ("get", "/v1/dead-letters"): DeadQuery,
     ("delete", "/v1/dead-letters"): DeadQuery,
     ("post", "/v1/dead-letters/replay"): DeadQuery,
@@ -69,6 +74,10 @@ QUERIES: dict[Route, type[BaseModel]] = {
 PATH_PARAMETERS: dict[str, dict[str, Any]] = {
     "job_id": {"description": "`id` of the job", "schema": {"type": "string", "pattern": "^job_[0-9a-z]{26}$"}},
     "batch_id": {"description": "`id` of the batch", "schema": {"type": "string", "pattern": "^batch_[0-9a-z]{26}$"}},
+    "schedule_id": {
+        "description": "`id` of the schedule",
+        "schema": {"type": "string", "pattern": "^schedule_[0-9a-z]{26}$"},
+    },
     "name": {"description": "name of the output, the model or the pool", "schema": {"type": "string", "minLength": 1}},
     "kind": {"description": "kind of job", "schema": {"enum": list(KINDS)}},
     "tenant": {"description": "name of the tenant", "schema": {"type": "string", "pattern": "^[a-z0-9-]{1,40}$"}},

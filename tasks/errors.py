@@ -25,6 +25,7 @@ BacklotError                     code, detail, retryable: the same object in ans
 │   │   ├── WaitingTooMany       quota_exceeded (jobs that wait)
 │   │   ├── StoredTooMuch        quota_exceeded (bytes in the bucket)
 │   │   ├── RecordsTooLarge      quota_exceeded (bytes of Redis)
+│   │   ├── SchedulesTooMany     quota_exceeded (schedules)
 │   │   └── UndeliveredTooMany   quota_exceeded (webhooks and deliveries that wait)
 │   └── KeyReused                idempotency_key_reused
 ├── OperatorError                the service or a model must be mended, or simply waited for
@@ -192,6 +193,13 @@ class KeyReused(CallerError):
     """The Idempotency-Key was first used with a different request."""
 
     code = "idempotency_key_reused"
+
+
+class SchedulesTooMany(QuotaExceeded):
+    """The tenant has as many schedules as it may have."""
+
+    def __init__(self, schedules: int, most: int) -> None:
+        super().__init__(f"the tenant has {schedules} schedules and may have {most}; delete one first")
 
 
 class WaitingTooMany(QuotaExceeded):

@@ -1,10 +1,12 @@
 """Ids of jobs, batches and whatever else has one, and the time that begins them. It knows nothing that has an id."""
 
+import hashlib
 import re
 import secrets
 import time
 
 JOB_ID = re.compile(r"^job_[0-9a-z]{26}$")
+SCHEDULE_ID = re.compile(r"^schedule_[0-9a-z]{26}$")
 _BASE32 = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [first + second for first in _BASE32 for second in _BASE32]
 LINE_CHARS = 4
@@ -14,6 +16,12 @@ LINE_CHARS = 4
 def new_id(prefix: str) -> str:
     """`<prefix>_` + 26 base-32 characters: 48 bits of ms, then 80 random bits; so ids sort by time, as ULIDs do."""
     return f"{prefix}_{_base32(now_ms() << 80 | secrets.randbits(80), 26)}"
+
+
+def derived_id(prefix: str, ms: int, *names: str) -> str:
+    """An id of the same form that follows from a time, ms since 1970, and names, which stand for the random bits."""
+    bits = int.from_bytes(hashlib.sha256("\n".join(names).encode()).digest()[:10], "big")
+    return f"{prefix}_{_base32(ms << 80 | bits, 26)}"
 
 
 def new_batch_id() -> str:

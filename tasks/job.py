@@ -128,6 +128,7 @@ class Job(BaseModel):
     retry_of: str | None = Field(None, description="id of the ended job whose request this job repeats")
     batch: str | None = Field(None, description="id of the batch whose line made it")
     custom_id: str | None = Field(None, description="`custom_id` of that line")
+    schedule: str | None = Field(None, description="id of the schedule that made it")
     changed: dict[str, JsonValue] | None = Field(
         None, description="JSON merge patch that made this request of that job's; null where it is the same"
     )
@@ -185,6 +186,7 @@ class Job(BaseModel):
                 "retry_of": fixed.retry_of,
                 "batch": fixed.batch,
                 "custom_id": fixed.custom_id,
+                "schedule": fixed.schedule,
                 "changed": fixed.changed,
                 "start_at": _moment(fixed.start_ms),
                 "start_by": None if started else _moment(record["start_by_ms"]),
@@ -238,6 +240,7 @@ class Fixed(BaseModel):
     retry_of: str | None = None
     batch: str | None = None
     custom_id: str | None = None
+    schedule: str | None = None
     webhook: WebhookRequest | None = None
     output: OutputRequest | None = None
     changed: dict[str, JsonValue] | None = None

@@ -14,8 +14,10 @@ from api import keyfile
 from api.client import ApiError, Client
 from tasks.bucket.layout import ARTEFACTS
 from tasks.bucket.storage import Storage
+from tasks.ids import now_ms
+from tasks.ledger import connect, keys
 from tasks.registry import Registry
-from tests.stack import RedisServer, S3Server, Stack, make_settings, make_storage
+from tests.stack import RedisServer, S3Server, Stack, make_settings, make_storage, until
 from tests.tasks.transcribe.sounds import spoken, two_tracks
 
 SAMPLES = Path(tasks.__file__).parent
@@ -83,6 +85,20 @@ def test_a_recording_says_what_was_wrong_with_it(client, tmp_path):
     assert client.download(job["id"], "transcript.srt", tmp_path).read_text().startswith("1\n00:00:03,99")
     other = client.submit("transcribe", {"audio": film}, model="hmm-words", params={"track": 0}, wait=ENDS_S)
     assert other["status"] == "succeeded" and other["result"]["text"] == ""
+
+
+def test_a_schedule_makes_jobs_that_run(client, bucket):
+    """Made over HTTP; its time comes at once; the keeper submits, a worker runs, the job names it."""
+    job = {"kind": "generate", "model": "lstm", "input": {"prompt": "Once"}, "params": {"max_tokens": 3}}
+    schedule = client.create_schedule("0 0 1 1 *", job, time_zone="Europe/Berlin")
+    redis = connect(bucket.settings, read_timeout_s=5)
+    redis.hset(keys.schedule("acme", schedule["id"]), "next_ms", now_ms())
+    redis.zadd(keys.SCHEDULES, {f"acme/{schedule['id']}": now_ms()})
+    made = until(lambda: client.schedule(schedule["id"])["last_run"])
+    done = client.wait(made["job"], timeout=ENDS_S)
+    assert (done["status"], done["schedule"]) == ("succeeded", schedule["id"])
+    client.delete_schedule(schedule["id"])
+    assert client.get(done["id"])["status"] == "succeeded"
 
 
 def test_recommend_from_a_catalogue(client):

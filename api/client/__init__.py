@@ -167,6 +167,28 @@ class Client:
         """Changes a job that waits. `changes`: a JSON merge patch of priority, metadata, start_at and the clocks."""
         return self._sender.document("PATCH", f"/v1/jobs/{job_id}", json=changes)
 
+    def create_schedule(self, cron: str, job: Mapping[str, Any], **rest: Any) -> dict[str, Any]:
+        """Makes a schedule: `job` is submitted whenever `cron` says. `rest`: time_zone, name, missed, paused."""
+        headers = {"Idempotency-Key": secrets.token_hex(16)}
+        return self._sender.document("POST", "/v1/schedules", json={"cron": cron, "job": job, **rest}, headers=headers)
+
+    def schedule(self, schedule_id: str) -> dict[str, Any]:
+        """The schedule, with its next runs and its last one."""
+        return self._sender.document("GET", f"/v1/schedules/{schedule_id}")
+
+    def schedules(self) -> list[dict[str, Any]]:
+        """All schedules, newest first."""
+        found: list[dict[str, Any]] = self._sender.document("GET", "/v1/schedules")["data"]
+        return found
+
+    def change_schedule(self, schedule_id: str, **changes: Any) -> dict[str, Any]:
+        """Changes a schedule by a JSON merge patch; `paused=True` pauses it."""
+        return self._sender.document("PATCH", f"/v1/schedules/{schedule_id}", json=changes)
+
+    def delete_schedule(self, schedule_id: str) -> None:
+        """Deletes a schedule; the jobs that it has made stay."""
+        self._sender.request("DELETE", f"/v1/schedules/{schedule_id}")
+
     def retry(self, job_id: str, **changes: Any) -> Job:
         """Submits the request of an ended job again, as a new job. `changes`: a JSON merge patch of the request, such
         as `params={"seed": 8}`."""

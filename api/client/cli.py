@@ -10,7 +10,7 @@ import functools
 
 import click
 
-from api.client import batches, dead_letters, explain, jobs, keys, models, pauses, tenants
+from api.client import batches, dead_letters, explain, jobs, keys, models, pauses, schedules, tenants
 from api.client.credentials import caller
 from api.client.terminal import STATUSES, Group
 
@@ -28,6 +28,7 @@ def main(ctx: click.Context, url: str | None) -> None:
 for command in (
     jobs.submit,
     batches.batches,
+    schedules.schedules,
     jobs.get,
     jobs.wait,
     jobs.events,

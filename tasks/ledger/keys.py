@@ -28,7 +28,7 @@ CHANGES = "bl:changes"
 FAULTS = "bl:faults"
 """stream: verb, id and words of each job that a script set aside. Written by the scripts; about the last 1,000."""
 JOURNAL = "bl:journal"
-"""stream: type accepted | amended | ended | told | forgotten, with the record. Written by the scripts; the keeper
+"""stream: type accepted | amended | ended | ... (entries.py), with the record. Written by the scripts; the keeper
 trims what is in the bucket."""
 SEGMENTED = "bl:journal:segmented"
 """string: stream id of the last journal entry that is in a segment in the bucket. The keeper's."""
@@ -48,6 +48,9 @@ RETAINED = "bl:retained"
 
 BATCHES = "bl:batches"
 """zset: <tenant>/<batch id> by the ms at which the keeper looks at it. Written by open_batch and note_batch."""
+
+SCHEDULES = "bl:schedules"
+"""zset: <tenant>/<schedule id> by the ms at which the keeper looks at it. Written by put_schedule."""
 
 # -- lines and pools
 
@@ -270,6 +273,19 @@ def receiving(tenant: str) -> str:
     return f"bl:receiving:{tenant}"
 
 
+# -- a tenant's schedules
+
+
+def schedule(tenant: str, schedule_id: str) -> str:
+    """hash: id, tenant, change, content (JSON, tasks/schedule.py), next_ms. Written and deleted by put_schedule."""
+    return f"bl:schedule:{tenant}:{schedule_id}"
+
+
+def tenant_schedules(tenant: str) -> str:
+    """zset: the tenant's schedules by the ms of their creation. Written with each."""
+    return f"bl:schedules:{tenant}"
+
+
 # -- a tenant's quotas
 
 
@@ -340,6 +356,8 @@ def of_tenant(tenant: str) -> list[str]:
         batch(tenant, "*"),
         tenant_batches(tenant),
         receiving(tenant),
+        schedule(tenant, "*"),
+        tenant_schedules(tenant),
         idempotency(tenant, "*"),
         upload_jobs(tenant, "*"),
         making(tenant, "*", "*"),

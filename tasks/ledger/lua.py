@@ -20,6 +20,7 @@ FURTHER = {
     "claim": ("_passing", "_closed", "_next"),
     "limits": ("_quotas",),
     "open_batch": ("_quotas",),
+    "put_schedule": ("_quotas",),
     "report": ("_passing",),
     "submit": ("_quotas",),
     "upload": ("_quotas",),

@@ -11,7 +11,8 @@ from tasks.ledger.epoch import Epoch
 from tasks.ledger.lines import Lines
 from tasks.ledger.owed import Messages
 from tasks.ledger.reads import Reads
+from tasks.ledger.schedules import Schedules
 
 
-class Ledger(Bulk, Amends, Attempts, Duties, Lines, Epoch, Reads, Messages):
+class Ledger(Bulk, Amends, Attempts, Duties, Lines, Epoch, Reads, Schedules, Messages):
     """The job records in Redis; errors of every verb: those of Connection."""

@@ -33,6 +33,7 @@ def anew(old: Fixed, job_id: str, registry: Registry, s: Settings, patch: RetryR
         "retry_of": old.id,
         "batch": None,
         "custom_id": None,
+        "schedule": None,
         "run_timeout_s": _run_timeout_s(old, model, registry, s),
         "changed": None,
     }

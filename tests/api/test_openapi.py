@@ -86,8 +86,11 @@ def test_every_example_works(acme, method, path, body):
         if path.endswith("/retry"):
             acme.post(job["links"]["cancel"])
         path = path.format(job_id=job["id"])
+    if "{schedule_id}" in path:
+        made = acme.post("/v1/schedules", json={"cron": "* * * * *", "job": PROMPT}).json
+        path = made["links"]["self"]
     answer = acme.open(path, method=method, json=body)
-    expected = {"/v1/uploads": 201}.get(path, 200 if method == "patch" else 202)
+    expected = {"/v1/uploads": 201, "/v1/schedules": 201}.get(path, 200 if method == "patch" else 202)
     assert answer.status_code == expected, answer.json
 
 

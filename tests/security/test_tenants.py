@@ -45,6 +45,13 @@ OF_A_BATCH = {  # tests/api/test_batch_life.py
     ("POST", "/v1/batches/<batch_id>/cancel"),
     ("DELETE", "/v1/batches/<batch_id>"),
 }
+OF_A_SCHEDULE = {  # tests/api/test_schedules.py
+    ("POST", "/v1/schedules"),
+    ("GET", "/v1/schedules"),
+    ("GET", "/v1/schedules/<schedule_id>"),
+    ("PATCH", "/v1/schedules/<schedule_id>"),
+    ("DELETE", "/v1/schedules/<schedule_id>"),
+}
 OF_OPERATORS = {
     ("GET", "/v1/jobs/<job_id>/explanation"),
     ("GET", "/v1/pools"),
@@ -61,7 +68,7 @@ OF_OPERATORS = {
 }
 OF_ANY_KEY = {("GET", "/v1/limits"), ("GET", "/v1/models"), ("GET", "/v1/models/<kind>/<name>")}
 OF_ANYBODY = {("GET", "/"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/openapi.json")}
-KNOWN = OF_A_JOB | OF_A_BATCH | OF_A_TENANT | OF_OPERATORS | OF_ANY_KEY | OF_ANYBODY
+KNOWN = OF_A_JOB | OF_A_BATCH | OF_A_SCHEDULE | OF_A_TENANT | OF_OPERATORS | OF_ANY_KEY | OF_ANYBODY
 KEPT_IN_THE_BUCKET = "in the bucket alone"
 
 

@@ -17,7 +17,7 @@ from tasks.ledger import Ledger, Record, keys
 from tasks.ledger.client import Client, Pipeline
 from tasks.ledger.idempotency import IDEMPOTENCY_MS
 from tasks.ledger.owed import OF_A_JOB
-from worker.keeper import members, segments
+from worker.keeper import members, schedules, segments
 from worker.keeper.entries import NEEDED, key_of, number
 from worker.keeper.replies import text_or
 from worker.keeper.skipped import Skipped
@@ -93,6 +93,8 @@ class Compactor:
         needed: list[Record] = []
         oldest_key_ms = time.time() * 1000 - IDEMPOTENCY_MS
         for entry in entries:
+            if entry["type"] == "schedule":
+                continue
             if entry["type"] == "amended" and entry["change"] != last[entry["id"]]:
                 continue
             if entry["type"] not in NEEDED or entry["id"] in kept.get(entry["type"], ()):
@@ -101,7 +103,7 @@ class Compactor:
                 continue
             elif entry["type"] in ("accepted", "batch", "key") and float(entry["created_ms"]) > oldest_key_ms:
                 needed += filter(None, [key_of(entry)])
-        return needed + members.needed(entries, batches)
+        return needed + members.needed(entries, batches) + schedules.needed(entries, self.ledger)
 
     def _batches(self, named: set[members.Batch]) -> set[members.Batch]:
         """The batches among these that Redis knows. Errors: NotReady."""

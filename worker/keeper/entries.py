@@ -17,6 +17,7 @@ NEEDED = {
     "accepted": ("fixed", "created_ms", "key", "fingerprint"),
     "amended": ("tenant", "fixed", "change", "at_ms"),
     "ended": ("tenant", "status"),
+    "schedule": ("tenant", "change", "content", "created_ms", "next_ms"),
     "told": ("tenant",),
     "delivered": ("tenant",),
     "forgotten": ("tenant",),

@@ -34,7 +34,7 @@ JOBS_A_ROUND = 500
 """Jobs of a tenant that one round cancels or forgets."""
 SCAN_COUNT = 1000
 """Entries of one read of Redis, about."""
-INDEXES = (keys.UPLOADS, keys.ARCHIVED, keys.TOMBSTONES)
+INDEXES = (keys.UPLOADS, keys.ARCHIVED, keys.TOMBSTONES, keys.SCHEDULES)
 """Lists for all tenants whose members are <tenant>/<id>."""
 FORGOTTEN = "forgotten"
 """The type of journal entries that hold ids alone; they stay until Redis cannot return with the job."""

@@ -6,6 +6,7 @@
     lines parked pauses set_aside     jobs whose model moved, parked jobs, a copy of the pauses, unreadable jobs
     segments job_json compact         the journal, each behind the other's cursor
     webhooks deliveries               what receivers, and tenants' own buckets, are owed
+    schedules                         jobs that schedules make
     records                           records of ended jobs shrink
     retention archived tombstones     jobs past their retention
     batches                           batches never sealed, canceled, erased, past their retention
@@ -52,6 +53,7 @@ from worker.keeper.reconcile import Reconciler
 from worker.keeper.records import Records
 from worker.keeper.restore import Restore
 from worker.keeper.retention import Retention
+from worker.keeper.schedules import Runs
 from worker.keeper.set_aside import SetAside
 from worker.keeper.skipped import Skipped
 from worker.keeper.trash import Trash
@@ -129,6 +131,7 @@ class Keeper:
         jobs = Jobs(self.settings, self.registry, self.ledger, self.broker, self.storage)
         self._add("webhooks", Webhooks(jobs, self.id).round)
         self._add("deliveries", Deliveries(jobs, self.id).round)
+        self._add("schedules", Runs(jobs).round)
 
     def _add_clearing(self) -> None:
         """The duties that delete or count what is past its time."""

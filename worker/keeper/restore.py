@@ -11,6 +11,7 @@ its outputs cannot be committed. Every step may be done twice.
     ended, its job.json not written    job.json is written
     ended, its webhook not told        the webhook is owed again; a delivery likewise
     erased                             its objects are trash again
+    a schedule                         it is put back as it was left
     a batch                            its record and its counts are put back (restore_batches.py)
 """
 
@@ -38,7 +39,7 @@ from tasks.ledger.idempotency import IDEMPOTENCY_MS
 from tasks.ledger.owed import OF_A_JOB, What
 from tasks.service.intake import UPLOAD_KEPT_S
 from tasks.settings import Settings
-from worker.keeper import entries, outlived, pauses, segments
+from worker.keeper import entries, outlived, pauses, schedules, segments
 from worker.keeper.entries import Accepted, KeyUse, Sid
 from worker.keeper.journal import Entry, Journal
 from worker.keeper.restore_batches import SeenBatches
@@ -223,6 +224,9 @@ class Restore:
             done["queued"] += 1
         elif entry["type"] == "amended":
             self._amend(entry)
+        elif entry["type"] == "schedule":
+            _check(entry["tenant"], job_id)
+            schedules.put_back(self.ledger, entry, self.token)
         elif entry["type"] == "ended" and job_id in found.ended:
             found.ended.discard(job_id)
             if found.late.pop(job_id, ""):

@@ -297,6 +297,17 @@ class TestCommandLine:
 
         return run
 
+    def test_schedules(self, run, tmp_path):
+        (tmp_path / "job.json").write_text('{"kind": "generate", "input": {"prompt": "Once"}}')
+        words = ("schedules", "add", "0 6 * * *", str(tmp_path / "job.json"), "--time-zone", "Europe/Berlin")
+        made = json.loads(run(*words, "--name", "dawn").stdout)
+        assert made["time_zone"] == "Europe/Berlin" and made["id"] in run("schedules", "list").stdout
+        assert json.loads(run("schedules", "pause", made["id"]).stdout)["paused"]
+        assert not json.loads(run("schedules", "resume", made["id"]).stdout)["paused"]
+        assert json.loads(run("schedules", "get", made["id"]).stdout)["name"] == "dawn"
+        run("schedules", "delete", made["id"])
+        assert made["id"] not in run("schedules", "list").stdout
+
     def test_amend(self, run):
         job = json.loads(run("submit", "generate", "prompt=Once").stdout)
         told = run("amend", job["id"], "priority=5", "deadline_s=60", "--metadata", "scene=12").stdout

@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from tasks.errors import DeadlineExceeded, NotFound, NotReady
 from tasks.ids import new_batch_id
 from tasks.ledger import Commit, Idempotency, Ledger, Submitted, Wish, keys
+from tasks.ledger.schedules import Scheduled
 from tasks.ledger.shapes import Rate
 from tasks.webhook import WebhookRequest
 from tests.conftest import make_fixed
@@ -97,6 +98,11 @@ class Case:
         new = job.model_copy(update={"start_ms": None, "priority": 3})
         yield lambda: self.lossy.amend(job, new, "change_1"), False
         assert self.desk.line() == [job.id] and self.entries(job.id) == ["accepted", "amended"]
+
+    def put_schedule(self):
+        new = Scheduled("schedule_1", "acme", "change_1", "{}", 5, 7)
+        yield lambda: self.lossy.put_schedule(new), True
+        assert self.desk.ledger.schedule("acme", "schedule_1") == new and self.entries("schedule_1") == ["schedule"]
 
     def cancel(self):
         claimed = self.desk.running()

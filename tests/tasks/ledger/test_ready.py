@@ -7,6 +7,7 @@ import pytest
 from tasks.errors import DeadlineExceeded, NotReady
 from tasks.ledger import Idempotency, Ledger, keys
 from tasks.ledger.owed import Owed
+from tasks.ledger.schedules import Scheduled
 from tests.conftest import make_fixed, make_worker
 from tests.stack import RedisServer, make_settings
 
@@ -48,6 +49,7 @@ ASK = {
     "orphan": lambda ledger, claimed: ledger.orphan("cpu.generate:lstm", DeadlineExceeded("")),
     "unpark": lambda ledger, claimed: ledger.unpark("acme"),
     "write": lambda ledger, claimed: ledger.write(("SET", "bl:stock", "")),
+    "put_schedule": lambda ledger, claimed: ledger.put_schedule(Scheduled("s1", "acme", "c1", "{}", 5, 7)),
     "settle": lambda ledger, claimed: ledger.settle("webhook", [end_of(claimed)]),
     "take_owed": lambda ledger, claimed: ledger.take_owed("webhook", "k1", "t1", [(("acme", "a.example"), 4)], 30),
     "tell_owed": lambda ledger, claimed: ledger.tell_owed("webhook", owed(claimed), "delivered", "answered 200", 200),
