@@ -149,4 +149,7 @@ def _waiting_job(jobs: int) -> list[Figure]:
 
 
 def _used(side: Side) -> int:
-    return side.redis.client().info("memory")["used_memory"]
+    """Bytes, without the slow log: its 128 entries at most are lists of many submits, and no job's."""
+    client = side.redis.client()
+    client.slowlog_reset()
+    return client.info("memory")["used_memory"]
