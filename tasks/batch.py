@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from tasks.eta import Eta
 from tasks.job import Status, moment
 
 
@@ -86,6 +87,12 @@ class Batch(BaseModel):
     lines: int = Field(ge=0, description="lines that ask for a job; empty ones are not counted")
     refused: int = Field(ge=0, description="lines that made no job")
     counts: Counts
+    eta_s: Eta | None = Field(
+        None,
+        description="seconds until its last job ends, estimated by the jobs of its last lines; null until it is "
+        "sealed, where durations of a model are not known, no worker lives or a job waits for more than a slot, and in "
+        "lists",
+    )
     errors: list[RefusedLine] = Field([], description="refused lines, the first of very many")
     created_at: datetime = Field(description="time of the submit")
     sealed_at: datetime | None = Field(None, description="time at which all lines were handled")

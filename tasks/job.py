@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, JsonValue
 from tasks import text
 from tasks.delivery import Delivery, OutputRequest
 from tasks.delivery import shown as shown_delivery
+from tasks.eta import Eta
 from tasks.pools import PoolName
 from tasks.request_shapes import Metadata
 from tasks.webhook import Webhook, WebhookRequest, shown
@@ -118,6 +119,11 @@ class Job(BaseModel):
     message: str | None = Field(None, description="progress in words, or the reason for a wait")
     queue_position: int | None = Field(
         None, ge=1, description="rank in its waiting line, 1 being next; null unless it waits there"
+    )
+    eta_s: Eta | None = Field(
+        None,
+        description="seconds until it starts where it is queued, until it ends where it runs, estimated; null where "
+        "durations of its model are not known, no worker lives or it waits for more than a slot, and in lists",
     )
     priority: int = Field(description="as submitted, or as changed while it waited")
     created_at: datetime = Field(description="time of the submit")

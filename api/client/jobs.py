@@ -1,6 +1,7 @@
 """`backlot submit`, `get`, `wait`, `events`, `list`, `amend`, `cancel`, `retry`, `delete`, `download`: one job each."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +173,13 @@ def _wait(client: Client, job_id: str) -> Job:
 def _progress_line(job: Job) -> str:
     progress = f" {100 * job['progress']:.0f} %" if job["progress"] is not None else ""
     place = f", place {job['queue_position']}" if job["queue_position"] else ""
-    return f"{job['id']} {job['phase'] or job['status']}{progress}{place} {job['message'] or ''}"
+    return f"{job['id']} {job['phase'] or job['status']}{progress}{place}{_eta(job)} {job['message'] or ''}"
+
+
+def _eta(job: Job) -> str:
+    """The estimate in words; '' where an older server or nothing tells one."""
+    eta = job.get("eta_s")
+    return f", {eta['until']} in {eta['low']:.0f} to {math.ceil(eta['high'])} s" if eta else ""
 
 
 def _show_end(job: Job) -> None:

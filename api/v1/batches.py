@@ -120,7 +120,8 @@ def list_batches() -> Response:
 
 @routes.get("/<batch_id>")
 def get(batch_id: str) -> Response:
-    return answer(_view(_batches().get(_owner(), batch_id)))
+    record = _batches().get(_owner(), batch_id)
+    return answer(_view(record).model_copy(update={"eta_s": services().jobs.etas.of_batch(record)}))
 
 
 @routes.get("/<batch_id>/results")

@@ -66,6 +66,8 @@ ORPHANS = "bl:orphans"
 """hash: <queue>:<model> of a line whose model no worker knows -> ms since when. Written and removed by orphan."""
 PARKED = "bl:parked"
 """set: tenants with parked jobs. Written by claim; removed with the tenant's last parked job."""
+DURATIONS = "bl:durations"
+"""hash: <queue>:<model> -> JSON of measured durations of its jobs (tasks/durations.py). The keeper's."""
 
 # -- the bucket
 

@@ -22,7 +22,7 @@ from tasks.ledger.events import Events
 from tasks.ledger.owed import What
 from tasks.ledger.pages import Count, Cursor, Wanted, counted, page
 from tasks.ledger.shapes import Rate
-from tasks.reduced import request_of, to_forget, view, views
+from tasks.reduced import request_of, to_forget, views
 from tasks.registry import Registry
 from tasks.request import check_model, plain
 from tasks.request_shapes import AmendRequest, JobRequest, RetryRequest
@@ -30,6 +30,7 @@ from tasks.service import again
 from tasks.service.amends import Amends
 from tasks.service.archive import Archive
 from tasks.service.clocks import clocks_of
+from tasks.service.etas import Etas
 from tasks.service.intake import UPLOAD_KEPT_S, File, Intake, Prepared
 from tasks.service.looks import Looks
 from tasks.service.webhooks import Webhooks
@@ -87,8 +88,8 @@ class Jobs:
         self.intake = Intake(settings, ledger, storage)
         self.archive = Archive(ledger, storage)
         self.events, self.looks = Events(settings), Looks(ledger)
-        self.webhooks = Webhooks(settings, ledger)
         self.amends = Amends(settings, registry, ledger, broker)
+        self.webhooks, self.etas = Webhooks(settings, ledger), Etas(ledger)
 
     @classmethod
     def of(cls, settings: Settings) -> "Jobs":
@@ -319,7 +320,7 @@ class Jobs:
             return self._archived(tenant, json.loads(record["fixed"])["id"])
         (why,) = self.ledger.why_they_wait([record])
         (record,) = self.ledger.with_owed([record])
-        return view({**record, "message": why} if why else record, self.ledger.position(record))
+        return self.etas.view({**record, "message": why} if why else record, waits_for_more=bool(why))
 
     def _archived(self, tenant: str, job_id: str) -> Job:
         return self.webhooks.with_state(self.archive.get(tenant, job_id))

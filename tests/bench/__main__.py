@@ -31,6 +31,7 @@ PARTS = (
     "scale",
     "events",
     "flood",
+    "eta",
 )  # one line a measurement, in the order of the report: tests/bench/<name>.py with measure(plan) -> list[Figure]
 PAIRS, QUICK_PAIRS = 3, 1
 WAITING, QUICK_WAITING = 1_000_000, 1000

@@ -19,6 +19,7 @@ from tasks.ledger.owed import OF_A_JOB
 from tasks.reduced import reduced
 from tasks.service.archive import Ended
 from worker.keeper import segments
+from worker.keeper.durations import Measuring
 from worker.keeper.entries import SID, following, number
 from worker.keeper.replies import text_or
 from worker.keeper.skipped import Skipped
@@ -70,10 +71,11 @@ class Journal:
         """Returns the number of entries, and True where the segment is full."""
         sids: list[str] = []
         lines: list[str] = []
-        size = 0
+        size, measuring = 0, Measuring()
         for sid, fields in self._read_from(self._cursor(keys.SEGMENTED)):
             sids.append(sid)
             lines.append(json.dumps({"sid": sid, **fields}))
+            measuring.see(fields)
             size += len(lines[-1]) + 1
             if size >= SEGMENT_BYTES or len(lines) >= SEGMENT_ENTRIES:
                 break
@@ -81,6 +83,7 @@ class Journal:
             name = f"{segments.FOLDER}{sids[0]}-{sids[-1]}.jsonl"
             self._storage.put_bytes(name, "\n".join(lines).encode(), "application/jsonl")
             self._redis.set(keys.SEGMENTED, sids[-1])
+            measuring.note(self._redis)
         return len(lines), size >= SEGMENT_BYTES or len(lines) >= SEGMENT_ENTRIES
 
     # -- job.json
