@@ -34,6 +34,15 @@ class TextSoFar(BaseModel):
     text_cut: bool = Field(description="true once the text so far has reached 64 KiB and gets no more")
 
 
+class LogSoFar(BaseModel):
+    """Data of the event `log`, and a part of `snapshot`: what the model of a running attempt has written to its log."""
+
+    attempt: int = Field(description="number of the attempt; another attempt's log begins at offset 0")
+    offset: int = Field(description="bytes of UTF-8 of the attempt's log before this piece")
+    text: str = Field(description="lines, which go on behind the offset")
+    log_cut: bool = Field(description="true once the log so far has reached 64 KiB; the kept log has more")
+
+
 class TextReset(BaseModel):
     """Data of the event `reset` of a job's stream: another attempt writes, and its text begins anew."""
 
@@ -45,6 +54,7 @@ class Snapshot(BaseModel):
 
     job: Job = Field(description="job as `GET /v1/jobs/{job_id}` shows it")
     text: TextSoFar | None = Field(None, description="text so far, where the model tells one while it runs")
+    log: LogSoFar | None = Field(None, description="log so far, where the model has written one while it runs")
 
 
 class Progress(BaseModel):
@@ -107,8 +117,9 @@ def frame(event: str, data: str, cursor: str = "") -> bytes:
 
 
 def snapshot(job: Job, look: Look | None = None) -> bytes:
-    """The first event of a job's stream, and, for a job that is done, the last. `look`: has the text so far."""
-    told = frame("snapshot", Snapshot(job=job, text=_text(look) if look else None).model_dump_json())
+    """The first event of a job's stream, and, for a job that is done, the last. `look`: has text and log so far."""
+    so_far = {"text": _text(look), "log": _log(look)} if look else {}
+    told = frame("snapshot", Snapshot(job=job, **so_far).model_dump_json())
     return told + frame("done", job.model_dump_json()) if job.done else told
 
 
@@ -119,8 +130,10 @@ class Telling:
         """`job` and `look`: as the snapshot showed them. `prefix`: the path prefix of this listener's links."""
         self._prefix, self._job_id = prefix, job.id
         self._written, self._bytes, self._cut = 0, 0, False
+        self._logged, self._log_bytes, self._log_cut = 0, 0, False
         if look:
             self._wrote(look)
+            self._has_logged(look)
         self._status: str = job.status
         self._amended = job.amended_at
         self._attempt = job.attempts[-1].number if job.attempts else None
@@ -135,12 +148,12 @@ class Telling:
         if look.done:
             self.over = True
             return frame("done", prefixed(look.job, self._prefix).model_dump_json()) if look.job else b""
-        return self._moved(look.record) + self._wrote(look)
+        return self._moved(look.record) + self._wrote(look) + self._has_logged(look)
 
     @property
     def ask(self) -> Ask:
-        """The next look: behind the text that has been told."""
-        return Ask(self._job_id, self._written, self._bytes)
+        """The next look: behind the text and the log that have been told."""
+        return Ask(self._job_id, self._written, self._bytes, self._logged, self._log_bytes)
 
     def _wrote(self, look: Look) -> bytes:
         """The events of the text so far."""
@@ -152,6 +165,14 @@ class Telling:
         self._cut = text.text_cut
         reset = frame("reset", TextReset(attempt=text.attempt).model_dump_json()) if begins else b""
         return reset + frame("text", text.model_dump_json())
+
+    def _has_logged(self, look: Look) -> bytes:
+        """The event of the log so far."""
+        log = _log(look)
+        if log is None or not log.text and log.log_cut == self._log_cut:
+            return b""
+        self._logged, self._log_bytes, self._log_cut = log.attempt, log.offset + len(log.text.encode()), log.log_cut
+        return frame("log", log.model_dump_json())
 
     def _moved(self, record: Record) -> bytes:
         status, attempt, progress = record["status"], int(record.get("starts", 0)) or None, _progress(record)
@@ -173,6 +194,12 @@ def _text(look: Look) -> TextSoFar | None:
     if look.text is None:
         return None
     return TextSoFar(**vars(look.text), text_cut=look.record["text"] == f"{look.text.attempt} cut")
+
+
+def _log(look: Look) -> LogSoFar | None:
+    if look.log is None:
+        return None
+    return LogSoFar(**vars(look.log), log_cut=look.record["log"] == f"{look.log.attempt} cut")
 
 
 def _progress(record: Record) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 
 from api.answers import MERGE_PATCH
 from api.batch_body import FORM, JSON_LINES, BatchRequest
-from api.events import EVENT_STREAM, Change, Progress, Reset, Snapshot, StatusChange, TextReset, TextSoFar
+from api.events import EVENT_STREAM, Change, LogSoFar, Progress, Reset, Snapshot, StatusChange, TextReset, TextSoFar
 from api.multipart import OBJECTS, RESERVED, TEXTS
 from api.operation import Operation
 from api.operations import OF_EVERY_ROUTE, OPERATIONS, TAGS
@@ -64,6 +64,7 @@ ANSWERED = (
     Change,
     Reset,
     TextSoFar,
+    LogSoFar,
     TextReset,
     JobList,
     Batch,

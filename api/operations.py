@@ -53,11 +53,11 @@ OPERATIONS = (
         "/v1/jobs/{job_id}/events",
         "Listen to a job",
         "Answers with server-sent events until the job is done. The first, `snapshot`, has the job as it is; then come "
-        "`status`, `progress` and `text` when something has changed, and last `done` with the job at its end. The "
-        "events tell the newest state: of changes that follow one another at once, some may be left out. `text` goes "
-        "on behind its offset; the text of another attempt begins with `reset`. A comment is sent after 15 s without "
-        "an event. A stream that ends without `done` is opened again by its listener, and begins with a snapshot. The "
-        "answer is `text/event-stream` whatever `Accept` says.",
+        "`status`, `progress`, `text` and `log` when something has changed, and last `done` with the job at its end. "
+        "The events tell the newest state: of changes that follow one another at once, some may be left out. `text` "
+        "and `log` go on behind their offset; the text of another attempt begins with `reset`, its log at offset 0. A "
+        "comment is sent after 15 s without an event. A stream that ends without `done` is opened again by its "
+        "listener, and begins with a snapshot. The answer is `text/event-stream` whatever `Accept` says.",
         {200: None},
         (404, 410, 429),
         events={
@@ -65,6 +65,7 @@ OPERATIONS = (
             "status": "StatusChange",
             "progress": "Progress",
             "text": "TextSoFar",
+            "log": "LogSoFar",
             "reset": "TextReset",
             "done": "Job",
         },
@@ -158,10 +159,10 @@ OPERATIONS = (
         "get",
         "/v1/jobs/{job_id}/logs",
         "Read a job's log",
-        "Answers with what the model wrote in an attempt that has ended: standard output and error, warnings, the "
-        "traceback of a failure. Of a long log the first and the last 128 KiB are kept, with a line that tells how "
-        "much is left out. Secrets and folders of the server are taken out. Where nothing was written the text is "
-        "empty.",
+        "Answers with what the model wrote in an attempt: standard output and error, warnings, the traceback of a "
+        "failure; of an attempt that runs, whole lines so far, 64 KiB at most. Of a long log the first and the last "
+        "128 KiB are kept, with a line that tells how much is left out. Secrets and folders of the server are taken "
+        "out. Where nothing was written the text is empty.",
         {200: None},
         (404, 410, 422),
         text=True,

@@ -32,12 +32,12 @@ ENDING = "ending"
 """The phase while the end is written: nothing limits it."""
 ASKS = {"canceling": "cancel", "lost": "lost"}
 """Answers of `report` that ask an attempt to stop, each with the reason."""
-REPORTS_A_TRIP = 25
-"""Reports of one call; with messages of MESSAGE_MAX and pieces of PIECE_MAX they fit a trip's bytes."""
+REPORTS_A_TRIP = 20
+"""Reports of one call; with messages of MESSAGE_MAX, and pieces of text and log, they fit a trip's bytes."""
 MESSAGE_MAX = 1000
 """Characters of a message."""
-TEXT = ("text", "text_at")
-"""Arguments of `report` with a piece of the text so far."""
+PIECES = ("text", "text_at", "log", "log_at")
+"""Arguments of `report` with a piece of the text or the log so far."""
 CLAIMED = {"phase": "running"}
 """The state that `claim` writes: a phase that passes at once is never reported."""
 
@@ -184,16 +184,22 @@ class Attempt:
         tell([self], ledger)
 
     def _news(self) -> dict[str, Any]:
-        """Phase, progress and message, where one has changed since they were told, and what is new of the text."""
+        """Phase, progress and message, where one has changed since they were told; what is new of text and log."""
         now = {**self._now, "message": self.waits_for} if self.waits_for else self._now
         if "message" in self._told and "message" not in now:
             now = {**now, "message": ""}  # what it waited for has come
         piece, at = self._so_far.piece()
-        return ({} if now == self._told else now) | ({"text": piece, "text_at": at} if piece else {})
+        lines, log_at = self.log.piece()
+        return (
+            ({} if now == self._told else now)
+            | ({"text": piece, "text_at": at} if piece else {})
+            | ({"log": lines, "log_at": log_at} if lines else {})
+        )
 
     def _heard(self, told: dict[str, Any], answer: str) -> None:
         self._so_far.sent(told.get("text", ""))
-        self._told = {name: value for name, value in told.items() if name not in TEXT} or self._told
+        self.log.sent(told.get("log", ""))
+        self._told = {name: value for name, value in told.items() if name not in PIECES} or self._told
         if answer in ASKS:
             self.ask(ASKS[answer])
 

@@ -34,7 +34,7 @@ class Logs:
     """The logs of one process's attempts. `shared`: its slots are threads, so that its standard output is nobody's."""
 
     def __init__(self, settings: Settings, storage: Storage, shared: bool) -> None:
-        self.filter = LogFilter(settings)
+        self._filter = LogFilter(settings)
         self._keeping = Keeping(lambda: storage)
         self._stdio = None if shared else stdio.Stdio()
         listen()
@@ -42,7 +42,7 @@ class Logs:
     @contextlib.contextmanager
     def of(self, attempt: Attempt, file: LogFile) -> Iterator[None]:
         """Has all that is written within the block in the attempt's log; a failure of the model with its traceback."""
-        attempt.log.begin(file)
+        attempt.log.begin(file, self._filter)
         show_warnings_again()
         try:
             if self._stdio:
@@ -67,7 +67,7 @@ class Logs:
                 file.renew()
             if written:
                 key = log_key(fixed.tenant, fixed.id, claimed.number, claimed.token)
-                self._keeping.keep(key, self.filter.whole(written)).wait(WAIT_S)
+                self._keeping.keep(key, self._filter.whole(written)).wait(WAIT_S)
         except Exception:  # a log never costs its job
             log.exception("the log of %s attempt %d is lost", fixed.id, claimed.number)
             file.renew()

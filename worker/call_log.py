@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from tasks import errors
 from tasks.logs import TALKATIVE
 from tasks.registry import KINDS
+from worker.live_log import LiveLog
 from worker.log_file import LogFile
+from worker.log_filter import LogFilter
 
 log = logging.getLogger(__name__)
 OURS = {"worker", "tasks", "celery", "kombu", "amqp", "billiard", "redis", "obstore", *TALKATIVE}
@@ -31,14 +33,31 @@ class CallLog(logging.Logger):
     def __init__(self) -> None:
         super().__init__("call", logging.INFO)
         self._file: LogFile | None = None
+        self._live: LiveLog | None = None
         self._writing = threading.Lock()
 
-    def begin(self, file: LogFile) -> None:
-        self._file = file
+    def begin(self, file: LogFile, log_filter: LogFilter) -> None:
+        """The attempt writes to this file from now on."""
+        self._file, self._live = file, LiveLog(file, log_filter)
 
     def end(self) -> None:
+        """The attempt writes no more; once this has returned the file may be another's."""
         with self._writing:
-            self._file = None
+            self._file = self._live = None
+
+    def piece(self) -> tuple[str, int]:
+        """The lines that are to be told next (LiveLog.piece). Gives back the disk of a long log's middle, too."""
+        with self._writing, contextlib.suppress(OSError):
+            if self._file and self._live and self._file.size():
+                self._file.bound()
+                return self._live.piece()
+        return "", 0
+
+    def sent(self, piece: str) -> None:
+        """Notes that the ledger has been told this piece."""
+        with self._writing:
+            if self._live:
+                self._live.sent(piece)
 
     def handle(self, record: logging.LogRecord) -> None:
         """Writes a line: the level where it is a warning or worse, the message, and a traceback where there is one."""

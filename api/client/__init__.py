@@ -148,7 +148,7 @@ class Client:
             time.sleep(max(0, min(LOOK_PAUSE_S, left) - (time.monotonic() - asked)))
 
     def events(self, job_id: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The events of a job until it is done: each its name (`snapshot`, `status`, `progress`, `text`, `done`, ...)
+        """The events of a job until it is done: each its name (`snapshot`, `status`, `progress`, `text`, `log`, `done`)
         and its data. A stream that ends before is opened again, and begins with a snapshot."""
         while True:
             stream, told = Stream(), self._sender.stream(f"/v1/jobs/{job_id}/events")
@@ -158,6 +158,29 @@ class Client:
                     if name == "done":
                         return
             time.sleep(stream.retry_s)
+
+    def logs(self, job_id: str, attempt: int | None = None) -> str:
+        """The log of an attempt of a job, of its last by default: what its model wrote."""
+        query = {"attempt": attempt} if attempt is not None else None
+        return self._sender.request("GET", f"/v1/jobs/{job_id}/logs", params=query).text
+
+    def follow_logs(self, job_id: str) -> Iterator[str]:
+        """The log of a job as it is written, in pieces, until the job is done. Another attempt's begins anew.
+
+        The last piece is what the kept log has beyond the pieces before it; a log of which only a part was told comes
+        whole.
+        """
+        attempt, told = 0, ""
+        for name, data in self.events(job_id):
+            piece = data.get("log") if name == "snapshot" else data if name == "log" else None
+            if piece:
+                if piece["attempt"] != attempt:
+                    attempt, told = piece["attempt"], ""
+                new = piece["text"].encode()[max(0, len(told.encode()) - piece["offset"]) :].decode()
+                told += new
+                yield new
+        whole = self.logs(job_id)
+        yield whole.removeprefix(told)
 
     def cancel(self, job_id: str) -> Job:
         """Asks a job to stop. It may still succeed."""

@@ -32,6 +32,7 @@ for command in (
     jobs.get,
     jobs.wait,
     jobs.events,
+    jobs.logs,
     jobs.list_jobs,
     jobs.amend,
     jobs.cancel,

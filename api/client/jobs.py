@@ -1,4 +1,4 @@
-"""`backlot submit`, `get`, `wait`, `events`, `list`, `amend`, `cancel`, `retry`, `delete`, `download`: one job each."""
+"""`backlot submit`, `get`, `wait`, `events`, `logs`, `list`, `amend`, `cancel`, `retry`, `delete`, `download`."""
 
 import json
 import math
@@ -87,6 +87,20 @@ def events(connect: Connect, job_id: str) -> None:
         click.echo(json.dumps({"event": name, "data": data}))
         if name == "done" and data["status"] != "succeeded":
             click.get_current_context().exit(NOT_SUCCEEDED)
+
+
+@click.command()
+@click.argument("job_id")
+@click.option("--attempt", type=int, help="number of the attempt; the last by default")
+@click.option("--follow", is_flag=True, help="go on until the job is done")
+@click.pass_obj
+def logs(connect: Connect, job_id: str, attempt: int | None, follow: bool) -> None:
+    """Print a job's log: what its model wrote."""
+    if follow and attempt is not None:
+        raise click.UsageError("--follow prints all attempts; leave --attempt out")
+    client = connect()
+    for piece in client.follow_logs(job_id) if follow else (client.logs(job_id, attempt),):
+        click.echo(piece, nl=False)
 
 
 @click.command("list")

@@ -23,4 +23,5 @@ class LogQuery(Whose):
 def get(job_id: str) -> Response:
     jobs, query = services().jobs, read_query(LogQuery)
     job = jobs.get(owner(job_id, query), job_id)
-    return Response(logs.read(jobs.storage, job, query.attempt), content_type=PLAIN, headers=PRIVATE)
+    text = logs.read(jobs.storage, jobs.looks, job, query.attempt)
+    return Response(text, content_type=PLAIN, headers=PRIVATE)

@@ -164,13 +164,17 @@ class Attempts(Connection):
         checkpoint: str = "",
         text: str = "",
         text_at: int = 0,
+        log: str = "",
+        log_at: int = 0,
     ) -> str:
         """Records progress for people, and the bucket key of the newest checkpoint; 'noted', 'canceling' or 'lost'.
 
         `progress` 0-1. An empty `message` removes the last one; None leaves it. `text` goes on behind the first
         `text_at` bytes of the attempt's text so far, which has TEXT_MAX_BYTES at most; what does not fit is left out.
+        Likewise `log` behind the first `log_at` bytes of its log so far.
         """
-        return NOTED[self._run(*_report_of(job_id, token, phase, progress, message, checkpoint, text, text_at), int)]
+        told = _report_of(job_id, token, phase, progress, message, checkpoint, text, text_at, log, log_at)
+        return NOTED[self._run(*told, int)]
 
     def report_all(self, reports: Sequence[Json]) -> list[str]:
         """Reports of several attempts in one trip, CALLS_A_TRIP at most: each with the arguments of `report`.
@@ -247,8 +251,12 @@ def _report_of(
     checkpoint: str = "",
     text: str = "",
     text_at: int = 0,
+    log: str = "",
+    log_at: int = 0,
 ) -> Call:
     told: list[Word] = [phase, "" if progress is None else f"{progress:.4f}", _told(message), checkpoint, text, text_at]
+    if log:
+        told += [log, log_at]
     return "report", [keys.job(job_id)], [job_id, token, *told]
 
 

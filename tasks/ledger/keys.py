@@ -112,6 +112,11 @@ def job(job_id: str) -> str:
     return f"bl:job:{job_id}"
 
 
+def log(job_id: str) -> str:
+    """string: the log so far of a running job, in the form of its text so far, and as long there."""
+    return f"bl:log:{job_id}"
+
+
 def text(job_id: str) -> str:
     """string: the text so far of a running job: eight digits, the attempt's number, then its text, 64 KiB at most.
 

@@ -21,7 +21,7 @@ FURTHER = {
     "limits": ("_quotas",),
     "open_batch": ("_quotas",),
     "put_schedule": ("_quotas",),
-    "report": ("_passing",),
+    "report": ("_passing", "_so_far"),
     "submit": ("_quotas",),
     "upload": ("_quotas",),
 }

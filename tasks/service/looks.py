@@ -4,7 +4,7 @@ It knows no listener: whoever asks says what it has, and compares the look with 
 """
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,23 +15,25 @@ from tasks.ledger.client import Pipeline
 from tasks.ledger.faults import away, ours
 from tasks.reduced import view
 
-FIELDS = ("status", "starts", "phase", "batching", "progress", "message", "retry_ms", "text", "amended_ms")
+FIELDS = ("status", "starts", "phase", "batching", "progress", "message", "retry_ms", "text", "log", "amended_ms")
 """Fields of the record that a look reads."""
 HEAD = 8
 """Digits of the attempt's number before a text so far (report.lua)."""
 
 
 class Ask(NamedTuple):
-    """A job to look at, and the text so far that is known of it: its attempt, 0 for none, and its bytes."""
+    """A job to look at, and what is known of its text and log so far: the attempt of each, 0 for none, and bytes."""
 
     job_id: str
     attempt: int = 0
     offset: int = 0
+    log_attempt: int = 0
+    log_offset: int = 0
 
 
 @dataclass(frozen=True)
 class Text:
-    """The part of an attempt's text behind `offset` bytes of UTF-8."""
+    """The part of an attempt's text or log behind `offset` bytes of UTF-8."""
 
     attempt: int
     offset: int
@@ -41,11 +43,12 @@ class Text:
 @dataclass(frozen=True)
 class Look:
     """A job as it is. `record`: the fields that move, without absent ones; empty where there is no such job. `job`: its
-    view, once it is done. `text`: what is new of the text so far."""
+    view, once it is done. `text` and `log`: what is new of the text and the log so far."""
 
     record: Record
     job: Job | None = None
     text: Text | None = None
+    log: Text | None = None
 
     @property
     def done(self) -> bool:
@@ -79,20 +82,22 @@ class Looks:
             with contextlib.suppress(ValueError, KeyError, TypeError):
                 looks[job_id] = Look(looks[job_id].record, view(record))
         found = {ask: looks[ask.job_id] for ask in asks if ask.job_id in looks}
-        texts = self._texts(ask for ask, look in found.items() if "text" in look.record)
-        return {ask: Look(look.record, look.job, texts.get(ask)) for ask, look in found.items()}
+        texts = self._texts({(ask, keys.text(ask.job_id)): ask[1:3] for ask in found if "text" in found[ask].record})
+        logs = self._texts({(ask, keys.log(ask.job_id)): ask[3:5] for ask in found if "log" in found[ask].record})
+        return {ask: Look(look.record, look.job, texts.get(ask), logs.get(ask)) for ask, look in found.items()}
 
-    def _texts(self, asks: Iterable[Ask]) -> dict[Ask, Text]:
-        """The new part of each text; all of it where another attempt has begun."""
-        parts = {ask: ((ask.job_id, 0, HEAD - 1), (ask.job_id, HEAD + ask.offset, -1)) for ask in asks}
+    def _texts(self, asks: Mapping[tuple[Ask, str], tuple[int, int]]) -> dict[Ask, Text]:
+        """The new part of each text, by its key, behind what is known of it, an attempt and bytes of its text; all of
+        it where another attempt has begun."""
+        parts = {(ask, key): ((key, 0, HEAD - 1), (key, HEAD + known[1], -1)) for (ask, key), known in asks.items()}
         found = self._read((part for pair in parts.values() for part in pair), _range, transaction=True)
         texts = {}
-        for ask, (head, rest) in parts.items():
-            attempt = _attempt(found.get(head, ""))
-            if attempt == ask.attempt or not ask.offset:
-                texts[ask] = Text(attempt, ask.offset, found.get(rest, ""))
+        for (ask, key), (head, rest) in parts.items():
+            attempt, (known, offset) = _attempt(found.get(head, "")), asks[ask, key]
+            if attempt == known or not offset:
+                texts[ask] = Text(attempt, offset, found.get(rest, ""))
             elif attempt:
-                whole = self._read([(ask.job_id, 0, -1)], _range).get((ask.job_id, 0, -1), "")
+                whole = self._read([(key, 0, -1)], _range).get((key, 0, -1), "")
                 texts[ask] = Text(_attempt(whole[:HEAD]), 0, whole[HEAD:])
         return {ask: text for ask, text in texts.items() if text.attempt}
 
@@ -119,6 +124,5 @@ def _attempt(head: str) -> int:
 
 
 def _range(pipeline: Pipeline, part: tuple[str, int, int]) -> object:
-    """Asks for a part of a text so far: the job, the first byte and the last."""
-    job_id, first, last = part
-    return pipeline.getrange(keys.text(job_id), first, last)
+    """Asks for a part of a text so far: its key, the first byte and the last."""
+    return pipeline.getrange(*part)

@@ -9,11 +9,12 @@ from tasks.bucket.layout import logs_prefix
 from tasks.errors import NotFound
 from tasks.ledger import keys
 from tasks.service import logs
+from tasks.service.looks import Ask, Looks
 from tests.stack import PASSWORD, ROOT, SECRET_KEY, until
 
 
 def log_of(house, job, attempt=None) -> str:
-    return logs.read(house.storage, job, attempt)
+    return logs.read(house.storage, Looks(house.ledger), job, attempt)
 
 
 def told(house, prompt: str, pool: str = "cpu", **limits) -> str:
@@ -140,3 +141,25 @@ def test_a_log_lies_beside_the_attempts_and_goes_with_the_job(house):
     (kept,) = house.storage.list(logs_prefix("acme", job.id))
     assert re.fullmatch(rf"tenants/acme/jobs/{job.id}/logs/1-\w{{8}}\.txt", kept.key)
     assert not [prefix for prefix in house.ledger.redis.zrange(keys.TRASH, 0, -1) if "/logs/" in prefix]
+
+
+def test_a_log_is_told_while_it_is_written(house, pool, tmp_path):
+    """Line by line, by its offset; the record forgets it at the end, and the bucket has all of it then."""
+    end = tmp_path / "end"
+    job_id = house.submit(f"{pool}-talk", f"slowly {end}")
+    looks = Looks(house.ledger)
+    first = until(lambda: looks.at([Ask(job_id)])[Ask(job_id)].log, 20, "a first line")
+    assert (first.attempt, first.offset) == (1, 0) and first.text.startswith("line 1\n")
+    behind = Ask(job_id, log_attempt=1, log_offset=len(first.text))
+    more = until(lambda: (log := looks.at([behind])[behind].log) and log.text and log, 20, "more")
+    assert (more.attempt, more.offset) == (1, len(first.text)) and more.text.startswith("line ")
+    assert log_of(house, house.job(job_id)).startswith(first.text + more.text)
+    end.touch()
+    job = house.ended(job_id)
+    assert log_of(house, job).startswith(first.text + more.text)
+    assert not house.ledger.redis.exists(keys.log(job_id)) and "log" not in house.ledger.record(job_id)
+
+
+def test_a_job_that_writes_nothing_reports_no_log(house, pool):
+    job = house.ended(house.submit(f"{pool}-sleep", "0.5"))
+    assert not list(house.storage.list(logs_prefix("acme", job.id)))

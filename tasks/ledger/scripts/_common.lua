@@ -97,7 +97,8 @@ local function finish(job, status, now)
   if not job.token or job.deadline_ms then redis.call('ZREM', 'bl:expiries', job.id) end
   if job.checkpoint then trash(job, 'checkpoints', now) end
   if job.text then redis.call('DEL', 'bl:text:' .. job.id) end
-  unset(job, 'token', 'phase', 'retry_ms', 'checkpoint', 'text')
+  if job.log then redis.call('DEL', 'bl:log:' .. job.id) end
+  unset(job, 'token', 'phase', 'retry_ms', 'checkpoint', 'text', 'log')
   note(job, 'ended_ms', num(now), 'retained_ms', num(now + tonumber(job.keep_ms)))
   event(job, status)
   index_end(job)

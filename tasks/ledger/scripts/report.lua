@@ -1,9 +1,7 @@
--- report: records the progress of a running attempt: phase, fraction, message, checkpoint, and what its text goes on with.
+-- report: records the progress of a running attempt: phase, fraction, message, checkpoint, and what its text and its log go
+-- on with.
 --
 -- Releases before this one cannot show the phase batching: `phase` is running then, and `batching` 1.
---
--- The text so far is one string: eight digits, the attempt's number, and the text, 64 KiB at most. `text` in the record is
--- the number, with ' cut' behind it once no more fits.
 --
 -- KEYS[1]  job      hash    bl:job:<id>
 -- ARGV[1]  now      ms; 0 = Redis TIME
@@ -15,6 +13,8 @@
 -- ARGV[7]  checkpoint bucket key of the newest; '-' before the first is written; or ''
 -- ARGV[8]  text     that goes on behind the text so far, or ''
 -- ARGV[9]  at       bytes of the attempt's text before it: what is sent again is not appended again
+-- ARGV[10] log      that goes on behind the log so far, or ''
+-- ARGV[11] log at   bytes of the attempt's log before it
 --
 -- Of a job whose webhook wants it, progress is passed on once a minute at most.
 --
@@ -26,7 +26,8 @@ if not ready() then return -1 end
 local now = clock(ARGV[1])
 if ARGV[5] ~= '' then number(ARGV[5]) end
 local piece, at = ARGV[8] or '', tonumber(whole(ARGV[9] or '0'))
-local seen = redis.call('HMGET', KEYS[1], 'token', 'status', 'phase', 'batching', 'starts', 'text', 'webhook', 'passed_ms', 'tenant')
+local logged, log_at = ARGV[10] or '', tonumber(whole(ARGV[11] or '0'))
+local seen = redis.call('HMGET', KEYS[1], 'token', 'status', 'phase', 'batching', 'starts', 'text', 'webhook', 'passed_ms', 'tenant', 'log')
 local waits = ARGV[4] == 'batching'
 local phase = waits and 'running' or ARGV[4]
 if seen[1] ~= ARGV[3] then
@@ -36,7 +37,7 @@ if seen[1] ~= ARGV[3] then
   elseif job then redis.call('HSETNX', KEYS[1], 'checkpoint', ARGV[7]) end
   return 0
 end
-local attempt = piece ~= '' and string.format('%08d', number(seen[5]))
+if piece .. logged ~= '' then number(seen[5]) end
 if phase ~= '' and (phase ~= seen[3] or waits ~= (seen[4] == '1')) then
   redis.call('HSET', KEYS[1], 'phase', phase, 'phase_ms', num(now))
   if waits then redis.call('HSET', KEYS[1], 'batching', 1) else redis.call('HDEL', KEYS[1], 'batching') end
@@ -46,14 +47,10 @@ if ARGV[5] ~= '' and seen[7] and now - (seen[8] or 0) >= 60000 and owed.pass(see
   redis.call('HSET', KEYS[1], 'passed_ms', num(now))
 end
 if ARGV[6] ~= '' then redis.call('HSET', KEYS[1], 'message', string.sub(ARGV[6], 2)) end
-if piece ~= '' then
-  local key, flag = 'bl:text:' .. ARGV[2], seen[5]
-  local known = redis.call('GETRANGE', key, 0, 7) == attempt
-  if at + #piece > 65536 then flag = seen[5] .. ' cut'
-  elseif at == 0 and not known then redis.call('SET', key, attempt .. piece, 'EX', 86400)
-  elseif known and redis.call('STRLEN', key) == 8 + at then redis.call('APPEND', key, piece) end
-  if flag ~= seen[6] then redis.call('HSET', KEYS[1], 'text', flag) end
-end
-if ARGV[4] .. ARGV[5] .. ARGV[6] .. piece ~= '' then redis.call('XADD', 'bl:changes', 'MAXLEN', '~', 1000, '*', 'id', ARGV[2]) end
+local text = piece ~= '' and go_on('bl:text:' .. ARGV[2], seen[5], piece, at) or seen[6]
+if text ~= seen[6] then redis.call('HSET', KEYS[1], 'text', text) end
+local log = logged ~= '' and go_on('bl:log:' .. ARGV[2], seen[5], logged, log_at) or seen[10]
+if log ~= seen[10] then redis.call('HSET', KEYS[1], 'log', log) end
+if ARGV[4] .. ARGV[5] .. ARGV[6] .. piece .. logged ~= '' then redis.call('XADD', 'bl:changes', 'MAXLEN', '~', 1000, '*', 'id', ARGV[2]) end
 if ARGV[7] ~= '' then redis.call(ARGV[7] == '-' and 'HSETNX' or 'HSET', KEYS[1], 'checkpoint', ARGV[7]) end
 return seen[2] == 'canceling' and 2 or 1

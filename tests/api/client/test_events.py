@@ -34,6 +34,12 @@ def test_an_event_ends_with_a_blank_line_and_all_else_is_skipped():
 def answers(web):
     """Gives the bodies of a job's streams, one a request, then 410."""
 
+    def log(request) -> None:
+        request.send_response(200)
+        request.send_header("Content-Type", "text/plain; charset=utf-8")
+        request.end_headers()
+        request.wfile.write("one é\ntwo\nthree\n".encode())
+
     def give(*bodies: bytes):
         left = list(bodies)
 
@@ -44,6 +50,7 @@ def answers(web):
             request.wfile.write(left.pop(0) if left else b'{"code": "gone", "detail": "it was erased"}')
 
         web.does("/v1/jobs/job_1/events", answer)
+        web.does("/v1/jobs/job_1/logs", log)
         return Client(web.url, "a-key")
 
     return give
@@ -80,3 +87,29 @@ def test_the_command_prints_a_line_an_event(answers, monkeypatch, web):
     assert [json.loads(line)["event"] for line in shown.stdout.splitlines()] == ["snapshot", "done"]
     assert shown.exit_code == 0
     assert CliRunner().invoke(cli.main, ["--url", web.url, "events", "job_1"]).exit_code == 4
+
+
+def logged(attempt: int, offset: int, text: str) -> bytes:
+    data = json.dumps({"attempt": attempt, "offset": offset, "text": text, "log_cut": False})
+    return f"event: log\ndata: {data}\n\n".encode()
+
+
+def test_a_log_is_followed_through_a_stream_that_breaks_off(answers):
+    """What was told is not told again, and the end has what was not told."""
+    again = json.dumps(
+        {"job": {"id": "job_1"}, "log": {"attempt": 2, "offset": 0, "text": "one é\ntwo\n", "log_cut": False}}
+    )
+    first = SNAPSHOT + logged(1, 0, "old\n") + logged(2, 0, "one é\n") + b"retry: 1\n\n"
+    client = answers(first, f"event: snapshot\ndata: {again}\n\n".encode() + DONE)
+    assert list(client.follow_logs("job_1")) == ["old\n", "one é\n", "two\n", "three\n"]
+    assert client.logs("job_1", attempt=2) == "one é\ntwo\nthree\n"
+
+
+def test_the_command_line_prints_a_log(answers, web, monkeypatch):
+    answers(SNAPSHOT + logged(1, 0, "one é\n") + DONE)
+    monkeypatch.setenv("BACKLOT_API_KEY", "a-key")
+    for more in ([], ["--follow"]):
+        printed = CliRunner().invoke(cli.main, ["--url", web.url, "logs", "job_1", *more])
+        assert (printed.exit_code, printed.stdout) == (0, "one é\ntwo\nthree\n")
+    refused = CliRunner().invoke(cli.main, ["--url", web.url, "logs", "job_1", "--follow", "--attempt", "1"])
+    assert refused.exit_code == 2 and "--attempt" in refused.output

@@ -96,7 +96,7 @@ def test_a_stream_tells_a_job_from_its_snapshot_to_its_end(api):
         assert heard.answer.headers["Cache-Control"] == "private, no-store"
         assert heard.next() == {
             "event": "snapshot",
-            "data": {"job": api.ask("GET", job["links"]["self"]).json(), "text": None},
+            "data": {"job": api.ask("GET", job["links"]["self"]).json(), "text": None, "log": None},
         }
         claimed = api.hand.claim()
         started = heard.next()
@@ -127,6 +127,7 @@ def test_a_job_that_is_done_is_told_at_once(api):
     assert snapshot[0] == "event: snapshot" and json.loads(snapshot[1].removeprefix("data: ")) == {
         "job": done,
         "text": None,
+        "log": None,
     }
     assert told[0] == "event: done" and json.loads(told[1].removeprefix("data: ")) == done
 
@@ -156,6 +157,38 @@ def test_the_text_so_far_is_told_as_it_grows(api):
             names.append((one := heard.next())["event"])
         assert names[-2:] == ["reset", "text"] and {*names[:-2]} <= {"status", "progress"}
         assert one["data"] == {"attempt": 2, "offset": 0, "text": "Twice", "text_cut": False}
+        api.hand.finish(claimed)
+        assert heard.rest()[-1]["event"] == "done"
+
+
+def test_the_log_so_far_is_told_as_it_grows(api):
+    """Beside the text; another attempt's begins at 0. `GET .../logs` shows as much of an attempt that runs."""
+    from tests.tasks.ledger.conftest import AWAY
+
+    def piece(attempt: int, offset: int, text: str, cut: bool = False) -> dict:
+        return {"attempt": attempt, "offset": offset, "text": text, "log_cut": cut}
+
+    job = api.submit()
+    claimed = api.hand.claim()
+    report = api.hand.ledger.report
+    report(job["id"], claimed.token, log="one é\n", log_at=0)
+    with api.stream(events_of(job)) as heard:
+        assert heard.next()["data"]["log"] == piece(1, 0, "one é\n")
+        report(job["id"], claimed.token, text="Once", text_at=0, log="two\n", log_at=7)
+        assert [heard.next(), heard.next()] == [
+            {"event": "text", "data": {"attempt": 1, "offset": 0, "text": "Once", "text_cut": False}},
+            {"event": "log", "data": piece(1, 7, "two\n")},
+        ]
+        assert api.ask("GET", f"/v1/jobs/{job['id']}/logs").text == "one é\ntwo\n"
+        report(job["id"], claimed.token, log="x" * 65536, log_at=11)
+        assert heard.next()["data"] == piece(1, 11, "", cut=True)
+        api.hand.ledger.fail(job["id"], claimed.token, AWAY)
+        claimed = api.hand.claim()
+        assert api.ask("GET", f"/v1/jobs/{job['id']}/logs").text == ""
+        report(job["id"], claimed.token, log="again\n", log_at=0)
+        while (one := heard.next())["event"] == "status":
+            pass
+        assert one == {"event": "log", "data": piece(2, 0, "again\n")}
         api.hand.finish(claimed)
         assert heard.rest()[-1]["event"] == "done"
 
