@@ -341,6 +341,7 @@ def test_every_key_that_a_script_builds_is_in_keys_py():
         for name in (
             "job",
             "text",
+            "log",
             "line",
             "leases",
             "waiting",
