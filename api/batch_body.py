@@ -23,6 +23,7 @@ from tasks.request import invalid, pointer, read_json
 from tasks.request_shapes import JobRequest
 from tasks.service.lines import Line
 from tasks.service.submission import Body
+from tasks.webhook import WebhookRequest
 
 JSON_LINES = ("application/jsonl", "application/x-ndjson")
 """Media types of JSON lines; the first is that of every answer."""
@@ -47,6 +48,9 @@ class BatchQuery(BaseModel):
     defaults: str | None = Field(
         None, description="a JSON object with fields that lines may leave out; of `params` and `metadata` name by name"
     )
+    webhook: str | None = Field(
+        None, description="https URL that is told by POST, as a job's webhook is, when all jobs of the batch have ended"
+    )
 
 
 class BatchRequest(BaseModel):
@@ -59,6 +63,7 @@ class BatchRequest(BaseModel):
     )
     on_error: OnError = Field("skip", description="as in the query of a batch that comes as JSON lines")
     defaults: dict[str, JsonValue] = Field({}, description="fields that lines may leave out")
+    webhook: str | None = Field(None, description="as in that query")
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ class Sent:
     body: Body
     on_error: OnError
     defaults: dict[str, Any]
+    webhook: WebhookRequest | None
 
     def lines(self) -> Iterator[Line]:
         return _lines(self.file, services().settings.json_max_bytes)
@@ -81,14 +87,15 @@ def read_batch(tenant: str) -> Sent:
     most, query = services().settings.upload_max_bytes, read_query(BatchQuery)
     if request.mimetype in JSON_LINES:
         body: IO[bytes] = request.environ["wsgi.input"]  # the bridge leaves the whole body there, as a file
-        return _sent(body, most, query.on_error, _defaults(query.defaults))
+        return _sent(body, most, query.on_error, _defaults(query.defaults), query.webhook)
     if request.query_string:
         raise InvalidRequest([{"pointer": "", "detail": "with this content type the query's fields are the body's"}])
     if request.mimetype == FORM:
         return _of_form(most)
     if request.mimetype == JSON:
         wanted = read_body(BatchRequest)
-        return _sent(_upload(tenant, wanted.input), BATCH_MAX_BYTES, wanted.on_error, _known(wanted.defaults))
+        upload, defaults = _upload(tenant, wanted.input), _known(wanted.defaults)
+        return _sent(upload, BATCH_MAX_BYTES, wanted.on_error, defaults, wanted.webhook)
     raise UnsupportedMedia(
         f"the content type is {request.mimetype or 'not given'}; a batch comes as "
         f"{' or '.join(JSON_LINES)}, as {FORM} with a file `input`, or as {JSON} that names an upload"
@@ -97,7 +104,7 @@ def read_batch(tenant: str) -> Sent:
 
 def _of_form(most: int) -> Sent:
     texts, files = read(asked(), services().settings.json_max_bytes)
-    known = {"on_error", "defaults"}
+    known = {"on_error", "defaults", "webhook"}
     wrong = [{"pointer": pointer(name), "detail": "there is no such field"} for name in texts if name not in known]
     wrong += [{"pointer": pointer(name), "detail": "there is no such file"} for name in files if name != "input"]
     wrong += [{"pointer": pointer(name), "detail": "may be given once"} for name in texts if len(texts[name]) > 1]
@@ -110,7 +117,8 @@ def _of_form(most: int) -> Sent:
         query = BatchQuery.model_validate(given)
     except ValidationError as error:
         raise invalid(error, cast(JsonValue, given)) from error
-    return _sent(cast(IO[bytes], files["input"][0].stream), most, query.on_error, _defaults(query.defaults))
+    stream = cast(IO[bytes], files["input"][0].stream)
+    return _sent(stream, most, query.on_error, _defaults(query.defaults), query.webhook)
 
 
 def _upload(tenant: str, source: str) -> IO[bytes]:
@@ -148,8 +156,18 @@ def _known(given: dict[str, JsonValue]) -> dict[str, Any]:
     return dict(given)
 
 
-def _sent(file: IO[bytes], most: int, on_error: OnError, defaults: dict[str, Any]) -> Sent:
+def _webhook(url: str | None) -> WebhookRequest | None:
+    """Errors: InvalidRequest."""
+    try:
+        return None if url is None else WebhookRequest(url=url, events=["completed"])
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        raise InvalidRequest([{"pointer": "/webhook", "detail": detail}]) from error
+
+
+def _sent(file: IO[bytes], most: int, on_error: OnError, defaults: dict[str, Any], url: str | None) -> Sent:
     """Reads the whole file. What an Idempotency-Key stands for are its bytes and the wishes for all lines."""
+    webhook = _webhook(url)
     digest, decoder = hashlib.sha256(), codecs.getincrementaldecoder("utf-8")()
     size = number = wanted = 0
     part = b""
@@ -173,7 +191,9 @@ def _sent(file: IO[bytes], most: int, on_error: OnError, defaults: dict[str, Any
         raise MalformedRequest("the body has no line; a batch has a job's request in each")
     if defaults or on_error != "skip":
         digest.update(json.dumps([on_error, defaults], sort_keys=True).encode())
-    return Sent(file, Body(digest.hexdigest(), size, wanted, number), on_error, defaults)
+    if url:
+        digest.update(url.encode())
+    return Sent(file, Body(digest.hexdigest(), size, wanted, number), on_error, defaults, webhook)
 
 
 def _check_text(decoder: codecs.IncrementalDecoder, part: bytes, lines: int, final: bool = False) -> None:

@@ -16,7 +16,7 @@ BATCHES = (
         "`reject`. The quotas of all lines are taken at once. The answer is the batch. With `Accept: application/jsonl`"
         " it is 200 and JSON lines, each with the `job` that the line made or the `error` that refused it. With an "
         "`Idempotency-Key` the same body may be sent again: a batch that was cut off goes on, and one that is sealed "
-        "is answered as it is now.",
+        "is answered as it is now. `webhook` is told when all jobs have ended.",
         {202: "Batch", 200: "BatchLine"},
         (400, 409, 413, 415, 422, 429),
         "BatchRequest",
@@ -56,6 +56,14 @@ BATCHES = (
         "Cancel all jobs of a batch",
         "Cancels the jobs that wait, and asks those that run to stop. A batch whose jobs have all ended is refused "
         "with 409.",
+        {202: "Batch"},
+        (404, 409),
+    ),
+    Operation(
+        "post",
+        "/v1/batches/{batch_id}/webhook/replay",
+        "Send a batch's webhook again",
+        "Sends the message of a batch that is done again, with the same `webhook-id`, and tries for three more days.",
         {202: "Batch"},
         (404, 409),
     ),

@@ -61,6 +61,7 @@ QUERIES: dict[Route, type[BaseModel]] = {
     ("get", "/v1/batches/{batch_id}"): Whose,
     ("get", "/v1/batches/{batch_id}/results"): ResultsQuery,
     ("post", "/v1/batches/{batch_id}/cancel"): Whose,
+    ("post", "/v1/batches/{batch_id}/webhook/replay"): Whose,
     ("delete", "/v1/batches/{batch_id}"): Whose,
     ("get", "/v1/schedules"): Whose,
     ("get", "/v1/schedules/{schedule_id}"): Whose,

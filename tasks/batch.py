@@ -4,6 +4,7 @@ A record in Redis is a hash that the scripts write: when the batch was made, sea
 its jobs have it. Nothing here talks to Redis.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -13,6 +14,7 @@ from pydantic import BaseModel, Field
 
 from tasks.eta import Eta
 from tasks.job import Status, moment
+from tasks.webhook import Webhook, shown
 
 
 class BatchStatus(StrEnum):
@@ -98,6 +100,9 @@ class Batch(BaseModel):
     sealed_at: datetime | None = Field(None, description="time at which all lines were handled")
     canceled_at: datetime | None = Field(None, description="time at which its cancel was asked for")
     completed_at: datetime | None = Field(None, description="end of the last job")
+    webhook: Webhook | None = Field(
+        None, description="webhook of the batch, which is told when all jobs have ended; null where it has none"
+    )
     links: BatchLinks
 
     @classmethod
@@ -123,14 +128,29 @@ class Batch(BaseModel):
                 "sealed_at": _moment(record.get("sealed_ms")),
                 "canceled_at": _moment(record.get("canceled_ms")),
                 "completed_at": None if ended_ms is None else moment(ended_ms),
+                "webhook": _webhook(record),
                 "links": {"self": path, "results": f"{path}/results", "cancel": f"{path}/cancel"},
             }
         )
 
 
+def ends_of(record: Mapping[str, str]) -> tuple[float, float]:
+    """The end of a sealed batch whose jobs have all ended, and the end of its retention, ms."""
+    ended_ms = max(float(record.get("ended_ms", 0)), float(record["sealed_ms"]))
+    return ended_ms, ended_ms + float(record["keep_ms"])
+
+
 def counts_of(record: Mapping[str, str]) -> Counts:
     """The counts in a record."""
     return Counts.model_validate({status.value: max(0, int(record.get(status.value, 0))) for status in Status})
+
+
+def _webhook(record: Mapping[str, str]) -> dict[str, Any] | None:
+    """`webhook_state` is none of the record's fields: whoever reads both puts it there."""
+    if "webhook" not in record:
+        return None
+    url = record["webhook"].partition(" ")[2]
+    return shown(url, ["completed"], json.loads(record.get("webhook_state", "{}")))
 
 
 def _moment(ms: str | None) -> datetime | None:

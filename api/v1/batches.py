@@ -91,7 +91,8 @@ class ResultsQuery(Whose):
 @routes.post("")
 def submit() -> Response:
     sent = read_batch(tenant())
-    terms = Terms(require_kind, told, idempotency_key(), sent.defaults)
+    webhook = services().jobs.webhooks.check(tenant(), sent.webhook) if sent.webhook else None
+    terms = Terms(require_kind, told, idempotency_key(), webhook, sent.defaults)
     submission = Submission(services().jobs, tenant(), sent.body, terms)
     if sent.on_error == "reject":
         submission.check(sent.lines())
@@ -136,6 +137,11 @@ def results(batch_id: str) -> Response:
 @routes.post("/<batch_id>/cancel")
 def cancel(batch_id: str) -> Response:
     return answer(_view(_batches().cancel(_owner(), batch_id)), 202)
+
+
+@routes.post("/<batch_id>/webhook/replay")
+def replay_webhook(batch_id: str) -> Response:
+    return answer(_view(_batches().replay_webhook(_owner(), batch_id)), 202)
 
 
 @routes.delete("/<batch_id>")

@@ -29,10 +29,18 @@ class Bulk(Callers):
     """Verbs that the API calls for a batch."""
 
     def open_batch(
-        self, tenant: str, batch_id: str, lines: int, last: int, size: int, idempotency: Idempotency | None
+        self,
+        tenant: str,
+        batch_id: str,
+        lines: int,
+        last: int,
+        size: int,
+        idempotency: Idempotency | None,
+        webhook: str = "",
     ) -> Submitted:
         """Begins a batch of so many lines and bytes, of which the last has the number `last`; takes the quotas of all
-        lines. `job_id` of the answer is the batch, of which the key may know another. Errors: those of `submit`."""
+        lines. `job_id` of the answer is the batch, of which the key may know another. `webhook`: as a record has it.
+        Errors: those of `submit`."""
         s = self.settings
         if 0 < s.submits_per_minute < lines:
             raise errors.TooLarge(
@@ -56,7 +64,8 @@ class Bulk(Callers):
             milliseconds(RECEIVED_WITHIN_S),
         ]
         limits: list[Word] = [s.submits_per_minute, s.max_waiting_jobs, s.max_stored_bytes, s.max_record_bytes]
-        answer = self._run("open_batch", named, [batch_id, tenant, lines, last, size, *key, *limits], list)
+        told: list[Word] = [webhook, s.max_undelivered_webhooks] if webhook else []
+        answer = self._run("open_batch", named, [batch_id, tenant, lines, last, size, *key, *limits, *told], list)
         match answer:
             case [1, known, left, reset_ms]:
                 return Submitted(known, left=left, reset_s=reset_ms / 1000)

@@ -59,6 +59,12 @@ class Messages(Connection):
             owed += self._run("settle", [], [restoring, what, *words], int)
         return owed
 
+    def owe_batch(self, batch: Record, kept_ms: float) -> None:
+        """Owes the webhook of a batch whose jobs have all ended, where it has one that is not told; once, though it be
+        asked again. `kept_ms`: the end of the batch's retention."""
+        if "webhook" in batch and "told_ms" not in batch:
+            self.settle("webhook", [{**batch, "status": "done", "retained_ms": f"{kept_ms:.0f}"}])
+
     def take_owed(
         self, what: What, keeper: str, token: str, wanted: Iterable[tuple[Line, int]], lease_s: float
     ) -> list[Owed]:
@@ -153,8 +159,10 @@ class Messages(Connection):
 
 
 def _id_of(record: Record) -> str | None:
-    """The id of the job; None where the record is damaged."""
+    """The id of the job, or of the batch; None where the record is damaged."""
     try:
+        if "lines" in record:
+            return record["id"]
         return json.loads(record["fixed"])["id"] if "tenant" in record else None
     except (ValueError, KeyError, TypeError):
         return None

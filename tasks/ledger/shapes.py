@@ -15,7 +15,7 @@ ASK_AGAIN = 2
 
 Record = dict[str, str]
 """The fields of a job's hash in Redis."""
-Step = Literal["sealed", "canceled", "erased"]
+Step = Literal["sealed", "canceled", "erased", "told"]
 """A step of a batch that is noted once."""
 Cause = Literal["own", "drain", "neighbour"]
 """The cause of a release: the job itself, a worker that drains, or a job beside it."""

@@ -2,7 +2,7 @@
 
 import re
 
-from tasks.batch import counts_of
+from tasks.batch import counts_of, ends_of
 from tasks.errors import Conflict, NotFound
 from tasks.ledger import Record
 from tasks.service.jobs import Jobs
@@ -28,7 +28,7 @@ class Batches:
             found = self.ledger.batch(tenant, batch_id)
         if found is None or "erased_ms" in found:
             raise NotFound(f"there is no batch {batch_id[:64]}")
-        return found
+        return self.ledger.with_owed([found])[0]
 
     def members(self, tenant: str, batch_id: str) -> Members:
         """The jobs of the batch."""
@@ -39,7 +39,7 @@ class Batches:
         none, or whose batch was erased."""
         self.ledger.ready()
         found, following = self.ledger.batches(tenant, limit, cursor)
-        return [one for one in found if "erased_ms" not in one], following
+        return self.ledger.with_owed([one for one in found if "erased_ms" not in one]), following
 
     def cancel(self, tenant: str, batch_id: str) -> Record:
         """Cancels every job that waits, and asks running ones to stop. A batch that is being received is canceled when
@@ -51,10 +51,23 @@ class Batches:
         Members(self.ledger, self.jobs.archive, noted).cancel(CALLERS_S)
         return self.get(tenant, batch_id)
 
+    def replay_webhook(self, tenant: str, batch_id: str) -> Record:
+        """Sends the webhook of a batch that is done again. Errors: Conflict where there is none to send."""
+        batch = self.get(tenant, batch_id)
+        if "webhook" not in batch:
+            raise Conflict(f"batch {batch_id} has no webhook")
+        if not _is_done(batch):
+            raise Conflict(f"jobs of batch {batch_id} have not ended; its webhook is sent when they have")
+        self.ledger.owe_batch(batch, ends_of(batch)[1])
+        self.ledger.replay_owed("webhook", tenant, batch_id)
+        return self.get(tenant, batch_id)
+
     def delete(self, tenant: str, batch_id: str) -> None:
         """Erases a batch whose jobs have all ended, its jobs and their outputs. Errors: Conflict where one has not."""
-        if not _is_done(self.get(tenant, batch_id)):
+        batch = self.get(tenant, batch_id)
+        if not _is_done(batch):
             raise Conflict(f"jobs of batch {batch_id} have not ended; cancel it first")
+        self.ledger.owe_batch(batch, ends_of(batch)[1])
         noted = self.ledger.note_batch(tenant, batch_id, "erased")
         if noted:
             Members(self.ledger, self.jobs.archive, noted).erase(CALLERS_S)

@@ -19,6 +19,7 @@ from tasks.request import SHOWN_ERRORS
 from tasks.service.jobs import Jobs
 from tasks.service.lines import Failed, Line, Made, Reader, Refused, Wanted
 from tasks.service.members import Members
+from tasks.webhook import WebhookRequest
 
 LINES_A_NOTE = 1000
 """Lines whose outcomes are noted together."""
@@ -43,11 +44,12 @@ class Body:
 @dataclass(frozen=True)
 class Terms:
     """The caller's wishes for all lines. `allow(kind)` raises where the caller may not submit this kind; `told(error)`
-    gives a refusal as the caller is told of it."""
+    gives a refusal as the caller is told of it. `webhook`: of the batch as a whole."""
 
     allow: Callable[[str], None]
     told: Callable[[Exception], dict[str, Any]]
     key: str | None = None
+    webhook: WebhookRequest | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -90,7 +92,8 @@ class Submission:
         """Takes the quotas of all lines; the batch where it was sealed before. Errors: KeyReused; Conflict where the
         key's batch is erased; RateLimited, QuotaExceeded, TooLarge; Overloaded; NotReady."""
         body = self.body
-        held = self.ledger.open_batch(self.tenant, self.id, body.lines, body.last, body.bytes, self._key)
+        webhook = self.terms.webhook.as_field() if self.terms.webhook else ""
+        held = self.ledger.open_batch(self.tenant, self.id, body.lines, body.last, body.bytes, self._key, webhook)
         if self._key is None or held.replay_fingerprint is None:
             if self.jobs.settings.submits_per_minute:
                 self.left, self.reset_s = held.left, held.reset_s

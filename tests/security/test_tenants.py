@@ -43,6 +43,7 @@ OF_A_BATCH = {  # tests/api/test_batch_life.py
     ("GET", "/v1/batches/<batch_id>"),
     ("GET", "/v1/batches/<batch_id>/results"),
     ("POST", "/v1/batches/<batch_id>/cancel"),
+    ("POST", "/v1/batches/<batch_id>/webhook/replay"),  # tests/api/test_batch_webhooks.py
     ("DELETE", "/v1/batches/<batch_id>"),
 }
 OF_A_SCHEDULE = {  # tests/api/test_schedules.py

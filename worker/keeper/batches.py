@@ -7,7 +7,7 @@ retention.
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from tasks.batch import counts_of
+from tasks.batch import counts_of, ends_of
 from tasks.bucket.storage import Storage
 from tasks.ids import member_id, now_ms
 from tasks.job import Status
@@ -19,7 +19,9 @@ from worker.keeper.retention import tenant_and_id
 from worker.keeper.skipped import Skipped
 
 LOOK_S = 30
-"""Seconds until a batch is looked at again whose jobs have not all ended."""
+"""Seconds until a batch is looked at again whose jobs have not all ended, or whose webhook is not told."""
+LOOK_WITH_WEBHOOK_S = 2
+"""The same of a batch with a webhook whose jobs have not all ended: its receiver waits for the end."""
 LINES_A_READ = 500
 
 
@@ -47,7 +49,7 @@ class Batches:
     def _handle(self, batch: Record) -> float | None:
         """The ms at which the batch is looked at again; None where it has gone."""
         now, members = now_ms(), Members(self.ledger, self._archive, batch)
-        if "erased_ms" in batch:
+        if "erased_ms" in batch:  # its caller has owed its webhook
             members.erase()
             return None
         if "sealed_ms" not in batch:
@@ -58,12 +60,24 @@ class Batches:
         if counts_of(batch).living:
             if "canceled_ms" in batch and members.are_waiting():
                 members.cancel()
-            return now + LOOK_S * 1000
-        ends = max(float(batch.get("ended_ms", 0)), float(batch["sealed_ms"])) + float(batch["keep_ms"])
-        if now < ends:
-            return ends
+            return now + 1000 * (LOOK_WITH_WEBHOOK_S if "webhook" in batch else LOOK_S)
+        is_told, (_, over) = self._is_told(batch), ends_of(batch)
+        if now < over:
+            return over if is_told else min(over, now + LOOK_S * 1000)
         self.ledger.remove_batch(batch["tenant"], batch["id"])
         return None
+
+    def _is_told(self, batch: Record) -> bool:
+        """True where a batch that is done owes no webhook. It owes one where that has not been done, and notes that it
+        is told, which a restore must know."""
+        if "webhook" not in batch or "told_ms" in batch:
+            return True
+        tenant, batch_id = batch["tenant"], batch["id"]
+        self.ledger.owe_batch(batch, ends_of(batch)[1])
+        if self.ledger.owed_state("webhook", tenant, batch_id).get("status") == "pending":
+            return False
+        self.ledger.note_batch(tenant, batch_id, "told")
+        return True
 
     def _give_up(self, batch: Record) -> None:
         """Cancel a batch whose caller never came back."""

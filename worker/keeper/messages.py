@@ -6,9 +6,11 @@ It knows no schedule: webhooks.py decides what is sent when.
 import json
 import time
 
+from tasks.batch import Batch
 from tasks.errors import Gone, NotFound, NotReady, StorageUnavailable
 from tasks.job import moment
 from tasks.service.archive import Damaged
+from tasks.service.batches import Batches
 from tasks.service.jobs import Jobs
 from tasks.webhook_secrets import WebhookSecrets
 from worker.keeper.posting import Reply, post
@@ -39,6 +41,18 @@ class Messages:
             skipped.add(f"{job_id} cannot be shown in its webhook", error)
         stamp = at.isoformat().replace("+00:00", "Z")
         return f'{{"type":"job.{event}","timestamp":"{stamp}","data":{data}}}'.encode()
+
+    def of_batch(self, tenant: str, batch_id: str, at_ms: float) -> bytes:
+        """The message of a batch: the batch as a list shows it now, without the errors of its lines. Of one that was
+        erased it has id and status alone. Errors: NotReady."""
+        at, data = moment(at_ms), json.dumps({"id": batch_id, "status": "done"})
+        try:
+            batch = Batch.of_record(Batches(self._jobs).get(tenant, batch_id))
+            at, data = batch.completed_at or at, batch.model_dump_json()
+        except NotFound:
+            pass
+        stamp = at.isoformat().replace("+00:00", "Z")
+        return f'{{"type":"batch.completed","timestamp":"{stamp}","data":{data}}}'.encode()
 
     def post(self, tenant: str, url: str, message_id: str, body: bytes) -> Reply:
         """Sign by each of the tenant's secrets and send."""

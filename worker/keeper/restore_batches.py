@@ -24,6 +24,8 @@ FIELDS = (
     "sealed_ms",
     "canceled_ms",
     "erased_ms",
+    "webhook",
+    "told_ms",
 )
 """Fields of a batch's record that are restored from its journal entries; its counts are counted anew."""
 

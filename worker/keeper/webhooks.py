@@ -1,10 +1,11 @@
-"""Sends webhooks: `completed` at least once, tried again for three days; `started` and `progress` at most once, which
-are dropped where there is no room for them now.
+"""Sends webhooks of jobs and batches: `completed` at least once, tried again for three days; `started` and `progress` at
+most once, which are dropped where there is no room for them now.
 """
 
 from functools import partial
 
 from tasks.ledger.owed import Owed
+from tasks.service.batches import BATCH_ID
 from tasks.service.jobs import Jobs
 from worker.keeper.messages import Messages
 from worker.keeper.posting import Reply
@@ -50,5 +51,8 @@ class Webhooks(Sender):
         return self._messages.post(tenant, url, message_id, body)
 
     def _try(self, owed: Owed, skipped: Skipped) -> Reply:
-        body = self._messages.body("completed", owed.tenant, owed.job_id, owed.owed_ms, owed.ended, skipped)
+        if BATCH_ID.fullmatch(owed.job_id):
+            body = self._messages.of_batch(owed.tenant, owed.job_id, owed.owed_ms)
+        else:
+            body = self._messages.body("completed", owed.tenant, owed.job_id, owed.owed_ms, owed.ended, skipped)
         return self._messages.post(owed.tenant, owed.url, f"{owed.job_id}_completed", body)

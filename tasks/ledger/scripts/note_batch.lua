@@ -1,4 +1,4 @@
--- note_batch: notes a step of a batch: that it is sealed, is to be canceled, or is to be erased.
+-- note_batch: notes a step of a batch: that it is sealed, is to be canceled or erased, or that its webhook is told.
 --
 -- Whatever is noted stays as it was noted first. Sealed, its quotas are those of the jobs that it has made.
 --
@@ -9,7 +9,7 @@
 -- ARGV[1]  now      ms; 0 = Redis TIME
 -- ARGV[2]  id
 -- ARGV[3]  tenant
--- ARGV[4]  step     'sealed', 'canceled' or 'erased'
+-- ARGV[4]  step     'sealed', 'canceled', 'erased' or 'told'
 -- ARGV[5]  keep     ms for which it is kept behind its end
 -- ARGV[6]  rate     submits a minute that the tenant may make; 0 for any number
 --
@@ -19,7 +19,7 @@
 if not ready() then return {-1} end
 local now, id, tenant, field = clock(ARGV[1]), ARGV[2], ARGV[3], ARGV[4] .. '_ms'
 local keep, rate = whole(ARGV[5]), number(ARGV[6])
-if not ({sealed_ms = 1, canceled_ms = 1, erased_ms = 1})[field] then error('no step of a batch: ' .. field, 0) end
+if not ({sealed_ms = 1, canceled_ms = 1, erased_ms = 1, told_ms = 1})[field] then error('no step of a batch: ' .. field, 0) end
 local lines = redis.call('HGET', KEYS[1], 'lines')
 if not lines then return {0} end
 if redis.call('HSETNX', KEYS[1], field, num(now)) == 1 then

@@ -21,14 +21,16 @@
 -- ARGV[11] waiting  jobs that the tenant may have waiting; 0 for any number
 -- ARGV[12] stored   bytes that the tenant may have in the bucket; 0 for any number
 -- ARGV[13] held     bytes of Redis that the tenant's records may take, as for submit; 0 for any number
+-- ARGV[14] webhook  of a batch with one alone, and in ARGV[15] those that the tenant may have undelivered, as for submit
 --
 -- Returns {1, id, left, ms}  open, now or before; submits left of the tenant's minute, and the ms until all are
 --         {2, id, fingerprint}  the Idempotency-Key belongs to that batch
---         {-2, ...} to {-7, ...}  refused, as submit has it
+--         {-2, ...} to {-8, ...}  refused, as submit has it
 --         {-1}  not ready
 if not ready() then return {-1} end
 local now, id, tenant, lines = clock(ARGV[1]), ARGV[2], ARGV[3], number(ARGV[4])
 for i = 5, 13 do if i ~= 7 then whole(ARGV[i]) end end
+local messages, most_undelivered = owed.given(ARGV, 14)
 redis.call('ZCARD', KEYS[2])
 redis.call('HLEN', KEYS[4])
 local rate = tonumber(ARGV[10])
@@ -40,12 +42,13 @@ if ARGV[7] ~= '' then holder, fingerprint = string.match(redis.call('GET', KEYS[
 if holder and holder ~= id then return {2, holder, fingerprint} end
 local bytes = 1024 * lines + tonumber(ARGV[6])
 local refused = refusal(tenant, lines, {}, bytes, tonumber(ARGV[11]), tonumber(ARGV[12]), tonumber(ARGV[13]))
+  or owed.refusal(tenant, most_undelivered)
 if refused then return refused end
 if rate > 0 and left() < lines then return {-3, math.ceil(paid + lines * 60000 / rate - now - 60000)} end
 paid = pay(KEYS[6], rate / lines, paid)
 
 redis.call('HSET', KEYS[1], 'id', id, 'tenant', tenant, 'lines', ARGV[4], 'last', ARGV[5], 'created_ms', num(now),
-  'key', ARGV[7] ~= '' and KEYS[5] or '', 'fingerprint', ARGV[7])
+  'key', ARGV[7] ~= '' and KEYS[5] or '', 'fingerprint', ARGV[7], unpack(messages))
 redis.call('ZADD', KEYS[2], num(now), id)
 redis.call('ZADD', KEYS[3], num(now + ARGV[9]), tenant .. '/' .. id)
 redis.call('HSET', KEYS[4], id, ARGV[4])
