@@ -192,7 +192,7 @@ def _sent(file: IO[bytes], most: int, on_error: OnError, defaults: dict[str, Any
     if defaults or on_error != "skip":
         digest.update(json.dumps([on_error, defaults], sort_keys=True).encode())
     if url:
-        digest.update(url.encode())
+        digest.update(json.dumps({"webhook": url}).encode())
     return Sent(file, Body(digest.hexdigest(), size, wanted, number), on_error, defaults, webhook)
 
 

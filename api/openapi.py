@@ -119,6 +119,7 @@ BATCH_FORM: Json = {
         "input": {"type": "string", "description": "a file of JSON lines"},
         "on_error": {"enum": ["skip", "reject"]},
         "defaults": {"type": "string", "contentMediaType": "application/json"},
+        "webhook": {"type": "string", "format": "uri"},
     },
 }
 

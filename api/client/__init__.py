@@ -87,9 +87,10 @@ class Client:
         idempotency_key: str | None = None,
         on_error: str = "skip",
         defaults: Mapping[str, Any] | None = None,
+        webhook: str | None = None,
     ) -> dict[str, Any]:
         """Submits many jobs at once; gives the batch. `lines`: requests as the API takes them, or JSON lines as they
-        stand; `defaults`: fields that lines may leave out.
+        stand; `defaults`: fields that lines may leave out; `webhook`: a URL that is told when all its jobs have ended.
 
         A refused line stops no other and is among the batch's `errors`; with `on_error="reject"` all are refused.
         """
@@ -97,6 +98,7 @@ class Client:
         key = idempotency_key or secrets.token_hex(16)
         headers = {"Content-Type": "application/jsonl", "Idempotency-Key": f'"{key}"'}
         query = {"on_error": on_error} | ({"defaults": json.dumps(defaults)} if defaults else {})
+        query |= {"webhook": webhook} if webhook else {}
         answer = self._sender.retried(
             lambda: self._sender.http.post(
                 "/v1/batches", content=body, params=query, headers=headers, timeout=timeout(TRANSFER_S)

@@ -19,15 +19,22 @@ def batches() -> None:
 @click.option("--idempotency-key", help="the same file with the same key makes its jobs once")
 @click.option("--on-error", type=click.Choice(["skip", "reject"]), default="skip", show_default=True)
 @click.option("--defaults", help="JSON object with fields that lines may leave out")
+@click.option("--webhook", help="https URL that is told by POST when all jobs have ended")
 @click.pass_obj
 def submit_batch(
-    connect: Connect, /, file: IO[bytes], idempotency_key: str | None, on_error: str, defaults: str | None
+    connect: Connect,
+    /,
+    file: IO[bytes],
+    idempotency_key: str | None,
+    on_error: str,
+    defaults: str | None,
+    webhook: str | None,
 ) -> None:
     """Submit a file of JSON lines, each a job's request as the API takes it; `-` is standard input.
 
     Prints the batch. A refused line stops no other, unless --on-error is reject.
     """
-    batch = connect().submit_batch(file.read(), idempotency_key, on_error, _object(defaults))
+    batch = connect().submit_batch(file.read(), idempotency_key, on_error, _object(defaults), webhook)
     show(batch)
     for refused in batch["errors"]:
         say(f"line {refused['line']}: {refused['code']}: {refused['detail']}")

@@ -1,5 +1,5 @@
-"""Sends webhooks of jobs and batches: `completed` at least once, tried again for three days; `started` and `progress` at
-most once, which are dropped where there is no room for them now.
+"""Sends webhooks of jobs and batches: `completed` at least once, tried again for three days; `started` and `progress`
+at most once, which are dropped where there is no room for them now.
 """
 
 from functools import partial

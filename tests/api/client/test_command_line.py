@@ -171,6 +171,9 @@ def test_a_submit_names_a_webhook_and_a_folder(backlot, url_and_key):
     options = ("--webhook", "https://a.example/x", "--deliver", "s3://theirs/out/")
     job = json.loads(backlot("submit", "generate", "prompt=Once", *options).stdout)
     assert (job["webhook"]["url"], job["delivery"]["url"]) == ("https://a.example/x", "s3://theirs/out/")
+    line = b'{"kind": "generate", "input": {"prompt": "Once"}}'
+    batch = json.loads(backlot("batches", "submit", "-", *options[:2], stdin=line).stdout)
+    assert batch["webhook"]["url"] == "https://a.example/x"
 
 
 def test_ctrl_c_says_that_the_job_goes_on(url_and_key):
