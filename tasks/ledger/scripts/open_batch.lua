@@ -20,8 +20,8 @@
 -- ARGV[10] rate     submits a minute that the tenant may make; 0 for any number
 -- ARGV[11] waiting  jobs that the tenant may have waiting; 0 for any number
 -- ARGV[12] stored   bytes that the tenant may have in the bucket; 0 for any number
--- ARGV[13] held     bytes of Redis that the tenant's records may take, as for submit; 0 for any number
--- ARGV[14] webhook  of a batch with one alone, and in ARGV[15] those that the tenant may have undelivered, as for submit
+-- ARGV[13] held     bytes of Redis that the tenant's records may take, as for submit; 0 for any number; then, of
+--          webhook  a batch with one alone: 'c <url>', and those that the tenant may have undelivered, 0 for any number
 --
 -- Returns {1, id, left, ms}  open, now or before; submits left of the tenant's minute, and the ms until all are
 --         {2, id, fingerprint}  the Idempotency-Key belongs to that batch
