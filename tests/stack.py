@@ -123,7 +123,7 @@ class RedisServer(Process):
         config.write_text(
             f'bind 127.0.0.1\nport {self.port}\nrequirepass {PASSWORD}\ndir "{data}"\nsave ""\n'
             "appendonly yes\nappendfsync everysec\nmaxmemory-policy noeviction\nhash-max-listpack-value 1024\n"
-            f"databases {DATABASES}\n" + more
+            f"latency-tracking no\ndatabases {DATABASES}\n" + more
         )
         self._tests, self._stacks = itertools.cycle(range(OF_TESTS)), itertools.cycle(range(OF_TESTS, DATABASES))
         super().__init__(name, [str(get_binary_path()), str(config)], folder)

@@ -62,7 +62,10 @@ class Used:
 
 @dataclass(frozen=True)
 class Claimed:
-    """A started attempt: the record as it is now, and the token that alone may change it."""
+    """A started attempt, and the token that alone may change its job.
+
+    `record`: what a worker needs of the job's record, `fixed`, `starts`, `slot` and, where there is one, `checkpoint`.
+    """
 
     fixed: Fixed
     token: str

@@ -102,7 +102,7 @@ local function finish(job, status, now)
   note(job, 'ended_ms', num(now), 'retained_ms', num(now + tonumber(job.keep_ms)))
   event(job, status)
   index_end(job)
-  redis.call('XADD', 'bl:journal', '*', 'type', 'ended', 'id', job.id, unpack(with_record(job)))
+  redis.call('XADD', 'bl:journal', '*', 'type', 'ended', 'id', job.id, unpack(record_of(job)))
   if job.webhook then owed.owe('webhook', job.tenant, job.id, job.webhook, status, job.retained_ms, now) end
   if job.delivery then owed.owe('delivery', job.tenant, job.id, job.delivery, status, job.retained_ms, now) end
 end

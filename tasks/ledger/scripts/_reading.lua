@@ -25,7 +25,7 @@ local function fields(id)
     error(flat.err, 0)
   end
   for i = 1, #flat, 2 do job[flat[i]] = flat[i + 1] end
-  if #flat > 0 then job.id, job.flat = id, flat end
+  if #flat > 0 then job.id = id end
   return job
 end
 

@@ -41,12 +41,11 @@ local function event(job, status)
 end
 
 -- Entries of the table `job` that are no fields of its record.
-local NO_FIELDS = {id = true, flat = true, noted = true, queue = true, pool = true}
+local NO_FIELDS = {id = true, noted = true, queue = true, pool = true}
 
--- The record's fields and values as texts, behind the words given; what HGETALL would answer, without asking for it.
-local function with_record(job, ...)
-  local words = {...}
-  local n = #words
+-- The record's fields and values as texts; what HGETALL would answer, without asking for it.
+local function record_of(job)
+  local words, n = {}, 0
   for name, value in pairs(job) do
     if not NO_FIELDS[name] then
       words[n + 1], words[n + 2] = name, type(value) == 'number' and num(value) or value

@@ -21,10 +21,14 @@
 -- ARGV[11] lingered 0: the slot lingers in no queue, which saves a command a queue
 -- ARGV[12+] most    jobs of each line that the worker may hold, in the lines' order; 0 for any number
 --
--- Returns {1, id, field, value, ...}  the job's record; for a token already given, its job again
+-- Returns {1, id, field, value, ...}  what a worker needs of the job's record; for a token already given, its job again
 --         {0}  nothing to start
 --         {2}  ask again at once with the same token: a hundred jobs were parked
 --         {-1}  not ready
+local function granted(job)
+  local checkpoint = job.checkpoint and {'checkpoint', job.checkpoint} or {}
+  return {1, job.id, 'fixed', job.fixed, 'starts', num(tonumber(job.starts)), 'slot', job.slot, unpack(checkpoint)}
+end
 if not ready() then return {-1} end
 local now, slot, token = clock(ARGV[1]), ARGV[3], ARGV[4]
 local count, process = number(ARGV[7]), string.match(slot, '^(.*):')
@@ -36,7 +40,7 @@ end
 local last, held = string.match(redis.call('HGET', KEYS[1], slot) or '', '^(%S+) (%S+)$')
 if last == token then
   local job = read_or_set_aside('claim', held, now)
-  return job and job.token == token and {1, held, unpack(job.flat)} or {0}
+  return job and job.token == token and granted(job) or {0}
 end
 if last and token < last then return {0} end
 local old = last and held ~= '-' and read_or_set_aside('claim', held, now)
@@ -74,4 +78,4 @@ local share = job.starts and 0 or 1 / math.max(1, math.floor(redis.call('HLEN', 
 leave_line(job)
 redis.call('HSET', fair, 'clock', num(math.max(clock_was + share, math.min(tonumber(job.tag), score))))
 start_attempt(job, worker, token, alone and ARGV[9] == '1', tonumber(ARGV[5]), now)
-return with_record(job, 1, job.id)
+return granted(job)

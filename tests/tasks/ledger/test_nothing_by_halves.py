@@ -28,6 +28,7 @@ class Bench:
         self.redis, self.verb, self.ledger = desk.ledger.redis, verb, desk.ledger
         owes = {"webhook": WebhookRequest(url="https://a.example/x")} if "owed" in verb else {}
         self.claimed, waiting = desk.running(**owes), desk.submit()
+        self.record = desk.ledger.record(self.claimed.fixed.id)
         desk.cancel(desk.submit())
         if verb in ("forget", "shrink", "conclude") or owes:
             desk.commit(self.claimed) if verb != "conclude" else None
@@ -64,8 +65,7 @@ class Bench:
             ledger.amend(self.waiting, self.waiting.model_copy(update=later), "change_1")
         elif self.verb == "conclude":
             ledger.conclude(
-                self.claimed.fixed.id,
-                {**self.claimed.record, "ended_ms": "1", "status": "canceled", "retained_ms": "2"},
+                self.claimed.fixed.id, {**self.record, "ended_ms": "1", "status": "canceled", "retained_ms": "2"}
             )
         elif self.verb == "commit":
             ledger.commit(self.claimed.fixed.id, self.claimed.token, {}, [{"bytes": 3}], {}, 1)
