@@ -13,7 +13,7 @@ import pytest
 from api import keyfile
 from api.client import Client
 from tasks.ledger import Ledger, connect, keys
-from tests.api.conftest import PROMPT, Hand
+from tests.api.conftest import PROMPT, Hand, in_seconds
 from tests.conftest import PATIENT_S
 from tests.stack import RedisServer, S3Server, Stack, make_settings, make_storage, until
 
@@ -219,8 +219,8 @@ def test_a_change_of_a_job_that_waits_is_told(api):
         assert told["data"]["amended_at"] == changed["amended_at"]
         of_all = all_jobs.next()["data"]
         assert (of_all["id"], of_all["status"], of_all["amended"]) == (job["id"], "queued", True)
-        later = "2027-01-01T00:00:00Z"
-        assert api.ask("PATCH", job["links"]["self"], json={"start_at": later}).json()["status"] == "scheduled"
+        later = {"start_at": in_seconds(3600)}
+        assert api.ask("PATCH", job["links"]["self"], json=later).json()["status"] == "scheduled"
         assert heard.next()["data"]["status"] == "scheduled"
         of_all = all_jobs.next()["data"]
         assert (of_all["status"], of_all["amended"]) == ("scheduled", False)
