@@ -39,6 +39,7 @@ def create_app(settings: Settings | None = None) -> Api:
         schedules,
         tenants,
         uploads,
+        usage,
         webhooks,
     )
     from tasks.service.jobs import Jobs
@@ -70,6 +71,7 @@ def create_app(settings: Settings | None = None) -> Api:
         webhooks,
         models,
         limits,
+        usage,
         keys,
         tenants,
         pools,

@@ -31,6 +31,7 @@ from api.v1.pauses import PauseList, PauseRequest
 from api.v1.pools import PoolList
 from api.v1.schedules import ScheduleList
 from api.v1.uploads import Upload, UploadRequest
+from api.v1.usage import UsageReport
 from api.v1.webhooks import WebhookSecrets
 from tasks.batch import Batch
 from tasks.job import Job
@@ -79,6 +80,7 @@ ANSWERED = (
     ModelList,
     ModelDetail,
     Limits,
+    UsageReport,
     Pool,
     PoolList,
     PauseList,

@@ -253,6 +253,16 @@ OPERATIONS = (
     ),
     Operation(
         "get",
+        "/v1/usage",
+        "Read the usage",
+        "Answers with the sums of the jobs that ended on these days: jobs by status, attempts, seconds, tokens, sound, "
+        "pictures and bytes, by group. An operator reads all tenants, or the one that it names. Usage is kept for the "
+        "present month and the three before it.",
+        {200: "UsageReport"},
+        (403, 422),
+    ),
+    Operation(
+        "get",
         "/v1/pools",
         "List worker pools; operators only",
         "Lists all pools with their load and workers, and the state of keepers, pauses and unserved models.",
@@ -378,6 +388,7 @@ TAGS = {
     "webhooks": "Secrets that sign webhooks",
     "models": "Models that jobs can name, and their contracts",
     "limits": "Rates, quotas and bounds, and what is left of them",
+    "usage": "Sums of the jobs that have ended, by day, key, kind, model and metadata",
     "pools": "Groups of worker processes; operators only",
     "pauses": "Pools, models and tenants whose jobs are not started; operators only",
     "keys": "API keys; operators only",

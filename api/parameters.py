@@ -14,6 +14,7 @@ from api.v1.dead_letters import DeadQuery
 from api.v1.events import ChangesQuery
 from api.v1.jobs import ListQuery
 from api.v1.logs import LogQuery
+from api.v1.usage import UsageQuery
 from tasks.registry import KINDS
 
 Route = tuple[str, str]
@@ -56,6 +57,7 @@ QUERIES: dict[Route, type[BaseModel]] = {
     ("get", "/v1/jobs"): ListQuery,
     ("get", "/v1/events"): ChangesQuery,
     ("get", "/v1/limits"): Whose,
+    ("get", "/v1/usage"): UsageQuery,
     ("post", "/v1/batches"): BatchQuery,
     ("get", "/v1/batches"): BatchListQuery,
     ("get", "/v1/batches/{batch_id}"): Whose,

@@ -250,6 +250,7 @@ class Fixed(BaseModel):
     webhook: WebhookRequest | None = None
     output: OutputRequest | None = None
     changed: dict[str, JsonValue] | None = None
+    key: str | None = Field(None, description="id of the API key that submitted it")
     uploads: dict[str, Upload] = Field(
         default_factory=dict, description="by id: what the submit saw of each upload it names"
     )

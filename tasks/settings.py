@@ -24,6 +24,7 @@ LONGEST_S = 3_155_760_000
 ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]+|\[[0-9a-f:]+\])(?::\d{1,5})?")
 
 
+METADATA_NAME = re.compile(r"[\w.-]{1,64}", re.ASCII)
 CALLERS = {"BACKLOT_URL", "BACKLOT_API_KEY", "BACKLOT_OPERATOR_KEY", "BACKLOT_DATA"}
 """Variables that callers and trainings read, and no process of the service."""
 
@@ -166,6 +167,13 @@ class Settings(BaseSettings):
         100_000, ge=0, description="Webhooks and deliveries of a tenant that may wait; 0 for no limit"
     )
 
+    usage_metadata: Annotated[list[str], NoDecode] = Field(
+        [],
+        max_length=5,
+        description="Keys of `metadata` by which `GET /v1/usage` can group, comma-separated, 5 at most. A key is "
+        "counted from the time on at which it is named here",
+    )
+
     # The API over HTTP.
     cors_origins: Annotated[list[str], NoDecode] = Field(
         [], description="Origins whose pages may call the API from a browser, e.g. `https://app.example`; `*` for any"
@@ -284,10 +292,20 @@ class Settings(BaseSettings):
         RedisUrl.parse(value.get_secret_value())
         return value
 
-    @field_validator("fetch_allow", "cors_origins", "trusted_proxies", mode="before")
+    @field_validator("fetch_allow", "cors_origins", "trusted_proxies", "usage_metadata", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("usage_metadata")
+    @classmethod
+    def _are_names(cls, value: list[str]) -> list[str]:
+        for name in value:
+            if not METADATA_NAME.fullmatch(name) or value.count(name) > 1:
+                raise ValueError(
+                    f"{name!r} is named twice, or is no name of a-z, A-Z, 0-9, `_`, `.` and `-`, 64 at most"
+                )
+        return value
 
     @field_validator("pools", mode="before")
     @classmethod

@@ -364,6 +364,7 @@ def test_every_key_that_a_script_builds_is_in_keys_py():
             "took",
             "batch",
             "receiving",
+            "usage",
         )
     }
     known = {key.split(":")[1] for key in spelled | made}

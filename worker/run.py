@@ -24,6 +24,7 @@ from tasks.job import Fixed
 from tasks.ledger import Claimed, Commit, Granted, Ledger, Wish, Worker, connect, keys
 from tasks.registry import Model
 from tasks.settings import Settings
+from worker import amounts
 from worker.arrivals import Arrivals
 from worker.artefacts import Artefacts, Make
 from worker.attempt import ENDING, REPORTS_A_TRIP, Attempt, HandedBack, tell
@@ -146,8 +147,10 @@ class Runner:
         elsewhere = self.inputs.elsewhere(attempt.fixed)
         attempt.enter("fetching", passes=not elsewhere)
         fetched = self.inputs.fetch(attempt, model, elsewhere, slot)
+        attempt.metrics |= amounts.of_inputs(slot.inputs, elsewhere)
         result = self._compute(attempt, model, fetched, slot)
         uploaded = self.outputs.upload(attempt, result, slot)
+        attempt.metrics |= amounts.of_result(attempt.fixed, result.value)
         attempt.enter(ENDING)
         return uploaded
 

@@ -256,6 +256,15 @@ class Client:
         operators."""
         return self._sender.document("GET", "/v1/limits", params={"tenant": tenant} if tenant else None)
 
+    def usage(
+        self, first: str | None = None, last: str | None = None, group_by: str = "", tenant: str | None = None
+    ) -> dict[str, Any]:
+        """Sums of the jobs that ended from the day `first` to the day `last` (YYYY-MM-DD, UTC), by group: names such as
+        'day,model'. An operator reads all tenants, or the one named."""
+        query = {"from": first, "to": last, "group_by": group_by or None, "tenant": tenant}
+        given = {name: value for name, value in query.items() if value is not None}
+        return self._sender.document("GET", "/v1/usage", params=given or None)
+
     def api_keys(self) -> list[dict[str, Any]]:
         """All API keys by the beginning of their hashes, each with its last use; for operators."""
         return self._sender.rows("GET", "/v1/keys")

@@ -10,7 +10,7 @@ import functools
 
 import click
 
-from api.client import batches, dead_letters, explain, jobs, keys, models, pauses, schedules, tenants
+from api.client import batches, dead_letters, explain, jobs, keys, models, pauses, schedules, tenants, usage
 from api.client.credentials import caller
 from api.client.terminal import STATUSES, Group
 
@@ -42,6 +42,7 @@ for command in (
     explain.explain,
     dead_letters.dead_letters,
     models.models,
+    usage.usage,
     keys.keys,
     pauses.pause,
     pauses.resume,

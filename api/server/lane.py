@@ -80,7 +80,7 @@ class Lane:
         if any(name in NOT_HERE for name, _ in headers) or len(wire.values(headers, b"content-type")) > 1:
             return None
         try:
-            wanted = Wanted(key.tenant, body, key.kinds, _idempotency_key(headers))
+            wanted = Wanted(key.tenant, body, key.kinds, _idempotency_key(headers), key.id)
         except MalformedRequest:
             return None
         origin = b",".join(wire.values(headers, b"origin")).decode("latin-1") or None

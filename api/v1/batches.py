@@ -15,7 +15,7 @@ from flask import Blueprint, Response
 from pydantic import BaseModel, Field
 
 from api.answers import PRIVATE, answer, read_query, services, submits_left
-from api.auth import Whose, require_kind, tenant, whose
+from api.auth import Whose, caller, require_kind, tenant, whose
 from api.batch_body import JSON_LINES, READ_BYTES, read_batch
 from api.dispatch import Answered, asked
 from api.problems import described
@@ -92,7 +92,7 @@ class ResultsQuery(Whose):
 def submit() -> Response:
     sent = read_batch(tenant())
     webhook = services().jobs.webhooks.check(tenant(), sent.webhook) if sent.webhook else None
-    terms = Terms(require_kind, told, idempotency_key(), webhook, sent.defaults)
+    terms = Terms(require_kind, told, idempotency_key(), caller().id, webhook, sent.defaults)
     submission = Submission(services().jobs, tenant(), sent.body, terms)
     if sent.on_error == "reject":
         submission.check(sent.lines())

@@ -6,7 +6,7 @@ from flask import Blueprint, Response
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from api.answers import answer, read_optional, read_query, services, submits_left
-from api.auth import Whose, require_kind, whose
+from api.auth import Whose, caller, require_kind, whose
 from api.v1.jobs import JobList, idempotency_key
 from tasks.job import Job, JobError
 from tasks.registry import Kind
@@ -78,7 +78,7 @@ def list_dead_letters() -> Response:
 def replay() -> Response:
     tenant, which = _selection()
     require_kind(which.kind)
-    done = _dead_letters().replay(tenant, which, idempotency_key(), read_optional(ReplayRequest).patch)
+    done = _dead_letters().replay(tenant, which, idempotency_key(), read_optional(ReplayRequest).patch, caller().id)
     refused = [Refusal(id=one.id, error=JobError(**one.error.as_dict())) for one in done.refused]
     headers = {"Retry-After": "1"} | submits_left(tenant)
     return answer(Replay(data=done.jobs, refused=refused, next_cursor=done.next_cursor), 202, headers)

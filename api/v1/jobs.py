@@ -19,7 +19,7 @@ from api.answers import (
     services,
     submits_left,
 )
-from api.auth import Whose, caller, owner, require_kind, tenant, whose
+from api.auth import Whose, caller, owner, require_kind, whose
 from api.dispatch import asked
 from api.multipart import read_form
 from api.prefer import waited
@@ -98,7 +98,11 @@ def submit() -> Response:
             "application/json or multipart/form-data"
         )
     require_kind(wanted.kind)
-    return _accepted(request.services.jobs.submit(tenant(), wanted, files=files, idempotency_key=idempotency_key()))
+    by = caller()
+    accepted = request.services.jobs.submit(
+        by.tenant, wanted, files=files, idempotency_key=idempotency_key(), key=by.id
+    )
+    return _accepted(accepted)
 
 
 @routes.get("")
@@ -132,7 +136,9 @@ def retry(job_id: str) -> Response:
     if caller().kinds:
         require_kind(services().jobs.get(tenant, job_id).kind)
     return _accepted(
-        services().jobs.retry(tenant, job_id, idempotency_key(), read_optional(RetryRequest, (JSON, MERGE_PATCH)))
+        services().jobs.retry(
+            tenant, job_id, idempotency_key(), read_optional(RetryRequest, (JSON, MERGE_PATCH)), caller().id
+        )
     )
 
 

@@ -10,6 +10,7 @@ from api.answers import answer, rate_limit, read_body, services
 from api.auth import tenant
 from tasks.bucket.layout import media_type_of
 from tasks.errors import UploadsLimited
+from tasks.service.uploads import create_upload
 
 routes = Blueprint("uploads", __name__, url_prefix="/v1/uploads")
 PUT_MAX_BYTES = 5 * 1024**3
@@ -46,7 +47,7 @@ class Upload(BaseModel):
 @routes.post("")
 def create() -> Response:
     asked = read_body(UploadRequest)
-    made = services().jobs.create_upload(tenant(), asked.name, asked.bytes)
+    made = create_upload(services().jobs, tenant(), asked.name, asked.bytes)
     most = services().settings.uploads_per_minute
     limited = rate_limit(made.left.left, made.left.reset_s, UploadsLimited.policy, most) if most else {}
     return answer(

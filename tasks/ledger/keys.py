@@ -95,6 +95,17 @@ PASSING = "bl:passing"
 UNDELIVERED = "bl:undelivered"
 """hash: tenant -> number of the webhooks and deliveries that it is owed. Written by the scripts."""
 
+# -- usage
+
+USAGE = "bl:usage"
+"""hash: <tenant>:<month> of each month with counters -> the cursor of its last change. Written by count_usage; the
+keeper removes what is no longer kept."""
+USAGE_COUNTED = "bl:usage:counted"
+"""string: stream id of the last journal entry whose end is counted. Written by count_usage and a restore."""
+USAGE_COPIED = "bl:usage:copied"
+"""hash: <tenant>:<month> -> the cursor of its copy in the bucket; `all`: that up to which all are copied. The
+keeper's."""
+
 # -- workers, keepers, API keys
 
 WORKERS = "bl:workers"
@@ -327,6 +338,12 @@ def alone(pool: str, tenant: str) -> str:
     return f"bl:alone:{pool}:{tenant}"
 
 
+def usage(tenant: str, month: str) -> str:
+    """hash: row (tasks/usage.py) -> its counters, and <metadata key> -> JSON of the values that are counted by
+    themselves. Written by count_usage; goes three months behind the end of its month."""
+    return f"bl:usage:{tenant}:{month}"
+
+
 # -- a tenant's requests, uploads and artefacts
 
 
@@ -374,4 +391,5 @@ def of_tenant(tenant: str) -> list[str]:
         *(owed_line(what, tenant, "*") for what in OWED),
         cost("*", tenant),
         alone("*", tenant),
+        usage(tenant, "*"),
     ]

@@ -13,7 +13,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 LIBRARIES = "backlot_"
 """Begin of the name of each release's library. The rest is the hash of its text, so that two releases live together."""
-SHARED = ("_server", "_reading", "_owed", "_batches", "_record", "_common", "_parking", "_aside")
+SHARED = ("_server", "_reading", "_owed", "_batches", "_record", "_usage", "_common", "_parking", "_aside")
 """Lua files that every verb needs, in their order."""
 FURTHER = {
     "amend": ("_quotas",),

@@ -12,7 +12,8 @@ from tasks.ledger.lines import Lines
 from tasks.ledger.owed import Messages
 from tasks.ledger.reads import Reads
 from tasks.ledger.schedules import Schedules
+from tasks.ledger.usage import Usage
 
 
-class Ledger(Bulk, Amends, Attempts, Duties, Lines, Epoch, Reads, Schedules, Messages):
+class Ledger(Bulk, Amends, Attempts, Duties, Lines, Epoch, Reads, Schedules, Usage, Messages):
     """The job records in Redis; errors of every verb: those of Connection."""

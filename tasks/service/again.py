@@ -18,8 +18,11 @@ CLOCKS = ("queue_ttl_s", "run_timeout_s", "deadline_s", "retention_s", "max_atte
 """Fields of a request that bound its time and its attempts."""
 
 
-def anew(old: Fixed, job_id: str, registry: Registry, s: Settings, patch: RetryRequest | None = None) -> Fixed:
-    """The new job. Its `changed` is the difference to the old request, where a patch made one.
+def anew(
+    old: Fixed, job_id: str, registry: Registry, s: Settings, patch: RetryRequest | None = None, key: str | None = None
+) -> Fixed:
+    """The new job. Its `changed` is the difference to the old request, where a patch made one. `key`: id of the API
+    key that asks for it.
 
     Errors: UnknownModel; InvalidRequest, TooLarge for params or clocks that cannot be.
     """
@@ -36,6 +39,7 @@ def anew(old: Fixed, job_id: str, registry: Registry, s: Settings, patch: RetryR
         "schedule": None,
         "run_timeout_s": _run_timeout_s(old, model, registry, s),
         "changed": None,
+        "key": key,
     }
     if patch and given:
         update |= _patched(old, patch, model, s)

@@ -74,10 +74,15 @@ class DeadLetters:
         return Page(views(self.ledger.with_owed(records)), str(following) if following else None)
 
     def replay(
-        self, tenant: str, which: Which, idempotency_key: str | None = None, patch: RetryRequest | None = None
+        self,
+        tenant: str,
+        which: Which,
+        idempotency_key: str | None = None,
+        patch: RetryRequest | None = None,
+        key: str | None = None,
     ) -> Replay:
         """Submits a new job for each, changed by a merge patch, exactly once under concurrent calls; with an
-        Idempotency-Key also under retries.
+        Idempotency-Key also under retries. `key`: id of the caller's API key.
 
         Errors: KeyReused; RateLimited, QuotaExceeded, Overloaded where not even one may be submitted now. One that is
         met later ends the call, and `next_cursor` leads on from there.
@@ -87,7 +92,7 @@ class DeadLetters:
         place = which.cursor
         for old, new, here in plan["jobs"]:
             try:
-                done.jobs += self._replay_one(tenant, old, new, patch)
+                done.jobs += self._replay_one(tenant, old, new, patch, key)
             except BacklotError as error:
                 if error.retryable and not done.jobs:
                     raise
@@ -109,14 +114,14 @@ class DeadLetters:
             ids.append(fixed.id)
         return Purge(ids, str(following) if following else None)
 
-    def _replay_one(self, tenant: str, old: str, new: str, patch: RetryRequest | None) -> list[Job]:
+    def _replay_one(self, tenant: str, old: str, new: str, patch: RetryRequest | None, key: str | None) -> list[Job]:
         """The new job, made now or by an earlier call of the same plan; none where another has retried the old one."""
         if self.ledger.record(new):
             return [self.jobs.get(tenant, new)]
         record = self.ledger.record(old)
         if record is None or record["tenant"] != tenant:
             return []
-        fixed = anew(request_of(record, old), new, self.jobs.registry, self.jobs.settings, patch)
+        fixed = anew(request_of(record, old), new, self.jobs.registry, self.jobs.settings, patch, key)
         try:
             return [self.jobs.accept(fixed, replaying=True).job]
         except Replayed:

@@ -20,7 +20,8 @@ from tasks.ids import new_id
 from tasks.job import Upload
 from tasks.ledger import Ledger
 from tasks.ledger.idempotency import UPLOADING_MS
-from tasks.request import pointer
+from tasks.request import plain, pointer
+from tasks.request_shapes import JobRequest
 from tasks.settings import Settings
 
 RECORDED_MAX_BYTES = 32 * 1024
@@ -142,6 +143,14 @@ class Intake:
         """An upload of the tenant as it lies in the bucket; None where nothing has been put there."""
         found = next(iter(self.storage.list(_folder(tenant, upload_id))), None)
         return Upload(key=found.key, bytes=found.bytes, etag=found.etag) if found else None
+
+
+def content_of(request: JobRequest, files: Mapping[str, File]) -> str:
+    """The content that an Idempotency-Key's fingerprint covers: fields in any order, files by their SHA-256."""
+    text = json.dumps(plain(request), sort_keys=True)
+    for upload_id, file in files.items():
+        text = text.replace(upload_id, file.sha256)
+    return text
 
 
 def _folder(tenant: str, upload_id: str) -> str:

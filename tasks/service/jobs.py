@@ -8,11 +8,11 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from tasks.broker import Broker
-from tasks.bucket.layout import media_type_of, safe_name, upload_key
+from tasks.bucket.layout import media_type_of
 from tasks.bucket.storage import CALLERS_PATIENCE, Storage
 from tasks.errors import BacklotError, Conflict, InvalidRequest, KeyReused, NotFound, NotReady
 from tasks.ids import JOB_ID, new_id, now_ms
@@ -21,23 +21,20 @@ from tasks.ledger import Idempotency, Ledger, Record, Submitted, keys
 from tasks.ledger.events import Events
 from tasks.ledger.owed import What
 from tasks.ledger.pages import Count, Cursor, Wanted, counted, page
-from tasks.ledger.shapes import Rate
 from tasks.reduced import request_of, to_forget, views
 from tasks.registry import Registry
-from tasks.request import check_model, plain
+from tasks.request import check_model
 from tasks.request_shapes import AmendRequest, JobRequest, RetryRequest
 from tasks.service import again
 from tasks.service.amends import Amends
 from tasks.service.archive import Archive
 from tasks.service.clocks import clocks_of
 from tasks.service.etas import Etas
-from tasks.service.intake import UPLOAD_KEPT_S, File, Intake, Prepared
+from tasks.service.intake import File, Intake, Prepared, content_of
 from tasks.service.looks import Looks
 from tasks.service.webhooks import Webhooks
 from tasks.settings import Settings
 
-UPLOAD_LINK_S = 3600
-"""Seconds that an upload link is valid."""
 AMONG = {Status.RUNNING: keys.running, Status.CANCELING: keys.running, Status.SCHEDULED: keys.later}
 """Statuses whose jobs a set of the tenant's has."""
 
@@ -62,19 +59,6 @@ class Page:
     jobs: list[Job]
     next_cursor: str | None
     count: Count | None = None
-
-
-@dataclass(frozen=True)
-class UploadLink:
-    """The URL to which the bytes of a new upload are PUT, its headers, and its expiry. `left`: of the tenant's uploads
-    a minute."""
-
-    id: str
-    name: str
-    url: str
-    expires_at: datetime
-    headers: dict[str, str]
-    left: Rate
 
 
 class Jobs:
@@ -104,22 +88,29 @@ class Jobs:
         *,
         files: Mapping[str, File] | None = None,
         idempotency_key: str | None = None,
+        key: str | None = None,
     ) -> Accepted:
         """Record a job of a parsed request (tasks/request.py); `files` by upload id, where the request names
-        `upload:<id>` for bytes that came with it.
+        `upload:<id>` for bytes that came with it. `key`: id of the caller's API key, by which usage is counted.
 
         Errors: InvalidInput, TooLarge, UnknownModel; KeyReused, Conflict for the Idempotency-Key; RateLimited,
         QuotaExceeded; Overloaded; StorageUnavailable where an input has to be stored or found.
         """
         files = files or {}
-        fixed, prepared = self.prepare(tenant, request, new_id("job"), files)
+        fixed, prepared = self.prepare(tenant, request, new_id("job"), files, key=key)
         idempotency = self.idempotency(tenant, request, idempotency_key, files) if idempotency_key else None
         return (
             self.store_and_accept(fixed, prepared, idempotency) if prepared.pending else self.accept(fixed, idempotency)
         )
 
     def prepare(
-        self, tenant: str, request: JobRequest, job_id: str, files: Mapping[str, File], intake: Intake | None = None
+        self,
+        tenant: str,
+        request: JobRequest,
+        job_id: str,
+        files: Mapping[str, File],
+        intake: Intake | None = None,
+        key: str | None = None,
     ) -> tuple[Fixed, Prepared]:
         """The job that a parsed request asks for, and its inputs. It records and stores nothing.
 
@@ -145,6 +136,7 @@ class Jobs:
             webhook=self.webhooks.check(tenant, request.webhook) if request.webhook else None,
             output=self.webhooks.check_output(tenant, request.output) if request.output else None,
             in_bucket=prepared.in_bucket,
+            key=key,
             v=SCHEMA if prepared.in_bucket else 1,
             **clocks,
         )
@@ -154,7 +146,7 @@ class Jobs:
         self, tenant: str, request: JobRequest, key: str, files: Mapping[str, File] | None = None
     ) -> Idempotency:
         """The Idempotency-Key of a submit, bound to what is asked."""
-        return Idempotency.of((tenant, "POST", "/v1/jobs", key), (_content(request, files or {}),))
+        return Idempotency.of((tenant, "POST", "/v1/jobs", key), (content_of(request, files or {}),))
 
     def get(self, tenant: str, job_id: str) -> Job:
         """The job as it is. Errors: NotFound, also for another tenant's."""
@@ -179,7 +171,12 @@ class Jobs:
         return self.get(tenant, job_id)
 
     def retry(
-        self, tenant: str, job_id: str, idempotency_key: str | None = None, patch: RetryRequest | None = None
+        self,
+        tenant: str,
+        job_id: str,
+        idempotency_key: str | None = None,
+        patch: RetryRequest | None = None,
+        key: str | None = None,
     ) -> Accepted:
         """Submits an ended job's request again, changed by a merge patch. Errors: NotFound; Conflict where it has not
         ended; UnknownModel, InvalidRequest, TooLarge for the patch."""
@@ -194,7 +191,7 @@ class Jobs:
             raise Conflict(
                 f"job {job_id} ended long ago, and of its large request only what may be shown is kept; submit it anew"
             )
-        fixed = again.anew(old, new_id("job"), self.registry, self.settings, patch)
+        fixed = again.anew(old, new_id("job"), self.registry, self.settings, patch, key)
         path = f"/v1/jobs/{job_id}/retry"
         content = again.told(patch)
         idempotency = Idempotency.of((tenant, "POST", path, idempotency_key), content) if idempotency_key else None
@@ -277,26 +274,6 @@ class Jobs:
             raise NotFound(f"job {job_id} has no output {name[:200]!r}")
         return key
 
-    def create_upload(self, tenant: str, name: str, size: int | None = None) -> UploadLink:
-        """Opens an upload for a file of exactly `size` bytes. It is kept a day, then as long as a job names it.
-
-        Errors: UploadsLimited; StoredTooMuch; InvalidRequest where the size must be known, as bytes are counted.
-        """
-        if size is None and self.settings.max_stored_bytes:
-            raise InvalidRequest(
-                [
-                    {
-                        "pointer": "/bytes",
-                        "detail": "the size must be declared here: the bytes that a tenant may have stored are limited",
-                    }
-                ]
-            )
-        upload_id, name = new_id("upload"), safe_name(name)
-        left = self.ledger.upload(tenant, upload_id, size or 0, UPLOAD_KEPT_S, self.settings.uploads_per_minute)
-        link = self.storage.upload_link(upload_key(tenant, upload_id, name), size, expires_s=UPLOAD_LINK_S)
-        expires_at = _now() + timedelta(seconds=UPLOAD_LINK_S)
-        return UploadLink(upload_id, name, link, expires_at, self.storage.upload_headers, left)
-
     def tenant_of(self, job_id: str) -> str | None:
         """The tenant of a job, for operators; None where Redis has no such job."""
         return self.ledger.tenant_of(job_id) if JOB_ID.fullmatch(job_id) else None
@@ -370,14 +347,6 @@ class Jobs:
             raise Conflict(f"this Idempotency-Key belongs to job {job_id}, which has been erased") from error
 
 
-def _content(request: JobRequest, files: Mapping[str, File]) -> str:
-    """The content that an Idempotency-Key's fingerprint covers: fields in any order, files by their SHA-256."""
-    text = json.dumps(plain(request), sort_keys=True)
-    for upload_id, file in files.items():
-        text = text.replace(upload_id, file.sha256)
-    return text
-
-
 def fresh(fixed: Fixed, now: int) -> Job:
     """The view of a job that is submitted now, ms since 1970, by its request alone."""
     start = max(fixed.start_ms or now, now)
@@ -393,7 +362,3 @@ def fresh(fixed: Fixed, now: int) -> Job:
 
 def _ms(at: datetime | None) -> int | None:
     return None if at is None else round(at.timestamp() * 1000)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

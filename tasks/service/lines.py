@@ -72,10 +72,17 @@ class Reader:
     """Reads one batch's lines. `away`, the error of all further lines, may come in between."""
 
     def __init__(
-        self, jobs: Jobs, tenant: str, allow: Callable[[str], None], batch_id: str, defaults: Mapping[str, Any]
+        self,
+        jobs: Jobs,
+        tenant: str,
+        allow: Callable[[str], None],
+        batch_id: str,
+        defaults: Mapping[str, Any],
+        key: str | None = None,
     ) -> None:
         """`allow(kind)` raises where the caller may not submit this kind. `defaults`: fields of a line that has none of
-        the name; of objects each name by itself."""
+        the name; of objects each name by itself. `key`: id of the caller's API key."""
+        self._key = key
         self.batch_id, self._defaults = batch_id, defaults
         self.away: BacklotError | None = None
         self._jobs, self._tenant, self._allow, self._intake = jobs, tenant, allow, _Intake(jobs.intake)
@@ -120,7 +127,7 @@ class Reader:
     def _prepare(self, draft: "_Draft") -> None:
         """A member is a record of the newest form, which no worker runs that counts no members."""
         job_id = member_id(self.batch_id, draft.line)
-        fixed, draft.prepared = self._jobs.prepare(self._tenant, draft.request, job_id, {}, self._intake)
+        fixed, draft.prepared = self._jobs.prepare(self._tenant, draft.request, job_id, {}, self._intake, self._key)
         fixed.batch, fixed.custom_id, fixed.v = self.batch_id, draft.custom_id, SCHEMA
         draft.fixed = fixed
 

@@ -44,11 +44,13 @@ class Body:
 @dataclass(frozen=True)
 class Terms:
     """The caller's wishes for all lines. `allow(kind)` raises where the caller may not submit this kind; `told(error)`
-    gives a refusal as the caller is told of it. `webhook`: of the batch as a whole."""
+    gives a refusal as the caller is told of it. `key`: the Idempotency-Key; `api_key`: id of the API key; `webhook`: of
+    the batch as a whole."""
 
     allow: Callable[[str], None]
     told: Callable[[Exception], dict[str, Any]]
     key: str | None = None
+    api_key: str | None = None
     webhook: WebhookRequest | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
@@ -136,7 +138,7 @@ class Submission:
         return sealed
 
     def _reader(self) -> Reader:
-        return Reader(self.jobs, self.tenant, self.terms.allow, self.id, self.terms.defaults)
+        return Reader(self.jobs, self.tenant, self.terms.allow, self.id, self.terms.defaults, self.terms.api_key)
 
     def _record(self, trip: list[Wanted | Refused], reader: Reader) -> list[Made | Refused]:
         """The outcomes of a trip, of which only the last line's inputs may have to be stored."""

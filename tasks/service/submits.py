@@ -32,12 +32,14 @@ BELLS = ThreadPoolExecutor(1, "bells")
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A request: the tenant, the JSON, the kinds that the caller may submit (None: all), and its Idempotency-Key."""
+    """A request: the tenant, the JSON, the kinds that the caller may submit (None: all), its Idempotency-Key, and the
+    id of its API key."""
 
     tenant: str
     body: bytes
     kinds: Collection[str] | None
     idempotency_key: str | None
+    key: str | None = None
 
 
 Outcome = Accepted | BacklotError | None
@@ -83,7 +85,7 @@ class Submits:
 
     def _prepare(self, draft: "_Draft") -> None:
         wanted, request = draft.wanted, draft.request
-        draft.fixed, prepared = self._jobs.prepare(wanted.tenant, request, new_id("job"), {}, self._intake)
+        draft.fixed, prepared = self._jobs.prepare(wanted.tenant, request, new_id("job"), {}, self._intake, wanted.key)
         draft.left = bool(prepared.pending)
         if wanted.idempotency_key:
             draft.idempotency = self._jobs.idempotency(wanted.tenant, request, wanted.idempotency_key)

@@ -67,7 +67,7 @@ OF_OPERATORS = {
         for what in ("pool/<name>", "model/<kind>/<name>", "tenant/<tenant>")
     ),
 }
-OF_ANY_KEY = {("GET", "/v1/limits"), ("GET", "/v1/models"), ("GET", "/v1/models/<kind>/<name>")}
+OF_ANY_KEY = {("GET", "/v1/limits"), ("GET", "/v1/usage"), ("GET", "/v1/models"), ("GET", "/v1/models/<kind>/<name>")}
 OF_ANYBODY = {("GET", "/"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/openapi.json")}
 KNOWN = OF_A_JOB | OF_A_BATCH | OF_A_SCHEDULE | OF_A_TENANT | OF_OPERATORS | OF_ANY_KEY | OF_ANYBODY
 KEPT_IN_THE_BUCKET = "in the bucket alone"

@@ -8,7 +8,9 @@ few times in all.
 
 import json
 import logging
+import sys
 import time
+from collections.abc import Callable
 from functools import partial
 
 from tasks.bucket.storage import Storage
@@ -18,7 +20,7 @@ from tasks.ledger.client import Client, Pipeline
 from tasks.ledger.idempotency import IDEMPOTENCY_MS
 from tasks.ledger.owed import OF_A_JOB
 from worker.keeper import members, schedules, segments
-from worker.keeper.entries import NEEDED, key_of, number
+from worker.keeper.entries import NEEDED, Sid, key_of, number
 from worker.keeper.replies import text_or
 from worker.keeper.skipped import Skipped
 
@@ -30,14 +32,25 @@ LONGEST_S = 86_400
 SEGMENTS_A_ROUND = 5
 LIST_EVERY_S = 60
 """Seconds between two listings of the bucket's segments."""
+LAST: Sid = (sys.maxsize, 0)
+"""A stream id behind all others."""
 
 
 class Compactor:
     """Compacts the segments of one keeper. Two keepers may compact the same segment: both write the same."""
 
-    def __init__(self, ledger: Ledger, client: Client, storage: Storage, skipped: Skipped | None = None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        client: Client,
+        storage: Storage,
+        skipped: Skipped | None = None,
+        copied: Callable[[], Sid] = lambda: LAST,
+    ) -> None:
+        """`copied`: the stream id up to which the usage of all ends is in the bucket."""
         self.ledger, self.redis, self.storage = ledger, client, storage
         self.skipped = skipped or Skipped("compact")
+        self._copied = copied
         self._due: dict[str, float] = {}  # segment -> Unix time, s
         self._list_again = 0.0
 
@@ -54,8 +67,9 @@ class Compactor:
             self._due[name] = now + min(LONGEST_S, max(FIRST_S, _age_s(name, now)))
 
     def compact(self, name: str) -> int:
-        """Rewrite a segment with its needed entries. Returns their number; -1 where a job.json is not written yet."""
-        if segments.span(name)[1] > number(text_or(self.redis.get(keys.WRITTEN), "0-0")):
+        """Rewrite a segment with its needed entries. Returns their number; -1 where a job.json, or the usage of an end,
+        is not in the bucket yet."""
+        if segments.span(name)[1] > min(number(text_or(self.redis.get(keys.WRITTEN), "0-0")), self._copied()):
             return -1
         try:
             lines = list(segments.lines(self.storage, name))

@@ -1,4 +1,5 @@
-"""Erases all data of a tenant where an operator asked for it: jobs, outputs, uploads, models, journal, quotas.
+"""Erases all data of a tenant where an operator asked for it: jobs, outputs, uploads, models, journal, quotas,
+usage.
 
 A round cancels what waits or runs, forgets what has ended, and once no job is left deletes everything else. Rounds go
 on until one finds nothing, as a worker that was canceled may still write. Then the erasure is marked done.
@@ -21,7 +22,7 @@ from tasks.ledger import Ledger, Record, keys
 from tasks.reduced import to_forget
 from tasks.service import erasure
 from tasks.service.erasure import Erasure
-from worker.keeper import segments
+from worker.keeper import segments, usage
 from worker.keeper.entries import number
 from worker.keeper.replies import text, text_or, texts
 from worker.keeper.skipped import Skipped
@@ -111,7 +112,7 @@ class Erasures:
         """Delete all objects of the tenant and empty its trash, so that no tombstone is put afterwards."""
         prefix = f"tenants/{found.tenant}/"
         found.keys += self._remove_members(keys.TRASH, prefix)
-        for folder in (prefix, f"{ARTEFACTS}{found.tenant}/"):
+        for folder in (prefix, f"{ARTEFACTS}{found.tenant}/", usage.folder_of(found.tenant)):
             seen = list(self.storage.list(folder))
             if seen:
                 self.storage.delete_prefix(folder)
@@ -127,6 +128,7 @@ class Erasures:
             found.keys += self.redis.hdel(counts, tenant)
         for tenants in keys.OWED.values():
             self.redis.zrem(tenants, tenant)
+        found.keys += usage.forget(self.ledger, tenant)
         for pattern in keys.of_tenant(tenant):
             for name in self.redis.scan_iter(match=pattern, count=SCAN_COUNT):
                 found.keys += self.redis.delete(name)

@@ -1,6 +1,7 @@
 """Writes the journal: from the stream in Redis to segments in the bucket, then job.json of each ended job.
 
-Two cursors in Redis say how far each has come; the stream is trimmed behind the second. It does not read segments.
+Two cursors in Redis say how far each has come; the stream is trimmed behind the second, once its ends are counted
+(usage.py). It does not read segments.
 """
 
 import json
@@ -23,6 +24,7 @@ from worker.keeper.durations import Measuring
 from worker.keeper.entries import SID, following, number
 from worker.keeper.replies import text_or
 from worker.keeper.skipped import Skipped
+from worker.keeper.usage import Usage
 
 log = logging.getLogger(__name__)
 SEGMENT_ENTRIES = 5000
@@ -47,9 +49,12 @@ Made = tuple[Entry, Job, bytes]
 class Journal:
     """Follows the stream of one Redis with two cursors: entries in segments, and ended jobs with a job.json."""
 
-    def __init__(self, ledger: Ledger, storage: Storage, skipped: Skipped | None = None) -> None:
+    def __init__(
+        self, ledger: Ledger, storage: Storage, skipped: Skipped | None = None, usage: Usage | None = None
+    ) -> None:
         self._ledger, self._redis, self._storage = ledger, ledger.redis, storage
         self.skipped = skipped or Skipped("job_json")
+        self._usage = usage or Usage(ledger, storage, Skipped("usage"))
         self._note_again = 0.0
         self._unanswered: dict[str, int] = {}  # by stream id: rounds without an answer of the bucket
 
@@ -106,6 +111,7 @@ class Journal:
             jobs += self.write_all(ends)
             self._trash_erased(ends)
             self._unanswered.clear()
+            self._usage.count(entries)
             self._advance(entries[-1][0])
             if time.monotonic() > until or time.process_time() > cpu_until:
                 break

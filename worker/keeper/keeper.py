@@ -5,6 +5,7 @@
     events                            old entries of the event stream
     lines parked pauses set_aside     jobs whose model moved, parked jobs, a copy of the pauses, unreadable jobs
     segments job_json compact         the journal, each behind the other's cursor
+    usage                             copies of the counters of usage
     webhooks deliveries               what receivers, and tenants' own buckets, are owed
     schedules                         jobs that schedules make
     records                           records of ended jobs shrink
@@ -27,6 +28,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 from redis.exceptions import LockError
 
@@ -37,7 +39,7 @@ from tasks.ids import new_id
 from tasks.ledger import Ledger, connect, keepers, keys
 from tasks.service.jobs import Jobs
 from tasks.settings import Settings
-from worker.keeper import artefacts, debris, erasures, events, health, held, libraries, metrics
+from worker.keeper import artefacts, debris, erasures, events, health, held, libraries, metrics, usage
 from worker.keeper.batches import Batches
 from worker.keeper.bells import Bells
 from worker.keeper.compact import Compactor
@@ -81,6 +83,7 @@ PERIODS_S = {
     "erasures": erasures.EVERY_S,
     "held": held.EVERY_S,
     "libraries": libraries.EVERY_S,
+    "usage": usage.EVERY_S,
 }
 """Seconds between two rounds of a duty that works less often than each round of the keeper."""
 STOP_S = 5
@@ -123,11 +126,14 @@ class Keeper:
     def _add_journal(self) -> None:
         """The duties that bring the journal into the bucket, and ends to receivers and buckets."""
         self.idle = Idle()
-        self.journal = Journal(self.ledger, self.storage, Skipped("job_json"))
-        self.compactor = Compactor(self.ledger, self.redis, self.storage, Skipped("compact"))
+        counting = usage.Usage(self.ledger, self.storage, Skipped("usage"))
+        self.journal = Journal(self.ledger, self.storage, Skipped("job_json"), counting)
+        copied = partial(usage.copied_upto, self.ledger)
+        self.compactor = Compactor(self.ledger, self.redis, self.storage, Skipped("compact"), copied)
         self._add("segments", lambda _: metrics.SEGMENTS.inc(self.journal.write_segments()))
         self._add("job_json", lambda _: self.write_job_json(), self.journal.skipped)
         self._add("compact", lambda _: self.compactor.round(), self.compactor.skipped)
+        self._add("usage", lambda _: counting.copy(), counting.skipped)
         jobs = Jobs(self.settings, self.registry, self.ledger, self.broker, self.storage)
         self._add("webhooks", Webhooks(jobs, self.id).round)
         self._add("deliveries", Deliveries(jobs, self.id).round)

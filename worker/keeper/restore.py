@@ -12,6 +12,7 @@ its outputs cannot be committed. Every step may be done twice.
     ended, its webhook not told        the webhook is owed again; a delivery likewise
     erased                             its objects are trash again
     a schedule                         it is put back as it was left
+    ended                              its usage is counted, once (usage.py)
     a batch                            its record and its counts are put back (restore_batches.py)
 """
 
@@ -44,6 +45,7 @@ from worker.keeper.entries import Accepted, KeyUse, Sid
 from worker.keeper.journal import Entry, Journal
 from worker.keeper.restore_batches import SeenBatches
 from worker.keeper.skipped import Skipped
+from worker.keeper.usage import Usage
 
 log = logging.getLogger(__name__)
 HEAD_THREADS = 32
@@ -116,6 +118,7 @@ class Restore:
                 names = segments.names(self.storage, self.skipped)
                 missing = [name for name in names if segments.span(name)[1] > known]
                 self._put_back_pauses()
+                Usage(self.ledger, self.storage, Skipped("usage")).restore(bool(missing), self._write)
                 older = known != (0, 0) and (bool(missing) or segments.written(self.storage) > known)
                 done = self._put_back(known, missing) if missing else {}
                 if older and (count := outlived.conclude(self.ledger, self.storage, self.token, self.skipped)):

@@ -1,4 +1,4 @@
--- _common: steps that several verbs share: line, end, retry, release; stands behind _record.
+-- _common: steps that several verbs share: line, end, retry, release; stands behind _usage.
 --
 -- Keys are built here as in keys.py.
 
@@ -126,16 +126,18 @@ local function end_attempt(job, outcome, error, now)
     entry = string.sub(cjson.encode(past), 1, -2)
   end
   entry = entry .. ',"ended_ms":' .. num(now) .. ',"outcome":"' .. outcome .. '"'
+  if outcome ~= 'succeeded' then entry = entry .. time_taken(job) end
   note(job, field, entry .. (error ~= '' and ',"error":' .. error or '') .. '}')
   redis.call('ZREM', 'bl:leases:' .. job.pool, job.id)
   parking.ended(job, now)
   if outcome ~= 'succeeded' then trash(job, job.starts .. '-' .. string.sub(job.token, -8), now) end
 end
 
--- Removes an old attempt: a record must not grow with each release.
+-- Removes an old attempt: a record must not grow with each release. Its time stays.
 local function forget_attempt(job, number)
   local field = 'attempt:' .. number
   local told, past = pcall(cjson.decode, job[field] or '')
+  if told and type(past) == 'table' then keep_past(job, past) end
   unset(job, field, told and type(past) == 'table' and past.token and 't:' .. past.token or field)
 end
 

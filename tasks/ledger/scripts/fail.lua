@@ -21,6 +21,7 @@
 if not ready() then return 'not ready' end
 local now, delay = clock(ARGV[1]), number(ARGV[6])
 document(ARGV[4])
+if ARGV[7] ~= '' then document(ARGV[7]) end
 local job, past = owned(ARGV[2], ARGV[3], ARGV[8] ~= '0' and ARGV[8], now)
 if not job then return past end
 free_slot(job)

@@ -11,6 +11,7 @@ from tasks.ids import new_batch_id
 from tasks.ledger import Commit, Idempotency, Ledger, Submitted, Wish, keys
 from tasks.ledger.schedules import Scheduled
 from tasks.ledger.shapes import Rate
+from tasks.ledger.usage import Change
 from tasks.webhook import WebhookRequest
 from tests.conftest import make_fixed
 from tests.tasks.ledger.conftest import AWAY, VERBS, Desk
@@ -266,6 +267,13 @@ class Case:
         self.desk.ledger.open_batch("acme", batch, 3, 4, 900, None)
         yield lambda: self.lossy.note_batch("acme", batch, "sealed", 60)["refused"], "3"
         assert self.entries(batch) == ["batch", "batch"]
+
+    def count_usage(self):
+        change = Change(9_999_999_999_999, {"[1]": "2 3"})
+        yield lambda: self.lossy.count_usage("0-0", "7-1", {("acme", "2027-01"): change}), True
+        ledger, later = self.desk.ledger, Change(9_999_999_999_999, {"[1]": "9 9"})
+        assert not ledger.count_usage("0-0", "8-1", {("acme", "2027-01"): later}), "another keeper has moved the cursor"
+        assert ledger.usage_fields([("acme", "2027-01")]) == [{"[1]": "2 3"}] and ledger.usage_counted() == "7-1"
 
     def note_use(self):
         yield lambda: self.lossy.note_use("key-1"), None

@@ -8,6 +8,7 @@ from tasks.errors import DeadlineExceeded, NotReady
 from tasks.ledger import Idempotency, Ledger, keys
 from tasks.ledger.owed import Owed
 from tasks.ledger.schedules import Scheduled
+from tasks.ledger.usage import Change
 from tests.conftest import make_fixed, make_worker
 from tests.stack import RedisServer, make_settings
 
@@ -23,6 +24,7 @@ def owed(claimed) -> Owed:
     return Owed(claimed.fixed.tenant, claimed.fixed.id, "https://a.example/x", "succeeded", 0, 0, 1.0)
 
 
+CHANGE = Change(9_999_999_999_999, {"[1]": "2 3"})
 ASK = {
     "submit": lambda ledger, c: ledger.submit(make_fixed()),
     "claim": lambda ledger, c: ledger.claim(make_worker(), "w1:9", "9" * 32),
@@ -54,6 +56,7 @@ ASK = {
     "take_owed": lambda ledger, claimed: ledger.take_owed("webhook", "k1", "t1", [(("acme", "a.example"), 4)], 30),
     "tell_owed": lambda ledger, claimed: ledger.tell_owed("webhook", owed(claimed), "delivered", "answered 200", 200),
     "replay_owed": lambda ledger, claimed: ledger.replay_owed("webhook", "acme", claimed.fixed.id),
+    "count_usage": lambda ledger, claimed: ledger.count_usage("0-0", "7-1", {("acme", "2027-01"): CHANGE}),
     "open_batch": lambda ledger, claimed: ledger.open_batch("acme", "batch_x", 2, 3, 500, Idempotency("d", "f")),
     "note_batch": lambda ledger, claimed: ledger.note_batch("acme", "batch_x", "sealed", 60),
     "give_back": lambda ledger, claimed: ledger.give_back("acme", Idempotency("d", "f"), claimed.fixed.id),

@@ -15,6 +15,7 @@ from tasks.job import Job, Upload
 from tasks.ledger import Idempotency, keys
 from tasks.request_shapes import AmendRequest
 from tasks.service.jobs import Jobs
+from tasks.service.uploads import create_upload
 from worker.keeper import entries, segments
 from worker.keeper.compact import Compactor
 from worker.keeper.journal import Journal
@@ -425,7 +426,7 @@ def test_a_flush_while_job_json_is_being_written_loses_no_end(house, fixed, monk
 
 def test_a_flush_while_uploads_are_asked_for_deletes_none(house, fixed, monkeypatch):
     """No job seems to name the upload then, though one does."""
-    upload = house.jobs.create_upload("acme", "a.txt").id
+    upload = create_upload(house.jobs, "acme", "a.txt").id
     house.ledger.submit(fixed(uploads={upload: Upload(key="k", bytes=1, etag="e")}))
 
     def and_then_it_is_flushed(*_, **__):
