@@ -106,8 +106,12 @@ LIMIT_HEADERS: Json = {
     },
     "RateLimit-Policy": {"description": "The limit, `q`, and its window in seconds, `w`", "schema": {"type": "string"}},
 }
+BUDGET = (
+    "At a submit or a retry once four fifths of the month's budget are spent: spent, budget, currency, time of reset"
+)
 ACCEPTED_HEADERS: Json = {
-    "Retry-After": {"description": "Seconds until it is worth asking again", "schema": {"type": "integer"}}
+    "Backlot-Budget": {"description": BUDGET, "schema": {"type": "string"}},
+    "Retry-After": {"description": "Seconds until it is worth asking again", "schema": {"type": "integer"}},
 }
 BATCH_HEADERS: Json = {
     "Batch-Accepted": {"description": "Number of the lines that made a job", "schema": {"type": "integer"}},

@@ -25,6 +25,7 @@ BacklotError                     code, detail, retryable: the same object in ans
 │   │   ├── WaitingTooMany       quota_exceeded (jobs that wait)
 │   │   ├── StoredTooMuch        quota_exceeded (bytes in the bucket)
 │   │   ├── RecordsTooLarge      quota_exceeded (bytes of Redis)
+│   │   ├── BudgetSpent          quota_exceeded (money of a month)
 │   │   ├── SchedulesTooMany     quota_exceeded (schedules)
 │   │   └── UndeliveredTooMany   quota_exceeded (webhooks and deliveries that wait)
 │   └── KeyReused                idempotency_key_reused
@@ -237,6 +238,18 @@ class UndeliveredTooMany(QuotaExceeded):
         super().__init__(
             f"{undelivered:,} of your webhooks and deliveries are undelivered; a tenant may have {most:,}; mend their "
             "receivers and buckets, or submit without `webhook` and `output`"
+        )
+
+
+class BudgetSpent(QuotaExceeded):
+    """The tenant has spent its budget of the month."""
+
+    retryable = False
+
+    def __init__(self, spent: str, most: str, currency: str, resets_on: str) -> None:
+        super().__init__(
+            f"your jobs have cost {spent} {currency} this month, and your budget is {most} {currency}; it begins anew "
+            f"on {resets_on} (UTC)"
         )
 
 

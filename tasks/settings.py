@@ -174,6 +174,12 @@ class Settings(BaseSettings):
         "counted from the time on at which it is named here",
     )
 
+    prices_file: Path | None = Field(
+        None,
+        description="TOML file of prices and of tenants' monthly budgets ([operations.md](operations.md#usage)), read "
+        "when a process starts; unset for none",
+    )
+
     # The API over HTTP.
     cors_origins: Annotated[list[str], NoDecode] = Field(
         [], description="Origins whose pages may call the API from a browser, e.g. `https://app.example`; `*` for any"

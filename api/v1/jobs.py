@@ -185,6 +185,8 @@ def headers_of(accepted: Accepted, settings: Settings) -> dict[str, str]:
         headers["Retry-After"] = "1"
     if accepted.left is not None:
         headers |= rate_limit(accepted.left, accepted.reset_s, most=settings.submits_per_minute)
+    if accepted.budget:
+        headers["Backlot-Budget"] = accepted.budget
     if accepted.replayed:
         headers["Idempotency-Replayed"] = "true"
     return headers

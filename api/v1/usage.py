@@ -12,8 +12,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from api.answers import answer, read_query, services
 from api.auth import Whose, caller, require_operator, whose
-from tasks.service.usage import Wanted, check, grouped
-from tasks.usage import Amounts
+from tasks.prices import Prices, written
+from tasks.service.usage import Sum, Wanted, check, grouped
 
 routes = Blueprint("usage", __name__, url_prefix="/v1/usage")
 DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -71,6 +71,10 @@ class Used(BaseModel):
     pictures: int = Field(ge=0, description="pictures looked at, of succeeded jobs")
     bytes_in: int = Field(ge=0, description="bytes of inputs that workers fetched, at each attempt")
     bytes_out: int = Field(ge=0, description="bytes of outputs")
+    cost: str | None = Field(
+        pattern=r"^\d+(\.\d+)?$",
+        description="cost as an exact decimal, by the prices of today; null where the operator has set none",
+    )
 
 
 class UsageGroup(Used):
@@ -90,6 +94,7 @@ class UsageReport(BaseModel):
     last_day: date = Field(description="last day (UTC), which is included")
     group_by: list[str] = Field(description="names by which it is grouped")
     data: list[UsageGroup] = Field(description="groups in the order of their values; none without usage")
+    currency: str | None = Field(description="currency of `cost`; null where the operator has set no prices")
     total: Used = Field(description="sum of all groups")
 
 
@@ -103,19 +108,29 @@ def get() -> Response:
     tenant = None if caller().scope == "operator" and query.tenant is None else whose(query.tenant)
     wanted = Wanted(tenant, query.first or last.replace(day=1), last, names)
     check(wanted, today, services().settings.usage_metadata)
-    groups, total = grouped(services().jobs.ledger, wanted), Amounts()
-    for amounts in groups.values():
-        total.add(amounts)
+    jobs, total = services().jobs, Sum()
+    groups, prices = grouped(jobs.ledger, wanted, jobs.prices), jobs.prices
+    for one in groups.values():
+        total.amounts.add(one.amounts)
+        total.cost += one.cost
     data = [
-        UsageGroup(group=dict(zip(names, values, strict=True)), **_used(amounts).model_dump())
-        for values, amounts in groups.items()
+        UsageGroup(group=dict(zip(names, values, strict=True)), **_used(one, prices).model_dump())
+        for values, one in groups.items()
     ]
     return answer(
-        UsageReport(first_day=wanted.first, last_day=last, group_by=list(names), data=data, total=_used(total))
+        UsageReport(
+            first_day=wanted.first,
+            last_day=last,
+            group_by=list(names),
+            data=data,
+            currency=prices.currency if prices else None,
+            total=_used(total, prices),
+        )
     )
 
 
-def _used(a: Amounts) -> Used:
+def _used(one: Sum, prices: Prices | None) -> Used:
+    a = one.amounts
     return Used(
         jobs=JobCounts(succeeded=a.succeeded, failed=a.failed, canceled=a.canceled, expired=a.expired),
         attempts=a.attempts,
@@ -132,4 +147,5 @@ def _used(a: Amounts) -> Used:
         pictures=a.pictures,
         bytes_in=a.bytes_in,
         bytes_out=a.bytes_out,
+        cost=written(one.cost) if prices else None,
     )

@@ -21,6 +21,7 @@ from tasks.ledger import Idempotency, Ledger, Record, Submitted, keys
 from tasks.ledger.events import Events
 from tasks.ledger.owed import What
 from tasks.ledger.pages import Count, Cursor, Wanted, counted, page
+from tasks.prices import Prices
 from tasks.reduced import request_of, to_forget, views
 from tasks.registry import Registry
 from tasks.request import check_model
@@ -28,6 +29,7 @@ from tasks.request_shapes import AmendRequest, JobRequest, RetryRequest
 from tasks.service import again
 from tasks.service.amends import Amends
 from tasks.service.archive import Archive
+from tasks.service.budgets import Budgets
 from tasks.service.clocks import clocks_of
 from tasks.service.etas import Etas
 from tasks.service.intake import File, Intake, Prepared, content_of
@@ -43,13 +45,14 @@ AMONG = {Status.RUNNING: keys.running, Status.CANCELING: keys.running, Status.SC
 class Accepted:
     """`replayed`: the same request with the same Idempotency-Key made this job before. `left` and `reset_s`: of the
     submits that the tenant may make a minute, where they are limited and this was one. `text`: the job as JSON, where
-    it was made before it was recorded."""
+    it was made before it was recorded. `budget`: the header Backlot-Budget, or ''."""
 
     job: Job
     replayed: bool = False
     left: int | None = None
     reset_s: float = 0
     text: str = ""
+    budget: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,8 @@ class Jobs:
         self.intake = Intake(settings, ledger, storage)
         self.archive = Archive(ledger, storage)
         self.events, self.looks = Events(settings), Looks(ledger)
+        self.prices = Prices.read(settings.prices_file) if settings.prices_file else None
+        self.budgets = Budgets(self.prices, ledger)
         self.amends = Amends(settings, registry, ledger, broker)
         self.webhooks, self.etas = Webhooks(settings, ledger), Etas(ledger)
 
@@ -99,6 +104,7 @@ class Jobs:
         files = files or {}
         fixed, prepared = self.prepare(tenant, request, new_id("job"), files, key=key)
         idempotency = self.idempotency(tenant, request, idempotency_key, files) if idempotency_key else None
+        self.budgets.check(tenant, idempotency)
         return (
             self.store_and_accept(fixed, prepared, idempotency) if prepared.pending else self.accept(fixed, idempotency)
         )
@@ -195,6 +201,7 @@ class Jobs:
         path = f"/v1/jobs/{job_id}/retry"
         content = again.told(patch)
         idempotency = Idempotency.of((tenant, "POST", path, idempotency_key), content) if idempotency_key else None
+        self.budgets.check(tenant, idempotency)
         return self.accept(fixed, idempotency)
 
     def replay(self, what: What, tenant: str, job_id: str) -> Job:
@@ -319,7 +326,8 @@ class Jobs:
     def accepted(self, job: Job, text: str, submitted: Submitted) -> Accepted:
         """A job that was recorded now; `text` is its JSON."""
         limited = self.settings.submits_per_minute > 0
-        return Accepted(job, left=submitted.left if limited else None, reset_s=submitted.reset_s, text=text)
+        left, budget = submitted.left if limited else None, self.budgets.warning(job.tenant)
+        return Accepted(job, left=left, reset_s=submitted.reset_s, text=text, budget=budget)
 
     def store_and_accept(self, fixed: Fixed, prepared: Prepared, idempotency: Idempotency | None) -> Accepted:
         """Store the pending files, under an Idempotency-Key only once, nothing where the job would be refused. Whatever

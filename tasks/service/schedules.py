@@ -160,6 +160,7 @@ class Schedules:
             return run  # it was made before, and may be forgotten by now
         try:
             fixed = self._prepare(known.tenant, _request(content.job), job_id)
+            self.jobs.budgets.check(known.tenant)
             self.jobs.accept(fixed.model_copy(update={"schedule": known.id}))
         except AWAY:
             raise

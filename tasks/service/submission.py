@@ -94,6 +94,7 @@ class Submission:
         """Takes the quotas of all lines; the batch where it was sealed before. Errors: KeyReused; Conflict where the
         key's batch is erased; RateLimited, QuotaExceeded, TooLarge; Overloaded; NotReady."""
         body = self.body
+        self.jobs.budgets.check(self.tenant, self._key)
         webhook = self.terms.webhook.as_field() if self.terms.webhook else ""
         held = self.ledger.open_batch(self.tenant, self.id, body.lines, body.last, body.bytes, self._key, webhook)
         if self._key is None or held.replay_fingerprint is None:

@@ -86,7 +86,7 @@ class Submits:
     def _prepare(self, draft: "_Draft") -> None:
         wanted, request = draft.wanted, draft.request
         draft.fixed, prepared = self._jobs.prepare(wanted.tenant, request, new_id("job"), {}, self._intake, wanted.key)
-        draft.left = bool(prepared.pending)
+        draft.left = bool(prepared.pending) or self._jobs.budgets.is_spent(wanted.tenant)
         if wanted.idempotency_key:
             draft.idempotency = self._jobs.idempotency(wanted.tenant, request, wanted.idempotency_key)
 

@@ -1,16 +1,18 @@
-"""Usage of tenants by day, key, kind, model and metadata: reads the counters and groups them.
+"""Usage of tenants by day, key, kind, model and metadata: reads the counters, groups and prices them.
 
 It changes nothing and knows no API key; the counters are the keeper's (worker/keeper/usage.py).
 """
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
+from decimal import Decimal
 
 from tasks.errors import InvalidRequest
 from tasks.ledger import Ledger
 from tasks.ledger.usage import Month
+from tasks.prices import Prices
 from tasks.usage import Amounts, Row, first_kept, month_of
 
 log = logging.getLogger(__name__)
@@ -49,17 +51,27 @@ def check(wanted: Wanted, today: date, metadata: Sequence[str]) -> None:
         raise InvalidRequest(wrong)
 
 
-def grouped(ledger: Ledger, wanted: Wanted) -> dict[Group, Amounts]:
-    """The sums by group. Errors: InvalidRequest for more than GROUPS_MAX; NotReady."""
+@dataclass
+class Sum:
+    """The sums of a group; `cost` 0 without prices."""
+
+    amounts: Amounts = field(default_factory=Amounts)
+    cost: Decimal = Decimal(0)
+
+
+def grouped(ledger: Ledger, wanted: Wanted, prices: Prices | None = None) -> dict[Group, Sum]:
+    """The sums by group, with the cost by these prices. Errors: InvalidRequest for more than GROUPS_MAX; NotReady."""
     ledger.ready()  # a Redis that has lost its memory would show too little
     counted = next((name.removeprefix(METADATA) for name in wanted.names if name.startswith(METADATA)), "")
-    sums: dict[Group, Amounts] = {}
+    sums: dict[Group, Sum] = {}
     for tenant, day, row, amounts in _rows(ledger, wanted):
         if row.name != counted or not wanted.first <= day <= wanted.last:
             continue
         values = {"tenant": tenant, "day": day.isoformat(), "key": row.key, "kind": row.kind, "model": row.model}
         values[METADATA + counted] = row.value
-        sums.setdefault(tuple(values[name] for name in wanted.names), Amounts()).add(amounts)
+        one = sums.setdefault(tuple(values[name] for name in wanted.names), Sum())
+        one.amounts.add(amounts)
+        one.cost += prices.cost(row, amounts) if prices else 0
         if len(sums) > GROUPS_MAX:
             detail = f"makes more than {GROUPS_MAX:,} groups; ask for fewer days or names"
             raise InvalidRequest([{"pointer": "/group_by", "detail": detail}])

@@ -53,7 +53,8 @@ def test_usage_is_the_sum_over_all_attempts_through_a_kill_and_a_flush(house, po
     wanted = Wanted(None, today - timedelta(days=1), today, ("tenant",))
 
     def counted() -> dict[str, Amounts] | None:
-        groups = {group[0]: amounts for group, amounts in grouped(house.ledger, wanted).items() if group[0] in tenants}
+        found = grouped(house.ledger, wanted).items()
+        groups = {group[0]: one.amounts for group, one in found if group[0] in tenants}
         return groups if sum(one.succeeded for one in groups.values()) >= len(ended) else None
 
     sums = until(counted, ENDS_S, "all ends are counted")

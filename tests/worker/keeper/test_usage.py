@@ -53,7 +53,8 @@ class House:
 
     def sums(self, *names: str, tenant: str | None = "acme") -> dict:
         today = datetime.now(UTC).date()
-        return grouped(self.ledger, Wanted(tenant, today.replace(day=1), today, names))
+        found = grouped(self.ledger, Wanted(tenant, today.replace(day=1), today, names))
+        return {group: one.amounts for group, one in found.items()}
 
     def sum(self):
         return self.sums()[()]
