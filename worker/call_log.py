@@ -33,12 +33,13 @@ class CallLog(logging.Logger):
     def __init__(self) -> None:
         super().__init__("call", logging.INFO)
         self._file: LogFile | None = None
+        self._filter: LogFilter | None = None
         self._live: LiveLog | None = None
         self._writing = threading.Lock()
 
     def begin(self, file: LogFile, log_filter: LogFilter) -> None:
         """The attempt writes to this file from now on."""
-        self._file, self._live = file, LiveLog(file, log_filter)
+        self._file, self._filter = file, log_filter
 
     def end(self) -> None:
         """The attempt writes no more; once this has returned the file may be another's."""
@@ -48,7 +49,8 @@ class CallLog(logging.Logger):
     def piece(self) -> tuple[str, int]:
         """The lines that are to be told next (LiveLog.piece). Gives back the disk of a long log's middle, too."""
         with self._writing, contextlib.suppress(OSError):
-            if self._file and self._live and self._file.size():
+            if self._file and self._filter and self._file.size():
+                self._live = self._live or LiveLog(self._file, self._filter)
                 self._file.bound()
                 return self._live.piece()
         return "", 0

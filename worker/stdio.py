@@ -12,7 +12,6 @@ import logging
 import os
 import sys
 import threading
-import weakref
 
 OUT, ERR = 1, 2
 LINE_BUFFERED = 1
@@ -43,17 +42,18 @@ class Stdio:
     def __init__(self) -> None:
         self._worker = os.dup(ERR)
         self.worker_log = open(self._worker, "w", buffering=1, errors="backslashreplace")  # noqa: SIM115
-        self.strangers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+        self.strangers: set[threading.Thread] = set()
         self._c = ctypes.CDLL(None)
         _flush()
         _redirect_loggers(self.worker_log)
         if sys.platform == "linux":
             self._c.setvbuf(ctypes.c_void_p.in_dll(self._c, "stdout"), None, LINE_BUFFERED, 0)
         self._out, self._err = _Standard(self, OUT), _Standard(self, ERR)
+        sys.__stdout__, sys.__stderr__ = self._out, self._err  # type: ignore[misc]  # the first ones are buffered
 
     def turn_to(self, file: int) -> None:
         """Turns both to a job's file, whatever the job before has done to them. Errors: OSError."""
-        self.strangers = weakref.WeakSet(threading.enumerate())
+        self.strangers = set(threading.enumerate())
         self.strangers.discard(threading.current_thread())
         os.dup2(file, OUT)
         os.dup2(file, ERR)
@@ -65,7 +65,6 @@ class Stdio:
 
     def turn_back(self) -> None:
         """Turns both to the worker's log, once what C libraries have buffered is in the job's file. Errors: OSError."""
-        _flush()
         self._c.fflush(None)
         os.dup2(self._worker, OUT)
         os.dup2(self._worker, ERR)
