@@ -2,7 +2,7 @@
 
 import pytest
 
-from tasks.bucket.layout import attempt_prefix
+from tasks.bucket.layout import attempt_prefix, log_key, logs_prefix
 from tasks.errors import NotReady, StorageUnavailable
 from tasks.ledger import keys
 from tasks.service.intake import UPLOAD_KEPT_S
@@ -212,3 +212,24 @@ def test_a_listing_that_breaks_off_is_begun_again(house, monkeypatch):
     assert house.redis.get(keys.STOCK_TAKEN) is None
     house.keeper.reconciler.reconcile()
     assert house.stored == {UPLOAD: "500"}
+
+
+@pytest.mark.parametrize("flushed", [False, True])
+def test_logs_are_nobodys_strays_and_go_with_their_job(house, flushed):
+    """Those of failed attempts too; they count as no bytes. Also where only the bucket knows the job."""
+    job = house.succeeded(100)
+    logs = [log_key("acme", job, number, f"{number:032x}") for number in (1, 2)]
+    for key in logs:
+        house.storage.put_bytes(key, b"so far\n", "text/plain")
+    if flushed:
+        house.redis.flushdb()
+        house.keeper.duties["epoch"].work()
+    house.stock_taken()
+    for prefix in house.redis.zrange(keys.TRASH, 0, -1):
+        house.redis.zadd(keys.TRASH, {prefix: 1})
+    house.keeper.duties["trash"].work()
+    assert [seen.key for seen in house.storage.list(logs_prefix("acme", job))] == logs
+    assert house.stored == {job: "100"}
+    house.jobs.delete("acme", job)
+    house.keeper.duties["trash"].work()
+    assert list(house.storage.list(logs_prefix("acme", job))) == []
