@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.durations import Durations
 
@@ -51,6 +51,9 @@ class Eta(BaseModel):
     truth lies from `low` to `high` where coming jobs are like those measured; jobs that are submitted later and go
     first, by priority or their tenant's share, come on top."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"until": "start", "low": 11.8, "likely": 17.2, "high": 26.1}]}
+    )
     until: Literal["start", "end"] = Field(
         description="`start` of a queued job; `end` of a running one, or of a batch's last job"
     )

@@ -18,15 +18,13 @@ from tasks.ledger.bulk import MADE
 from tasks.ledger.client import Pipeline
 from tasks.ledger.pauses import holds
 from tasks.reduced import view
-from tasks.service.pool_slots import Pool, PoolSlots, slot_of
+from tasks.service.pool_slots import UNREADABLE, Pool, PoolSlots, slot_of
 
 log = logging.getLogger(__name__)
 LINES_ASKED = 100
 """Lines in which jobs before a job are counted, at most."""
 LAST_LINES = 25
 """Lines of a batch by whose jobs its end is estimated: the last ones."""
-UNREADABLE = (ValueError, TypeError, KeyError, AttributeError)
-"""Errors of a damaged record, or of facts that another release wrote."""
 
 
 class Etas:
@@ -50,7 +48,7 @@ class Etas:
                 return self._until_end(record)
             return None if position is None else self._until_start(record)
         except UNREADABLE as error:
-            log.warning("a job is shown without an estimate: %s: %s", type(error).__name__, error)
+            log.debug("a job is shown without an estimate: %s: %s", type(error).__name__, error)
             return None
 
     def of_batch(self, batch: Record) -> Eta | None:
@@ -68,7 +66,7 @@ class Etas:
         try:
             return self._until_all_end(living)
         except UNREADABLE as error:
-            log.warning("a batch is shown without an estimate: %s: %s", type(error).__name__, error)
+            log.debug("a batch is shown without an estimate: %s: %s", type(error).__name__, error)
             return None
 
     def _until_all_end(self, members: Sequence[Record]) -> Eta | None:
@@ -119,7 +117,7 @@ class Etas:
         pauses, *counts = self._pools.ask(count)
         before: defaultdict[str, float] = defaultdict(float)
         for one, jobs in zip(lines, counts, strict=True):
-            if jobs and not holds(one, pauses):
+            if jobs and not holds(one, pauses or ()):
                 before[plain(one)] += jobs * ours[one] / all_slots[one]
         return before
 

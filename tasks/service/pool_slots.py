@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.durations import Durations, plain
+from tasks.errors import NotReady
 from tasks.eta import Slot
 from tasks.ledger import Ledger, keys
 from tasks.ledger.client import Pipeline
-from tasks.ledger.faults import away
+from tasks.ledger.faults import away, ours
 
 WORKERS_READ = 500
 """Workers that are read at most, those with the freshest lease first."""
@@ -28,6 +29,10 @@ STALE_S = 5
 """Seconds for which it is used at most, while one thread reads."""
 RUNNING = ("line", "token", "attempt_ms", "phase", "phase_ms")
 """Fields of a running job that are read."""
+UNKNOWN = "?"
+"""Line of a running job whose record is damaged: it has no durations."""
+UNREADABLE = (ValueError, TypeError, KeyError, AttributeError)
+"""Errors of a damaged record."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,7 @@ class PoolSlots:
             return known
 
     def _look(self, name: str) -> Pool:
+        """Reads the pool. A worker counts from its first claim on: until then its processes start."""
         begun = time.monotonic()
         (seconds, micros), workers = self.ask(
             lambda asking: asking.time().zrevrange(keys.WORKERS, 0, WORKERS_READ - 1, withscores=True)
@@ -95,9 +101,9 @@ class PoolSlots:
 
         told = self.ask(ask_workers)
         taking = [
-            _Worker(worker, frozenset((lines or "").split(",")), int(slots or 0), claims)
-            for worker, (pool, draining, lines, slots), claims in zip(alive, told[::2], told[1::2], strict=True)
-            if pool == name and draining != "1"
+            _Worker(worker, frozenset((facts[2] or "").split(",")), int(facts[3]), claims)
+            for worker, facts, claims in zip(alive, told[::2], told[1::2], strict=True)
+            if facts and claims and facts[0] == name and facts[1] != "1" and (facts[3] or "").isdecimal()
         ]
         measured, running = self._running(taking)
         is_shared = self._ledger.settings.pools.get(name) == "gpu"
@@ -118,16 +124,20 @@ class PoolSlots:
         durations, *jobs = self.ask(ask_jobs)
         running: dict[str, Mapping[str, str]] = {}
         for i, (token, _) in enumerate(claims):
-            job = dict(zip(RUNNING, jobs[i // step], strict=True))
+            job = dict(zip(RUNNING, jobs[i // step] or [None] * len(RUNNING), strict=True))
             if i % step or job["token"] == token:  # another was read for it, or it has not ended meanwhile
                 running[token] = job
-        return dict(zip(lines, map(Durations.read, durations), strict=False)), running
+        return dict(zip(lines, map(Durations.read, durations or ()), strict=False)), running
 
     def ask(self, ask: Callable[[Pipeline], object]) -> list[Any]:
-        """Answers of one trip; its commands are no transaction."""
-        with away(), self._ledger.redis.pipeline(transaction=False) as together:
+        """Answers of one trip, which is no transaction; None for a key of another type."""
+        with away("estimating"), self._ledger.redis.pipeline(transaction=False) as together:
             ask(together)
-            return together.execute()
+            answers = together.execute(raise_on_error=False)
+        for answer in answers:
+            if isinstance(answer, Exception) and isinstance(fault := ours(answer, "estimating"), NotReady):
+                raise fault
+        return [None if isinstance(answer, Exception) else answer for answer in answers]
 
 
 @dataclass(frozen=True)
@@ -150,14 +160,15 @@ class _Worker:
         self, running: Mapping[str, Mapping[str, str]], measured: Mapping[str, Durations], now_ms: float, shared: bool
     ) -> list[Slot]:
         """Its slots: busy ones, then those that have run a job, then those that never have, whose process is new unless
-        all slots are one process. None before its first claim: until then its processes start."""
-        if not self.claims:
-            return []
+        all slots are one process."""
         busy, idle = [], []
         for name, value in sorted(self.claims.items(), key=lambda claim: claim[1], reverse=True):
             process, job = name.rpartition(":")[0], running.get(value.partition(" ")[0])
             if job and not value.endswith(" -"):
-                busy.append(slot_of(job, process, measured, now_ms))
+                try:
+                    busy.append(slot_of(job, process, measured, now_ms))
+                except UNREADABLE:
+                    busy.append(Slot(process, UNKNOWN))
             else:
                 idle.append(Slot(process))
         known = [*busy, *idle][: max(self.count, len(busy))]

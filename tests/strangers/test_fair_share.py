@@ -161,3 +161,20 @@ def test_jobs_follow_a_model_that_moves_and_are_told_of_one_that_is_gone(stack, 
             succeeded(client, submit(client, "gpu-noop"))
             ended = until(lambda: (seen := look(client, gone))["done"] and seen, 30)
             assert (ended["status"], ended["error"]["code"]) == ("failed", "unknown_model")
+
+
+def test_a_caller_is_told_when_a_job_starts_and_when_it_ends(town, third):
+    """Once jobs of the model have ended, a job behind four that run has an estimate, and so have these."""
+    with town.client as client:
+        succeeded(client, *(submit(client, "cpu-sleep", "0.5") for _ in range(3)))
+        busy = {who: [submit(who, "cpu-sleep", "30") for _ in range(2)] for who in (client, third)}
+        until(lambda: running(client) + running(third) == 4, 30)
+        last = submit(third, "cpu-sleep", "0.5")
+        told = until(lambda: (job := look(third, last))["eta_s"] and job, 25)
+        eta = told["eta_s"]
+        assert (told["status"], told["queue_position"], eta["until"]) == ("queued", 1, "start")
+        assert 0 <= eta["low"] <= eta["likely"] <= eta["high"]
+        assert look(client, busy[client][0])["eta_s"]["until"] == "end"
+        for who, ids in busy.items():
+            cancel(who, *ids)
+        assert succeeded(third, last)[0]["eta_s"] is None

@@ -18,6 +18,7 @@ from click import BadParameter
 from api import keyfile
 from api.client import Client
 from api.client.arguments import Input, Param
+from api.client.jobs import _progress_line
 from api.client.terminal import INTERRUPTED, PIPE_CLOSED, REFUSED, UNREACHED, USAGE
 from tasks.ledger import Ledger
 from tests.stack import ROOT, RedisServer, S3Server, Stack, free_port, make_settings, make_storage, until
@@ -283,3 +284,10 @@ def test_a_key_is_added_for_the_tenant_named(backlot, tmp_path):
     path = tmp_path / ".backlot" / "keys.json"
     assert [(one.sha256, one.tenant) for one in keyfile.read(path)] == [(keyfile.digest(key), "acme")]
     assert str(path) in done.stderr.decode()
+
+
+def test_a_wait_shows_the_estimate_where_there_is_one():
+    job = {"id": "job_1", "status": "queued", "phase": None, "progress": None, "queue_position": 3, "message": None}
+    eta = {"until": "start", "low": 12.4, "likely": 17.0, "high": 25.2}
+    assert _progress_line({**job, "eta_s": eta}) == "job_1 queued, place 3, start in 12 to 26 s "
+    assert _progress_line({**job, "eta_s": None}) == _progress_line(job) == "job_1 queued, place 3 "

@@ -118,13 +118,21 @@ def test_a_batch_is_estimated_by_its_last_jobs(ledger, fixed, serving, worker):
 
 
 def test_a_damaged_record_has_no_estimate(ledger, fixed, serving, caplog):
-    jobs = submitted(ledger, fixed, 2)
+    """Nor does it keep others from theirs, nor a key of another type."""
+    caplog.set_level("DEBUG")
+    jobs = submitted(ledger, fixed, 4)
     measure(ledger, LSTM, 1.0)
-    serving(1, "w1:1:1:1")
-    ledger.redis.hset(keys.job(jobs[1]), "tag", "first")
+    serving(2, "w1:1:1:1", "w1:1:1:2")
+    ledger.redis.hset(keys.job(jobs[2]), "tag", "first")
     ledger.redis.hset(keys.job(jobs[0]), "attempt_ms", "soon")
-    assert eta(ledger, jobs[0]) is None and eta(ledger, jobs[1]) is None
+    assert eta(ledger, jobs[0]) is None and eta(ledger, jobs[2]) is None
     assert "without an estimate" in caplog.text
+    ledger.redis.delete(keys.job(jobs[1]))
+    ledger.redis.set(keys.job(jobs[1]), "no hash")
+    ledger.redis.hset(keys.worker("w1"), "host", "studio")
+    assert eta(ledger, jobs[3]).until == "start"
+    ledger.redis.hset(keys.worker("w1"), "slots", "many")
+    assert eta(ledger, jobs[3]) is None
 
 
 def test_a_pool_is_read_once_for_many_jobs(ledger, fixed, serving, monkeypatch):
