@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import JsonValue, ValidationError
 
 from tasks.bucket.layout import job_json_key
+from tasks.bucket.storage import ObjectRefused
 from tasks.errors import (
     BacklotError,
     Conflict,
@@ -156,8 +157,8 @@ class Schedules:
     def _run(self, known: Scheduled, content: Content, due_ms: int, now: int) -> Run:
         job_id = derived_id("job", due_ms, known.tenant, known.id)
         run = Run(due_at=moment(due_ms), job=job_id)
-        if now - due_ms > SURELY_NEW_MS and self.jobs.storage.head(job_json_key(known.tenant, job_id)):
-            return run  # it was made before, and may be forgotten by now
+        if now - due_ms > SURELY_NEW_MS and self._was_made(known.tenant, job_id):
+            return run
         try:
             fixed = self._prepare(known.tenant, _request(content.job), job_id)
             self.jobs.budgets.check(known.tenant)
@@ -167,6 +168,13 @@ class Schedules:
         except BacklotError as error:
             return Run(due_at=run.due_at, error=JobError(**error.as_dict()))
         return run
+
+    def _was_made(self, tenant: str, job_id: str) -> bool:
+        """True where the job has ended, and may be forgotten by now. Errors: StorageUnavailable."""
+        try:
+            return self.jobs.storage.head(job_json_key(tenant, job_id)) is not None
+        except ObjectRefused:
+            return False  # a submit finds the record, if there is one
 
     def _prepare(self, tenant: str, request: JobRequest, job_id: str) -> Fixed:
         if request.start_at is not None:

@@ -3,10 +3,9 @@
 Two keepers may run the same schedule: its job has one id (tasks/service/schedules.py). It knows no cron expression.
 """
 
-import contextlib
 import time
 
-from tasks.errors import Overloaded
+from tasks.errors import NotReady, Overloaded, StorageUnavailable
 from tasks.ledger import Ledger, Record, keys
 from tasks.ledger.schedules import Scheduled
 from tasks.service.jobs import Jobs
@@ -20,7 +19,7 @@ DELETED_KEPT_MS = 7 * 24 * 3600 * 1000
 
 
 class Runs:
-    """The runs of one keeper. Errors: NotReady, RedisError, StorageUnavailable."""
+    """The runs of one keeper. Errors: NotReady, also where the bucket is away; RedisError."""
 
     def __init__(self, jobs: Jobs) -> None:
         self._schedules, self._redis = Schedules(jobs), jobs.ledger.redis
@@ -35,8 +34,12 @@ class Runs:
         if known is None or known.next_ms is None:
             self._redis.zrem(keys.SCHEDULES, member)
             return
-        with contextlib.suppress(Overloaded):  # it stays due
+        try:
             self._schedules.run(tenant, schedule_id)
+        except Overloaded:
+            pass  # it stays due
+        except StorageUnavailable as error:  # Skipped would put it off by a minute, and it would count as missed
+            raise NotReady(error.detail) from error
 
 
 def needed(entries: list[Record], ledger: Ledger) -> list[Record]:
