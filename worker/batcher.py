@@ -219,6 +219,8 @@ def answer_all(algorithm: Algorithm, turns: Sequence[Turn]) -> None:
             raise
         left = [turn for turn in turns if not turn.outcome.done()]
         if len(turns) == 1:
+            if not isinstance(error, BacklotError):
+                turns[0].call.log.error("the model failed", exc_info=error)
             turns[0].answer(as_job_error(error))
         elif left:
             half = (len(left) + 1) // 2
@@ -230,19 +232,14 @@ def answer_all(algorithm: Algorithm, turns: Sequence[Turn]) -> None:
 
 
 def as_job_error(error: BaseException) -> BacklotError:
-    """The job's error for an exception of a model, which is its cause."""
+    """The job's error for an exception of a model. It does not hold the exception, whose frames hold tensors."""
     if isinstance(error, BacklotError):
         return error
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
         words = f"the model ran out of memory: {_words(error)}"
-        return _caused_by(error, OutOfMemory(words, retryable=not isinstance(error, MemoryError)))
+        return OutOfMemory(words, retryable=not isinstance(error, MemoryError))
     log.exception("a model failed", exc_info=error)
-    return _caused_by(error, ModelFailed(f"{type(error).__name__}: {_words(error)}"[:500]))
-
-
-def _caused_by(error: BaseException, made: BacklotError) -> BacklotError:
-    made.__cause__ = error
-    return made
+    return ModelFailed(f"{type(error).__name__}: {_words(error)}"[:500])
 
 
 def _words(error: BaseException) -> str:

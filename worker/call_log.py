@@ -75,7 +75,7 @@ class CallLog(logging.Logger):
         return False
 
     def tell(self, error: BaseException) -> None:
-        """Writes the traceback of a model's failure; the sentence of any other error says all."""
+        """Writes the traceback behind a model's failure, such as to load; the sentence of any other error says all."""
         cause = error.__cause__ if isinstance(error, (errors.ModelFailed, errors.OutOfMemory)) else error
         if cause is not None and not isinstance(cause, errors.BacklotError):
             self.write("".join(traceback.format_exception(cause)))
