@@ -28,6 +28,7 @@ STATUS: dict[type[errors.BacklotError], int] = {
     errors.UnsupportedMedia: 415,
     errors.TooLarge: 413,
     errors.UnknownModel: 422,
+    errors.DependencyFailed: 422,
     errors.Unauthorized: 401,
     errors.Forbidden: 403,
     errors.Gone: 410,

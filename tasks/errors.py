@@ -12,6 +12,7 @@ BacklotError                     code, detail, retryable: the same object in ans
 │   │   └── UnsupportedCoding    unsupported_media (a body that is packed)
 │   ├── TooLarge                 too_large
 │   ├── UnknownModel             unknown_model
+│   ├── DependencyFailed         dependency_failed
 │   ├── Unauthorized             unauthorized
 │   │   └── UnknownKey           unauthorized (a key was shown, and is none of ours)
 │   ├── Forbidden                forbidden
@@ -121,6 +122,12 @@ class UnknownModel(CallerError):
     """The kind does not exist, or has no model of that name."""
 
     code = "unknown_model"
+
+
+class DependencyFailed(CallerError):
+    """A job that is named as a source has not succeeded: it failed, expired, was canceled, or no longer exists."""
+
+    code = "dependency_failed"
 
 
 class Unauthorized(CallerError):

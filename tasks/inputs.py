@@ -11,9 +11,17 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from tasks.ids import JOB_ID
+
 UPLOAD_ID = re.compile(r"^upload_[0-9a-z]{26}$")
+OUTPUT_MAX = 200
+"""Characters of an output's name in a source."""
+CUSTOM_ID_MAX = 64
+"""Characters of a line's `custom_id`."""
 BUCKET = re.compile(r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
-SCHEMES = "https://host/path, s3://bucket/key or upload:<id>"
+CHAINED = ("job", "line")
+"""Schemes of sources that name a job."""
+SCHEMES = "https://host/path, s3://bucket/key, upload:<id>, job:<id> or job:<id>/<output>"
 
 
 def check_source(source: str) -> str:
@@ -36,10 +44,28 @@ def check_source(source: str) -> str:
     elif parts.scheme == "upload":
         if not UPLOAD_ID.match(source.removeprefix("upload:")):
             raise ValueError("an upload source is upload:<id>, with the id that /v1/uploads gave")
+    elif parts.scheme in CHAINED:
+        _check_chained(source)
     else:
         scheme = f"{parts.scheme}: sources are" if parts.scheme else "that is"
         raise ValueError(f"{scheme} not accepted; a source is {SCHEMES}")
     return source
+
+
+def chained(source: str) -> tuple[str, str, str]:
+    """The parts of a source that names a job: 'job' or 'line', the id or custom_id, and the output or ''."""
+    scheme, _, rest = source.partition(":")
+    name, slash, output = rest.rpartition("/")
+    return (scheme, name, output) if slash else (scheme, output, "")
+
+
+def _check_chained(source: str) -> None:
+    scheme, name, output = chained(source)
+    if scheme == "line":
+        if not name or source.endswith("/") or len(name) > CUSTOM_ID_MAX or len(output) > OUTPUT_MAX:
+            raise ValueError("a source within a batch is line:<custom_id> or line:<custom_id>/<output>")
+    elif not JOB_ID.match(name) or source.endswith("/") or len(output) > OUTPUT_MAX:
+        raise ValueError("a job source is job:<id> or job:<id>/<output>, with the id that a submit gave")
 
 
 Source = Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(check_source)]

@@ -22,7 +22,8 @@ from tasks.request_shapes import Metadata
 from tasks.webhook import Webhook, WebhookRequest, shown
 
 SCHEMA = 2
-"""The newest form of a record: with `in_bucket` or `batch`. Others are still written as 1, which older workers run."""
+"""The newest form of a record: with `in_bucket`, `waits_for` or `batch`. Others are still written as 1, for older
+workers."""
 
 
 class Status(StrEnum):
@@ -139,7 +140,10 @@ class Job(BaseModel):
         None, description="JSON merge patch that made this request of that job's; null where it is the same"
     )
     start_at: datetime | None = Field(None, description="earliest start, as submitted, or as changed while it waited")
-    start_by: datetime | None = Field(None, description="time at which it ends as `expired` if it has never started")
+    waits_for: list[str] = Field([], description="jobs named by its inputs that have not succeeded yet")
+    start_by: datetime | None = Field(
+        None, description="time at which it ends as `expired` if it has never started; null while it waits for jobs"
+    )
     retained_until: datetime | None = Field(None, description="time at which record and outputs are erased")
     input: dict[str, JsonValue] = Field(
         description="inputs as submitted; long texts are cut, and query strings of URLs left out"
@@ -195,7 +199,8 @@ class Job(BaseModel):
                 "schedule": fixed.schedule,
                 "changed": fixed.changed,
                 "start_at": _moment(fixed.start_ms),
-                "start_by": None if started else _moment(record["start_by_ms"]),
+                "waits_for": record["waits"].split(" ") if "waits" in record else [],
+                "start_by": None if started or "waits" in record else _moment(record["start_by_ms"]),
                 "retained_until": _moment(record.get("retained_ms")),
                 "input": {name: redacted(value) for name, value in fixed.input.items()},
                 "params": fixed.params,
@@ -244,6 +249,10 @@ class Fixed(BaseModel):
     max_attempts: int
     retry: dict[str, int] = {}
     retry_of: str | None = None
+    waits_for: list[str] = Field([], description="jobs that its inputs name as sources")
+    in_archive: frozenset[str] = Field(
+        frozenset(), exclude=True, description="those of `waits_for` that the bucket alone knows, and that succeeded"
+    )
     batch: str | None = None
     custom_id: str | None = None
     schedule: str | None = None
@@ -275,7 +284,16 @@ class Fixed(BaseModel):
         return line_of(f"{self.queue}:{self.model}", self.v)
 
 
-DEFAULTS = {"v": 1, "metadata": {}, "priority": 0, "retry": {}, "uploads": {}, "in_bucket": [], "shrunk": False}
+DEFAULTS = {
+    "v": 1,
+    "metadata": {},
+    "priority": 0,
+    "retry": {},
+    "waits_for": [],
+    "uploads": {},
+    "in_bucket": [],
+    "shrunk": False,
+}
 """Fields that a record leaves out at these values."""
 
 

@@ -35,6 +35,7 @@ UNSEEN: dict[str, Any] = {
     "retention_s": 0,
     "max_attempts": 1,
     "uploads": {},
+    "waits_for": [],
 }
 """Fields of the request that a view does not show, with their stand-ins where they are damaged."""
 BASE = ("status", "created_ms")

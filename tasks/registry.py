@@ -45,6 +45,8 @@ class Contract:
     """Params that some algorithms alone take, and which."""
     warnings: Mapping[str, str]
     """Codes of the warnings that a result may have, each with its meaning."""
+    text: str | None
+    """The field of a result that is the text for a job that names this one as its source."""
     foreseen: "Foreseen"
     """Reasons for which a job would fail for certain, by its request and its model alone."""
 
@@ -62,8 +64,9 @@ def contract(kind: str) -> Contract:
     if kind not in KINDS:
         raise UnknownModel(f"there is no kind {kind!r}; kinds are {', '.join(KINDS)}")
     module = importlib.import_module(f"tasks.{kind}")
-    only, foreseen = getattr(module, "ONLY", {}), getattr(module, "foreseen", _nothing)
-    return Contract(kind, module.Inputs, module.Params, module.Result, only, module.WARNINGS, foreseen)
+    only, text = getattr(module, "ONLY", {}), getattr(module, "TEXT", None)
+    foreseen = getattr(module, "foreseen", _nothing)
+    return Contract(kind, module.Inputs, module.Params, module.Result, only, module.WARNINGS, text, foreseen)
 
 
 class Model(BaseModel):

@@ -15,6 +15,7 @@ from pydantic import Field, JsonValue, TypeAdapter, ValidationError, create_mode
 from pydantic_core import ErrorDetails, from_json, to_json
 
 from tasks.errors import InvalidRequest, MalformedRequest, TooLarge, UnknownModel
+from tasks.inputs import CUSTOM_ID_MAX
 from tasks.registry import KINDS, Model, contract
 from tasks.request_shapes import JobRequest
 
@@ -26,8 +27,6 @@ FREE_MAX_BYTES = 64 * 1024
 """Bytes of params and metadata together, as JSON, at most."""
 GROWTH = 8
 """Times its own bytes that JSON has at most once it is read and written anew: `9e15` becomes `9000000000000000.0`."""
-CUSTOM_ID_MAX = 64
-"""Characters of a line's `custom_id`."""
 FREE_MAX_DEPTH = 64
 """Levels of lists and objects in metadata."""
 

@@ -186,6 +186,19 @@ def interactions(tmp_path_factory) -> Path:
     return path
 
 
+def test_a_chain_transcribes_goes_on_and_embeds(client):
+    """Each takes the text of the one before; all three are submitted before the first has ended."""
+    heard = client.submit("transcribe", {"audio": SAMPLES / "transcribe/samples/reading_female.opus"})
+    told = client.submit("generate", {"prompt": {"url": f"job:{heard['id']}"}}, params={"max_tokens": 12})
+    meant = client.submit("generate", {"prompt": {"url": f"job:{told['id']}/text.txt"}}, params={"mode": "embed"})
+    jobs = [client.wait(job["id"], ENDS_S) for job in (heard, told, meant)]
+    assert [job["status"] for job in jobs] == ["succeeded"] * 3, [job["error"] for job in jobs]
+    again = client.submit("generate", {"prompt": jobs[0]["result"]["text"]}, params={"max_tokens": 12}, wait=ENDS_S)
+    assert jobs[1]["result"]["text"] == again["result"]["text"]
+    assert len(jobs[2]["result"]["embedding"]) > 8
+    assert jobs[0]["completed_at"] <= jobs[1]["started_at"] <= jobs[1]["completed_at"] <= jobs[2]["started_at"]
+
+
 @pytest.mark.parametrize("model", Registry.default().models, ids=lambda model: model.key)
 def test_every_model_that_ships_does_a_job(client, interactions, model):
     """One after another in the same two workers, on the kind's sample."""

@@ -18,6 +18,8 @@ from tasks.job import Fixed
 from tasks.ledger import Ledger
 from tasks.registry import Model
 from tasks.request import invalid
+from tasks.service.archive import Archive
+from tasks.service.chains import Chains
 from tasks.settings import Settings
 from worker.attempt import Attempt
 from worker.patience import FETCH_S, patiently
@@ -29,6 +31,7 @@ class Inputs:
 
     def __init__(self, settings: Settings, storage: Storage, ledger: Ledger) -> None:
         self.settings, self.storage, self.ledger = settings, storage, ledger
+        self.chains = Chains(ledger, Archive(ledger, storage))
 
     def elsewhere(self, fixed: Fixed) -> list[str]:
         """The inputs that have to be fetched."""
@@ -55,6 +58,7 @@ class Inputs:
         fixed = attempt.fixed
         source = _source(fixed.input[name], name)
         limits = inputs.limits_of(of_kind, name)
+        find = partial(self._of_job, fixed.tenant) if source.startswith("job:") else None
         fetch_it = partial(
             fetch.fetch,
             source,
@@ -66,8 +70,14 @@ class Inputs:
             uploads=fixed.uploads,
             canceled=attempt.stopped,
             within_s=model.fetch_timeout_s,
+            find=find,
         )
         patiently(attempt, f"give the input {name}", FETCH_S, self.ledger, fetch_it)
+
+    def _of_job(self, tenant: str, source: str) -> tuple[str, int] | str:
+        """The key and bytes of another job's output, or its text. Errors: InvalidInput where it is gone."""
+        _, job_id, output = inputs.chained(source)
+        return self.chains.output_key(tenant, job_id, output) if output else self.chains.text(tenant, job_id)
 
 
 def _source(value: JsonValue, name: str) -> str:

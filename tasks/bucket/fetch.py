@@ -55,9 +55,11 @@ def fetch(
     uploads: Mapping[str, Upload],
     canceled: Callable[[], bool] = lambda: False,
     within_s: float | None = None,
+    find: Callable[[str], tuple[str, int] | str] | None = None,
 ) -> str:
     """Stream a source into `target`, within `within_s` (OVERALL_S where not given); its SHA-256 in hex. A fetch from a
-    bucket that is canceled may go on to write to `target` for a while.
+    bucket that is canceled may go on to write to `target` for a while. `find(source)` gives the key and the bytes, or
+    the text, that a source job:<id> means.
 
     Errors: InvalidInput (not allowed, or an upload that changed since the submit), TooLarge (more than
     `max_bytes`), InputUnreachable (retryable where the other side may recover), StorageUnavailable,
@@ -66,6 +68,10 @@ def fetch(
     check_allowed(source, tenant, settings)
     watch = _Watch(source, OVERALL_S if within_s is None else within_s, canceled)
     scheme = urlsplit(source).scheme
+    if scheme == "job":
+        if find is None:
+            raise InvalidInput(f"{source} was named by a submit that does not wait for it")
+        return BUCKETS.call(partial(_fetch_of_job, source, target, max_bytes, storage, find, watch), watch)
     if scheme == "upload":
         return BUCKETS.call(partial(_fetch_upload, source, target, max_bytes, storage, uploads, watch), watch)
     if scheme == "s3":
@@ -120,6 +126,28 @@ def _fetch_upload(
     if (seen.bytes, seen.etag) != (upload.bytes, upload.etag):
         raise InvalidInput(f"the upload {upload_id} was changed after the submit")
     return storage.get_file(upload.key, target, max_bytes, check=check)[1]
+
+
+def _fetch_of_job(
+    source: str,
+    target: Path,
+    max_bytes: int,
+    storage: Storage,
+    find: Callable[[str], tuple[str, int] | str],
+    check: Callable[[], None],
+) -> str:
+    found = find(source)
+    if isinstance(found, str):
+        data = found.encode()
+        _check_size(source, len(data), max_bytes)
+        target.write_bytes(data)
+        return hashlib.sha256(data).hexdigest()
+    key, size = found
+    _check_size(source, size, max_bytes)
+    try:
+        return storage.get_file(key, target, max_bytes, check=check)[1]
+    except NotFound as error:
+        raise InvalidInput(f"{source} is no longer there") from error
 
 
 def _fetch_s3(source: str, target: Path, max_bytes: int, storage: Storage, check: Callable[[], None]) -> str:

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from tasks.inputs import MIB, Limits, Source
 from tasks.warning import Warned
 
+TEXT = "caption"
+"""The field of a result that other jobs take as its text."""
 WARNINGS = {
     "small_picture": "a side of the picture has fewer pixels than captions can be trusted for",
     "dark_picture": "the picture is dark, or most of it is black",

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 Stop = Annotated[str, Field(min_length=1, max_length=100)]
 ONLY = {"on_long_prompt": ("transformer", "hf")}  # recurrent models have no context to overflow
+TEXT = "text"
+"""The field of a result that other jobs take as its text."""
 PROSE = ("lstm", "rnn", "transformer")
 """Algorithms that continue a text and know no conversation."""
 TEMPLATES = ("chat_template.jinja", "chat_template.json", "additional_chat_templates")

@@ -123,16 +123,20 @@ class Bulk(Callers):
         calls: list[Call] = [("cancel", [keys.job(job_id)], [job_id, tenant]) for job_id in job_ids]
         self._each(calls)
 
-    def forget_many(self, jobs: Sequence[Fixed]) -> None:
-        """Forgets ended jobs, ENDS_A_TRIP at most; one that has gone is left so. Errors: NotReady."""
-        self._each([self.forget_call(fixed) for fixed in jobs])
+    def forget_many(self, jobs: Sequence[Fixed]) -> int:
+        """Forgets ended jobs, ENDS_A_TRIP at most; one that has gone is left so. The number of those that stay, as
+        they are sources of jobs that have not ended. Errors: NotReady."""
+        return self._each([self.forget_call(fixed) for fixed in jobs]).count(3)
 
-    def _each(self, calls: Sequence[Call]) -> None:
+    def _each(self, calls: Sequence[Call]) -> list[Any]:
+        """The answers, without those of damaged records."""
+        answers = []
         for (verb, *_), reply in zip(calls, self._replies(calls, independent=True) if calls else (), strict=True):
             try:
-                self._answer(verb, reply, type(reply[1]))
+                answers.append(self._answer(verb, reply, type(reply[1])))
             except errors.LedgerFault:  # of a damaged record; the others are done
                 continue
+        return answers
 
     def statuses(self, job_ids: Sequence[str]) -> list[str | None]:
         """The status of each job; None where Redis has no such job."""

@@ -10,7 +10,9 @@ from tasks import errors
 from tasks.ids import now_ms
 from tasks.job import Fixed
 from tasks.ledger import keys
+from tasks.ledger.client import Word
 from tasks.ledger.connection import Call, Connection, Reply, milliseconds
+from tasks.ledger.faults import away
 from tasks.ledger.idempotency import IDEMPOTENCY_MS, UPLOADING_MS, Idempotency
 from tasks.ledger.shapes import Rate, Submitted, Used
 
@@ -44,7 +46,10 @@ class Callers(Connection):
     ) -> Call:
         """The call that records a job; `mode` as submit.lua has it."""
         alone = fixed.batch is None  # open_batch has taken the quotas of a member
-        start = "" if fixed.start_ms is None else fixed.start_ms
+        start: Word = "" if fixed.start_ms is None else fixed.start_ms
+        if fixed.waits_for:
+            named = (job_id + "=" * (job_id in fixed.in_archive) for job_id in fixed.waits_for)
+            start = f"{start} {' '.join(named)}"
         budgets = ",".join(f"{cause}={most}" for cause, most in fixed.retry.items())
         deadline = "" if fixed.deadline_s is None else milliseconds(fixed.deadline_s)
         return (
@@ -106,6 +111,10 @@ class Callers(Connection):
                 raise errors.Conflict(KEY_IS_UPLOADING, retryable=True)
             case [-6]:
                 raise errors.Replayed(f"job {fixed.retry_of} is no dead letter, or has been retried already")
+            case [-9, job_id, "gone"]:
+                raise errors.InvalidInput(f"there is no job {job_id}")
+            case [-9, job_id, status]:
+                raise errors.DependencyFailed(f"job {job_id} has ended as {status}; retry it, and name the new job")
         raise self._refusal(answer)
 
     def _refusal(self, answer: list[Any]) -> errors.BacklotError:
@@ -203,6 +212,20 @@ class Callers(Connection):
                 raise errors.NotFound(f"there is no job {fixed.id}")
             case 2:
                 raise errors.Conflict(f"job {fixed.id} has not ended; cancel it first")
+            case 3:
+                raise self.needed(fixed.tenant, fixed.id)
+
+    def needed(self, tenant: str, job_id: str) -> errors.Conflict:
+        """The refusal to erase a job that others need, which names one of them."""
+        with away():
+            names = self.redis.zrange(keys.dependents(tenant, job_id), 0, 0)
+        by = f"job {names[0]}, which" if names else "a job that"
+        return errors.Conflict(f"job {job_id} is a source of {by} has not ended; cancel that one first, or wait")
+
+    def is_needed(self, tenant: str, job_id: str) -> bool:
+        """True while a job that has not ended names it as a source."""
+        with away():
+            return bool(self.redis.exists(keys.dependents(tenant, job_id)))
 
     def forget_call(self, fixed: Fixed) -> Call:
         """The call that forgets a job."""

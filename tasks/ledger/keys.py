@@ -69,6 +69,9 @@ PARKED = "bl:parked"
 DURATIONS = "bl:durations"
 """hash: <queue>:<model> -> JSON of measured durations of its jobs (tasks/durations.py). The keeper's."""
 
+SETTLING = "bl:settling"
+"""zset: <tenant>/<job id> of an ended job that others wait for, by the ms when they are told. By ends and submit."""
+
 # -- the bucket
 
 STORED = "bl:stored"
@@ -209,6 +212,11 @@ def tenant_jobs(tenant: str) -> str:
 def later(tenant: str) -> str:
     """set: the tenant's jobs that wait for a start time or a retry. Written with DUE."""
     return f"bl:later:{tenant}"
+
+
+def dependents(tenant: str, job_id: str) -> str:
+    """zset: a living job that names it as a source, 0 while it waits, else 1. By submit; that one's end removes it."""
+    return f"bl:dependents:{tenant}:{job_id}"
 
 
 def running(tenant: str) -> str:
@@ -376,14 +384,11 @@ def of_tenant(tenant: str) -> list[str]:
         held(tenant),
         rate(tenant),
         upload_rate(tenant),
-        replay(tenant, "*"),
-        batch(tenant, "*"),
+        *(of(tenant, "*") for of in (replay, dependents, batch, idempotency, upload_jobs)),
         tenant_batches(tenant),
         receiving(tenant),
         schedule(tenant, "*"),
         tenant_schedules(tenant),
-        idempotency(tenant, "*"),
-        upload_jobs(tenant, "*"),
         making(tenant, "*", "*"),
         passing(tenant),
         *(owed(what, tenant, "*") for what in OWED),

@@ -13,7 +13,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 LIBRARIES = "backlot_"
 """Begin of the name of each release's library. The rest is the hash of its text, so that two releases live together."""
-SHARED = ("_server", "_reading", "_owed", "_batches", "_record", "_usage", "_common", "_parking", "_aside")
+SHARED = ("_server", "_reading", "_owed", "_batches", "_record", "_usage", "_common", "_parking", "_aside", "_chains")
 """Lua files that every verb needs, in their order."""
 FURTHER = {
     "amend": ("_quotas",),
@@ -22,7 +22,7 @@ FURTHER = {
     "open_batch": ("_quotas",),
     "put_schedule": ("_quotas",),
     "report": ("_passing", "_so_far"),
-    "submit": ("_quotas",),
+    "submit": ("_quotas", "_sources"),
     "upload": ("_quotas",),
 }
 """Lua files that a verb needs beside the shared ones."""

@@ -113,7 +113,10 @@ class Archive:
         return next((seen.key for seen in found if seen.key.endswith(f"/{name}")), None)
 
     def erase(self, tenant: str, job_id: str) -> None:
-        """Marks the job's objects for deletion and records it in the journal."""
+        """Marks the job's objects for deletion and records it in the journal. Errors: Conflict where it is a source of
+        a job that has not ended."""
+        if self.ledger.is_needed(tenant, job_id):
+            raise self.ledger.needed(tenant, job_id)
         with contextlib.suppress(Damaged):
             self._ended(tenant, job_id)
         self.ledger.write(

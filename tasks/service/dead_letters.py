@@ -122,6 +122,7 @@ class DeadLetters:
         if record is None or record["tenant"] != tenant:
             return []
         fixed = anew(request_of(record, old), new, self.jobs.registry, self.jobs.settings, patch, key)
+        fixed = self.jobs.chains.judged(fixed)
         self.jobs.budgets.check(tenant)
         try:
             return [self.jobs.accept(fixed, replaying=True).job]

@@ -14,6 +14,7 @@ from tasks.service.facts import Facts, Server
 
 WaitsFor = Literal[
     "reconciliation",
+    "jobs",
     "start_at",
     "retry_at",
     "pause",
@@ -274,6 +275,8 @@ def _waits(facts: Facts) -> tuple[WaitsFor | None, str]:
 
 
 def _for_a_time(facts: Facts) -> tuple[WaitsFor, str] | None:
+    if named := facts.record.get("waits"):
+        return "jobs", f"It waits until these jobs have succeeded: {named.replace(' ', ', ')}."
     if facts.due_ms is None:
         return None
     scheduled = facts.record["status"] == Status.SCHEDULED

@@ -22,12 +22,15 @@ from tasks.ledger import Ledger
 from tasks.ledger.idempotency import UPLOADING_MS
 from tasks.request import plain, pointer
 from tasks.request_shapes import JobRequest
+from tasks.service import chains
+from tasks.service.chains import Chains, Source
 from tasks.settings import Settings
 
 RECORDED_MAX_BYTES = 32 * 1024
 """Bytes of JSON up to which a text or JSON input is kept in the record; a longer one is stored in the bucket."""
 ESCAPED_BYTES = 6
 """Bytes of JSON that one character takes at most."""
+CHAINED = tuple(f"{scheme}:" for scheme in inputs.CHAINED)
 UPLOAD_KEPT_S = 24 * 3600
 """Seconds after which an upload that no job names is deleted."""
 
@@ -57,19 +60,20 @@ class File:
 @dataclass
 class Prepared:
     """Inputs as the record keeps them, the uploads they name, and the files that have yet to be stored.
-    `in_bucket`: the JSON inputs that are files now."""
+    `in_bucket`: the JSON inputs that are files now. `waits_for`: the jobs that are named as sources, by their ids."""
 
     input: dict[str, JsonValue]
     in_bucket: list[str] = field(default_factory=list)
     uploads: dict[str, Upload] = field(default_factory=dict)
     pending: list[File] = field(default_factory=list)
+    waits_for: dict[str, Source] = field(default_factory=dict)
 
 
 class Intake:
     """Makes inputs ready."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, storage: Storage) -> None:
-        self.settings, self.ledger, self.storage = settings, ledger, storage
+    def __init__(self, settings: Settings, ledger: Ledger, storage: Storage, chains: Chains) -> None:
+        self.settings, self.ledger, self.storage, self.chains = settings, ledger, storage, chains
 
     def prepare(self, tenant: str, of_kind: BaseModel, files: Mapping[str, File]) -> Prepared:
         """Check every input. Errors: InvalidInput and TooLarge, with `errors` that say which; StorageUnavailable."""
@@ -81,7 +85,10 @@ class Intake:
                 continue
             for place, source in _sources(value, pointer("input", name)):
                 with _at(place):
-                    self._check(tenant, source, limits, files, prepared)
+                    if source.startswith(CHAINED):
+                        prepared.input[name] = self._chained(tenant, value, source, prepared, type(of_kind), name)
+                    else:
+                        self._check(tenant, source, limits, files, prepared)
         return prepared
 
     def store(self, tenant: str, prepared: Prepared) -> None:
@@ -130,6 +137,27 @@ class Intake:
             prepared.pending.append(files[upload_id])
         elif not any(file.upload_id == upload_id for file in prepared.pending):
             prepared.uploads[upload_id] = self._locate(tenant, upload_id, limits)
+
+    def _chained(
+        self, tenant: str, value: JsonValue, source: str, prepared: Prepared, of_kind: type[BaseModel], name: str
+    ) -> JsonValue:
+        """The input with the id of the job that its source names."""
+        scheme, named, output = inputs.chained(source)
+        if scheme == "line":
+            named, output = self.of_line(named, output)
+        job = self.find_job(tenant, named)
+        chains.check(job, named, output, inputs.is_text(of_kind, name))
+        prepared.waits_for[named] = job
+        source = f"job:{named}/{output}" if output else f"job:{named}"
+        return {"url": source} if isinstance(value, dict) else source
+
+    def find_job(self, tenant: str, job_id: str) -> Source:
+        """A job of the tenant that a source names."""
+        return self.chains.find(tenant, job_id)
+
+    def of_line(self, custom_id: str, output: str) -> tuple[str, str]:
+        """The job of an earlier line of the same batch, and the output. Errors: InvalidInput."""
+        raise InvalidInput("a source line:<custom_id> names an earlier line of the same batch, and this is no batch")
 
     def _locate(self, tenant: str, upload_id: str, limits: inputs.Limits) -> Upload:
         """The tenant's own upload as it is now."""

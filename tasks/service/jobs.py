@@ -26,7 +26,7 @@ from tasks.reduced import request_of, to_forget, views
 from tasks.registry import Registry
 from tasks.request import check_model
 from tasks.request_shapes import AmendRequest, JobRequest, RetryRequest
-from tasks.service import again
+from tasks.service import again, chains
 from tasks.service.amends import Amends
 from tasks.service.archive import Archive
 from tasks.service.budgets import Budgets
@@ -72,8 +72,9 @@ class Jobs:
     ) -> None:
         self.settings, self.registry, self.ledger = settings, registry, ledger
         self.broker, self.storage = broker, storage
-        self.intake = Intake(settings, ledger, storage)
         self.archive = Archive(ledger, storage)
+        self.chains = chains.Chains(ledger, self.archive)
+        self.intake = Intake(settings, ledger, storage, self.chains)
         self.events, self.looks = Events(settings), Looks(ledger)
         self.prices = Prices.read(settings.prices_file) if settings.prices_file else None
         self.budgets = Budgets(self.prices, ledger)
@@ -143,7 +144,8 @@ class Jobs:
             output=self.webhooks.check_output(tenant, request.output) if request.output else None,
             in_bucket=prepared.in_bucket,
             key=key,
-            v=SCHEMA if prepared.in_bucket else 1,
+            v=SCHEMA if prepared.in_bucket or prepared.waits_for else 1,
+            **chains.fields(prepared.waits_for),
             **clocks,
         )
         return fixed, prepared
@@ -197,7 +199,7 @@ class Jobs:
             raise Conflict(
                 f"job {job_id} ended long ago, and of its large request only what may be shown is kept; submit it anew"
             )
-        fixed = again.anew(old, new_id("job"), self.registry, self.settings, patch, key)
+        fixed = self.chains.judged(again.anew(old, new_id("job"), self.registry, self.settings, patch, key))
         path = f"/v1/jobs/{job_id}/retry"
         content = again.told(patch)
         idempotency = Idempotency.of((tenant, "POST", path, idempotency_key), content) if idempotency_key else None
@@ -321,6 +323,8 @@ class Jobs:
             return self._replay(fixed.tenant, submitted.job_id, submitted.replay_fingerprint, idempotency)
         if submitted.bell:
             self.broker.ring(fixed.queue)
+        if fixed.waits_for:  # the script has judged them
+            job, text = self.get(fixed.tenant, fixed.id), ""
         return self.accepted(job, text, submitted)
 
     def accepted(self, job: Job, text: str, submitted: Submitted) -> Accepted:
@@ -358,14 +362,12 @@ class Jobs:
 def fresh(fixed: Fixed, now: int) -> Job:
     """The view of a job that is submitted now, ms since 1970, by its request alone."""
     start = max(fixed.start_ms or now, now)
-    return Job.of(
-        fixed,
-        {
-            "created_ms": str(now),
-            "status": Status.SCHEDULED if start > now else Status.QUEUED,
-            "start_by_ms": str(start + round(fixed.queue_ttl_s * 1000)),
-        },
-    )
+    record = {
+        "created_ms": str(now),
+        "status": Status.SCHEDULED if start > now or fixed.waits_for else Status.QUEUED,
+        "start_by_ms": str(start + round(fixed.queue_ttl_s * 1000)),
+    }
+    return Job.of(fixed, record | ({"waits": " ".join(fixed.waits_for)} if fixed.waits_for else {}))
 
 
 def _ms(at: datetime | None) -> int | None:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.errors import BacklotError, InvalidRequest, MalformedRequest
+from tasks.errors import BacklotError, InvalidInput, InvalidRequest, MalformedRequest
 from tasks.ids import member_id, now_ms
 from tasks.job import SCHEMA, Fixed, Status, Upload
 from tasks.ledger.connection import BYTES_A_TRIP, Call
 from tasks.request import parse_line, read_json
 from tasks.request_shapes import JobRequest
+from tasks.service.chains import Source
 from tasks.service.intake import Intake, Prepared
 from tasks.service.jobs import Jobs, fresh
 
@@ -130,6 +131,9 @@ class Reader:
         fixed, draft.prepared = self._jobs.prepare(self._tenant, draft.request, job_id, {}, self._intake, self._key)
         fixed.batch, fixed.custom_id, fixed.v = self.batch_id, draft.custom_id, SCHEMA
         draft.fixed = fixed
+        if draft.custom_id is not None:
+            self._intake.earlier[draft.custom_id] = job_id
+            self._intake.made[job_id] = Source(fixed.kind, Status.SCHEDULED)
 
     def _show(self, draft: "_Draft") -> None:
         """Makes the job's view before it is recorded: one that cannot be shown would break every list."""
@@ -161,14 +165,30 @@ class _Draft:
 
 
 class _Intake(Intake):
-    """Looks each upload up once a batch, however many lines name it."""
+    """Looks each upload and each job up once a batch, however many lines name it.
+
+    `earlier`: the jobs of earlier lines by their `custom_id`; `made`: the same jobs as sources.
+    """
 
     def __init__(self, usual: Intake) -> None:
-        super().__init__(usual.settings, usual.ledger, usual.storage)
-        self._find = functools.cache(usual.find)
+        super().__init__(usual.settings, usual.ledger, usual.storage, usual.chains)
+        self._find, self._find_job = functools.cache(usual.find), functools.cache(usual.find_job)
+        self.earlier: dict[str, str] = {}
+        self.made: dict[str, Source] = {}
 
     def find(self, tenant: str, upload_id: str) -> Upload | None:
         return self._find(tenant, upload_id)
+
+    def find_job(self, tenant: str, job_id: str) -> Source:
+        return self.made.get(job_id) or self._find_job(tenant, job_id)
+
+    def of_line(self, custom_id: str, output: str) -> tuple[str, str]:
+        """A custom_id may have slashes."""
+        if whole := self.earlier.get(f"{custom_id}/{output}" if output else custom_id):
+            return whole, ""
+        if output and custom_id in self.earlier:
+            return self.earlier[custom_id], output
+        raise InvalidInput(f"no earlier line of the batch has the custom_id {custom_id!r}, or that line is refused")
 
 
 def _filled(content: bytes, defaults: Mapping[str, Any]) -> str:

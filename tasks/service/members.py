@@ -62,13 +62,16 @@ class Members:
         return counts.scheduled + counts.queued > 0
 
     def erase(self, for_s: float = math.inf) -> None:
-        """Erases each job, then the batch, for `for_s` seconds; the keeper does the rest."""
-        until = time.monotonic() + for_s
+        """Erases each job, then the batch, for `for_s` seconds; the keeper does the rest, later also of the jobs that
+        are sources of others that have not ended."""
+        needed, until = 0, time.monotonic() + for_s
         for some in self._pages(ENDS_A_TRIP):
             if time.monotonic() > until:
                 return
             records = dict(zip(some, self.ledger.records(some), strict=True))
-            self.ledger.forget_many([to_forget(record, job_id) for job_id, record in records.items() if record])
+            needed += self.ledger.forget_many(
+                [to_forget(record, job_id) for job_id, record in records.items() if record]
+            )
             gone = [job_id for job_id, record in records.items() if not record]
             if gone:  # what the bucket alone knows
                 self.ledger.write(*(("ZADD", keys.TRASH, now_ms(), job_prefix(self.tenant, one)) for one in gone))
@@ -78,7 +81,8 @@ class Members:
                         for one in gone
                     )
                 )
-        self.ledger.remove_batch(self.tenant, self.batch_id)
+        if not needed:
+            self.ledger.remove_batch(self.tenant, self.batch_id)
 
     def results(self, after: int = 0) -> Iterator[list[Result]]:
         """The lines behind the line `after`, in their order, a page at a time."""

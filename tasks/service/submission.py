@@ -188,6 +188,10 @@ class Submission:
             else:
                 outcomes[one.line] = Refused(one.line, answer, one.fixed.custom_id)
             self._keep_s = max(self._keep_s, one.fixed.retention_s)
+        chained = [one for one in plain if one.fixed.waits_for and isinstance(outcomes[one.line], Made)]
+        statuses = self.ledger.statuses([one.fixed.id for one in chained]) if chained else []
+        for one, status in zip(chained, statuses, strict=True):
+            outcomes[one.line] = Made(one.line, one.fixed.id, Status(status or one.status))  # the script has judged it
         for queue, count in bells.items():
             self.jobs.broker.ring(queue, times=min(count, self.jobs.settings.bells))
         return outcomes | {one.line: self._store(one, reader) for one in wanted if one.prepared.pending}

@@ -16,6 +16,7 @@ from tasks.ledger import Idempotency, Submitted
 from tasks.ledger.connection import Call
 from tasks.request import parse_valid
 from tasks.request_shapes import JobRequest
+from tasks.service.chains import Source
 from tasks.service.intake import Intake
 from tasks.service.jobs import Accepted, Jobs, fresh
 
@@ -50,7 +51,7 @@ class Submits:
     """Submits lists of requests."""
 
     def __init__(self, jobs: Jobs) -> None:
-        self._jobs, self._intake = jobs, _WithoutBucket(jobs.settings, jobs.ledger, jobs.storage)
+        self._jobs, self._intake = jobs, _WithoutBucket(jobs.settings, jobs.ledger, jobs.storage, jobs.chains)
 
     def submit(self, wanted: Sequence[Wanted]) -> list[Outcome]:
         """The outcome of each, in order. SUBMITS_A_TRIP at most are one trip.
@@ -126,7 +127,10 @@ class _Draft:
 
 
 class _WithoutBucket(Intake):
-    """Finds no upload: to look for one takes a request to the bucket, while which others would wait."""
+    """Finds no upload and no job: to look for one takes a request to the bucket, while which others would wait."""
 
     def find(self, tenant: str, upload_id: str) -> Upload | None:
         raise LookupError(upload_id)
+
+    def find_job(self, tenant: str, job_id: str) -> Source:
+        raise LookupError(job_id)

@@ -20,6 +20,8 @@ from tasks.warning import Warned
 if TYPE_CHECKING:
     from tasks.registry import Model
 
+TEXT = "text"
+"""The field of a result that other jobs take as its text."""
 ENGLISH = ("hmm", "hmm-words", "rnn", "dnn")
 """Algorithms that know English alone."""
 NAMED = 120

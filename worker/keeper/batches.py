@@ -51,7 +51,7 @@ class Batches:
         now, members = now_ms(), Members(self.ledger, self._archive, batch)
         if "erased_ms" in batch:  # its caller has owed its webhook
             members.erase()
-            return None
+            return now + LOOK_S * 1000  # while it has jobs that are sources of others
         if "sealed_ms" not in batch:
             if now < (over := float(batch["created_ms"]) + RECEIVED_WITHIN_S * 1000):
                 return over

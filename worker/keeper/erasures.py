@@ -35,7 +35,7 @@ JOBS_A_ROUND = 500
 """Jobs of a tenant that one round cancels or forgets."""
 SCAN_COUNT = 1000
 """Entries of one read of Redis, about."""
-INDEXES = (keys.UPLOADS, keys.ARCHIVED, keys.TOMBSTONES, keys.SCHEDULES)
+INDEXES = (keys.UPLOADS, keys.ARCHIVED, keys.TOMBSTONES, keys.SCHEDULES, keys.SETTLING)
 """Lists for all tenants whose members are <tenant>/<id>."""
 FORGOTTEN = "forgotten"
 """The type of journal entries that hold ids alone; they stay until Redis cannot return with the job."""
@@ -91,6 +91,7 @@ class Erasures:
         if record.get("status") in {status.value for status in Status if not status.final}:
             self.ledger.cancel(tenant, job_id)
             return 0
+        self.ledger.write(("DEL", keys.dependents(tenant, job_id)))  # they are all canceled
         self.ledger.forget(to_forget(record, job_id))
         return 1
 

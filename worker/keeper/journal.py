@@ -107,6 +107,7 @@ class Journal:
         while entries := [entry for entry in self._after(self._cursor(keys.WRITTEN), most) if number(entry[0]) <= upto]:
             ends = [(sid, fields) for sid, fields in entries if fields.get("type") == "ended"]
             self._settle([fields for _, fields in ends])
+            self._note_chains([fields for _, fields in ends if "needed" in fields or "sources" in fields])
             ends = self._not_erased(ends)
             jobs += self.write_all(ends)
             self._trash_erased(ends)
@@ -124,6 +125,13 @@ class Journal:
                 self._ledger.settle(what, [fields for fields in ends if what in fields])
             except (KeyError, LedgerFault) as error:
                 self.skipped.add(f"a {what} of an end", error)
+
+    def _note_chains(self, ends: list[Record]) -> None:
+        """Let dependents be told of ends that a script of an older release has written."""
+        try:
+            self._ledger.note_ends(ends)
+        except (KeyError, ValueError, LedgerFault) as error:
+            self.skipped.add("an end in a chain", error)
 
     def lag_s(self) -> float:
         """Age of the oldest entry whose job.json is not written yet; 0 where there is none."""

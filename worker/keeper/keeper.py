@@ -2,6 +2,7 @@
 
     epoch                             restores what Redis has lost; no other duty works before it has succeeded
     sweep due expire bells            lapsed leases, start times and retries, clocks that ran out, lost doorbells
+    chains                            jobs that wait for others
     events                            old entries of the event stream
     lines parked pauses set_aside     jobs whose model moved, parked jobs, a copy of the pauses, unreadable jobs
     segments job_json compact         the journal, each behind the other's cursor
@@ -39,7 +40,7 @@ from tasks.ids import new_id
 from tasks.ledger import Ledger, connect, keepers, keys
 from tasks.service.jobs import Jobs
 from tasks.settings import Settings
-from worker.keeper import artefacts, debris, erasures, events, health, held, libraries, metrics, usage
+from worker.keeper import artefacts, chains, debris, erasures, events, health, held, libraries, metrics, usage
 from worker.keeper.batches import Batches
 from worker.keeper.bells import Bells
 from worker.keeper.compact import Compactor
@@ -64,6 +65,8 @@ from worker.keeper.webhooks import Webhooks
 log = logging.getLogger(__name__)
 SHARE = 0.1
 """Share of the keeper's time for records: workers want the cores too."""
+CHAINS_SHARE = 0.5
+"""Share of the keeper's time for jobs that wait for others, 25 a call of Redis."""
 BUSY_SHARE = 0.02
 """Share of a core for job.json while the machine has none to spare: Redis and a segment have the job."""
 SPARE_SHARE = 0.5
@@ -114,6 +117,7 @@ class Keeper:
         lines = Lines(self.ledger, self.registry, self.broker)
         pauses = Pauses(self.ledger, self.storage)
         self._add("sweep", lambda _: self.sweep())
+        self._add("chains", lambda _: chains.settle(self.ledger, self.broker, self.settings.renew_s * CHAINS_SHARE))
         self._add("due", lambda _: self.broker.ring_all(self.ledger.due()))
         self._add("expire", lambda _: self.ledger.expire(late))
         self._add("lines", lines.reroute)

@@ -23,7 +23,7 @@ GET_THREADS = 32
 """Threads that ask the bucket for job.json."""
 JOBS_A_LOOK = 200
 """Records read from Redis at once, and job.json held in memory at once."""
-OF_ATTEMPTS = {"id", "token", "phase", "phase_ms", "batching", "retry_ms", "checkpoint", "message", "progress"}
+OF_ATTEMPTS = {"id", "token", "phase", "phase_ms", "batching", "retry_ms", "checkpoint", "message", "progress", "waits"}
 """Fields of a living record that are not carried over; its attempts and their tokens are not either."""
 DAMAGE = (ValueError, KeyError, TypeError, OverflowError, RecursionError)
 

@@ -24,7 +24,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from tasks.bucket.layout import job_json_key, job_prefix
@@ -38,6 +38,8 @@ from tasks.ledger.epoch import RESTORING_S
 from tasks.ledger.faults import away
 from tasks.ledger.idempotency import IDEMPOTENCY_MS
 from tasks.ledger.owed import OF_A_JOB, What
+from tasks.service.archive import Archive
+from tasks.service.chains import Chains
 from tasks.service.intake import UPLOAD_KEPT_S
 from tasks.settings import Settings
 from worker.keeper import entries, outlived, pauses, schedules, segments
@@ -77,6 +79,7 @@ class Found:
     keys_used  id -> the Idempotency-Key that made it
     retried    (tenant, id) of jobs that a person has retried
     batches    what is known of batches
+    chained    accepted and not ended jobs that name others, which are put back last: ids
     """
 
     alive: dict[str, str] = field(default_factory=dict)
@@ -87,6 +90,7 @@ class Found:
     keys_used: dict[str, KeyUse] = field(default_factory=dict)
     retried: set[tuple[str, str]] = field(default_factory=set)
     batches: SeenBatches = field(default_factory=SeenBatches)
+    chained: set[str] = field(default_factory=set)
 
 
 class Restore:
@@ -99,6 +103,7 @@ class Restore:
         self.settings, self.redis, self.storage = settings, client, storage
         self.skipped = skipped or Skipped("epoch")
         self.ledger, self._came_ms, self._failed = Ledger(settings, client), 0, 0
+        self.chains = Chains(self.ledger, Archive(self.ledger, storage))
         self._late: list[Entry] = []  # ends whose job.json is still to be written
         self._submitting = Ledger(settings, client, clock=lambda: self._came_ms)  # to make one a job takes 20 ms
 
@@ -188,6 +193,9 @@ class Restore:
             if len(self._late) >= JOB_JSONS_A_CALL:
                 self._write_late(writer)
         self._write_late(writer)
+        if found.chained:  # their sources are put back, or their job.json are written
+            for entry in self._entries(known, names):
+                self._each(entry, partial(self._put_back_chained, found, entry, done))
         failed = self._failed - failed_before
         if failed >= ALL_FAILED_ENTRIES and not done["queued"] + done["concluded"] + done["job.json"]:
             raise LedgerFault(f"none of {failed} entries of the journal can be put back; the first are in the log")
@@ -223,10 +231,15 @@ class Restore:
     def _put_back_one(self, found: Found, entry: Record, done: dict[str, int]) -> None:
         job_id = entry["id"]
         if entry["type"] == "accepted" and found.alive.pop(job_id, ""):
-            self._submit(entries.accepted(entry))
+            accepted = entries.accepted(entry)
+            if accepted.fixed.waits_for:
+                found.chained.add(job_id)
+                return
+            self._submit(accepted)
             done["queued"] += 1
         elif entry["type"] == "amended":
-            self._amend(entry)
+            if job_id not in found.chained:
+                self._amend(entry)
         elif entry["type"] == "schedule":
             _check(entry["tenant"], job_id)
             schedules.put_back(self.ledger, entry, self.token)
@@ -239,6 +252,17 @@ class Restore:
             for what, name in NAMES.items():
                 if job_id in found.untold[what]:
                     done[name] = done.get(name, 0) + self.ledger.settle(what, [entry], self.token)
+
+    def _put_back_chained(self, found: Found, entry: Record, done: dict[str, int]) -> None:
+        """Put back a job that names others, each judged anew."""
+        if entry["id"] not in found.chained:
+            return
+        if entry["type"] == "amended":
+            self._amend(entry)
+        elif entry["type"] == "accepted":
+            accepted = entries.accepted(entry)
+            self._submit(replace(accepted, fixed=self.chains.restored(accepted.fixed)))
+            done["queued"] += 1
 
     def _submit(self, accepted: Accepted) -> None:
         """Submit the job again, at the time of its first submit."""

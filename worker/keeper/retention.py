@@ -13,6 +13,8 @@ from tasks.reduced import to_forget
 from worker.keeper.skipped import AT_ONCE, Skipped
 
 TOMBSTONE_KEPT_MS = 30 * 24 * 3600 * 1000
+NEEDED_MS = 60_000
+"""Delay until a job is looked at again that is a source of one that has not ended."""
 MEMBER = re.compile(r"([^/]+)/([^/]+)")
 
 
@@ -36,12 +38,17 @@ class Retention:
 
     def _forget(self, job_id: str) -> None:
         record = self.ledger.record(job_id)
-        if record:
+        if record and "needed" in record and self.ledger.is_needed(record["tenant"], job_id):
+            self.redis.zadd(keys.RETAINED, {job_id: now_ms() + NEEDED_MS}, xx=True)
+        elif record:
             self.ledger.forget(to_forget(record, job_id))
         else:
             self.redis.zrem(keys.RETAINED, job_id)
 
     def _trash(self, member: str) -> None:
+        if self.ledger.is_needed(*tenant_and_id(member)):
+            self.redis.zadd(keys.ARCHIVED, {member: now_ms() + NEEDED_MS}, xx=True)
+            return
         self.redis.zadd(keys.TRASH, {job_prefix(*tenant_and_id(member)): now_ms()})
         self.redis.zrem(keys.ARCHIVED, member)
 

@@ -11,8 +11,9 @@ local function wake(queue, now)
   return true
 end
 
--- Filled in _parking.lua.
+-- Filled in _parking.lua and _chains.lua.
 local parking = {}
+local chains = {}
 
 -- Enqueues the job, with its old fair tag or else a new one. `since`: the ms since which it waits, or nil for now.
 -- While both flows of a tenant wait, each has half of its weight.
@@ -98,13 +99,15 @@ local function finish(job, status, now)
   if job.checkpoint then trash(job, 'checkpoints', now) end
   if job.text then redis.call('DEL', 'bl:text:' .. job.id) end
   if job.log then redis.call('DEL', 'bl:log:' .. job.id) end
-  unset(job, 'token', 'phase', 'retry_ms', 'checkpoint', 'text', 'log')
+  unset(job, 'token', 'phase', 'retry_ms', 'checkpoint', 'text', 'log', 'waits')
   note(job, 'ended_ms', num(now), 'retained_ms', num(now + tonumber(job.keep_ms)))
   event(job, status)
   index_end(job)
   redis.call('XADD', 'bl:journal', '*', 'type', 'ended', 'id', job.id, unpack(record_of(job)))
   if job.webhook then owed.owe('webhook', job.tenant, job.id, job.webhook, status, job.retained_ms, now) end
   if job.delivery then owed.owe('delivery', job.tenant, job.id, job.delivery, status, job.retained_ms, now) end
+  if job.sources then chains.leave(job) end
+  if job.needed then chains.ended(job, status, now) end
 end
 
 -- Entry of an attempt that starts: JSON, which end_attempt completes.

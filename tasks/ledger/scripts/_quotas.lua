@@ -41,7 +41,7 @@ end
 local function check_submit(KEYS, ARGV, tenant, queue)
   if not queue then error('no line: ' .. ARGV[5], 0) end
   for _, i in ipairs({6, 8, 10, 11, 13, 17, 18, 19, 22, 23}) do number(ARGV[i]) end
-  for _, i in ipairs({7, 9}) do if ARGV[i] ~= '' then number(ARGV[i]) end end
+  if ARGV[9] ~= '' then number(ARGV[9]) end
   whole(ARGV[15])
   local most_attempts, budgets = string.match(ARGV[12], '^(%S+) ?(.*)$')
   number(most_attempts)

@@ -50,9 +50,10 @@ note(job, 'fixed', ARGV[6], 'priority', ARGV[7], 'run_ms', ARGV[12], 'keep_ms', 
   'amended', ARGV[4], 'amended_ms', num(now))
 if deadline then note(job, 'deadline_ms', num(tonumber(job.created_ms) + deadline)) else unset(job, 'deadline_ms') end
 local over = tonumber(job.deadline_ms)
-if not job.starts then over = math.min(start_by, over or start_by) end
+if not job.starts and not job.waits then over = math.min(start_by, over or start_by) end
 if over then redis.call('ZADD', 'bl:expiries', num(over), job.id) else redis.call('ZREM', 'bl:expiries', job.id) end
-if start and before == 'scheduled' then
+if start and job.waits then note(job, 'from_ms', num(math.max(start, now)))
+elseif start and before == 'scheduled' then
   wait_no_longer(job)
   if later then
     wait_until(job, start)

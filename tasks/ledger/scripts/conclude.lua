@@ -28,15 +28,20 @@ if job then
   parking.leave(job)
   parking.ended(job, clock(ARGV[1]))
   wait_no_longer(job)
+  if job.sources then chains.leave(job) end
 end
 leave_indexes(ARGV[2], ended)
 redis.call('DEL', KEYS[1])
 redis.call('HSET', KEYS[1], unpack(ARGV, 4))
-local before = job and job.status
+local before, needed = job and job.status, job and job.needed
 job = fields(ARGV[2])
 charge('bl:held', job.tenant, job.id, size_of(job))
 index_end(job)
 local status = job.status
 job.status = before
 event(job, status)
+if needed then
+  set(job, 'needed', 1)
+  redis.call('ZADD', 'bl:settling', num(clock(ARGV[1])), job.tenant .. '/' .. job.id)
+end
 return 1

@@ -14,7 +14,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', num(now), 'LIMI
   redis.call('ZREM', KEYS[1], id)
   local job = read_or_set_aside('due', id, now)
   if job then wait_no_longer(job) end
-  if job and (job.status == 'scheduled' or job.status == 'queued') then
+  if job and not job.waits and (job.status == 'scheduled' or job.status == 'queued') then
     unset(job, 'retry_ms')
     enter_line(job, now)
     if job.status == 'scheduled' then event(job, 'queued') end

@@ -10,6 +10,7 @@
 -- Returns 1  forgotten, now or before while its folder is on the trash list
 --         0  the tenant has no such job
 --         2  the job has not ended
+--         3  a job that has not ended names it as a source
 --         -1  not ready
 if not ready() then return -1 end
 local now = clock(ARGV[1])
@@ -19,6 +20,7 @@ local prefix = 'tenants/' .. ARGV[3] .. '/jobs/' .. ARGV[2] .. '/'
 if not job.id then return redis.call('ZSCORE', 'bl:trash', prefix) and 1 or 0 end
 if job.tenant ~= ARGV[3] then return 0 end
 if not job.ended_ms then return 2 end
+if job.needed and redis.call('EXISTS', chains.key(job.tenant, job.id)) == 1 then return 3 end
 redis.call('DEL', KEYS[1])
 if job.webhook then owed.forget('webhook', job.tenant, job.id, now) end
 if job.delivery then owed.forget('delivery', job.tenant, job.id, now) end

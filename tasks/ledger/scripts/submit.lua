@@ -13,7 +13,7 @@
 -- ARGV[4]  tenant
 -- ARGV[5]  line     <queue>:<model>
 -- ARGV[6]  priority -10 to 10
--- ARGV[7]  start    ms, or ''
+-- ARGV[7]  start    ms, or ''; behind a blank the ids of the jobs that it names, where it names any, as chains.judge has them
 -- ARGV[8]  queue_ttl ms
 -- ARGV[9]  deadline ms, or ''
 -- ARGV[10] run_timeout ms
@@ -44,6 +44,7 @@
 --         {-6}  the job to retry is no dead letter
 --         {-7, bytes, most}  the tenant's records take so much of Redis and may take so much
 --         {-8, count}  the tenant has so many webhooks and deliveries undelivered
+--         {-9, id, status}  a job that it names has ended so, or is 'gone'; of a batch's member, and in a restore, it fails
 --         {-1}  not ready
 local asking, restoring = ARGV[16] == 'ask', ARGV[16] ~= 'ask' and ARGV[16] ~= ''
 if not (restoring and fenced(ARGV[16]) or not restoring and ready()) then return {-1} end
@@ -65,6 +66,9 @@ if ARGV[14] ~= '' then holder, fingerprint, uploading = string.match(redis.call(
 local foreign = holder and holder ~= id
 if foreign and restoring then fault('submit', id, 'its Idempotency-Key is held by ' .. holder)
 elseif foreign then return uploading == '' and {2, holder, fingerprint} or {3, holder} end
+local batch = ARGV[#KEYS + 18] or ''
+local start, chain, broken = sources_of(ARGV[7], tenant, restoring or batch ~= '', now)
+if broken then return broken end
 if not restoring then
   local quotas = {tonumber(ARGV[18]), tonumber(ARGV[19]), tonumber(ARGV[22])}
   local refused = refusal(tenant, 1, {unpack(KEYS, 7)}, 1024 + #ARGV[3], unpack(quotas)) or owed.refusal(tenant, most_undelivered)
@@ -76,7 +80,6 @@ if not restoring then
 end
 local job = {id = id, tenant = tenant, line = ARGV[5], priority = ARGV[6], queue = queue, pool = string.match(queue, '^[^.]+')}
 local most_attempts, budgets = string.match(ARGV[12], '^(%S+) ?(.*)$')
-local start, batch = math.max(tonumber(ARGV[7]) or now, now), ARGV[#KEYS + 18] or ''
 if batch ~= '' then note(job, 'batch', batch) end
 if budgets ~= '' then note(job, 'retry', budgets) end
 note(job, 'fixed', ARGV[3], 'tenant', tenant, 'line', ARGV[5], 'priority', ARGV[6], 'created_ms', num(now),
@@ -84,7 +87,8 @@ note(job, 'fixed', ARGV[3], 'tenant', tenant, 'line', ARGV[5], 'priority', ARGV[
 -- a restored job may have a checkpoint of an earlier attempt, which goes with it
 if restoring then note(job, 'checkpoint', '-') end
 if ARGV[9] ~= '' then note(job, 'deadline_ms', num(now + ARGV[9])) end
-redis.call('ZADD', 'bl:expiries', num(math.min(start + ARGV[8], tonumber(job.deadline_ms or start + ARGV[8]))), id)
+if chain then enter_chain(job, chain, start, now) end
+if not job.waits then redis.call('ZADD', 'bl:expiries', num(math.min(start + ARGV[8], tonumber(job.deadline_ms or start + ARGV[8]))), id) end
 redis.call('ZADD', KEYS[4], num(now), id)
 if waiting == 0 then
   redis.call('SADD', 'bl:lines', ARGV[5])
@@ -99,9 +103,9 @@ charge('bl:held', tenant, id, size_of(job))
 if ARGV[14] ~= '' and not (foreign and uploading == '') then redis.call('SET', KEYS[5], id .. ' ' .. ARGV[14], 'PX', ARGV[15]) end
 redis.call('XADD', 'bl:journal', '*', 'type', 'accepted', 'id', id, 'fixed', ARGV[3], 'created_ms', num(now),
   'key', ARGV[14] ~= '' and KEYS[5] or '', 'fingerprint', ARGV[14])
-if start > now then
+if start > now or job.waits then
   event(job, 'scheduled')
-  wait_until(job, start)
+  if not job.waits then wait_until(job, start) end
   return {1, id, 0, left(), paid - now}
 end
 enter_line(job, now)

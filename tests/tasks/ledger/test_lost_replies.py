@@ -232,6 +232,14 @@ class Case:
         yield lambda: self.lossy.settle("webhook", [end]), 0
         assert self.desk.ledger.redis.hgetall(keys.UNDELIVERED) == {"acme": "1"}
 
+    def settle_chains(self):
+        """The queue is lost with the first answer; the keeper rings for lines that wait."""
+        source = self.desk.submit()
+        jobs = [self.desk.submit(waits_for=[source.id]) for _ in range(7)]
+        self.desk.commit(self.desk.claim())
+        yield lambda: self.lossy.settle_chains(), (False, [])
+        assert sorted(self.desk.line()) == sorted(job.id for job in jobs)
+
     def take_owed(self):
         job, other = self.desk.submit(webhook=RECEIVER), self.desk.submit(webhook=RECEIVER)
         self.desk.cancel(job), self.desk.cancel(other)

@@ -37,6 +37,9 @@ class Bench:
             desk.ledger.clock.forward(2)
         if verb == "expire":
             desk.ledger.clock.forward(waiting.queue_ttl_s + 1)
+        if verb == "settle_chains":
+            desk.submit(waits_for=[waiting.id])
+            desk.cancel(waiting)
         if verb == "due":
             desk.submit(start_ms=desk.ledger.clock.ms + 1000)
             desk.ledger.clock.forward(2)
@@ -59,6 +62,7 @@ class Bench:
         if self.verb == "submit":
             uploads = {"upload_1": Upload(key="k", bytes=3, etag="e")}
             owes = {"webhook": WebhookRequest(url="https://a.example/x"), "output": OutputRequest(url="s3://theirs/")}
+            owes["waits_for"] = [self.claimed.fixed.id]
             ledger.submit(make_fixed(uploads=uploads, deadline_s=60, **owes), Idempotency("d", "f"))
         elif self.verb == "amend":
             later = {"start_ms": ledger.clock.ms + 1000, "priority": 2}

@@ -52,6 +52,7 @@ ASK = {
     "unpark": lambda ledger, claimed: ledger.unpark("acme"),
     "write": lambda ledger, claimed: ledger.write(("SET", "bl:stock", "")),
     "put_schedule": lambda ledger, claimed: ledger.put_schedule(Scheduled("s1", "acme", "c1", "{}", 5, 7)),
+    "settle_chains": lambda ledger, claimed: ledger.settle_chains(),
     "settle": lambda ledger, claimed: ledger.settle("webhook", [end_of(claimed)]),
     "take_owed": lambda ledger, claimed: ledger.take_owed("webhook", "k1", "t1", [(("acme", "a.example"), 4)], 30),
     "tell_owed": lambda ledger, claimed: ledger.tell_owed("webhook", owed(claimed), "delivered", "answered 200", 200),

@@ -90,6 +90,11 @@ def test_earlier_causes_hide_later_ones():
     assert explain(replace(WAITING, workers=[], pauses={"tenant/acme": ""})).waits_for == "pause"
 
 
+def test_a_job_in_a_chain_waits_for_its_sources():
+    told = explain(replace(with_fields(WAITING, status="scheduled", waits="job_2 job_3"), rank=None))
+    assert (told.waits_for, told.sentences[-1]) == ("jobs", "It waits until these jobs have succeeded: job_2, job_3.")
+
+
 def test_a_scheduled_job_waits_for_its_start_time():
     told = explain(replace(with_fields(WAITING, status="scheduled"), rank=None, due_ms=NOW + 7_200_000))
     assert told.waits_for == "start_at" and "its start time, in 2 h 0 min" in told.sentences[-1]

@@ -16,6 +16,7 @@ from tasks.ledger import Idempotency, keys
 from tasks.request_shapes import AmendRequest
 from tasks.service.jobs import Jobs
 from tasks.service.uploads import create_upload
+from tests.conftest import make_fixed
 from worker.keeper import entries, segments
 from worker.keeper.compact import Compactor
 from worker.keeper.journal import Journal
@@ -535,3 +536,17 @@ def test_the_note_of_what_is_written_lies_in_the_bucket(house, fixed):
     house.written()
     assert segments.written(house.storage) == entries.number(house.ledger.redis.get(keys.WRITTEN))
     assert json.loads(house.storage.get_bytes(segments.WRITTEN))
+
+
+def test_an_older_memory_tells_jobs_that_wait_of_ends_that_came_behind_it(house, memory):
+    source = make_fixed()
+    job = make_fixed(waits_for=[source.id])
+    house.ledger.submit(source), house.ledger.submit(job)
+    house.written()
+    bring_back = memory()
+    house.commit(house.claim())
+    house.written()
+    bring_back()
+    house.restore()
+    house.ledger.settle_chains()
+    assert [house.status(source), house.status(job)] == ["succeeded", "queued"]
