@@ -86,6 +86,10 @@ RETRY: dict[str, Any] = {
     }
 }
 
+DEFAULT_WEBHOOK: dict[str, Any] = {
+    "ends": {"summary": "ends alone", "value": {"url": "https://hooks.studio.example/backlot", "events": ["completed"]}}
+}
+
 SCHEDULE: dict[str, Any] = {
     "weekdays": {
         "summary": "a text on each weekday at half past six in Berlin",

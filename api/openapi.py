@@ -32,7 +32,7 @@ from api.v1.pools import PoolList
 from api.v1.schedules import ScheduleList
 from api.v1.uploads import Upload, UploadRequest
 from api.v1.usage import UsageReport
-from api.v1.webhooks import WebhookSecrets
+from api.v1.webhooks import WebhookDefault, WebhookSecrets
 from tasks.batch import Batch
 from tasks.job import Job
 from tasks.ledger.pools import Pool
@@ -86,6 +86,7 @@ ANSWERED = (
     PauseList,
     KeyList,
     WebhookSecrets,
+    WebhookDefault,
     Erasure,
     Explanation,
     Health,

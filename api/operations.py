@@ -9,6 +9,7 @@ from api.examples import AMEND, REPLAY, RETRY, SUBMIT, UPLOAD
 from api.operation import Operation
 from api.parameters import Route
 from api.schedule_operations import SCHEDULES
+from api.webhook_operations import WEBHOOKS
 
 PAUSING = (400, 403, 404, 409, 413, 415, 422)
 RUNNING_GO_ON = "Submits are still accepted, jobs that wait stay queued, and running jobs go on."
@@ -217,24 +218,7 @@ OPERATIONS = (
         (),
         UPLOAD,
     ),
-    Operation(
-        "get",
-        "/v1/webhooks/secret",
-        "Read the signing secrets",
-        "Answers with the secrets that sign the tenant's webhooks by Standard Webhooks, the newest first.",
-        {200: "WebhookSecrets"},
-        (422,),
-    ),
-    Operation(
-        "post",
-        "/v1/webhooks/secret",
-        "Make or rotate the signing secret",
-        "Makes a new secret. The one before it stays valid for a day, in which every message carries a signature by "
-        "each; any older one ends at once. A job with a `webhook` needs a secret to exist. After a lost answer read "
-        "the secrets before this is sent again.",
-        {201: "WebhookSecrets"},
-        (422,),
-    ),
+    *WEBHOOKS,
     Operation("get", "/v1/models", "List models", "Lists the models that a job can name.", {200: "ModelList"}),
     Operation(
         "get",

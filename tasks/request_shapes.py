@@ -97,7 +97,9 @@ class JobRequest(Clocks):
         0, description="higher starts sooner: each point moves the job ten places forward in its line"
     )
     metadata: Metadata = {}
-    webhook: WebhookRequest | None = Field(None, description="receiver that is told of the job by POST")
+    webhook: WebhookRequest | None = Field(
+        None, description="receiver that is told of the job by POST; left out, the tenant's default; null, none"
+    )
     output: OutputRequest | None = Field(None, description="folder of your own bucket that the outputs are copied to")
 
 

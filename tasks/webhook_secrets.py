@@ -1,6 +1,8 @@
-"""The secrets that sign each tenant's webhooks: a file beside the API keys, of mode 0600; never in Redis or the bucket.
+"""The secrets that sign each tenant's webhooks, and its default webhook: a file beside the API keys, of mode 0600;
+never in Redis or the bucket.
 
-    {"tenants": {"acme": [{"secret": "whsec_...", "created_at": time, "expires_at": null | time}]}}
+    {"tenants": {"acme": [{"secret": "whsec_...", "created_at": time, "expires_at": time, if any}]},
+     "defaults": {"acme": {"url": "https://...", "events": ["completed"]}}}
 
 The API changes it and the keeper reads it. A tenant has two secrets at most, the newest first; both sign while a
 receiver moves from one to the other. Standard Webhooks 1.0, 'Signature scheme'.
@@ -12,18 +14,22 @@ import hmac
 import logging
 import secrets
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from tasks import secret_file
+from tasks.webhook import WebhookRequest
 
 log = logging.getLogger(__name__)
 PREFIX = "whsec_"
 SECRET_BYTES = 32
 OVERLAP = timedelta(days=1)
 """Time for which the old secret signs beside a new one."""
+LOOK_S = 1
+"""Seconds for which a process takes a default webhook as it last read it: each submit without one asks for it."""
 
 
 class Secret(BaseModel):
@@ -44,6 +50,11 @@ class Secret(BaseModel):
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
     tenants: dict[str, list[Secret]] = {}
+    defaults: dict[str, WebhookRequest] = {}
+
+    def written(self) -> str:
+        """The content of the file; without `defaults` where there are none, which releases before do not know."""
+        return self.model_dump_json(indent=2, exclude_defaults=True) + "\n"
 
 
 class WebhookSecrets:
@@ -52,7 +63,7 @@ class WebhookSecrets:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._known, self._version = _File(), (0, 0, 0)
-        self._lock = threading.Lock()
+        self._lock, self._looked_at = threading.Lock(), float("-inf")
 
     def of(self, tenant: str) -> list[Secret]:
         """The tenant's valid secrets, the newest first."""
@@ -72,16 +83,36 @@ class WebhookSecrets:
             kept = self._read()
             before = [one.model_copy(update={"expires_at": now + OVERLAP}) for one in kept.tenants.get(tenant, [])[:1]]
             kept.tenants[tenant] = [Secret(secret=made, created_at=now), *before]
-            secret_file.replace(self.path, kept.model_dump_json(indent=2) + "\n")
+            secret_file.replace(self.path, kept.written())
         return kept.tenants[tenant]
 
+    def default(self, tenant: str) -> WebhookRequest | None:
+        """The webhook of the tenant's single jobs that name none, at most LOOK_S old."""
+        with self._lock:
+            if (now := time.monotonic()) - self._looked_at >= LOOK_S:
+                self._looked_at = now
+                self._refresh()
+        return self._known.defaults.get(tenant)
+
+    def set_default(self, tenant: str, wanted: WebhookRequest | None) -> None:
+        """Sets or removes the tenant's default. Errors: OSError, ValueError where the file cannot be changed."""
+        with secret_file.locked(self.path):
+            kept = self._read()
+            kept.defaults.pop(tenant, None)
+            if wanted:
+                kept.defaults[tenant] = wanted
+            secret_file.replace(self.path, kept.written())
+        self._looked_at = float("-inf")
+
     def remove(self, tenant: str) -> None:
-        """Removes the tenant's secrets. Errors: OSError, ValueError where the file cannot be changed."""
-        if tenant in self._read().tenants:
+        """Removes secrets and default of the tenant. Errors: OSError, ValueError where the file cannot be changed."""
+        known = self._read()
+        if tenant in known.tenants or tenant in known.defaults:
             with secret_file.locked(self.path):
                 kept = self._read()
                 kept.tenants.pop(tenant, None)
-                secret_file.replace(self.path, kept.model_dump_json(indent=2) + "\n")
+                kept.defaults.pop(tenant, None)
+                secret_file.replace(self.path, kept.written())
 
     def _refresh(self) -> None:
         try:

@@ -118,8 +118,10 @@ class Jobs:
         files: Mapping[str, File],
         intake: Intake | None = None,
         key: str | None = None,
+        alone: bool = True,
     ) -> tuple[Fixed, Prepared]:
-        """The job that a parsed request asks for, and its inputs. It records and stores nothing.
+        """The job that a parsed request asks for, and its inputs. It records and stores nothing. `alone`: it is no
+        line of a batch.
 
         Errors: InvalidInput, TooLarge, UnknownModel; StorageUnavailable where an upload has to be found.
         """
@@ -140,7 +142,7 @@ class Jobs:
             metadata=request.metadata,
             priority=request.priority,
             uploads=prepared.uploads,
-            webhook=self.webhooks.check(tenant, request.webhook) if request.webhook else None,
+            webhook=self.webhooks.wanted(tenant, request, alone),
             output=self.webhooks.check_output(tenant, request.output) if request.output else None,
             in_bucket=prepared.in_bucket,
             key=key,

@@ -128,7 +128,9 @@ class Reader:
     def _prepare(self, draft: "_Draft") -> None:
         """A member is a record of the newest form, which no worker runs that counts no members."""
         job_id = member_id(self.batch_id, draft.line)
-        fixed, draft.prepared = self._jobs.prepare(self._tenant, draft.request, job_id, {}, self._intake, self._key)
+        fixed, draft.prepared = self._jobs.prepare(
+            self._tenant, draft.request, job_id, {}, self._intake, self._key, alone=False
+        )
         fixed.batch, fixed.custom_id, fixed.v = self.batch_id, draft.custom_id, SCHEMA
         draft.fixed = fixed
         if draft.custom_id is not None:

@@ -13,6 +13,7 @@ from tasks.errors import Conflict, InvalidInput, InvalidRequest
 from tasks.job import Job
 from tasks.ledger import Ledger
 from tasks.ledger.owed import What
+from tasks.request_shapes import JobRequest
 from tasks.settings import Settings
 from tasks.webhook import Webhook, WebhookRequest, shown
 from tasks.webhook_secrets import WebhookSecrets
@@ -24,6 +25,13 @@ class Webhooks:
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
         self.settings, self.ledger = settings, ledger
         self.secrets = WebhookSecrets(settings.webhook_secrets_file())
+
+    def wanted(self, tenant: str, request: JobRequest, alone: bool) -> WebhookRequest | None:
+        """The webhook of a submit, or the tenant's default where the request does not name the field and the job is
+        `alone`, no line of a batch. Errors: those of `check`."""
+        if request.webhook:
+            return self.check(tenant, request.webhook)
+        return self.secrets.default(tenant) if alone and "webhook" not in request.model_fields_set else None
 
     def check(self, tenant: str, wanted: WebhookRequest) -> WebhookRequest:
         """The webhook of a submit. Errors: InvalidRequest where its host may not be reached, or no secret signs it."""

@@ -6,6 +6,8 @@ import pytest
 
 from api import keyfile
 from tasks.service.looks import Ask
+from tasks.webhook import WebhookRequest
+from tasks.webhook_secrets import LOOK_S, WebhookSecrets
 from tests.api.conftest import PROMPT, problem
 
 HOOK = "https://a.example/hook?key=hidden"
@@ -149,3 +151,47 @@ def test_erasing_a_tenant_takes_its_secrets(signing, operator, settings):
     assert operator.delete("/v1/tenants/old").status_code == 202
     assert "old" not in json.loads(settings.webhook_secrets_file().read_text())["tenants"]
     assert signing.get("/v1/webhooks/secret").json["data"]
+
+
+DEFAULT = "/v1/webhooks/default"
+
+
+def test_a_default_holds_for_jobs_that_leave_the_field_out(signing, rival):
+    """null is none; a job's own wins; it is shown without its query, and another tenant has none."""
+    assert signing.get(DEFAULT).json == {"object": "webhook_default", "url": None, "events": []}
+    told = signing.put(DEFAULT, json={"url": HOOK, "events": ["started", "completed"]}).json
+    assert told == {"object": "webhook_default", "url": "https://a.example/hook", "events": ["started", "completed"]}
+    assert signing.get(DEFAULT).json == told and rival.get(DEFAULT).json["url"] is None
+    assert signing.submit()["webhook"]["events"] == ["started", "completed"]
+    assert signing.submit(webhook=None)["webhook"] is None and rival.submit()["webhook"] is None
+    assert signing.submit(webhook={"url": "https://b.example/"})["webhook"]["url"] == "https://b.example/"
+    form = {"kind": "generate", "prompt": "Once", "webhook": "null"}
+    assert signing.post("/v1/jobs", data=form, content_type="multipart/form-data").json["webhook"] is None
+    assert signing.delete(DEFAULT).status_code == 204 and signing.submit()["webhook"] is None
+
+
+def test_a_default_is_not_for_batches(signing):
+    signing.put(DEFAULT, json={"url": HOOK})
+    batch = signing.post("/v1/batches", data=json.dumps(PROMPT), content_type="application/jsonl").json
+    (line,) = map(json.loads, signing.get(batch["links"]["results"]).data.splitlines())
+    assert batch["webhook"] is None and line["job"]["webhook"] is None
+
+
+def test_a_default_that_may_not_be_is_refused(signing, rival, operator):
+    for url in ("http://a.example/x", "https://10.0.0.1/x"):
+        problem(signing.put(DEFAULT, json={"url": url}), 422, "invalid_input")
+    refused = problem(rival.put(DEFAULT, json={"url": HOOK}), 422, "invalid_input")
+    assert "POST /v1/webhooks/secret" in refused["errors"][0]["detail"]
+    problem(rival.put(DEFAULT + "?tenant=acme", json={"url": HOOK}), 403, "forbidden")
+    assert operator.put(DEFAULT + "?tenant=acme", json={"url": HOOK}).status_code == 200
+    assert signing.submit()["webhook"]["url"] == "https://a.example/hook"
+
+
+def test_another_process_hears_of_a_default(signing, settings, app):
+    """It reads the file again a second later; erasing the tenant takes the default with the secrets."""
+    other = WebhookSecrets(settings.webhook_secrets_file())
+    other.set_default("acme", WebhookRequest(url=HOOK))
+    app.services.jobs.webhooks.secrets._looked_at -= LOOK_S
+    assert signing.submit()["webhook"]["url"] == "https://a.example/hook"
+    other.remove("acme")
+    assert "defaults" not in json.loads(settings.webhook_secrets_file().read_text())

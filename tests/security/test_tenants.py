@@ -69,7 +69,12 @@ OF_OPERATORS = {
 }
 OF_ANY_KEY = {("GET", "/v1/limits"), ("GET", "/v1/usage"), ("GET", "/v1/models"), ("GET", "/v1/models/<kind>/<name>")}
 OF_ANYBODY = {("GET", "/"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/openapi.json")}
-KNOWN = OF_A_JOB | OF_A_BATCH | OF_A_SCHEDULE | OF_A_TENANT | OF_OPERATORS | OF_ANY_KEY | OF_ANYBODY
+OF_WEBHOOKS = {  # tests/api/test_webhooks.py
+    ("GET", "/v1/webhooks/default"),
+    ("PUT", "/v1/webhooks/default"),
+    ("DELETE", "/v1/webhooks/default"),
+}
+KNOWN = OF_WEBHOOKS | OF_A_JOB | OF_A_BATCH | OF_A_SCHEDULE | OF_A_TENANT | OF_OPERATORS | OF_ANY_KEY | OF_ANYBODY
 KEPT_IN_THE_BUCKET = "in the bucket alone"
 
 
