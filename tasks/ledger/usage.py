@@ -3,6 +3,7 @@
 It knows no row's meaning (tasks/usage.py) and nothing of the bucket.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from tasks.ledger.faults import away
 
 BEGINNING = "0-0"
 """The cursor before the first entry."""
+CURSOR = re.compile(r"\d+-\d+", re.ASCII)
 Month = tuple[str, str]
 """A tenant, and a month as YYYY-MM."""
 
@@ -51,14 +53,14 @@ class Usage(Connection):
                 together.hlen(keys.usage(*month)).hmget(keys.usage(*month), names)
             start, *answers = together.execute()
         known = zip(asked.items(), answers[::2], answers[1::2], strict=True)
-        return start or BEGINNING, {
+        return _cursor(start), {
             month: (dict(zip(names, kept, strict=True)), size) for (month, names), size, kept in known
         }
 
     def usage_counted(self) -> str:
         """The cursor: the stream id of the last journal entry whose end is counted."""
         with away():
-            return self.redis.get(keys.USAGE_COUNTED) or BEGINNING
+            return _cursor(self.redis.get(keys.USAGE_COUNTED))
 
     def usage_months(self) -> list[Month]:
         """The months that have counters, of all tenants."""
@@ -71,6 +73,11 @@ class Usage(Connection):
             for month in months:
                 _fields(together, month)
             return together.execute()
+
+
+def _cursor(kept: str | None) -> str:
+    """The cursor; the beginning where there is none that can be read, as the script takes it."""
+    return kept if kept and CURSOR.fullmatch(kept) else BEGINNING
 
 
 def name_of(month: Month) -> str:

@@ -14,7 +14,7 @@
 --         0  the cursor is another
 --         -1  not ready
 if not ready() then return -1 end
-local counted = redis.call('GET', KEYS[1]) or '0-0'
+local counted = string.match(redis.call('GET', KEYS[1]) or '', '^%d+%-%d+$') or '0-0'
 if counted == ARGV[3] then return 1 end
 if counted ~= ARGV[2] then return 0 end
 if not string.match(ARGV[3], '^%d+%-%d+$') then error('no stream id: ' .. ARGV[3], 0) end

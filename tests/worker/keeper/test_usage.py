@@ -129,7 +129,7 @@ def test_attempts_that_a_record_has_dropped_are_counted_too(house):
         house.ledger.release(claimed.fixed.id, claimed.token, "drain")
         took.append(times(house.ledger.record(claimed.fixed.id))[-1])
     last = house.claim()
-    assert "attempt:1" not in last.record
+    assert "attempt:1" not in house.ledger.record(last.fixed.id)
     house.ledger.commit(last.fixed.id, last.token, {}, [], {"run_s": 1})
     took.append(times(house.ledger.record(last.fixed.id))[-1])
     house.written()
@@ -148,6 +148,13 @@ def test_an_end_is_counted_once_by_however_many_keepers(house):
     house.usage.count(entries[2:])
     house.written()
     assert house.sum().succeeded == 3
+
+
+def test_a_cursor_that_cannot_be_read_stops_nothing(house):
+    house.ledger.redis.set(keys.USAGE_COUNTED, "x")
+    house.run()
+    house.written()
+    assert house.sum().succeeded == 1
 
 
 def test_two_keepers_at_the_same_entries_count_them_once(house, monkeypatch):
