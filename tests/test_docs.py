@@ -56,6 +56,7 @@ NOT_RUN = {
     "limit_conn_zone $binary_remote_addr zone=address:10m;": (
         "it needs an nginx and a certificate; the site of the same page for Caddy is run"
     ),
+    'currency = "EUR"': "it is a file of prices; tests/api/test_budgets.py reads it",
     "{": "tests/api/server/test_behind_a_proxy.py runs Caddy with it",
 }
 """First lines of blocks, and why they are not run here."""

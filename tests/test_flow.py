@@ -8,10 +8,12 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import tasks
 from api import keyfile
 from api.client import ApiError, Client
+from api.client.usage import usage
 from tasks.bucket.layout import ARTEFACTS
 from tasks.bucket.storage import Storage
 from tasks.ids import now_ms
@@ -166,6 +168,31 @@ def test_generate_a_continuation(client):
     assert (one["status"], one["pool"]) == ("succeeded", "gpu"), one["error"]
     assert one["result"] == two["result"]
     assert one["result"]["usage"]["completion_tokens"] == 24
+
+
+def test_usage_tells_of_each_kind_what_it_has_used(client):
+    """Seconds of sound, pictures, tokens and bytes, of jobs that succeed here before or now."""
+    sample = SAMPLES / "transcribe/samples/reading_female.opus"
+    client.submit("transcribe", {"audio": sample}, wait=ENDS_S)
+    client.submit("caption", {"image": SAMPLES / "caption/samples/chelsea-cat.png"}, wait=ENDS_S)
+    made = client.submit("generate", {"prompt": "It was a dark night, and"}, params={"max_tokens": 4}, wait=ENDS_S)
+
+    def counted() -> dict[str, dict] | None:
+        groups = {one["group"]["kind"]: one for one in client.usage(group_by="kind")["data"]}
+        return groups if {"transcribe", "caption", "generate"} <= groups.keys() else None
+
+    groups = until(counted, ENDS_S, "the keeper has counted")
+    heard, seen, written = groups["transcribe"], groups["caption"], groups["generate"]
+    assert heard["sound_s"] > 5 and heard["bytes_in"] >= sample.stat().st_size and heard["bytes_out"] > 0
+    assert seen["pictures"] == seen["jobs"]["succeeded"] >= 1
+    assert written["completion_tokens"] >= 4 and written["prompt_tokens"] >= made["result"]["usage"]["prompt_tokens"]
+    assert written["run_s"] > 0 and written["sound_s"] == written["pictures"] == 0
+    table = CliRunner().invoke(usage, ["--by", "kind"], obj=lambda: client)
+    assert [row.split("\t")[0] for row in table.stdout.splitlines()] == sorted(kinds(client))
+
+
+def kinds(client) -> set[str]:
+    return {one["group"]["kind"] for one in client.usage(group_by="kind")["data"]}
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Prices and budgets: what usage costs, a warning at four fifths, and a refusal once all is spent."""
 
+import re
 from decimal import Decimal
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from tasks.prices import Prices, written
 from tasks.service.submits import Submits, Wanted
 from tasks.usage import Amounts, Row
 from tests.api.conftest import PROMPT, Caller, problem
+from tests.stack import ROOT
 from worker.keeper.journal import Journal
 
 FILE = """
@@ -143,6 +145,13 @@ def test_of_each_unit_the_last_price_that_fits_counts():
         "100",
         "0.000000001",
     ]
+
+
+def test_the_file_of_the_documents_is_one(tmp_path):
+    (text,) = re.findall(r"```toml\n(currency.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL)
+    (tmp_path / "prices.toml").write_text(text)
+    prices = Prices.read(tmp_path / "prices.toml")
+    assert prices.budget == {"acme": 100} and prices.price[1].completion_tokens == Decimal("0.000002")
 
 
 @pytest.mark.parametrize(
