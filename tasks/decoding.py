@@ -29,7 +29,7 @@ from typing import BinaryIO
 
 from pydantic import JsonValue
 
-from tasks import errors
+from tasks import errors, logs
 from tasks.confinement import confine, drop_capabilities, no_new_privileges
 
 log = logging.getLogger(__name__)
@@ -111,6 +111,7 @@ class Decoder:
                 env=env,
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
+                stderr=logs.file(),  # not the log of the job that needed it first
                 cwd="/",
                 start_new_session=True,
             )

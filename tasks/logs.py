@@ -4,6 +4,7 @@ httpx logs the whole URL of each request; at debug level the HTTP and S3 librari
 signatures. Their loggers are held at WARNING.
 """
 
+import contextlib
 import logging
 import re
 import time
@@ -43,3 +44,13 @@ def start(level: str) -> None:
         handler.setFormatter(_WithoutKeys(FORMAT))
     for name in TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))
+
+
+def file() -> int:
+    """The descriptor that this process's log goes to; standard error where logging has none."""
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.StreamHandler):
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                found: int = handler.stream.fileno()
+                return found
+    return 2

@@ -2,6 +2,7 @@
 
 import ctypes
 import io
+import logging
 import os
 import platform
 import resource
@@ -215,3 +216,12 @@ def _written(folder: Path, text: str, number: int = 0) -> Path:
 
 def _children(pid: int) -> str:
     return Path(f"/proc/{pid}/task/{pid}/children").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux shows the files of a process")
+def test_a_decoder_says_to_the_workers_log_what_it_says(tmp_path, monkeypatch):
+    """The process lives on: it would hold the log of the job that started it."""
+    handler = logging.FileHandler(tmp_path / "worker.log")
+    monkeypatch.setattr(logging.getLogger(), "handlers", [handler])
+    host = int(next(Decoder(f"{__name__}:hostile").stream(_written(tmp_path, "pid"))))
+    assert os.readlink(f"/proc/{host}/fd/2") == str(tmp_path / "worker.log")
