@@ -88,6 +88,14 @@ def lines_of(client: Client, pool: str) -> list[str]:
     return [line for line in client.smembers(keys.LINES) if line.partition(".")[0] == pool]
 
 
+def in_lines(client: Client, pool: str) -> int:
+    """Counts the jobs in the pool's lines. Errors: RedisError."""
+    with client.pipeline(transaction=False) as asking:
+        for line in lines_of(client, pool):
+            asking.zcard(keys.line(line))
+        return sum(asking.execute())
+
+
 def oldest(client: Client, pool: str) -> float | None:
     """The ms since which the job waits that waits longest, among the first HEADS of each line; None where none waits.
 

@@ -68,7 +68,7 @@ class _Pools(Collector):
         for pool in self._registry.pools:
             since = pools.oldest(self._redis, pool)
             at = self._redis.hget(keys.swept(pool), "at")
-            waiting.add_metric([pool], sum(map(self._redis.zcard, map(keys.line, pools.lines_of(self._redis, pool)))))
+            waiting.add_metric([pool], pools.in_lines(self._redis, pool))
             running.add_metric([pool], self._redis.zcard(keys.leases(pool)))
             oldest.add_metric([pool], 0 if since is None else max(0.0, (now - since) / 1000))
             swept.add_metric([pool], (now - float(at)) / 1000 if at else float("nan"))
