@@ -8,6 +8,7 @@ import pytest
 from tasks.errors import NotReady
 from tasks.ids import now_ms
 from tasks.ledger import keys
+from tasks.request import parse
 from tasks.schedule import SchedulePatch, ScheduleRequest
 from tasks.service import erasure, schedules
 from tasks.service.jobs import Jobs
@@ -153,6 +154,20 @@ def test_a_refused_job_is_shown_and_ten_in_a_row_pause(house):
     house.due(broken)
     house.round()
     assert house.now(broken).last_run.error is None
+
+
+def test_a_job_that_is_named_is_waited_for_at_each_run_and_missed_once_it_is_gone(house):
+    """Each run looks for it anew; a schedule keeps no job that it names."""
+    first = house.jobs.submit("acme", parse(json.dumps(JOB))).job
+    schedule = house.made(job={**JOB, "input": {"prompt": {"url": f"job:{first.id}"}}})
+    house.due(schedule)
+    house.round()
+    made = house.jobs.get("acme", house.now(schedule).last_run.job)
+    assert (made.status, made.waits_for) == ("scheduled", [first.id])
+    house.jobs.cancel("acme", first.id)
+    house.due(schedule)
+    house.round()
+    assert house.now(schedule).last_run.error.code == "dependency_failed" and house.now(schedule).failures == 1
 
 
 def test_a_quota_that_is_full_is_a_refusal(house):
