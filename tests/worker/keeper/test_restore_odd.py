@@ -100,7 +100,7 @@ def test_entries_of_a_later_release_are_neither_ends_nor_erasures(house, fixed):
     job = fixed()
     house.ledger.submit(job)
     house.written()
-    later = json.dumps({"sid": "9-9", "type": "schedule", "id": job.id}).encode()
+    later = json.dumps({"sid": "9-9", "type": "holiday", "id": job.id}).encode()
     house.change(later)
     assert house.restore()[0]["queued"] == 1
     house.ledger.cancel("acme", job.id)
