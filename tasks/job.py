@@ -136,6 +136,10 @@ class Job(BaseModel):
     batch: str | None = Field(None, description="id of the batch whose line made it")
     custom_id: str | None = Field(None, description="`custom_id` of that line")
     schedule: str | None = Field(None, description="id of the schedule that made it")
+    cache: bool = Field(False, description="true where the same work is done once, as submitted")
+    cached_from: str | None = Field(
+        None, description="id of the job that did the same work and whose result this is; it may have been erased since"
+    )
     changed: dict[str, JsonValue] | None = Field(
         None, description="JSON merge patch that made this request of that job's; null where it is the same"
     )
@@ -197,6 +201,8 @@ class Job(BaseModel):
                 "batch": fixed.batch,
                 "custom_id": fixed.custom_id,
                 "schedule": fixed.schedule,
+                "cache": fixed.cache is not None,
+                "cached_from": record.get("cached_from"),
                 "changed": fixed.changed,
                 "start_at": _moment(fixed.start_ms),
                 "waits_for": record["waits"].split(" ") if "waits" in record else [],
@@ -260,6 +266,9 @@ class Fixed(BaseModel):
     output: OutputRequest | None = None
     changed: dict[str, JsonValue] | None = None
     key: str | None = Field(None, description="id of the API key that submitted it")
+    cache: str | None = Field(
+        None, description="digest of the work, '' where a worker computes it; None: not asked for"
+    )
     uploads: dict[str, Upload] = Field(
         default_factory=dict, description="by id: what the submit saw of each upload it names"
     )

@@ -26,6 +26,7 @@ OF_REQUEST: dict[str, Any] = {
     "retry_of": None,
     "webhook": None,
     "output": None,
+    "cache": None,
 }
 """Fields of the request that a view shows, with their stand-ins where they are damaged."""
 UNSEEN: dict[str, Any] = {

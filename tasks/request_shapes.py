@@ -100,6 +100,12 @@ class JobRequest(Clocks):
     webhook: WebhookRequest | None = Field(
         None, description="receiver that is told of the job by POST; left out, the tenant's default; null, none"
     )
+    cache: bool = Field(
+        False,
+        description="true: an identical request of yours, by its kind, model, params and contents of inputs, is "
+        "answered by the result of a job that had `cache` too",
+    )
+    webhook: WebhookRequest | None = Field(None, description="receiver that is told of the job by POST")
     output: OutputRequest | None = Field(None, description="folder of your own bucket that the outputs are copied to")
 
 

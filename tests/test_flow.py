@@ -267,6 +267,27 @@ def test_ten_jobs_on_the_same_data_fit_a_model_once(client, bucket, interactions
     assert len(kept) <= 2, "at most this fit, and that of the model's own job above"
 
 
+def test_the_same_work_is_done_once(client, tmp_path):
+    """Ten at once are one run. A picture whose content is known after its fetch is not captioned again; its outputs go
+    with the last job that lists them."""
+    story = {"params": {"max_tokens": 40, "seed": 23}, "cache": True}
+    asked = [client.submit("generate", {"prompt": "Ten at once"}, **story) for _ in range(10)]
+    ended = [client.wait(job["id"], ENDS_S) for job in asked]
+    assert {job["status"] for job in ended} == {"succeeded"}
+    assert sum(len(job["attempts"]) for job in ended) == 1
+    assert len({job["result"]["text"] for job in ended}) == 1
+    picture = SAMPLES / "caption/samples/chelsea-cat.png"
+    first, second = (
+        client.submit("caption", {"image": client.upload(picture)}, cache=True, wait=ENDS_S) for _ in range(2)
+    )
+    assert (second["cached_from"], second["result"]) == (first["id"], first["result"])
+    assert first["metrics"]["run_s"] is not None and second["metrics"]["run_s"] is None
+    client.delete(first["id"])
+    assert {path.name for path in client.download_all(second["id"], tmp_path)} == {"caption.json", "classes.png"}
+    third = client.submit("caption", {"image": picture}, cache=True)
+    assert (third["status"], third["cached_from"]) == ("succeeded", first["id"])
+
+
 def test_a_job_is_its_tenants_alone(clients):
     """The other's key finds neither the job nor its output, nor may it cancel."""
     job = clients["acme"].submit("generate", {"prompt": "Mine"}, params={"max_tokens": 4}, wait=ENDS_S)

@@ -2,7 +2,8 @@
 
     claim -> fetch the inputs -> load the model -> run it -> upload the outputs -> commit
 
-An attempt is left by commit, fail or release, and by nothing else. Both pools run this same file. The difference
+An attempt is left by commit, fail or release, and by nothing else; `cite` commits or releases one whose work another
+has done or does. Both pools run this same file. The difference
 between them (a process or a thread a slot) is app's; ending a process from outside is the parent's.
 """
 
@@ -34,6 +35,7 @@ from worker.checkpoints import Checkpoints
 from worker.fetching import Inputs
 from worker.insist import insist
 from worker.loaded import Loaded
+from worker.same_work import SameWork, Settled
 from worker.slot import Slot
 from worker.together import Together
 from worker.uploading import Outputs, Uploaded
@@ -62,6 +64,7 @@ class Runner:
         self.artefacts = Artefacts(self.storage, connect(settings))
         self.checkpoints = Checkpoints(self.storage, self.ledger)
         self.inputs = Inputs(settings, self.storage, self.ledger)
+        self.same_work = SameWork(self.ledger, weights.locate)
         self.outputs = Outputs(self.storage, self.ledger)
         self.logs = Logs(settings, self.storage, worker.shared)
         self.attempts: dict[str, Attempt] = {}
@@ -134,6 +137,8 @@ class Runner:
             with self.logs.of(attempt, slot.log):
                 uploaded = self._work(attempt, slot)
             ended, following = self._commit(attempt, uploaded, slot)
+        except Settled as settled:
+            ended = settled.end
         except Exception as raised:  # every end of an attempt is an end of the job's record, never of the slot
             ended = self._fail(attempt, as_job_error(raised))
         finally:
@@ -148,6 +153,8 @@ class Runner:
         attempt.enter("fetching", passes=not elsewhere)
         fetched = self.inputs.fetch(attempt, model, elsewhere, slot)
         attempt.metrics |= amounts.of_inputs(slot.inputs, elsewhere)
+        if attempt.fixed.cache is not None:
+            self.same_work.judge(attempt, model, fetched)
         result = self._compute(attempt, model, fetched, slot)
         uploaded = self.outputs.upload(attempt, result, slot)
         attempt.metrics |= amounts.of_result(attempt.fixed, result.value)

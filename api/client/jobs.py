@@ -26,6 +26,9 @@ LIST_MAX = 100
 @click.option("--start-at", help="not before this time (RFC 3339)")
 @click.option("--webhook", help="https URL that is told of the end by POST")
 @click.option("--deliver", help="s3://bucket/prefix/ of your own that the outputs are copied to")
+@click.option(
+    "--cache", is_flag=True, default=None, help="answered by a job of yours that did the same, where there is one"
+)
 @click.option("--idempotency-key", help="the same submit with the same key makes one job")
 @click.option("--wait", is_flag=True, help="wait until the job is done")
 @click.option("--output", "folder", type=click.Path(file_okay=False, path_type=Path), help="save outputs here (waits)")

@@ -4,6 +4,7 @@ It knows no HTTP: a refusal is an error of tasks/errors.py.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from tasks import errors
@@ -11,15 +12,16 @@ from tasks.ids import now_ms
 from tasks.job import Fixed
 from tasks.ledger import keys
 from tasks.ledger.client import Word
-from tasks.ledger.connection import Call, Connection, Reply, milliseconds
+from tasks.ledger.connection import Call, Reply, milliseconds
 from tasks.ledger.faults import away
 from tasks.ledger.idempotency import IDEMPOTENCY_MS, UPLOADING_MS, Idempotency
+from tasks.ledger.same_work import ANSWERED, SameWork
 from tasks.ledger.shapes import Rate, Submitted, Used
 
 KEY_IS_UPLOADING = "a request with this Idempotency-Key is still being received; ask again in a moment"
 
 
-class Callers(Connection):
+class Callers(SameWork):
     """Verbs that the API calls for a tenant."""
 
     def submit(
@@ -38,8 +40,15 @@ class Callers(Connection):
         `restoring`: the token of the keeper that puts an accepted job back before the epoch is set.
         """
         call = self.submit_call(fixed, idempotency, "ask" if asking else restoring, replaying)
-        (reply,) = self._replies([call])
-        return self._submitted(fixed, reply)
+        cite = None if asking else self.cite_call(fixed, restoring)
+        reply, *cited = self._replies([call, cite] if cite else [call])
+        submitted = self._submitted(fixed, reply)
+        return self._with_answer(submitted, cited[0]) if cited and submitted.job_id == fixed.id else submitted
+
+    def _with_answer(self, submitted: Submitted, cited: Reply) -> Submitted:
+        """The answer of a submit with that of the `cite` behind it: a job that does not run needs no bell."""
+        answer = self._answer("cite", cited, str)
+        return replace(submitted, answered=answer, bell=False) if answer in ANSWERED else submitted
 
     def submit_call(
         self, fixed: Fixed, idempotency: Idempotency | None = None, mode: str = "", replaying: bool = False

@@ -5,6 +5,16 @@ The Lua scripts build the same names (tests/test_boundaries.py compares them). '
 `_kombu...`, lie beside these, and Celery alone writes them.
 """
 
+from tasks.ledger.batch_keys import batch as batch
+from tasks.ledger.batch_keys import batch_lines as batch_lines
+from tasks.ledger.batch_keys import batch_refusals as batch_refusals
+from tasks.ledger.batch_keys import receiving as receiving
+from tasks.ledger.batch_keys import tenant_batches as tenant_batches
+from tasks.ledger.same_keys import cached as cached
+from tasks.ledger.same_keys import cited as cited
+from tasks.ledger.same_keys import citing as citing
+from tasks.ledger.same_keys import same as same
+
 # -- the server and its restore
 
 EPOCH = "bl:epoch"
@@ -84,6 +94,9 @@ UPLOADS = "bl:uploads"
 """zset: <tenant>/<upload id> by the ms at which the keeper asks whether a job names it. Written by upload."""
 ARCHIVED = "bl:archived"
 """zset: <tenant>/<job id> of a job that only the bucket knows, by the ms at which its retention ends. The keeper's."""
+HANDING = "bl:handing"
+"""zset: <tenant>:<digest> of work whose leader has ended with followers left, by ms. Written by the ends and cite;
+hand_on removes them."""
 TOMBSTONES = "bl:tombstones"
 """zset: <tenant>/<job id> of a tombstone by the ms at which it is deleted. The keeper's."""
 ERASING = "bl:erasing"
@@ -267,38 +280,6 @@ def took(keeper: str, what: str) -> str:
     return f"bl:took:{keeper}:{what}"
 
 
-# -- a tenant's batches
-
-
-def batch(tenant: str, batch_id: str) -> str:
-    """hash: id, tenant, lines, last, created_ms, sealed_ms, canceled_ms, ended_ms, ...; and by status the number of its
-    jobs (tasks/batch.py). Written by open_batch, note_batch and with each member's status; the keeper deletes it.
-    """
-    return f"bl:batch:{tenant}:{batch_id}"
-
-
-def batch_lines(tenant: str, batch_id: str) -> str:
-    """string: a character a line of the batch, at its number (bulk.py). Written by the API; goes with the batch."""
-    return f"bl:batch:{tenant}:{batch_id}:lines"
-
-
-def batch_refusals(tenant: str, batch_id: str) -> str:
-    """hash: number of a refused line -> JSON of the refusal, of the first 1,000. Written by the API, goes with the
-    batch."""
-    return f"bl:batch:{tenant}:{batch_id}:refusals"
-
-
-def tenant_batches(tenant: str) -> str:
-    """zset: the tenant's batches by the ms of their creation. Written by open_batch; the keeper removes them."""
-    return f"bl:batches:{tenant}"
-
-
-def receiving(tenant: str) -> str:
-    """hash: batch that is being received -> its lines, which count as waiting. Written by open_batch, removed by
-    note_batch."""
-    return f"bl:receiving:{tenant}"
-
-
 # -- a tenant's schedules
 
 
@@ -390,6 +371,10 @@ def of_tenant(tenant: str) -> list[str]:
         schedule(tenant, "*"),
         tenant_schedules(tenant),
         making(tenant, "*", "*"),
+        same(tenant, "*"),
+        cached(tenant, "*"),
+        cited(tenant, "*"),
+        citing(tenant),
         passing(tenant),
         *(owed(what, tenant, "*") for what in OWED),
         *(owed_hosts(what, tenant) for what in OWED),

@@ -13,7 +13,20 @@ from redis.exceptions import NoScriptError, ResponseError
 
 LIBRARIES = "backlot_"
 """Begin of the name of each release's library. The rest is the hash of its text, so that two releases live together."""
-SHARED = ("_server", "_reading", "_owed", "_batches", "_record", "_usage", "_common", "_parking", "_aside", "_chains")
+SHARED = (
+    "_server",
+    "_reading",
+    "_owed",
+    "_batches",
+    "_record",
+    "_usage",
+    "_common",
+    "_parking",
+    "_citing",
+    "_same",
+    "_aside",
+    "_chains",
+)
 """Lua files that every verb needs, in their order."""
 FURTHER = {
     "amend": ("_quotas",),

@@ -4,13 +4,13 @@ import json
 from collections.abc import Iterable
 
 from tasks.ledger import keys
-from tasks.ledger.connection import Connection
 from tasks.ledger.faults import away
 from tasks.ledger.pauses import holds, why_they_wait
+from tasks.ledger.same_work import SameWork
 from tasks.ledger.shapes import Record, Worker
 
 
-class Reads(Connection):
+class Reads(SameWork):
     """Plain commands; errors as those of verbs."""
 
     def record(self, job_id: str) -> Record | None:
@@ -44,8 +44,14 @@ class Reads(Connection):
 
     def why_they_wait(self, records: Iterable[Record]) -> list[str]:
         """A sentence a record for its caller where the job waits for more than a slot; else ''."""
+        records = list(records)
+        leaders = self.leaders(records)
         with away():
-            return why_they_wait(self.redis, records)
+            whys = why_they_wait(self.redis, records)
+        return [
+            f"waits for {leader}, which does the same work" if leader else why
+            for why, leader in zip(whys, leaders, strict=True)
+        ]
 
     def pools(self, configured: Iterable[str]) -> list[str]:
         """The configured pools, then all others that ever held a job."""

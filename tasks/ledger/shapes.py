@@ -26,8 +26,8 @@ class Submitted:
     """The answer of a submit.
 
     `bell`: a doorbell is needed. `replay_fingerprint`: the Idempotency-Key belongs to this job, whose request had this
-    fingerprint. `left`: submits that the tenant may still make at once, where they are limited. `reset_s`: s until it
-    may make a whole minute's again.
+    fingerprint. `answered`: 'succeeded' where it was cited, 'released' where it follows another. `left`: submits that
+    the tenant may still make at once, where they are limited. `reset_s`: s until it may make a whole minute's again.
     """
 
     job_id: str
@@ -35,6 +35,7 @@ class Submitted:
     replay_fingerprint: str | None = None
     left: int = 0
     reset_s: float = 0
+    answered: str = ""
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ def anew(
         "batch": None,
         "custom_id": None,
         "schedule": None,
+        "cache": None,
         "run_timeout_s": _run_timeout_s(old, model, registry, s),
         "changed": None,
         "key": key,

@@ -38,10 +38,13 @@ class Ended(Job):
 
 
 def committed_folder(record: Record) -> str | None:
-    """The folder of the successful attempt's outputs; None where no attempt succeeded.
+    """The folder of the successful attempt's outputs, of a cited job's where this one lists them; None where no
+    attempt succeeded.
 
     Errors: KeyError, ValueError where the record is damaged.
     """
+    if "cited" in record:
+        return record["cited"]
     token = next((name[2:] for name, word in record.items() if name.startswith("t:") and word == "succeeded"), None)
     return token and attempt_folder(int(record["starts"]), token)
 
@@ -106,10 +109,10 @@ class Archive:
         """The key of an output, in the folder of the successful attempt; None where there is none."""
         job = self._ended(tenant, job_id)
         numbers = [attempt.number for attempt in job.attempts if attempt.outcome == "succeeded"]
-        if not numbers or name not in {output.name for output in job.outputs}:
+        if not (numbers or job.cached_from) or name not in {output.name for output in job.outputs}:
             return None
         folder = f"{job.folder}/" if job.folder else f"{numbers[-1]}-"
-        found = self.storage.list(job_prefix(tenant, job_id) + folder)
+        found = self.storage.list(job_prefix(tenant, job.cached_from or job_id) + folder)
         return next((seen.key for seen in found if seen.key.endswith(f"/{name}")), None)
 
     def erase(self, tenant: str, job_id: str) -> None:

@@ -20,6 +20,7 @@ WaitsFor = Literal[
     "pause",
     "known_model",
     "tenant_limit",
+    "same_work",
     "worker",
     "lone_process",
     "slot",
@@ -303,6 +304,8 @@ def _for_a_permission(facts: Facts) -> tuple[WaitsFor, str] | None:
     if facts.parked:
         most = f"{facts.running} of {facts.most_running} that it may" if facts.most_running else "as many as it may"
         return "tenant_limit", f"It waits until its tenant runs fewer jobs: now {most}."
+    if "follows" in facts.record:
+        return "same_work", "It waits for another job of its tenant that does the same work, and ends with that one."
     if facts.rank is None:
         return "repair", (
             "It is in no line, no list of times and not parked, which should not be for longer than a "

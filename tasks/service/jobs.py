@@ -34,6 +34,7 @@ from tasks.service.clocks import clocks_of
 from tasks.service.etas import Etas
 from tasks.service.intake import File, Intake, Prepared, content_of
 from tasks.service.looks import Looks
+from tasks.service.same_work import digest_at_submit
 from tasks.service.webhooks import Webhooks
 from tasks.settings import Settings
 
@@ -148,6 +149,7 @@ class Jobs:
             key=key,
             v=SCHEMA if prepared.in_bucket or prepared.waits_for else 1,
             **chains.fields(prepared.waits_for),
+            cache=digest_at_submit(model, of_kind, params, files) if request.cache else None,
             **clocks,
         )
         return fixed, prepared
@@ -325,7 +327,7 @@ class Jobs:
             return self._replay(fixed.tenant, submitted.job_id, submitted.replay_fingerprint, idempotency)
         if submitted.bell:
             self.broker.ring(fixed.queue)
-        if fixed.waits_for:  # the script has judged them
+        if fixed.waits_for or submitted.answered:  # the script has judged it by other jobs
             job, text = self.get(fixed.tenant, fixed.id), ""
         return self.accepted(job, text, submitted)
 

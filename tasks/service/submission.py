@@ -183,7 +183,8 @@ class Submission:
         outcomes: dict[int, Made | Refused] = {}
         for one, answer in zip(plain, answers, strict=True):
             if isinstance(answer, Submitted):
-                outcomes[one.line] = Made(one.line, one.fixed.id, one.status)
+                status = Status.SUCCEEDED if answer.answered == "succeeded" else one.status
+                outcomes[one.line] = Made(one.line, one.fixed.id, status)
                 bells[one.fixed.queue] += answer.bell
             else:
                 outcomes[one.line] = Refused(one.line, answer, one.fixed.custom_id)

@@ -107,13 +107,15 @@ class Reconciler:
         """Note an ended job. Its job.json is read where Redis does not know what it says."""
         member = f"{tenant}/{job_id}"
         with self.redis.pipeline(transaction=False) as together:
-            together.hmget(keys.job(job_id), "status", "shrunk", "outputs")
+            together.hmget(keys.job(job_id), "status", "shrunk", "outputs", "cached_from")
             together.hexists(keys.stored(tenant), job_id)
             together.zscore(keys.ARCHIVED, member)
             together.zscore(keys.TOMBSTONES, member)
-            (status, shrunk, outputs), counted, archived, tombstone = together.execute()
+            (status, shrunk, outputs, cached_from), counted, archived, tombstone = together.execute()
         if tombstone or (counted and (status or archived)) or (archived and not status):
             return
+        if status and cached_from:
+            return  # its outputs are another's, which counts them
         if status and not (shrunk and outputs is None):
             self.ledger.count(tenant, job_id, _bytes(json.loads(outputs or "[]")))
             return
@@ -124,10 +126,19 @@ class Reconciler:
         if "erased_at" in found:
             self.redis.zadd(keys.TOMBSTONES, {member: now_ms() + TOMBSTONE_KEPT_MS}, nx=True)
             return
-        self.ledger.count(tenant, job_id, _bytes(found["outputs"]))
+        self.ledger.count(tenant, found.get("cached_from") or job_id, _bytes(found["outputs"]))
         if not status:
+            self._list_outputs(tenant, job_id, found)
             until = datetime.fromisoformat(found["retained_until"]).timestamp() * 1000
             self.redis.zadd(keys.ARCHIVED, {member: until})
+
+    def _list_outputs(self, tenant: str, job_id: str, found: dict[str, Any]) -> None:
+        """Note that an ended job lists another's outputs."""
+        owner, folder = found.get("cached_from"), found.get("folder")
+        if owner and folder:
+            self.ledger.write(
+                ("SADD", keys.cited(tenant, owner), job_id), ("HSET", keys.citing(tenant), job_id, f"{owner}/{folder}")
+            )
 
 
 def _in_use(record: Record) -> set[str | None]:

@@ -1,7 +1,7 @@
 """Shrinks the record of an ended job an hour after its end: large fields go, as its job.json has them.
 
 Small fields stay, so that lists, tokens, retention and retries need no bucket. The request of a job that did not
-succeed stays whole: a person may still retry it.
+succeed stays whole: a person may still retry it. A result that may answer others (`cache`) stays too.
 """
 
 import json
@@ -52,7 +52,8 @@ class Records:
         if not record:
             self.ledger.redis.zrem(keys.WHOLE, job_id)
             return
-        large = [name for name in FIELDS if len(record.get(name, "")) > LARGE_CHARACTERS]
+        is_kept = self.ledger.is_citable(record, job_id)
+        large = [] if is_kept else [name for name in FIELDS if len(record.get(name, "")) > LARGE_CHARACTERS]
         small = _small(record)
         if (large or small) and self.storage.head(job_json_key(record["tenant"], job_id)) is None:
             self.ledger.redis.zadd(keys.WHOLE, {job_id: over + RETRY_MS}, xx=True)

@@ -5,7 +5,7 @@ It reads lists of due members and deletes by the prefix of one job. Objects of e
 
 import re
 
-from tasks.bucket.layout import job_prefix
+from tasks.bucket.layout import job_json_key, job_prefix
 from tasks.bucket.storage import Storage
 from tasks.ids import now_ms
 from tasks.ledger import Ledger, keys
@@ -53,7 +53,12 @@ class Retention:
         self.redis.zrem(keys.ARCHIVED, member)
 
     def _delete_tombstone(self, member: str) -> None:
-        self.storage.delete_prefix(job_prefix(*tenant_and_id(member)))
+        tenant, job_id = tenant_and_id(member)
+        if self.ledger.let_go(tenant, job_id):  # other jobs list its outputs
+            self.storage.delete(job_json_key(tenant, job_id))
+        else:
+            self.storage.delete_prefix(job_prefix(tenant, job_id))
+            self.ledger.count(tenant, job_id, 0)
         self.redis.zrem(keys.TOMBSTONES, member)
 
 

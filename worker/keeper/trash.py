@@ -16,6 +16,8 @@ from worker.keeper.skipped import AT_ONCE, Skipped
 
 UPLOAD_RETRY_MS = 24 * 3600 * 1000
 """Delay until an upload is looked at again that a job still names."""
+RECONCILING_MS = 2000
+"""Delay until a prefix of a job is looked at again while the bucket is reconciled."""
 PREFIX = re.compile(r"tenants/([^/]+)/(jobs|uploads)/([^/]+)/(?:([^/]+)/)?")
 
 
@@ -46,18 +48,33 @@ class Trash:
         if named is None:
             raise ValueError("no prefix of a job, an attempt or an upload")
         tenant, room, name, folder = named.groups()
+        if room == "jobs" and self.redis.exists(keys.STOCK):
+            # once the bucket is reconciled it is known whose outputs other jobs list
+            self.redis.zadd(keys.TRASH, {prefix: now_ms() + RECONCILING_MS}, xx=True)
+            return
         is_in_use = (
             bool(folder) and self._is_committed(name, folder) if room == "jobs" else self._is_named(tenant, name)
         )
+        cited = self.ledger.let_go(tenant, name) if folder is None and room == "jobs" else ""
         if not is_in_use:
-            self.storage.delete_prefix(prefix)
+            if cited:
+                self._delete_beside(prefix, prefix + cited + "/")
+            else:
+                self.storage.delete_prefix(prefix)
             if folder is None:
-                self._put_tombstone(tenant, room, name)
+                self._put_tombstone(tenant, room, name, bool(cited))
         self.redis.zrem(keys.TRASH, prefix)
 
-    def _put_tombstone(self, tenant: str, room: str, name: str) -> None:
-        """Count a deleted job or upload no longer; put the tombstone of a job."""
-        self.ledger.count(tenant, name, 0)
+    def _delete_beside(self, prefix: str, kept: str) -> None:
+        """Delete all objects under a prefix but those under `kept`."""
+        others = [seen.key for seen in self.storage.list(prefix) if not seen.key.startswith(kept)]
+        if others:
+            self.storage.delete(*others)
+
+    def _put_tombstone(self, tenant: str, room: str, name: str, is_cited: bool) -> None:
+        """Count a deleted job or upload no longer; put the tombstone of a job. `is_cited`: its outputs stay."""
+        if not is_cited:
+            self.ledger.count(tenant, name, 0)
         if room == "jobs":
             self.storage.put_bytes(job_json_key(tenant, name), Tombstone.of(name), "application/json")
             self.redis.zadd(keys.TOMBSTONES, {f"{tenant}/{name}": now_ms() + TOMBSTONE_KEPT_MS})

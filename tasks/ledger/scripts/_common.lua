@@ -11,8 +11,9 @@ local function wake(queue, now)
   return true
 end
 
--- Filled in _parking.lua and _chains.lua.
+-- Filled in _parking.lua, _citing.lua, _same.lua and _chains.lua.
 local parking = {}
+local same = {}
 local chains = {}
 
 -- Enqueues the job, with its old fair tag or else a new one. `since`: the ms since which it waits, or nil for now.
@@ -93,13 +94,13 @@ local function finish(job, status, now)
     leave_line(job)
     parking.leave(job)
     give_share_back(job)
-    if job.status == 'scheduled' or job.retry_ms then wait_no_longer(job) end
+    if job.status == 'scheduled' or job.retry_ms or job.follows then wait_no_longer(job) end
   end
   if not job.token or job.deadline_ms then redis.call('ZREM', 'bl:expiries', job.id) end
   if job.checkpoint then trash(job, 'checkpoints', now) end
   if job.text then redis.call('DEL', 'bl:text:' .. job.id) end
   if job.log then redis.call('DEL', 'bl:log:' .. job.id) end
-  unset(job, 'token', 'phase', 'retry_ms', 'checkpoint', 'text', 'log', 'waits')
+  unset(job, 'token', 'phase', 'retry_ms', 'checkpoint', 'text', 'log', 'waits', 'follows')
   note(job, 'ended_ms', num(now), 'retained_ms', num(now + tonumber(job.keep_ms)))
   event(job, status)
   index_end(job)
@@ -108,6 +109,7 @@ local function finish(job, status, now)
   if job.delivery then owed.owe('delivery', job.tenant, job.id, job.delivery, status, job.retained_ms, now) end
   if job.sources then chains.leave(job) end
   if job.needed then chains.ended(job, status, now) end
+  if job.cache then same.leave(job, now) end
 end
 
 -- Entry of an attempt that starts: JSON, which end_attempt completes.

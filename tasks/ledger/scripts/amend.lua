@@ -65,7 +65,8 @@ elseif later then
   leave_line(job)
   parking.leave(job)
   give_share_back(job)
-  unset(job, 'tag', 'place', 'since_ms')
+  if job.cache then same.leave(job, now) end
+  unset(job, 'tag', 'place', 'since_ms', 'follows')
   wait_until(job, start)
   status = 'scheduled'
 else

@@ -29,6 +29,7 @@ if job then
   parking.ended(job, clock(ARGV[1]))
   wait_no_longer(job)
   if job.sources then chains.leave(job) end
+  if job.cache then same.leave(job, clock(ARGV[1])) end
 end
 leave_indexes(ARGV[2], ended)
 redis.call('DEL', KEYS[1])
@@ -37,6 +38,7 @@ local before, needed = job and job.status, job and job.needed
 job = fields(ARGV[2])
 charge('bl:held', job.tenant, job.id, size_of(job))
 index_end(job)
+if job.cited then same.list(job) end
 local status = job.status
 job.status = before
 event(job, status)

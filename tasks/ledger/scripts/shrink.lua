@@ -1,6 +1,6 @@
 -- shrink: compacts an ended job's record: removes large fields, which job.json in the bucket has.
 --
--- A small record is history and is no longer charged to the tenant; a large `fixed` that stays is.
+-- A small record is history and is no longer charged to the tenant; large fields that stay are.
 --
 -- KEYS[1]  job      hash    bl:job:<id>
 -- KEYS[2]  whole    zset    bl:whole, job id by the ms of its end
@@ -19,6 +19,9 @@ if ended == 0 then return 0 end
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'fixed', ARGV[3]) end
 if #ARGV > 3 then redis.call('HDEL', KEYS[1], unpack(ARGV, 4)) end
 if #ARGV > 3 or ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'shrunk', 1) end
-local tenant, fixed = unpack(redis.call('HMGET', KEYS[1], 'tenant', 'fixed'))
-if tenant then charge('bl:held', tenant, ARGV[2], fixed and #fixed > 1024 and #fixed or 0) end
+local left, held = redis.call('HMGET', KEYS[1], 'tenant', 'fixed', 'result', 'outputs'), 0
+for i = 2, 4 do
+  if left[i] and #left[i] > 1024 then held = held + #left[i] end
+end
+if left[1] then charge('bl:held', left[1], ARGV[2], held) end
 return 1

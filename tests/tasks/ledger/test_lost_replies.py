@@ -105,6 +105,27 @@ class Case:
         yield lambda: self.lossy.put_schedule(new), True
         assert self.desk.ledger.schedule("acme", "schedule_1") == new and self.entries("schedule_1") == ["schedule"]
 
+    def cite(self):
+        claimed, other = self.desk.running(cache="ab"), self.desk.running(cache="")
+        self.desk.commit(claimed, text="x")
+        yield lambda: self.lossy.cite(other.fixed.id, "ab", other.token), "succeeded"
+        assert self.desk.record(other)["cached_from"] == claimed.fixed.id
+        assert self.entries(other.fixed.id) == ["accepted", "ended"]
+
+    def hand_on(self):
+        jobs = [self.desk.submit(cache="ab") for _ in range(20)]
+        self.desk.commit(self.desk.claim())
+        yield self.lossy.hand_on, 0
+        assert {self.desk.status(job) for job in jobs} == {"succeeded"}
+
+    def let_go(self):
+        claimed = self.desk.running(cache="ab")
+        key = f"tenants/acme/jobs/{claimed.fixed.id}/1-aaaa/a"
+        self.desk.ledger.commit(claimed.fixed.id, claimed.token, {}, [{"name": "a", "bytes": 1, "key": key}], {})
+        self.desk.submit(cache="ab")
+        yield lambda: self.lossy.let_go("acme", claimed.fixed.id), "1-aaaa"
+        assert self.desk.ledger.redis.smismember(keys.cited("acme", claimed.fixed.id), ["-"]) == [1]
+
     def cancel(self):
         claimed = self.desk.running()
         yield lambda: self.lossy.cancel("acme", claimed.fixed.id), "canceling"

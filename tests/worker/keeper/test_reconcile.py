@@ -11,6 +11,7 @@ from tests.conftest import make_fixed
 from worker.keeper.journal import Journal
 from worker.keeper.keeper import Keeper
 from worker.keeper.reconcile import EVERY_MS
+from worker.keeper.skipped import Skipped
 from worker.keeper.trash import Trash
 
 UPLOAD = "upload_" + "a" * 26
@@ -154,6 +155,33 @@ def test_a_look_begins_again_where_redis_loses_its_memory_meanwhile(house, monke
         house.keeper.reconciler.reconcile()
     assert house.stored == dict.fromkeys(jobs, "100")
     assert set(house.redis.zrange(keys.ARCHIVED, 0, -1)) == {f"acme/{job}" for job in jobs}
+
+
+def test_after_a_flush_outputs_stay_for_the_jobs_that_list_them(house):
+    """They are counted once, and go with the last of these jobs."""
+    first, other = house.succeeded(7, cache="ab"), make_fixed(cache="ab")
+    house.ledger.submit(other)
+    journal = Journal(house.ledger, house.storage)
+    journal.write_segment()
+    journal.write_job_json(for_s=5)
+    house.redis.flushdb()
+    house.ledger.set_epoch()
+    house.jobs.archive.erase("acme", first)
+    house.redis.set(keys.STOCK, "")
+    house.keeper.duties["trash"].work()
+    house.stock_taken()
+    trash = Trash(house.ledger, house.storage)
+    for job_id, left in ((first, 1), (other.id, 0)):
+        if job_id == other.id:
+            house.jobs.archive.erase("acme", job_id)
+        house.redis.zadd(keys.TRASH, {f"tenants/acme/jobs/{job_id}/": 0})
+        for _ in range(2):
+            trash.empty(Skipped("trash"))
+        seen = [one.key for one in house.storage.list("tenants/acme/jobs/") if one.key.endswith("a.txt")]
+        assert len(seen) == left, job_id
+        assert sum(map(int, house.stored.values())) == 7 * left
+        if left:
+            assert house.jobs.output_link("acme", other.id, "a.txt")
 
 
 def test_what_attempts_left_before_a_flush_goes_and_the_committed_stays(house):

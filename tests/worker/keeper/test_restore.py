@@ -550,3 +550,21 @@ def test_an_older_memory_tells_jobs_that_wait_of_ends_that_came_behind_it(house,
     house.restore()
     house.ledger.settle_chains()
     assert [house.status(source), house.status(job)] == ["succeeded", "queued"]
+
+
+def test_after_a_flush_the_same_work_is_done_once(house, fixed):
+    """The first of those that waited for one another leads; what was done before is done again."""
+    jobs = [fixed(cache="ab") for _ in range(3)]
+    for job in jobs:
+        house.ledger.submit(job)
+    house.written()
+    house.flush()
+    house.restore()
+    assert house.commit(house.claim()) == "succeeded" and house.claim() is None
+    assert {house.status(job) for job in jobs} == {"succeeded"}
+    house.written()
+    house.flush()
+    house.restore()
+    later = fixed(cache="ab")
+    house.ledger.submit(later)
+    assert house.status(later) == "queued"
