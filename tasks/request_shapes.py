@@ -105,7 +105,6 @@ class JobRequest(Clocks):
         description="true: an identical request of yours, by its kind, model, params and contents of inputs, is "
         "answered by the result of a job that had `cache` too",
     )
-    webhook: WebhookRequest | None = Field(None, description="receiver that is told of the job by POST")
     output: OutputRequest | None = Field(None, description="folder of your own bucket that the outputs are copied to")
 
 

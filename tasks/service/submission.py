@@ -183,8 +183,8 @@ class Submission:
         outcomes: dict[int, Made | Refused] = {}
         for one, answer in zip(plain, answers, strict=True):
             if isinstance(answer, Submitted):
-                status = Status.SUCCEEDED if answer.answered == "succeeded" else one.status
-                outcomes[one.line] = Made(one.line, one.fixed.id, status)
+                now = Status.SUCCEEDED if answer.answered == "succeeded" else one.status
+                outcomes[one.line] = Made(one.line, one.fixed.id, now)
                 bells[one.fixed.queue] += answer.bell
             else:
                 outcomes[one.line] = Refused(one.line, answer, one.fixed.custom_id)
