@@ -35,6 +35,10 @@ WEBHOOK_EVERY = 5
 """One job in so many has a webhook."""
 BATCH_EVERY, LINES = 100, 12
 """One submit in so many is a batch of so many jobs."""
+SAME_EVERY, SAME = 15, 5
+"""One job in so many asks for work that may be done already; there are so many sorts of it, each anew for 300 jobs."""
+CHAIN_EVERY = 10
+"""One job in so many takes the text of an earlier one, which has ended, runs or waits."""
 
 
 class Soak:
@@ -46,6 +50,7 @@ class Soak:
         self.struck: Counter[str] = Counter()
         self.idle = 0
         self._submitted, self._over = 0, threading.Event()
+        self.chains, self.same, self._texts = 0, 0, list[str]()
         self._beside: set[str] = set()
         self._inputs = _inputs()
         self._flush_if_safe = place.client().register_script(FLUSH_IF_SAFE)
@@ -77,7 +82,8 @@ class Soak:
         row.failed = row.failed or (f"left behind: {left}"[:500] if left else "")
         row.remark = (
             f"{self._told()}; {self.idle} more hit nothing; {row.account.webhooks} webhooks told; "
-            f"{len(place.books.batches)} batches; "
+            f"{len(place.books.batches)} batches; {self.chains} jobs that take another's text, "
+            f"{self.same} that may take another's work; "
             f"extra starts {row.account.extra_starts / max(1, row.account.jobs):.1%}, "
             f"{row.account.beside} more beside a killed job"
         )
@@ -125,9 +131,16 @@ class Soak:
                 if draw < 0.9
                 else work.noop(pool, max_attempts=10)
             )
+            if n % SAME_EVERY == 2:
+                body = work.files(pool, f"the same {n % SAME} of {n // 300}", max_attempts=10, cache=True)
+                self.same += 1
+            if n % CHAIN_EVERY == 1 and self._texts:
+                source = self.random.choice(self._texts[-AT_ONCE:])
+                body = work.files(pool, "", max_attempts=10) | {"input": {"prompt": {"url": f"job:{source}"}}}
+                self.chains += 1
             if n % WEBHOOK_EVERY == 0:
                 body["webhook"] = {"url": self.place.receiver.url}
-            self.place.books.submit(body)
+            self._texts.append(self.place.books.submit(body))
 
     def _batch(self) -> None:
         bodies = [work.files(("cpu", "gpu")[n % 2], f"line {n}", max_attempts=10) for n in range(LINES)]
