@@ -33,7 +33,7 @@ SET = "return redis.call('SET', 'str', 'x')"
 
 @pytest.mark.parametrize(
     ("code", "setting", "values"),
-    [("OOM", "maxmemory", ("1mb", "0")), ("NOREPLICAS", "min-replicas-to-write", ("1", "0"))],
+    [("OOM", "maxmemory", ("1", "0")), ("NOREPLICAS", "min-replicas-to-write", ("1", "0"))],
 )
 def test_a_server_that_cannot_take_writes_is_away_and_named(server, code, setting, values):
     """By a script, by a command and in a pipeline."""
