@@ -253,9 +253,9 @@ class Fixed(BaseModel):
     deadline_s: float | None = None
     retention_s: float
     max_attempts: int
-    retry: dict[str, int] = {}
+    retry: dict[str, int] = Field(default_factory=dict)
     retry_of: str | None = None
-    waits_for: list[str] = Field([], description="jobs that its inputs name as sources")
+    waits_for: list[str] = Field(default_factory=list, description="jobs that its inputs name as sources")
     in_archive: frozenset[str] = Field(
         frozenset(), exclude=True, description="those of `waits_for` that the bucket alone knows, and that succeeded"
     )

@@ -152,7 +152,8 @@ class Runner:
         elsewhere = self.inputs.elsewhere(attempt.fixed)
         attempt.enter("fetching", passes=not elsewhere)
         fetched = self.inputs.fetch(attempt, model, elsewhere, slot)
-        attempt.metrics |= amounts.of_inputs(slot.inputs, elsewhere)
+        if elsewhere:  # else nobody asks the slot for its folder of inputs, which then need not be emptied
+            attempt.metrics |= amounts.of_inputs(slot.inputs, elsewhere)
         if attempt.fixed.cache is not None:
             self.same_work.judge(attempt, model, fetched)
         result = self._compute(attempt, model, fetched, slot)

@@ -33,6 +33,8 @@ START_S = 30.0
 """Seconds within which a process takes a request; a new one has to import the app."""
 NICE = 5
 """Added to the process's niceness: other callers' requests go first where the cores are short."""
+SWITCH_S = 0.0005
+"""Seconds after which Python switches threads: who sends lines to Redis would wait 5 ms for the one that reads them."""
 TRIES = 2
 """Processes that are asked: the first may have ended just then."""
 TAKEN = b"."
@@ -175,6 +177,7 @@ def main() -> None:
     settings = Settings.of_environment()
     logs.start(settings.log_level)
     os.nice(NICE)
+    sys.setswitchinterval(SWITCH_S)
     from api import create_app
 
     app = create_app(settings)
