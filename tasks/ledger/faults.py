@@ -7,7 +7,9 @@ nothing about a retry.
 
 import logging
 import re
+from collections.abc import Iterable
 from types import TracebackType
+from typing import Any
 
 from pydantic_core import PydanticSerializationError
 from redis.exceptions import (
@@ -84,6 +86,17 @@ def ours(error: Exception, asking: str = "") -> BacklotError:
     fault = LedgerFault(f"the ledger failed{' at ' + asking if asking else ''}: {words}")
     log.error("%s", fault.detail)
     return fault
+
+
+def readable(answers: Iterable[Any], asking: str) -> list[Any]:
+    """The answers of a pipeline, None in place of one that cannot be read, such as of a key of another type. Errors:
+    NotReady, where Redis is away."""
+    read = []
+    for answer in answers:
+        if isinstance(answer, Exception) and isinstance(fault := ours(answer, asking), NotReady):
+            raise fault
+        read.append(None if isinstance(answer, Exception) else answer)
+    return read
 
 
 def may_lack_functions(error: ResponseError) -> bool:

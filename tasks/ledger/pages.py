@@ -12,10 +12,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tasks.errors import NotReady
 from tasks.ids import JOB_ID
 from tasks.ledger import Ledger, Record, keys
-from tasks.ledger.faults import away, ours
+from tasks.ledger.faults import away, readable
 from tasks.reduced import left_out
 
 LOOKED_A_PAGE = 2000
@@ -201,18 +200,11 @@ def _among(ledger: Ledger, index: str, after: Cursor | None, wanted: Wanted) -> 
 
 def _records(ledger: Ledger, cursors: Sequence[Cursor]) -> list[tuple[Cursor, Record]]:
     """Each job's record; {} for one that was just erased or cannot be read."""
-    with away():
-        with ledger.redis.pipeline(transaction=False) as pipeline:
-            for cursor in cursors:
-                pipeline.hgetall(keys.job(cursor.job_id))
-            records = pipeline.execute(raise_on_error=False)
-        for record in records:
-            if isinstance(record, Exception) and isinstance(fault := ours(record, "reading a record"), NotReady):
-                raise fault
-    return [
-        (cursor, {} if isinstance(record, Exception) else record)
-        for cursor, record in zip(cursors, records, strict=True)
-    ]
+    with away(), ledger.redis.pipeline(transaction=False) as pipeline:
+        for cursor in cursors:
+            pipeline.hgetall(keys.job(cursor.job_id))
+        records = readable(pipeline.execute(raise_on_error=False), "reading a record")
+    return [(cursor, {} if record is None else record) for cursor, record in zip(cursors, records, strict=True)]
 
 
 def _is_readable(job_id: str, record: Record) -> bool:

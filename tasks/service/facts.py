@@ -10,14 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from redis.exceptions import RedisError
-
-from tasks.errors import Gone, NotFound, NotReady, StorageUnavailable
+from tasks.errors import Gone, NotFound, StorageUnavailable
 from tasks.ids import JOB_ID
 from tasks.job import Job
 from tasks.ledger import Ledger, Record, keepers, keys
 from tasks.ledger.client import Pipeline
-from tasks.ledger.faults import away, ours
+from tasks.ledger.faults import away, readable
 from tasks.ledger.keepers import Keepers
 from tasks.registry import Registry
 from tasks.service.archive import Archive
@@ -212,11 +210,7 @@ def _ask(ledger: Ledger, ask: Callable[[Pipeline], object]) -> list[Any]:
     """Answers of one moment; None for a key of another type. Errors: NotReady."""
     with away(), ledger.unchecked().redis.pipeline(transaction=True) as together:
         ask(together)
-        answers = together.execute(raise_on_error=False)
-    for answer in answers:
-        if isinstance(answer, RedisError) and isinstance(fault := ours(answer, "explaining"), NotReady):
-            raise fault
-    return [None if isinstance(answer, Exception) else answer for answer in answers]
+        return readable(together.execute(raise_on_error=False), "explaining")
 
 
 def _is_reconciled(epoch: list[str | None], server: Record, replication: Record) -> bool:

@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.durations import Durations, plain
-from tasks.errors import NotReady
 from tasks.eta import Slot
 from tasks.ledger import Ledger, keys
 from tasks.ledger.client import Pipeline
-from tasks.ledger.faults import away, ours
+from tasks.ledger.faults import away, readable
 
 WORKERS_READ = 500
 """Workers that are read at most, those with the freshest lease first."""
@@ -133,11 +132,7 @@ class PoolSlots:
         """Answers of one trip, which is no transaction; None for a key of another type."""
         with away("estimating"), self._ledger.redis.pipeline(transaction=False) as together:
             ask(together)
-            answers = together.execute(raise_on_error=False)
-        for answer in answers:
-            if isinstance(answer, Exception) and isinstance(fault := ours(answer, "estimating"), NotReady):
-                raise fault
-        return [None if isinstance(answer, Exception) else answer for answer in answers]
+            return readable(together.execute(raise_on_error=False), "estimating")
 
 
 @dataclass(frozen=True)

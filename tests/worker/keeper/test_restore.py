@@ -2,11 +2,9 @@
 
 import json
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import redis
 
 from api import create_app, keyfile
 from tasks.bucket.layout import attempt_prefix, job_json_key
@@ -62,26 +60,6 @@ class House:
 @pytest.fixture
 def house(settings, ledger, storage, worker) -> House:
     return House(settings, ledger, storage, worker)
-
-
-@pytest.fixture
-def memory(settings) -> Iterator:
-    """memory() remembers Redis as it is now, and gives what brings it back: an older memory."""
-    raw = redis.Redis.from_url(settings.redis_url.get_secret_value())  # a dump is no text
-
-    def remember():
-        kept = {key: raw.dump(key) for key in raw.keys("*")}
-
-        def bring_back() -> None:
-            raw.flushdb()
-            for key, value in kept.items():
-                raw.restore(key, 0, value)
-            raw.set(keys.EPOCH, "of the start before")
-
-        return bring_back
-
-    yield remember
-    raw.close()
 
 
 def test_after_a_flush_accepted_jobs_wait_again_as_they_came(house, fixed):

@@ -1,11 +1,9 @@
 """Usage is counted once an end, whatever dies in between; a flush, or an older memory, takes nothing away."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 
 import pytest
-import redis
 
 from tasks.errors import StorageUnavailable, WorkerLost
 from tasks.ledger import Ledger, connect, keys
@@ -67,26 +65,6 @@ class House:
 @pytest.fixture
 def house(settings, storage, worker, fixed) -> House:
     return House(settings, storage, worker, fixed)
-
-
-@pytest.fixture
-def memory(settings) -> Iterator:
-    """memory() remembers Redis as it is now, and gives what brings it back."""
-    raw = redis.Redis.from_url(settings.redis_url.get_secret_value())
-
-    def remember():
-        kept = {key: raw.dump(key) for key in raw.keys("*")}
-
-        def bring_back() -> None:
-            raw.flushdb()
-            for key, value in kept.items():
-                raw.restore(key, 0, value)
-            raw.set(keys.EPOCH, "of the start before")
-
-        return bring_back
-
-    yield remember
-    raw.close()
 
 
 def test_a_job_counts_with_what_its_worker_measured(house):
